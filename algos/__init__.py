@@ -1,0 +1,1 @@
+"""How it is learned: modulations, inner loop, outer rules, masks, networks, learners. Knows neither Ray nor MLflow."""

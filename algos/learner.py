@@ -1,0 +1,66 @@
+"""What every method is: `Learner`, and what it declares about itself: `Capabilities`."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from frisket.algos.masks import MaskSet
+from frisket.types import Batch, Metrics, State, Task
+
+
+@dataclass(frozen=True, kw_only=True)
+class Capabilities:
+    """What a method needs and offers. The contract tests hold every learner to it; the tables in the docs print it.
+
+    Attributes:
+        needs_task: must be shown the hidden task (otherwise it never is).
+        replay: keeps past samples in its state.
+        meta_learns: changes meta-parameters (initialisation, rates, masks) during the stream.
+        masks: `Learner.masks` returns a mask per adapted weight.
+        samples: Monte-Carlo weight samples per prediction; 1 for a method with one answer.
+    """
+
+    needs_task: bool = False
+    replay: bool = False
+    meta_learns: bool = False
+    masks: bool = False
+    samples: int = 1
+
+
+class Learner(ABC):
+    """A method as pure functions over a `State`.
+
+    The object holds configuration only; everything that is learned is in the state. `observe` may reuse the storage of
+    the state it is given, so the caller must go on with the state it returns and forget the old one.
+    """
+
+    capabilities: Capabilities
+
+    @abstractmethod
+    def init(self, seed: int, warm_start: State | None = None) -> State:
+        """The state before the stream, on the CPU.
+
+        Args:
+            seed: everything random derives from it.
+            warm_start: result of `frisket.algos.pretrain.pretrain`: ``{"theta", "m", "adam"}``; None for a fresh start.
+        """
+
+    @abstractmethod
+    def observe(self, state: State, batch: Batch) -> tuple[State, Metrics]:
+        """Learn from one labelled batch."""
+
+    @abstractmethod
+    def predict(self, state: State, x: Tensor, task: Task | None = None) -> Tensor | None:
+        """Logits ``[N, ways]``, or ``[S, N, ways]`` for S Monte-Carlo weight samples; None while there is no answer.
+
+        Args:
+            x: inputs ``[N, C, H, W]``, judged together (batch statistics).
+            task: only for learners with ``needs_task``.
+        """
+
+    @abstractmethod
+    def masks(self, state: State) -> MaskSet:
+        """Where the method now allows learning; an empty `MaskSet` for a method that has no masks."""

@@ -1,0 +1,76 @@
+"""A learner's State in one safetensors file, written atomically: the form of checkpoints and of registered models."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from frisket.algos.tree import SEPARATOR, flatten, unflatten
+from frisket.types import State
+
+_EMPTY = "frisket.empty"
+
+
+def save_state(path: Path, state: State, metadata: Mapping[str, str]) -> None:
+    """Write ``state`` and ``metadata`` to ``path``: a kill at any moment leaves the old file or the new one, whole."""
+    from safetensors.torch import save_file
+
+    # Clones: tensors may share storage (phi starts as theta), which the format refuses.
+    tensors = {k: v.detach().cpu().contiguous().clone() for k, v in flatten(state).items()}
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    save_file(tensors, temporary, metadata={**metadata, _EMPTY: json.dumps(_empty_nodes(state))})
+    with temporary.open("rb") as file:
+        os.fsync(file.fileno())
+    os.replace(temporary, path)
+    sync_folder(path.parent)
+
+
+def load_state(path: Path) -> tuple[State, dict[str, str]]:
+    """``(state, metadata)`` of a file written by `save_state`, on the CPU.
+
+    Raises:
+        safetensors.SafetensorError, OSError, KeyError: not such a file, or damaged.
+    """
+    from safetensors import safe_open
+
+    flat: dict[str, Tensor] = {}
+    with safe_open(str(path), framework="pt") as file:
+        metadata: dict[str, str] = file.metadata() or {}
+        for name in file.keys():  # noqa: SIM118 - safe_open is no mapping
+            flat[name] = file.get_tensor(name)
+    state = unflatten(flat)
+    for name in json.loads(metadata.pop(_EMPTY)):
+        node: dict[str, Any] = state
+        for key in name.split(SEPARATOR):
+            node = node.setdefault(key, {})
+    return state, metadata
+
+
+def read_metadata(path: Path) -> dict[str, str]:
+    """The metadata of a file written by `save_state`, without its tensors."""
+    from safetensors import safe_open
+
+    with safe_open(str(path), framework="pt") as file:
+        return file.metadata() or {}
+
+
+def sync_folder(folder: Path) -> None:
+    """Make a rename in ``folder`` durable."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def _empty_nodes(state: Mapping[str, Any], prefix: str = "") -> list[str]:
+    names: list[str] = []
+    for key, value in state.items():
+        if isinstance(value, Mapping):
+            names += _empty_nodes(value, f"{prefix}{key}{SEPARATOR}") if value else [f"{prefix}{key}"]
+    return names

@@ -1,0 +1,49 @@
+"""Nested dicts of tensors (`frisket.types.State`): flatten, map, move."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from frisket.types import State
+
+SEPARATOR = "/"
+
+
+def flatten(state: Mapping[str, Any], prefix: str = "") -> dict[str, Tensor]:
+    """``{"a": {"b": t}}`` to ``{"a/b": t}``, in the state's own order; empty dicts leave no trace."""
+    flat: dict[str, Tensor] = {}
+    for key, value in state.items():
+        if SEPARATOR in key:
+            raise ValueError(f"state key {key!r} contains {SEPARATOR!r}")
+        name = f"{prefix}{key}"
+        if isinstance(value, Tensor):
+            flat[name] = value
+        else:
+            flat.update(flatten(value, name + SEPARATOR))
+    return flat
+
+
+def unflatten(flat: Mapping[str, Tensor]) -> State:
+    """The inverse of `flatten`."""
+    state: State = {}
+    for name, tensor in flat.items():
+        *parents, leaf = name.split(SEPARATOR)
+        node: Any = state
+        for parent in parents:
+            node = node.setdefault(parent, {})
+        node[leaf] = tensor
+    return state
+
+
+def map_tensors(fn: Callable[[Tensor], Tensor], state: Mapping[str, Any]) -> State:
+    """``fn`` applied to every tensor, structure kept (empty dicts too)."""
+    return {k: fn(v) if isinstance(v, Tensor) else map_tensors(fn, v) for k, v in state.items()}
+
+
+def to_device(state: Mapping[str, Any], device: torch.device | str) -> State:
+    """``state`` with every tensor on ``device``."""
+    return map_tensors(lambda t: t.to(device), state)

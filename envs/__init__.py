@@ -1,0 +1,1 @@
+"""What is learned: data sets, streams of tasks, episodes."""

@@ -1,0 +1,162 @@
+"""Data sets by name: `load` one, `resolve` those a stream asks for, `verify` their files."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Literal
+
+from frisket.envs.data.check import FileReport, candidates, find_file
+from frisket.envs.data.decode import Damaged, Resample, idx_arrays, omniglot_arrays
+from frisket.envs.data.embedded import EMBEDDED, load_embedded
+from frisket.envs.data.fetch import fetch_source, select
+from frisket.envs.data.imageset import ImageSet, Provenance
+from frisket.envs.data.sources import SOURCES, Source, SourceFile
+from frisket.envs.data.store import Store, cache_folder, cached_arrays
+from frisket.errors import DataError, nearest
+
+_log = logging.getLogger("frisket.data")
+
+_DECODER = 1
+"""Part of the key of cached arrays: raise it when `omniglot_arrays` changes what it returns."""
+
+
+def load(
+    name: str,
+    data_dir: str | Path | None = None,
+    *,
+    split: str | None = None,
+    resample: Resample = "bicubic",
+    sources: Mapping[str, Source] = SOURCES,
+) -> ImageSet:
+    """One data set from this machine; nothing is downloaded.
+
+    Args:
+        name: a published data set (``mnist``, ``fashion_mnist``, ``omniglot``) or an embedded one (``digits``,
+            ``glyphs``, ``patches``).
+        data_dir: folder looked at before FRISKET_DATA and the cache.
+        split: ``"train"`` or ``"test"`` of MNIST and Fashion-MNIST; the default is the only one or ``"train"``.
+        resample: filter that takes Omniglot's drawings to 28 x 28.
+
+    Raises:
+        DataError: an unknown name or split, or a file that is missing or damaged; it says how to mend it.
+    """
+    if name in EMBEDDED:
+        if split is not None:
+            raise DataError(f"split of {name}", split, "leave it out: an embedded data set has no splits")
+        return load_embedded(name, cache_folder())
+    if name not in sources:
+        raise DataError("data set", name, f"is unknown; {nearest(name, [*sources, *EMBEDDED])}")
+    source = sources[name]
+    chosen = next(iter(source.splits)) if split is None else split
+    if chosen not in source.splits:
+        raise DataError(f"split of {name}", chosen, f"must be one of {', '.join(source.splits)}")
+    return _load_source(source, chosen, Store.open(data_dir), resample)
+
+
+def resolve(
+    names: Sequence[str],
+    mode: Literal["auto", "real", "embedded"],
+    data_dir: str | Path | None = None,
+    *,
+    sources: Mapping[str, Source] = SOURCES,
+) -> dict[str, ImageSet]:
+    """The data sets a stream asks for, real or embedded, never a mixture of real ones and stand-ins.
+
+    Embedded data sets may be asked for by name in every mode.
+
+    Args:
+        names: published or embedded data sets.
+        mode: ``"real"`` fetches what is missing, or fails; ``"embedded"`` uses the stand-in of every published one;
+            ``"auto"`` is real if that works, else embedded with a warning that says why.
+
+    Returns:
+        Requested name to data set; a stand-in carries its own name (``result["omniglot"].name == "glyphs"``).
+
+    Raises:
+        DataError: an unknown name or mode, a folder that is not there, or (``"real"``) data that cannot be had.
+    """
+    if mode not in ("auto", "real", "embedded"):
+        raise DataError("data", mode, "must be one of auto, real, embedded")
+    for name in names:
+        if name not in sources and name not in EMBEDDED:
+            raise DataError("data set", name, f"is unknown; {nearest(name, [*sources, *EMBEDDED])}")
+    if mode != "embedded":
+        Store.open(data_dir)  # a folder the user named and which is not there is a mistake in "auto" too
+        try:
+            return {name: _load_or_fetch(name, data_dir, sources) for name in names}
+        except DataError as error:
+            if mode == "real":
+                raise
+            _log.warning(
+                "real data cannot be had, using the embedded stand-ins instead (%s): %s",
+                ", ".join(f"{sources[name].stand_in} for {name}" for name in names if name in sources),
+                error,
+            )
+    return {name: load(sources[name].stand_in if name in sources else name) for name in names}
+
+
+def verify(
+    names: Sequence[str] = (), data_dir: str | Path | None = None, *, sources: Mapping[str, Source] = SOURCES
+) -> list[FileReport]:
+    """Check every file of the named published data sets (all if none is named); nothing is downloaded.
+
+    Returns:
+        A report on each file that would be used, on damaged copies that come before it, and on what is missing.
+
+    Raises:
+        DataError: an unknown name, or a folder that is not there.
+    """
+    store = Store.open(data_dir)
+    chosen = select(names, sources)
+    return [row for source in chosen for file in source.files() for row in candidates(source, file, store)]
+
+
+def _load_or_fetch(name: str, data_dir: str | Path | None, sources: Mapping[str, Source]) -> ImageSet:
+    if name in EMBEDDED:
+        return load(name)
+    try:
+        return load(name, data_dir, sources=sources)
+    except DataError:
+        store = Store.open(data_dir)
+        fetch_source(sources[name], store, store.cache)  # a data folder is only read here: it may be shared
+    return load(name, data_dir, sources=sources)
+
+
+def _load_source(source: Source, split: str, store: Store, resample: Resample) -> ImageSet:
+    files = source.splits[split]
+    found = [find_file(source, file, store) for file in files]
+    blobs = [data for _, data in found]
+    notes = [f"split: {split}"]
+    try:
+        if source.layout == "idx":
+            arrays, classes = idx_arrays(*blobs), source.classes
+        else:
+            from PIL import __version__ as pillow
+
+            # Pillow's resize may round differently in another version, so its version is part of the key
+            digest = "-".join(file.content[:16] for file in files)
+            key = f"{source.name}-{split}-{resample}-{digest}-pillow{pillow}-v{_DECODER}"
+            arrays = cached_arrays(store.cache, key, lambda: omniglot_arrays(blobs, resample))
+            classes = tuple(str(c) for c in arrays["classes"])
+            notes.append(f"105x105 to 28x28: {resample}, Pillow {pillow}")
+    except Damaged as error:  # canonical content always decodes, so it is the description which is wrong
+        path = str(found[0][0].path)
+        raise DataError(f"data set {source.name}", path, f"does not fit its description: {error}") from None
+    notes.extend(f"{row.file}: repacked, content canonical" for row, _ in found if row.status == "repacked")
+    provenance = Provenance(
+        name=source.name,
+        kind="real",
+        source=f"{source.title}, {', '.join(file.name for file in files)}",
+        licence=source.licence,
+        citation=source.citation,
+        sha256=_hashes(files, [row for row, _ in found]),
+        notes=tuple(notes),
+    )
+    return ImageSet(source.name, arrays["images"], arrays["labels"], classes, provenance)
+
+
+def _hashes(files: Sequence[SourceFile], rows: Sequence[FileReport]) -> dict[str, str]:
+    containers = {row.file: row.found for row in rows}
+    return containers | {f"{file.name} content": file.content for file in files}

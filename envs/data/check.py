@@ -1,0 +1,137 @@
+"""Is a file what it should be? Its container's hash is compared first, which is fast, and then its content."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from frisket.envs.data.decode import Damaged, content_digest
+from frisket.envs.data.sources import Source, SourceFile
+from frisket.envs.data.store import Store, replacing
+from frisket.errors import DataError
+
+_log = logging.getLogger("frisket.data")
+
+Status = Literal["ok", "repacked", "damaged", "missing"]
+"""``ok``: a published container. ``repacked``: another container, the same content. The other two cannot be used."""
+
+
+def mending(dataset: str, file: str) -> str:
+    """What a user can do about a file that cannot be used."""
+    return (
+        f"Run `frisket data fetch {dataset}` to get a good copy, or set FRISKET_DATA (or --data-dir) to a folder that "
+        f"holds {dataset}/{file}"
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class FileReport:
+    """What was found of one file of a data set.
+
+    Attributes:
+        dataset: name of the data set.
+        file: canonical file name.
+        path: where it lies, or the first place it was looked for.
+        status: see `Status`.
+        expected: the published container's sha256.
+        found: sha256 of the file that is there, empty if none is.
+        detail: what is wrong, empty if nothing.
+    """
+
+    dataset: str
+    file: str
+    path: Path
+    status: Status
+    expected: str
+    found: str
+    detail: str = ""
+
+    @property
+    def usable(self) -> bool:
+        """Whether the content is the canonical one."""
+        return self.status in ("ok", "repacked")
+
+    def error(self) -> DataError:
+        """The error to raise for a file that cannot be used."""
+        if self.status == "missing":
+            what = f"is missing (expected sha256 {self.expected}, found no file)"
+        else:
+            what = f"is damaged: {self.detail} (expected sha256 {self.expected}, found {self.found})"
+        return DataError(
+            f"data set {self.dataset}, file {self.file}",
+            str(self.path),
+            f"{what}. {mending(self.dataset, self.file)}",
+        )
+
+
+def check_file(source: Source, file: SourceFile, path: Path, store: Store) -> tuple[FileReport, bytes]:
+    """Compare the file at ``path`` with what ``source`` says of it.
+
+    The content of an unknown container is read in full once; a good result is remembered in the cache by the hash of
+    the container.
+
+    Returns:
+        The report and the file's bytes (empty if it cannot be read).
+    """
+
+    def report(status: Status, found: str = "", detail: str = "") -> FileReport:
+        return FileReport(source.name, file.name, path, status, file.containers[0], found, detail)
+
+    try:
+        data = path.read_bytes()
+    except (FileNotFoundError, NotADirectoryError):
+        return report("missing"), b""
+    except OSError as error:
+        return report("damaged", "nothing readable", f"cannot be read ({error.strerror})"), b""
+    found = hashlib.sha256(data).hexdigest()
+    if found in file.containers:
+        return report("ok", found), data
+    remembered = store.cache / "verified" / f"{found}-{file.content}"
+    if remembered.exists():
+        return report("repacked", found), data
+    try:
+        content = content_digest(source.layout, data)
+    except Damaged as error:
+        return report("damaged", found, str(error)), data
+    if content != file.content:
+        return report("damaged", found, f"its content has digest {content}, not {file.content}"), data
+    try:
+        with replacing(remembered):
+            pass
+    except OSError as error:
+        _log.debug("cannot remember that %s is good: %s", path, error)
+    return report("repacked", found), data
+
+
+def candidates(source: Source, file: SourceFile, store: Store) -> list[FileReport]:
+    """Reports on the file in each data folder up to the first usable one; one ``missing`` if it is in none.
+
+    Bytes are dropped: this is for showing, `find_file` for reading.
+    """
+    return [report for report, _ in _search(source, file, store)]
+
+
+def find_file(source: Source, file: SourceFile, store: Store) -> tuple[FileReport, bytes]:
+    """The first usable copy of a file and its bytes. A damaged copy before it is passed over with a warning.
+
+    Raises:
+        DataError: there is none; it tells of the first damaged one.
+    """
+    *bad, (report, data) = _search(source, file, store)
+    if not report.usable:
+        raise (bad[0][0] if bad else report).error()
+    for passed, _ in bad:
+        _log.warning("%s is damaged (%s); using %s instead", passed.path, passed.detail, report.path)
+    return report, data
+
+
+def _search(source: Source, file: SourceFile, store: Store) -> list[tuple[FileReport, bytes]]:
+    found = []
+    for root in store.roots:
+        found.append(check_file(source, file, root / source.name / file.name, store))
+        if found[-1][0].usable:
+            break
+    return [one for one in found if one[0].status != "missing"] or found[:1]

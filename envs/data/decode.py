@@ -1,0 +1,144 @@
+"""From bytes to pictures: gzipped IDX files, zips of Omniglot PNGs, and the digest of what is inside them.
+
+Digests, sha256 in hex: of an IDX file, its decompressed bytes; of an Omniglot zip, for every PNG in order
+``NAME NUL WIDTHxHEIGHT NUL`` and its pixels as one grey byte each, row by row, so that no compression counts.
+"""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import io
+import math
+import struct
+import zipfile
+import zlib
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+Resample = Literal["bicubic", "nearest"]
+"""Filters for Omniglot's 105 -> 28 pixels: the default of Pillow since 7.0, and before it (osaka spec, section 2)."""
+
+SIDE = 28
+"""Pixels along an edge of every picture here."""
+
+_PAPER = 255
+_UBYTE = 8
+
+
+class Damaged(ValueError):
+    """The bytes are not what their name says."""
+
+
+def gunzip(data: bytes) -> bytes:
+    """Decompress.
+
+    Raises:
+        Damaged: not gzip, cut short, or failing its own checksum.
+    """
+    if not data:  # which gzip takes for a whole file of no members
+        raise Damaged("not a whole gzip file: it is empty")
+    try:
+        return gzip.decompress(data)
+    except (OSError, EOFError, zlib.error) as error:
+        raise Damaged(f"not a whole gzip file: {error}") from None
+
+
+def parse_idx(data: bytes) -> np.ndarray:
+    """The array in an IDX file of unsigned bytes: magic ``00 00 08 ndim``, ndim big-endian uint32 sizes, the values.
+
+    Returns:
+        uint8 array of the stated shape (a read-only view of ``data``).
+
+    Raises:
+        Damaged: another magic number, or a length that does not fit the stated shape.
+    """
+    if len(data) < 4 or data[:3] != bytes((0, 0, _UBYTE)) or data[3] == 0:
+        raise Damaged(f"not an IDX file of unsigned bytes: it starts with {data[:4].hex(' ') or 'nothing'}")
+    ndim = data[3]
+    head = 4 + 4 * ndim
+    if len(data) < head:
+        raise Damaged(f"IDX header of {head} bytes expected, the file has {len(data)}")
+    shape = struct.unpack(f">{ndim}I", data[4:head])
+    if len(data) - head != math.prod(shape):
+        raise Damaged(f"IDX shape {shape} needs {math.prod(shape)} bytes, the file has {len(data) - head}")
+    return np.frombuffer(data, np.uint8, offset=head).reshape(shape)
+
+
+def omniglot_pictures(data: bytes) -> Iterator[tuple[str, Image]]:
+    """The names ``SET/ALPHABET/CHARACTER/DRAWING.png`` and grey pictures of an Omniglot zip, sorted by those parts.
+
+    Raises:
+        Damaged: not a zip, or a member that cannot be read.
+    """
+    from PIL import Image
+
+    try:
+        with zipfile.ZipFile(io.BytesIO(data)) as archive:
+            # a zip packed on a Mac holds a shadow tree of resource forks, with the same names
+            names = [n for n in archive.namelist() if n.endswith(".png") and not n.startswith("__MACOSX/")]
+            for name in sorted(names, key=lambda n: n.split("/")):
+                with Image.open(io.BytesIO(archive.read(name)), formats=["PNG"]) as picture:
+                    yield name, picture.convert("L")
+    except (zipfile.BadZipFile, zlib.error, OSError, EOFError, SyntaxError, ValueError) as error:
+        raise Damaged(f"not a whole zip of PNG files: {error}") from None
+    except (NotImplementedError, RuntimeError) as error:  # an unknown compression method, an encrypted member
+        raise Damaged(f"a zip that cannot be read: {error}") from None
+
+
+def content_digest(layout: Literal["idx", "omniglot"], data: bytes) -> str:
+    """The digest of what a file holds (see the module's docstring).
+
+    Raises:
+        Damaged: the file cannot be read to its end.
+    """
+    if layout == "idx":
+        return hashlib.sha256(gunzip(data)).hexdigest()
+    digest = hashlib.sha256()
+    for name, picture in omniglot_pictures(data):
+        digest.update(f"{name}\0{picture.width}x{picture.height}\0".encode())
+        digest.update(picture.tobytes())
+    return digest.hexdigest()
+
+
+def idx_arrays(images: bytes, labels: bytes) -> dict[str, np.ndarray]:
+    """``images`` ``[n, 1, H, W]`` uint8 and ``labels`` ``[n]`` int64 from two gzipped IDX files.
+
+    Raises:
+        Damaged: unreadable, or the two do not fit together.
+    """
+    pictures, classes = parse_idx(gunzip(images)), parse_idx(gunzip(labels))
+    if pictures.ndim != 3 or classes.shape != pictures.shape[:1]:
+        raise Damaged(f"images of shape {pictures.shape} do not fit labels of shape {classes.shape}")
+    return {"images": pictures[:, None], "labels": classes.astype(np.int64)}
+
+
+def omniglot_arrays(archives: list[bytes], resample: Resample) -> dict[str, np.ndarray]:
+    """The drawings of all zips, one class a character, classes in the order (zip, alphabet, character).
+
+    Returns:
+        ``images`` ``[n, 1, 28, 28]`` uint8 (paper 255, ink 0), ``labels`` ``[n]`` int64, ``classes`` ``[k]`` str
+        (``ALPHABET/CHARACTER``).
+
+    Raises:
+        Damaged: a zip that cannot be read.
+    """
+    from PIL.Image import Resampling
+
+    classes: dict[str, int] = {}
+    images, labels = [], []
+    for data in archives:
+        for name, picture in omniglot_pictures(data):
+            character = "/".join(name.split("/")[-3:-1])
+            labels.append(classes.setdefault(character, len(classes)))
+            images.append(np.asarray(picture.resize((SIDE, SIDE), Resampling[resample.upper()])))
+    return {
+        "images": np.stack(images)[:, None] if images else np.full((0, 1, SIDE, SIDE), _PAPER, np.uint8),
+        "labels": np.array(labels, np.int64),
+        "classes": np.array(list(classes), np.str_),
+    }

@@ -1,0 +1,154 @@
+"""Downloading: every file from its mirrors in turn, checked before it takes its place."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from frisket.envs.data.check import FileReport, candidates, check_file, mending
+from frisket.envs.data.sources import SOURCES, Source, SourceFile
+from frisket.envs.data.store import Store, replacing
+from frisket.errors import DataError, nearest
+
+if TYPE_CHECKING:
+    from rich.progress import Progress, TaskID
+
+_TIMEOUT = 10.0  # seconds without a byte; an offline machine should know soon
+
+
+def fetch(
+    names: Sequence[str] = (),
+    data_dir: str | Path | None = None,
+    progress: bool = True,
+    *,
+    sources: Mapping[str, Source] = SOURCES,
+) -> list[FileReport]:
+    """Get every file of the named published data sets that is not there and good already.
+
+    Files go to ``data_dir`` if it is given (made if need be), else to the cache folder. A file is downloaded beside its
+    place, checked, and then renamed, so an interrupted or wrong download leaves nothing behind, and a second call goes
+    on with the files that are missing.
+
+    Args:
+        names: published data sets; empty for all of them.
+        progress: draw a bar on stderr.
+
+    Returns:
+        One usable report a file.
+
+    Raises:
+        DataError: an unknown name, a folder that cannot be written, or a file that no mirror gave.
+    """
+    chosen = select(names, sources)
+    if data_dir is not None:
+        _make_folder(Path(data_dir).expanduser())
+    store = Store.open(data_dir)
+    target = store.cache if data_dir is None else store.roots[0]
+    with ExitStack() as stack:
+        bars = stack.enter_context(_progress()) if progress else None
+        return [row for source in chosen for row in fetch_source(source, store, target, bars)]
+
+
+def fetch_source(source: Source, store: Store, target: Path, bars: Progress | None = None) -> list[FileReport]:
+    """The same for one source: what ``store`` lacks goes to the data folder ``target``."""
+    return [_fetch_file(source, file, store, target, bars) for file in source.files()]
+
+
+def select(names: Sequence[str], sources: Mapping[str, Source]) -> list[Source]:
+    """The named sources, all of them if no name is given.
+
+    Raises:
+        DataError: an unknown name.
+    """
+    for name in names:
+        if name not in sources:
+            raise DataError("data set", name, f"is not one that is downloaded; {nearest(name, sources)}")
+    return [sources[name] for name in names or sources]
+
+
+def _make_folder(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise DataError("data_dir", str(folder), f"cannot be made ({error.strerror}); name another folder") from None
+
+
+def _fetch_file(source: Source, file: SourceFile, store: Store, target: Path, bars: Progress | None) -> FileReport:
+    present = candidates(source, file, store)[-1]
+    if present.usable:
+        return present
+    folder = target / source.name
+    place = folder / file.name
+    reasons = []
+    for mirror in source.mirrors:
+        try:
+            with tempfile.TemporaryDirectory(prefix="frisket-fetch-") as scratch:
+                part = Path(scratch) / file.name
+                _download(mirror + file.name, part, bars)
+                report, data = check_file(source, file, part, store)
+        except OSError as error:  # requests' errors are all of this type
+            reasons.append(f"{mirror}: {_short(error)}")
+            continue
+        if not report.usable:
+            reasons.append(f"{mirror}: sha256 {report.found}, {report.detail or 'not the published file'}")
+            continue
+        try:
+            with replacing(place) as out:
+                out.write(data)
+        except OSError as error:
+            raise DataError(
+                "data folder", str(folder), f"cannot be written ({error.strerror}); name another with --data-dir"
+            ) from None
+        return replace(report, path=place)
+    raise DataError(
+        f"data set {source.name}, file {file.name}",
+        str(place),
+        f"cannot be fetched (expected sha256 {file.containers[0]}): {'; '.join(reasons)}. Is there a network? "
+        f"{mending(source.name, file.name)}",
+    )
+
+
+def _download(url: str, part: Path, bars: Progress | None) -> None:
+    import pooch
+
+    bar = _Bar(bars, bars.add_task(url, total=None)) if bars is not None else False
+    pooch.HTTPDownloader(progressbar=bar, timeout=_TIMEOUT)(url, str(part), None)  # pyright: ignore[reportArgumentType]
+
+
+def _short(error: OSError) -> str:
+    """A network error in one short line: they nest, and the innermost one says what happened."""
+    cause: BaseException = error
+    while cause.__context__ is not None:
+        cause = cause.__context__
+    text = " ".join(str(cause).split()) or type(cause).__name__
+    return text if len(text) <= 120 else f"{text[:117]}..."
+
+
+def _progress() -> Progress:
+    from rich.console import Console
+    from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
+
+    columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn())
+    return Progress(*columns, console=Console(stderr=True))
+
+
+@dataclass
+class _Bar:
+    """A rich bar behind the interface pooch wants of a progress bar."""
+
+    bars: Progress
+    task: TaskID
+    total: int = 0
+
+    def update(self, count: int) -> None:
+        self.bars.update(self.task, advance=count, total=self.total)
+
+    def reset(self) -> None:
+        self.bars.reset(self.task, total=self.total)
+
+    def close(self) -> None:
+        self.bars.stop_task(self.task)

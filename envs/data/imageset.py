@@ -1,0 +1,69 @@
+"""`ImageSet`, labelled pictures in memory, and `Provenance`, which says where they came from."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+
+
+@dataclass(frozen=True, slots=True)
+class Provenance:
+    """Where a data set came from, so that a result can say which data made it.
+
+    Attributes:
+        name: the data set.
+        kind: ``"real"`` (a published data set) or ``"embedded"`` (made from files shipped with a dependency).
+        source: what it was read or made from, in words.
+        licence: the licence the source states.
+        citation: how to cite it.
+        sha256: name of a file (or of an array, or ``NAME content``) to its hash.
+        notes: everything else a reader needs: split, resize filter, library versions.
+    """
+
+    name: str
+    kind: Literal["real", "embedded"]
+    source: str
+    licence: str
+    citation: str
+    sha256: Mapping[str, str]
+    notes: tuple[str, ...] = ()
+
+    def as_dict(self) -> dict[str, Any]:
+        """The same as plain JSON types."""
+        return {
+            "name": self.name,
+            "kind": self.kind,
+            "source": self.source,
+            "licence": self.licence,
+            "citation": self.citation,
+            "sha256": dict(self.sha256),
+            "notes": list(self.notes),
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class ImageSet:
+    """Labelled pictures.
+
+    Attributes:
+        name: the data set, which is not always the one asked for: see `frisket.envs.data.resolve`.
+        images: ``[n, C, H, W]`` uint8, in file order.
+        labels: ``[n]`` int64, index into ``classes``.
+        classes: name of each class.
+        provenance: where it came from.
+    """
+
+    name: str
+    images: np.ndarray
+    labels: np.ndarray
+    classes: tuple[str, ...]
+    provenance: Provenance
+
+    def class_indices(self) -> list[np.ndarray]:
+        """Per class, the indices into ``images`` in file order."""
+        order = np.argsort(self.labels, kind="stable")
+        ends = np.cumsum(np.bincount(self.labels, minlength=len(self.classes)))
+        return np.split(order, ends[:-1])

@@ -1,0 +1,100 @@
+"""Where data lies on this machine: the folders searched, and the cache folder written to.
+
+A data folder and the cache share one layout, ``SOURCE_NAME/FILE``, so a cache can be carried to an offline machine and
+named in ``FRISKET_DATA``. The cache also keeps decoded arrays (``arrays/``) and the hashes of repacked files whose
+content was found canonical (``verified/``). It is never needed for a correct result: a damaged entry is made again, and
+a folder that cannot be written only costs time.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import tempfile
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO
+
+import numpy as np
+
+from frisket.errors import DataError
+
+_log = logging.getLogger("frisket.data")
+
+
+@dataclass(frozen=True, slots=True)
+class Store:
+    """Attributes:
+    roots: data folders to read from, in order; the cache is the last.
+    cache: the folder to write to.
+    """
+
+    roots: tuple[Path, ...]
+    cache: Path
+
+    @classmethod
+    def open(cls, data_dir: str | Path | None = None) -> Store:
+        """``data_dir``, then the environment's FRISKET_DATA, then the cache folder (see `cache_folder`).
+
+        Raises:
+            DataError: a folder was named which is not there.
+        """
+        roots = []
+        for field, value in (("data_dir", data_dir), ("FRISKET_DATA", os.environ.get("FRISKET_DATA"))):
+            if value is None or not str(value):
+                continue
+            folder = Path(value).expanduser()
+            if not folder.is_dir():
+                raise DataError(field, str(value), "is not a folder; name one that holds data sets, or leave it unset")
+            roots.append(folder)
+        cache = cache_folder()
+        return cls((*roots, cache), cache)
+
+
+def cache_folder() -> Path:
+    """The environment's FRISKET_CACHE, or the place this system keeps caches in."""
+    named = os.environ.get("FRISKET_CACHE")
+    if named:
+        return Path(named).expanduser()
+    import pooch
+
+    return Path(pooch.os_cache("frisket"))
+
+
+@contextlib.contextmanager
+def replacing(path: Path) -> Iterator[BinaryIO]:
+    """A file which becomes ``path`` when the block ends, and leaves no trace if it does not."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
+    part = Path(name)
+    try:
+        with os.fdopen(handle, "wb") as file:
+            yield file
+        part.chmod(0o644)  # mkstemp's 0600 would shut out the other users of a shared data folder
+        part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def cached_arrays(cache: Path, key: str, make: Callable[[], dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
+    """The arrays kept under ``key``, else those ``make`` gives, which are then kept.
+
+    ``key`` must name everything the arrays depend on.
+    """
+    path = cache / "arrays" / f"{key}.npz"
+    try:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as kept:
+            return {name: kept[name] for name in kept.files}
+    except FileNotFoundError:
+        pass
+    except Exception as error:  # a damaged zip shows up as any of half a dozen types; whatever it is, make it again
+        _log.debug("cached %s is unreadable (%s); making it again", path, error)
+    arrays = make()
+    try:
+        with replacing(path) as file:
+            np.savez(file, **arrays)  # pyright: ignore[reportArgumentType]
+    except OSError as error:
+        _log.debug("cannot keep %s: %s", path, error)
+    return arrays

@@ -1,0 +1,43 @@
+"""Every stream by name: its configuration, its data sets, its builder. A new stream is a file here and a row below."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Any
+
+from frisket.envs import osaka
+from frisket.envs.data.imageset import ImageSet
+from frisket.envs.episodes import EpisodeSource
+from frisket.envs.stream import Stream
+
+
+@dataclass(frozen=True, kw_only=True)
+class StreamEntry:
+    """Attributes:
+    config: the configuration dataclass.
+    datasets: names of the data sets a configuration needs.
+    build: ``(config, data sets by name, seed) -> Stream``.
+    episodes: ``(config, data sets by name, domain=, queries=, seed=) -> EpisodeSource``, for pre-training.
+    summary: one line.
+    """
+
+    config: type[Any]
+    datasets: Callable[[Any], tuple[str, ...]]
+    build: Callable[[Any, Mapping[str, ImageSet], int], Stream]
+    episodes: Callable[..., EpisodeSource]
+    summary: str
+
+
+STREAMS: Mapping[str, StreamEntry] = MappingProxyType(
+    {
+        "osaka": StreamEntry(
+            config=osaka.OsakaConfig,
+            datasets=lambda config: tuple(config.domains),
+            build=osaka.OsakaStream,
+            episodes=osaka.pretraining_episodes,
+            summary="online stream whose hidden task may change at any step and may come back",
+        )
+    }
+)

@@ -1,0 +1,32 @@
+"""Where experience comes from: `Stream`, a pure function from a position to a batch."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import Any
+
+from frisket.types import Batch
+
+
+class Stream(ABC):
+    """A deterministic function of (configuration, data, seed, position).
+
+    Attributes:
+        steps: positions the experiment asks for.
+        shape: ``(C, H, W)`` of one input.
+        ways: number of labels.
+        domains: names of the domains tasks are drawn from, in the order of the specification.
+    """
+
+    steps: int
+    shape: tuple[int, int, int]
+    ways: int
+    domains: tuple[str, ...]
+
+    @abstractmethod
+    def batch(self, position: int) -> Batch:
+        """The batch at ``position`` (from 0), on the CPU, with its hidden task; any order, any number of times."""
+
+    @abstractmethod
+    def provenance(self) -> dict[str, Any]:
+        """Which data made it, JSON-able: domain name to the provenance of its data set."""

@@ -1,0 +1,72 @@
+"""The exception tree.
+
+::
+
+    FrisketError            anything frisket raises on purpose; exit code 1
+    └── UserError           the user can mend it: names field, value and fix; exit code 2, no traceback
+        ├── SpecError       an experiment's specification
+        ├── DataError       a data set: missing, truncated, corrupt, unknown
+        ├── MaskError       a mask file or MaskSet that does not fit
+        ├── ModelError      a model URI that leads nowhere, or a damaged model folder
+        └── RunError        a run folder: not found, not resumable, in use
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class FrisketError(Exception):
+    """Base of everything frisket raises on purpose."""
+
+
+class UserError(FrisketError, ValueError):
+    """A mistake the user can mend.
+
+    Args:
+        field: what is wrong, as the user wrote it (``learner.inner_steps``, a file, a URI).
+        value: what it was set to.
+        fix: what to do about it: allowed values, or the command that mends it.
+    """
+
+    def __init__(self, field: str, value: object, fix: str) -> None:
+        self.field, self.value, self.fix = field, value, fix
+        super().__init__(f"{field} = {value!r}: {fix}")
+
+    def __reduce__(self) -> tuple[type[UserError], tuple[str, object, str]]:
+        return type(self), (self.field, self.value, self.fix)  # survives the trip back from a Ray worker
+
+
+class SpecError(UserError):
+    """An experiment's specification is wrong."""
+
+
+class DataError(UserError):
+    """A data set is missing, truncated, corrupt or unknown."""
+
+
+class MaskError(UserError):
+    """A mask file is damaged, or a MaskSet does not fit the network it is used with."""
+
+
+class ModelError(UserError):
+    """A model cannot be found or its folder is damaged."""
+
+
+class RunError(UserError):
+    """A run folder cannot be found, resumed or synchronised."""
+
+
+def require(ok: bool, field: str, value: object, allowed: str) -> None:
+    """Raise `SpecError` unless ``ok``; ``allowed`` says which values are (used by the configuration dataclasses)."""
+    if not ok:
+        raise SpecError(field, value, f"must be {allowed}")
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """Text that names the nearest known name and lists the known ones, for the ``fix`` of a `UserError`."""
+    names = sorted(known)
+    close = difflib.get_close_matches(name, names, n=1, cutoff=0.4)
+    hint = f"did you mean {close[0]!r}? " if close else ""
+    return f"{hint}known: {', '.join(names)}"

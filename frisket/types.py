@@ -1,0 +1,73 @@
+"""The few small types in which streams, learners and protocols meet."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+Params: TypeAlias = "dict[str, Tensor]"
+"""Named weights of one network, ``{"conv1.weight": [64, 1, 3, 3], ...}``."""
+
+State: TypeAlias = "dict[str, Any]"
+"""A learner's whole memory: a plain nested dict whose leaves are all tensors (weights, optimiser moments, buffers,
+counters). Typed loosely, because a recursive type would need a cast at every access."""
+
+Metrics: TypeAlias = "dict[str, float]"
+"""What a learner reports about one step, by name."""
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """The hidden task behind a batch: recorded for scoring, shown only to learners that declare ``needs_task``.
+
+    Attributes:
+        domain: name of the data set the task is drawn from.
+        classes: class indices of that data set; position j in the tuple is label j.
+        start: stream position at which this task began.
+    """
+
+    domain: str
+    classes: tuple[int, ...]
+    start: int
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """What a stream gives at one position.
+
+    Attributes:
+        x: inputs, ``[N, C, H, W]`` float32.
+        y: labels, ``[N]`` int64.
+        position: index in the stream, from 0.
+        task: the hidden task, None once hidden.
+    """
+
+    x: Tensor
+    y: Tensor
+    position: int
+    task: Task | None = None
+
+    def hide_task(self) -> Batch:
+        """The same batch without its task, as a learner that does not declare ``needs_task`` sees it."""
+        return dataclasses.replace(self, task=None)
+
+
+@dataclass(frozen=True, slots=True)
+class Episode:
+    """A few-shot task: what to adapt on, and what to be judged on.
+
+    Attributes:
+        support_x: ``[ways * shots, C, H, W]`` float32, class-major.
+        support_y: labels of the support, int64.
+        query_x: ``[ways * queries, C, H, W]`` float32, class-major.
+        query_y: labels of the query, int64.
+    """
+
+    support_x: Tensor
+    support_y: Tensor
+    query_x: Tensor
+    query_y: Tensor

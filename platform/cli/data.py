@@ -1,0 +1,73 @@
+"""``frisket data``: what data sets there are, which are here, and getting the ones that are not."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from frisket.envs.data import FileReport
+
+app = typer.Typer(no_args_is_help=True, help="List, fetch and verify data sets.")
+
+_Names = Annotated[
+    list[str] | None, typer.Argument(metavar="[NAME]...", help="Published data sets; all if none is named.")
+]
+_DataDir = Annotated[
+    Path | None, typer.Option("--data-dir", help="Folder of data sets, looked at before FRISKET_DATA and the cache.")
+]
+
+
+@app.command("list")
+def list_data(data_dir: _DataDir = None) -> None:
+    """Show every data set, and whether it is on this machine."""
+    from rich.console import Console
+    from rich.table import Table
+
+    from frisket.envs.data import EMBEDDED, SOURCES, verify
+
+    table = Table("name", "kind", "state", "stand-in", "licence", "what")
+    for name, source in SOURCES.items():
+        states = {file.name: "missing" for file in source.files()}
+        states |= {row.file: row.status for row in verify([name], data_dir)}
+        usable = sum(state in ("ok", "repacked") for state in states.values())
+        state = "here" if usable == len(states) else f"{usable} of {len(states)} files"
+        table.add_row(name, "real", state, source.stand_in, source.licence, source.title)
+    for name, entry in EMBEDDED.items():
+        table.add_row(name, "embedded", "here", "", entry.licence, entry.title)
+    Console().print(table)
+
+
+@app.command()
+def fetch(names: _Names = None, data_dir: _DataDir = None) -> None:
+    """Download what is missing or damaged, checked, into --data-dir (else the cache folder)."""
+    from frisket.envs.data import fetch as fetch_data
+
+    _show(fetch_data(names or [], data_dir))
+
+
+@app.command()
+def verify(names: _Names = None, data_dir: _DataDir = None) -> None:
+    """Check every file against its published hash; exit code 2 if one is missing or damaged."""
+    from frisket.envs.data import verify as verify_data
+
+    rows = verify_data(names or [], data_dir)
+    _show(rows)
+    good = {(row.dataset, row.file) for row in rows if row.usable}
+    unusable = [row for row in rows if (row.dataset, row.file) not in good]
+    if unusable:
+        raise unusable[0].error()
+
+
+def _show(rows: list[FileReport]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    colours = {"ok": "green", "repacked": "green", "damaged": "red", "missing": "yellow"}
+    table = Table("data set", "file", "status", "expected sha256", "found sha256", "where")
+    for row in rows:
+        status = f"[{colours[row.status]}]{row.status}[/]"
+        table.add_row(row.dataset, row.file, status, row.expected[:12], row.found[:12] or "-", str(row.path))
+    Console().print(table)

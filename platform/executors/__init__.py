@@ -1,0 +1,42 @@
+"""Where replicas run: in this process (`local`) or on Ray (`ray_train`).
+
+Both lead the same replicas through `frisket.platform.engine.run_replica`, so where and by how many workers a run is
+executed moves no number.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+
+from frisket.errors import RunError
+from frisket.platform.runfolder import ReplicaFolder
+from frisket.platform.spec import Replica
+
+Stop = Callable[[], bool]
+"""Asked often; True means: checkpoint and stop."""
+
+_DYING_SECONDS = 20.0
+"""How long a killed process may take to let go of its replica; Ray starts new workers while the old ones still die."""
+
+
+def share(replicas: Sequence[Replica], rank: int, workers: int) -> Sequence[Replica]:
+    """The replicas that fall to worker ``rank`` of ``workers``, dealt out like cards."""
+    return replicas[rank::workers]
+
+
+def wait_until_free(files: ReplicaFolder, patience: float = _DYING_SECONDS) -> None:
+    """Wait up to ``patience`` seconds for a dying process to let go of a replica.
+
+    Raises:
+        RunError: it is still being worked on.
+    """
+    deadline = time.monotonic() + patience
+    while True:
+        try:
+            with files.lock():
+                return
+        except RunError:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(0.2)

@@ -1,0 +1,135 @@
+"""A Ray cluster for the length of a run: the one the environment names, or a private one on this machine.
+
+Ray 2.60 turns token authentication on by itself and, finding no token, writes one into the user's home. So a private
+cluster gets a throw-away token in its own temporary folder, readable by its owner alone, unless the user has decided
+about RAY_AUTH_MODE. Everything the session sets in the environment is taken back at its end.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import secrets
+import shutil
+import signal
+import tempfile
+import threading
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+
+import frisket
+
+_QUIET = {
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",  # Ray's future default; unset, every start prints a warning about it
+    "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.5",  # by default a dead worker, and the end, are noticed after 2 s
+    "RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S": "180",  # importing torch on a busy laptop can take a minute
+}
+_OBJECT_STORE_BYTES = 100 * 2**20  # replicas keep their data to themselves; Ray would reserve 30 % of the memory
+
+
+@contextlib.contextmanager
+def ray_session(cpus: int) -> Iterator[None]:
+    """Ray is usable inside the block.
+
+    Uses the session this process already has, else the cluster of RAY_ADDRESS, else a private one with ``cpus`` CPU slots,
+    which leaves no process and no file behind.
+    """
+    with _environment(_QUIET):
+        import ray
+
+        if ray.is_initialized():
+            yield
+        elif os.environ.get("RAY_ADDRESS"):
+            with _handlers_kept():
+                ray.init(log_to_driver=False, logging_level=logging.ERROR, runtime_env={"env_vars": worker_environment()})
+            try:
+                yield
+            finally:
+                ray.shutdown()
+        else:
+            with _private_cluster(cpus):
+                yield
+
+
+def worker_environment() -> dict[str, str]:
+    """What a worker must find in its environment, wherever Ray starts it.
+
+    From a checkout ``frisket`` is importable only beside its root; and a worker's working folder is not the user's, so
+    relative folders are made absolute.
+    """
+    variables: dict[str, str] = {"OMP_NUM_THREADS": "1"}  # the specification's `threads` decides, when the replica starts
+    root = Path(frisket.__file__).resolve().parent.parent
+    if (root / "pyproject.toml").is_file():
+        variables["PYTHONPATH"] = os.pathsep.join(filter(None, [str(root), os.environ.get("PYTHONPATH")]))
+    for name in ("FRISKET_DATA", "FRISKET_CACHE"):
+        if os.environ.get(name):
+            variables[name] = str(Path(os.environ[name]).expanduser().absolute())
+    return variables
+
+
+@contextlib.contextmanager
+def _private_cluster(cpus: int) -> Iterator[None]:
+    import ray
+
+    # Short, because the path of Ray's sockets inside it may not be longer than 107 bytes.
+    folder = Path(tempfile.mkdtemp(prefix="frisket-", dir="/tmp" if os.access("/tmp", os.W_OK) else None))
+    token = folder / "token"
+    token.touch(mode=0o600)
+    token.write_text(_token(), encoding="ascii")
+    # With RAY_AUTH_MODE unset ray.init chooses "token" itself, in this process too, where setting it would come too late
+    # once ray is imported.
+    auth = {} if os.environ.get("RAY_AUTH_MODE") else {"RAY_AUTH_TOKEN_PATH": str(token)}
+    try:
+        with _environment(auth, also=("RAY_AUTH_MODE",)):
+            with _handlers_kept():
+                ray.init(
+                    address="local",
+                    num_cpus=cpus,
+                    include_dashboard=False,
+                    object_store_memory=_OBJECT_STORE_BYTES,
+                    log_to_driver=False,
+                    logging_level=logging.ERROR,
+                    runtime_env={"env_vars": worker_environment()},
+                    _temp_dir=str(folder),
+                )
+            try:
+                yield
+            finally:
+                ray.shutdown()
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+@cache
+def _token() -> str:
+    """One token per process: Ray's client reads it once and keeps it."""
+    return secrets.token_hex(32)
+
+
+@contextlib.contextmanager
+def _environment(defaults: dict[str, str], also: tuple[str, ...] = ()) -> Iterator[None]:
+    """``defaults`` in the environment where the user has set nothing; they, and what Ray sets of ``also``, go at the end."""
+    added = [name for name in (*defaults, *also) if name not in os.environ]
+    os.environ.update({name: defaults[name] for name in added if name in defaults})
+    try:
+        yield
+    finally:
+        for name in added:
+            os.environ.pop(name, None)
+
+
+@contextlib.contextmanager
+def _handlers_kept() -> Iterator[None]:
+    """Ray's start-up replaces the handler of SIGTERM; put ours back."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in handlers.items():
+            signal.signal(number, handler)

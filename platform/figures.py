@@ -1,0 +1,250 @@
+"""Pictures of a finished run, drawn from its journals: accuracy over the stream, variants compared, sparsity, masks.
+
+T positions of the stream, R replicas (seeds) of one variant. Means are over seeds; bands and bars are the population
+standard deviation.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from frisket.algos.mask_picture import mask_grid
+from frisket.algos.masks import MaskSet
+from frisket.platform.journal import read_journal
+from frisket.platform.mask_report import write_mask_report
+from frisket.platform.runfolder import ReplicaFolder, RunFolder
+from frisket.platform.summary import summarise
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+# Okabe and Ito's colours: told apart by colour-blind readers too.
+PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#F0E442")
+DRAWN_POINTS = 1000  # more than a panel has pixels
+WINDOWS = 20  # a stream is drawn with a moving mean over a twentieth of it
+OVERALL = "all domains"
+
+
+@dataclass(frozen=True)
+class Trace:
+    """What one replica answered. Attributes: accuracy ``[T]``; domain ``[T]``, names."""
+
+    accuracy: np.ndarray
+    domain: np.ndarray
+
+
+def draw_figures(folder: RunFolder) -> list[Path]:
+    """The pictures of the finished run ``folder``, in ``folder/figures``; drawn once, then found there."""
+    target = folder.path / "figures"
+    if not target.is_dir():
+        with tempfile.TemporaryDirectory(prefix=".figures-", dir=folder.path) as temporary:
+            drawn = Path(temporary) / "figures"
+            drawn.mkdir()
+            _draw(folder, drawn)
+            try:
+                os.replace(drawn, target)
+            except OSError:  # drawn by another process in the meantime
+                shutil.rmtree(drawn)
+    return sorted(target.iterdir())
+
+
+def window_of(steps: int) -> int:
+    """Positions the moving mean of a stream of ``steps`` covers."""
+    return max(steps // WINDOWS, 5)
+
+
+def running(trace: Trace, domain: str, window: int | None) -> np.ndarray:
+    """Mean accuracy on ``domain`` (or `OVERALL`) up to every position, or over the last ``window`` positions.
+
+    Returns:
+        ``[T]``; NaN where the domain has not been met.
+    """
+    here = np.ones(len(trace.accuracy), bool) if domain == OVERALL else trace.domain == domain
+    total, count = np.cumsum(np.where(here, trace.accuracy, 0.0)), np.cumsum(here).astype(float)
+    if window is not None:
+        total, count = total - _shifted(total, window), count - _shifted(count, window)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return np.where(count > 0, total / count, np.nan)
+
+
+def read_trace(journal: Path) -> Trace:
+    """The accuracy and domain of every position in ``journal``."""
+    steps = [line["step"] for line, _ in read_journal(journal) if "step" in line]
+    return Trace(np.array([s["accuracy"] for s in steps], float), np.array([s.get("domain", "") for s in steps]))
+
+
+def read_sparsity(journal: Path) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+    """``(positions [P], {tensor or "overall": [P]})`` of a journal's points; no series where the method has no masks."""
+    points = [(line["t"], line["points"]) for line, _ in read_journal(journal) if "points" in line]
+    series: dict[str, list[float]] = {}
+    for _, values in points:
+        for name, value in values.items():
+            if name == "sparsity" or name.startswith("sparsity/"):
+                series.setdefault(name.partition("/")[2] or "overall", []).append(value)
+    return np.array([t for t, _ in points]), {k: np.array(v) for k, v in series.items()}
+
+
+def caption(folder: RunFolder) -> str:
+    """Which data, how many steps and seeds made a run's pictures."""
+    sets = ", ".join(p.get("name", domain) for domain, p in folder.manifest["data"].items())
+    seeds = folder.experiment.seeds
+    return f"{folder.manifest['data_mode']} data: {sets}  |  {seeds} seed{'s' * (seeds > 1)}  |  {folder.run_id}"
+
+
+def _draw(folder: RunFolder, target: Path) -> None:
+    groups = by_variant(folder)
+    traces = {label: [read_trace(f.journal) for f in files] for label, files in groups.items()}
+    colours = {label: PALETTE[i % len(PALETTE)] for i, label in enumerate(groups)}
+    _accuracy(folder, traces, colours).savefig(target / "accuracy.png")
+    if len(groups) > 1:
+        _variants(folder, colours).savefig(target / "variants.png")
+    masked = {k: files for k, files in groups.items() if all(f.masks.exists() for f in files)}
+    if masked:
+        _sparsity(folder, masked).savefig(target / "sparsity.png")
+    for label, files in masked.items():
+        masks = [MaskSet.load(f.masks) for f in files]
+        _masks(folder, label, masks).savefig(target / f"{mask_stem(folder, label)}.png")
+        write_mask_report(target / f"{mask_stem(folder, label)}.html", f"{folder.run_id}: {label}", masks)
+
+
+def by_variant(folder: RunFolder) -> dict[str, list[ReplicaFolder]]:
+    """The replicas of every variant; a plain experiment's only variant goes by its method's name."""
+    groups: dict[str, list[ReplicaFolder]] = {}
+    for replica in folder.experiment.replicas():
+        label = replica.variant or folder.experiment.learner.kind
+        groups.setdefault(label, []).append(folder.replica(replica))
+    return groups
+
+
+def mask_stem(folder: RunFolder, label: str) -> str:
+    """Name, without suffix, of a variant's mask picture and report."""
+    return f"masks-{label}" if folder.experiment.variants else "masks"
+
+
+def _accuracy(folder: RunFolder, traces: Mapping[str, Sequence[Trace]], colours: Mapping[str, str]) -> Figure:
+    met = {name for group in traces.values() for trace in group for name in trace.domain if name}
+    panels = [OVERALL, *sorted(met)]
+    steps = max(len(t.accuracy) for group in traces.values() for t in group)
+    window = window_of(steps)
+    figure, axes = _figure(len(panels), "accuracy before a batch's labels are seen", folder)
+    for panel, ax in zip(panels, axes, strict=True):
+        for label, group in traces.items():
+            colour = colours[label]
+            _line(ax, [running(t, panel, window) for t in group], color=colour, lw=0.8, alpha=0.45)
+            low_high = _line(ax, [running(t, panel, None) for t in group], color=colour, lw=2, label=label)
+            if len(group) > 1:
+                ax.fill_between(*low_high, color=colour, alpha=0.15, lw=0)
+        published = _published(folder, "accuracy" if panel == OVERALL else f"accuracy/{panel}")
+        if published is not None:
+            ax.axhline(published, color="#555555", ls=":", lw=1.2, label="published, full scale")
+        ax.set(title=panel, xlabel="stream position", ylim=(0, 1.02), xlim=(0, steps - 1))
+        ax.grid(alpha=0.25)
+    axes[0].set_ylabel(f"mean so far (bold), over last {window} (thin)")
+    _legend(figure, axes[0])
+    return figure
+
+
+def _variants(folder: RunFolder, colours: Mapping[str, str]) -> Figure:
+    rows = summarise(folder)["variants"]
+    names = list(dict.fromkeys(m for r in rows.values() for m in r if m == "accuracy" or m.startswith("accuracy/")))
+    figure, (ax,) = _figure(1, "accuracy over the whole stream", folder, width=2.0 + 1.6 * len(names))
+    width = 0.8 / len(rows)
+    for i, (label, row) in enumerate(rows.items()):
+        shown = [(k, row[m]) for k, m in enumerate(names) if m in row]
+        at = [k + (i - (len(rows) - 1) / 2) * width for k, _ in shown]
+        means, spread = [v["mean"] for _, v in shown], [v["std"] for _, v in shown]
+        ax.bar(at, means, 0.92 * width, yerr=spread, color=colours[label], label=label, error_kw={"lw": 1, "capsize": 2})
+        for x, mean, std in zip(at, means, spread, strict=True):
+            ax.text(x, mean + std + 0.01, f"{mean:.2f}", ha="center", fontsize=7)
+    ax.set_xticks(range(len(names)), [OVERALL if n == "accuracy" else n.partition("/")[2] for n in names])
+    ax.set(ylim=(0, 1.08), ylabel="accuracy")
+    ax.grid(alpha=0.25, axis="y")
+    ax.set_axisbelow(True)
+    _legend(figure, ax)
+    return figure
+
+
+def _sparsity(folder: RunFolder, groups: Mapping[str, Sequence[ReplicaFolder]]) -> Figure:
+    from matplotlib import colormaps
+
+    figure, axes = _figure(len(groups), "share of weights closed to learning", folder, width=4.6)
+    for ax, (label, files) in zip(axes, groups.items(), strict=True):
+        read = [read_sparsity(f.journal) for f in files]
+        positions, names = read[0][0], [n for n in read[0][1] if n != "overall"]
+        layers = list(dict.fromkeys(n.rpartition(".")[0] for n in names))
+        for name in names:
+            layer, _, part = name.rpartition(".")
+            colour = colormaps["viridis"](0.9 * layers.index(layer) / max(len(layers) - 1, 1))
+            style = "--" if part == "bias" else "-"
+            mean = np.mean([series[name] for _, series in read], axis=0)
+            ax.plot(positions, mean, style, color=colour, lw=1.2, label=name)
+        overall = np.mean([series["overall"] for _, series in read], axis=0)
+        ax.plot(positions, overall, color="black", lw=2.2, label="overall")
+        ax.set(title=label, xlabel="stream position", ylim=(-0.02, 1.02))
+        ax.grid(alpha=0.25)
+    axes[0].set_ylabel("sparsity (1 = nothing may change)")
+    figure.legend(*axes[0].get_legend_handles_labels(), loc="outside right center", fontsize=7, frameon=False)
+    return figure
+
+
+def _masks(folder: RunFolder, label: str, masks: Sequence[MaskSet]) -> Figure:
+    names = [n for n in masks[0] if masks[0][n].dim() > 1]
+    figure, axes = _figure(len(names), f"where {label} may learn at the end", folder, width=2.6)
+    image = None
+    for name, ax in zip(names, axes, strict=True):
+        share = np.mean([mask_grid(m[name]) for m in masks], axis=0)
+        closed = np.mean([m.sparsity(name) for m in masks])
+        # Cells are shown as they are where there is room for them, averaged where there is not.
+        smoothing = "nearest" if max(share.shape) <= 100 else "antialiased"
+        image = ax.imshow(share, cmap="cividis", vmin=0, vmax=1, aspect="auto", interpolation=smoothing)
+        shape = "x".join(map(str, masks[0][name].shape))
+        ax.set_title(f"{name}\n{shape}, {closed:.0%} closed", fontsize=8)
+        ax.set(xticks=[], yticks=[], xlabel="inputs x taps")
+    axes[0].set_ylabel("outputs x taps")
+    if image is not None:
+        figure.colorbar(image, ax=list(axes), label="open (share of seeds)", shrink=0.9)
+    return figure
+
+
+def _figure(panels: int, title: str, folder: RunFolder, width: float = 3.3) -> tuple[Figure, list[Axes]]:
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(max(width * panels + 0.6, 6.4), 3.9), dpi=110, layout="constrained")
+    figure.suptitle(f"{folder.manifest['spec']}: {title}\n", fontsize=11)
+    figure.text(0.5, 0.925, caption(folder), ha="center", va="center", fontsize=7.5, color="#555555")
+    axes = figure.subplots(1, panels, squeeze=False, sharey=panels > 1)[0]
+    return figure, list(axes)
+
+
+def _line(ax: Axes, rows: Sequence[np.ndarray], **style: object) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Draw the mean of ``rows`` (R x [T]); returns ``(positions, mean - std, mean + std)`` as drawn."""
+    stack = np.ma.masked_invalid(np.stack(rows))
+    at = np.unique(np.linspace(0, stack.shape[1] - 1, min(stack.shape[1], DRAWN_POINTS)).astype(int))
+    mean, std = stack.mean(0)[at], stack.std(0)[at]
+    ax.plot(at, mean, **style)  # pyright: ignore[reportArgumentType]
+    return at, mean - std, mean + std
+
+
+def _legend(figure: Figure, ax: Axes) -> None:
+    figure.legend(*ax.get_legend_handles_labels(), loc="outside lower center", ncols=6, fontsize=8, frameon=False)
+
+
+def _published(folder: RunFolder, metric: str) -> float | None:
+    """The published mean of ``metric``; None where there is none, or other data made this run."""
+    published = folder.experiment.published
+    if published is None or folder.manifest["data_mode"] != "real" or metric not in published.metrics:
+        return None
+    return published.metrics[metric]["mean"]
+
+
+def _shifted(values: np.ndarray, by: int) -> np.ndarray:
+    return np.concatenate([np.zeros(min(by, len(values))), values[:-by]])

@@ -1,0 +1,238 @@
+"""A learned model: every replica of an experiment with its whole state. Knows no MLflow.
+
+The folder (data only: safetensors and JSON; loading it runs no code from it)::
+
+    spec.json                              the experiment, complete
+    provenance.json                        data, versions, results
+    model.json                             format, inputs of every replica, sha256 of every file
+    replicas/KEY/state.safetensors         the learner's whole State
+    replicas/KEY/masks.safetensors         its MaskSet, one bit per weight; absent for a method without masks
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from frisket.algos.learner import Learner
+from frisket.algos.masks import MaskSet
+from frisket.algos.state_file import load_state, save_state
+from frisket.algos.tree import map_tensors
+from frisket.errors import ModelError, UserError
+from frisket.platform.engine import build_learner
+from frisket.platform.runfolder import RunFolder
+from frisket.platform.spec import Experiment, Replica, from_dict
+from frisket.types import State, Task
+
+FORMAT = "frisket-model/1"
+_SPEC, _PROVENANCE, _INDEX = "spec.json", "provenance.json", "model.json"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Member:
+    """One replica of a model.
+
+    Attributes:
+        state: the learner's State at the end of its stream.
+        shape: (C, H, W) of one input.
+        ways: number of labels.
+    """
+
+    state: State
+    shape: tuple[int, int, int]
+    ways: int
+
+
+class FrisketModel:
+    """All replicas of one experiment, ready to predict and to go on learning.
+
+    Args:
+        experiment: the specification.
+        members: every replica of it.
+        provenance: which data and versions made it, and its results.
+
+    >>> model = frisket.load_model("models:/demo/1")                    # doctest: +SKIP
+    >>> probabilities = model.predict(x)                                # doctest: +SKIP
+    >>> state, metrics = model.learner.observe(model.state(), batch)    # doctest: +SKIP
+    """
+
+    def __init__(
+        self, experiment: Experiment, members: Mapping[Replica, Member], provenance: Mapping[str, Any]
+    ) -> None:
+        self.experiment, self.provenance = experiment, dict(provenance)
+        self._members = dict(members)
+
+    @classmethod
+    def load(cls, path: str | Path) -> FrisketModel:
+        """The model in the data folder ``path``. Raises `ModelError` where it is missing, damaged or foreign."""
+        path = Path(path)
+        with _damage(path):
+            index = _read(path / _INDEX)
+            if index["format"] != FORMAT:
+                raise ModelError("model", str(path), f"has format {index['format']!r}; this frisket reads {FORMAT}")
+            for name, digest in index["files"].items():
+                if _sha256(path / name) != digest:
+                    raise ModelError(
+                        "model", str(path), f"{name} is damaged (its sha256 differs); fetch the model again"
+                    )
+            experiment = from_dict(_read(path / _SPEC))
+            members = {}
+            for replica in experiment.replicas():
+                entry = index["replicas"][replica.key]
+                state, _ = load_state(path / "replicas" / replica.key / "state.safetensors")
+                members[replica] = Member(state=state, shape=tuple(entry["shape"]), ways=entry["ways"])
+            return cls(experiment, members, _read(path / _PROVENANCE))
+
+    @classmethod
+    def of_run(cls, folder: RunFolder) -> FrisketModel:
+        """The model a finished run made. Raises `ModelError` while the run is unfinished."""
+        _require_done(folder)
+        with _damage(folder.path):
+            members = {r: _member(folder, r) for r in folder.experiment.replicas()}
+            return cls(folder.experiment, members, provenance(folder))
+
+    @property
+    def seeds(self) -> list[int]:
+        """Seeds there are."""
+        return list(range(self.experiment.seeds))
+
+    @property
+    def variants(self) -> list[str]:
+        """Labels of the variants, the headline first; empty for a plain experiment."""
+        return list(self.experiment.variants)
+
+    @cached_property
+    def learner(self) -> Learner:
+        """The headline's learner (its method and network; the weights are in `state`)."""
+        return self.learner_of()
+
+    def learner_of(self, variant: str | None = None) -> Learner:
+        """The learner of ``variant``; None for the headline."""
+        member = self.member(variant=variant)
+        label = variant or next(iter(self.variants), None)
+        return build_learner(self.experiment.variant(label), member.shape, member.ways)
+
+    def member(self, seed: int | None = None, variant: str | None = None) -> Member:
+        """One replica; by default the first seed of the headline. Raises `ModelError` for one there is not."""
+        if variant is not None and variant not in self.variants:
+            raise ModelError("variant", variant, f"one of: {', '.join(self.variants) or '(this model has none)'}")
+        if seed is not None and seed not in self.seeds:
+            raise ModelError("seed", seed, f"one of: {', '.join(map(str, self.seeds))}")
+        return self._members[Replica(variant=variant or next(iter(self.variants), None), seed=seed or 0)]
+
+    def state(self, seed: int | None = None, variant: str | None = None) -> State:
+        """A copy of a replica's State, the caller's to go on with."""
+        return map_tensors(torch.clone, self.member(seed, variant).state)
+
+    def masks(self, seed: int | None = None, variant: str | None = None) -> MaskSet:
+        """A replica's masks; empty for a method without masks."""
+        return self.learner_of(variant).masks(self.member(seed, variant).state)
+
+    def predict(
+        self, x: np.ndarray | Tensor, seed: int | None = None, variant: str | None = None, task: Task | None = None
+    ) -> np.ndarray:
+        """Class probabilities of ``x``.
+
+        Args:
+            x: inputs ``[N, C, H, W]``, scaled as the stream scales them. They are judged together: the networks use the
+                batch's own statistics, so a picture's answer depends on its neighbours.
+            seed: which seed; None for the first.
+            variant: which variant; None for the headline.
+            task: for a method that must be told the task.
+
+        Returns:
+            ``[N, ways]`` float32: the softmax, averaged over Monte-Carlo samples where the method draws them.
+
+        Raises:
+            ModelError: ``x`` has another shape, there is no such replica, or it has never learned.
+        """
+        member = self.member(seed, variant)
+        inputs = torch.as_tensor(x, dtype=torch.float32)
+        if inputs.dim() != 4 or tuple(inputs.shape[1:]) != member.shape:
+            raise ModelError("x", tuple(inputs.shape), f"must have shape (N, {', '.join(map(str, member.shape))})")
+        with torch.no_grad():
+            logits = self.learner_of(variant).predict(member.state, inputs, task)
+        if logits is None:
+            raise ModelError("model", self.experiment.name, "has not learned from a single batch yet")
+        probabilities = logits.softmax(-1)
+        return (probabilities.mean(0) if probabilities.dim() == 3 else probabilities).numpy()
+
+
+def write_model(folder: RunFolder, path: Path) -> None:
+    """Write the finished run ``folder`` as a model's data folder ``path``."""
+    _require_done(folder)
+    replicas = {}
+    for replica in folder.experiment.replicas():
+        member, source, target = _member(folder, replica), folder.replica(replica), path / "replicas" / replica.key
+        target.mkdir(parents=True)
+        save_state(target / "state.safetensors", member.state, {})
+        if source.masks.exists():
+            shutil.copyfile(source.masks, target / source.masks.name)
+        replicas[replica.key] = {"shape": list(member.shape), "ways": member.ways}
+    _write(path / _SPEC, folder.experiment.as_dict())
+    _write(path / _PROVENANCE, provenance(folder))
+    files = sorted(p.relative_to(path).as_posix() for p in path.rglob("*") if p.is_file())
+    _write(path / _INDEX, {"format": FORMAT, "replicas": replicas, "files": {n: _sha256(path / n) for n in files}})
+
+
+def provenance(folder: RunFolder) -> dict[str, Any]:
+    """Which data and versions made the run, and its results."""
+    kept = ("run_id", "spec", "data_mode", "data", "frisket", "git", "created")
+    return {**{k: folder.manifest[k] for k in kept}, "results": folder.results()}
+
+
+def _member(folder: RunFolder, replica: Replica) -> Member:
+    files = folder.replica(replica)
+    result = files.result
+    if result is None:
+        raise ModelError("run", folder.run_id, f"replica {replica.key} has no result")
+    saved, _ = load_state(files.checkpoint)
+    given = result["input"]
+    return Member(state=saved["learner"], shape=tuple(given["shape"]), ways=given["ways"])
+
+
+def _require_done(folder: RunFolder) -> None:
+    if not folder.done:
+        raise ModelError(
+            "run", folder.run_id, f"is not finished; finish it with `frisket run --resume {folder.run_id}`"
+        )
+
+
+@contextmanager
+def _damage(path: Path) -> Iterator[None]:
+    """Turn whatever a damaged or foreign folder provokes into a `ModelError`."""
+    from safetensors import SafetensorError
+
+    try:
+        yield
+    except ModelError:
+        raise
+    except UserError as error:
+        raise ModelError("model", str(path), f"its specification does not fit this frisket: {error}") from error
+    except FileNotFoundError as error:
+        raise ModelError("model", str(path), f"not a complete frisket model: {error.filename} is missing") from error
+    except (OSError, SafetensorError, KeyError, TypeError, ValueError, AttributeError) as error:
+        raise ModelError("model", str(path), f"damaged ({type(error).__name__}: {error}); fetch it again") from error
+
+
+def _read(path: Path) -> Any:
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
+def _write(path: Path, value: Any) -> None:
+    path.write_text(json.dumps(value, indent=1), encoding="utf-8")
+
+
+def _sha256(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()

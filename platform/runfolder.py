@@ -1,0 +1,210 @@
+"""A run on disk: the manifest, and for every replica its journal, checkpoint and result. The source of truth.
+
+::
+
+    RUN/run.json                              written once: specification, data, versions
+    RUN/replicas/KEY/journal.jsonl            `frisket.platform.journal`
+    RUN/replicas/KEY/checkpoint.safetensors   State and scores, replaced atomically
+    RUN/replicas/KEY/progress.json            about once a second, for the progress line
+    RUN/replicas/KEY/result.json              once, when the replica is done
+    RUN/replicas/KEY/masks.safetensors        final masks, where the method has masks
+    RUN/figures/  RUN/summary.json  RUN/upload.json
+"""
+
+from __future__ import annotations
+
+import contextlib
+import datetime
+import fcntl
+import json
+import os
+import secrets
+import subprocess
+from collections.abc import Iterator
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import frisket
+from frisket.algos.state_file import read_metadata, sync_folder
+from frisket.errors import RunError, nearest
+from frisket.platform.spec import Experiment, Replica, from_dict
+
+
+class ReplicaFolder:
+    """Files of one replica under ``path``."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.key = path.name
+        self.journal = path / "journal.jsonl"
+        self.checkpoint = path / "checkpoint.safetensors"
+        self.masks = path / "masks.safetensors"
+
+    @property
+    def result(self) -> dict[str, Any] | None:
+        """The result once the replica is done, else None."""
+        return read_json(self.path / "result.json")
+
+    def committed_bytes(self) -> int:
+        """Length of the part of the journal that is final."""
+        if self.result is not None:
+            return self.journal.stat().st_size
+        return int(read_metadata(self.checkpoint)["journal_bytes"]) if self.checkpoint.exists() else 0
+
+    def progress(self) -> dict[str, Any] | None:
+        """``{"cursor", "steps", "accuracy", "seconds"}``, None before the first step."""
+        return read_json(self.path / "progress.json")
+
+    @contextlib.contextmanager
+    def lock(self) -> Iterator[None]:
+        """Hold the replica for this process; the kernel lets go when the process dies, however it dies.
+
+        Raises:
+            RunError: another live process works on it.
+        """
+        self.path.mkdir(parents=True, exist_ok=True)
+        with (self.path / ".lock").open("w") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise RunError(
+                    "replica", str(self.path), "is being worked on by another process; wait or end it"
+                ) from None
+            yield
+
+
+class RunFolder:
+    """One run under ``path``; see the module's text for its files."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    @classmethod
+    def create(
+        cls, parent: Path, experiment: Experiment, *, data_mode: str, data: dict[str, Any], register: bool,
+        tracking: dict[str, str],
+    ) -> RunFolder:  # fmt: skip
+        """Make the folder of a new run.
+
+        Args:
+            parent: where runs are kept.
+            experiment: what is run.
+            data_mode: ``real`` or ``embedded``, already resolved.
+            data: provenance of every domain's data set.
+            register: register a model version at the end.
+            tracking: ``{"uri", "experiment"}`` of MLflow.
+        """
+        now = datetime.datetime.now(datetime.timezone.utc)
+        run_id = f"{experiment.name.replace('/', '-')}-{now:%Y%m%d-%H%M%S}-{secrets.token_hex(2)}"
+        folder = cls(parent.absolute() / run_id)
+        for replica in experiment.replicas():
+            folder.replica(replica).path.mkdir(parents=True)
+        manifest = {
+            "run_id": run_id,
+            "spec": experiment.name,
+            "experiment": experiment.as_dict(),
+            "data_mode": data_mode,
+            "data": data,
+            "frisket": frisket.__version__,
+            "git": git_revision(),
+            "created": now.isoformat(timespec="seconds"),
+            "register": register,
+            "tracking": tracking,
+        }
+        write_json(folder.path / "run.json", manifest)
+        return folder
+
+    @classmethod
+    def open(cls, path: Path) -> RunFolder:
+        """The run in ``path``. Raises `RunError` where there is none."""
+        folder = cls(path.absolute())
+        if read_json(folder.path / "run.json") is None:
+            raise RunError("run", str(path), "not a run folder (it has no readable run.json)")
+        return folder
+
+    @classmethod
+    def find(cls, run: str, parent: Path) -> RunFolder:
+        """A run by path, by id or unique beginning of an id under ``parent``, or ``last``."""
+        if (Path(run) / "run.json").is_file():
+            return cls.open(Path(run))
+        runs = cls.all(parent)
+        if not runs:
+            raise RunError("run", run, f"there are no runs in {parent}")
+        if run == "last":
+            return max(runs, key=lambda f: (f.manifest["created"], f.path.stat().st_mtime))
+        found = [f for f in runs if f.run_id == run] or [f for f in runs if f.run_id.startswith(run)]
+        if len(found) != 1:
+            raise RunError("run", run, nearest(run, [f.run_id for f in found or runs]))
+        return found[0]
+
+    @classmethod
+    def all(cls, parent: Path) -> list[RunFolder]:
+        """All runs under ``parent``, by id."""
+        return [cls(p.parent.absolute()) for p in sorted(parent.glob("*/run.json"))]
+
+    @cached_property
+    def manifest(self) -> dict[str, Any]:
+        """``run.json``."""
+        return json.loads((self.path / "run.json").read_text(encoding="utf-8"))
+
+    @property
+    def run_id(self) -> str:
+        """The run's name, unique."""
+        return self.manifest["run_id"]
+
+    @cached_property
+    def experiment(self) -> Experiment:
+        """The run's specification."""
+        return from_dict(self.manifest["experiment"])
+
+    def replica(self, replica: Replica | str) -> ReplicaFolder:
+        """The files of one replica."""
+        return ReplicaFolder(self.path / "replicas" / (replica if isinstance(replica, str) else replica.key))
+
+    def replicas(self) -> list[ReplicaFolder]:
+        """The files of all replicas, in the experiment's order."""
+        return [self.replica(r) for r in self.experiment.replicas()]
+
+    def results(self) -> list[dict[str, Any]]:
+        """Results of the replicas that are done, in the experiment's order."""
+        return [result for r in self.replicas() if (result := r.result) is not None]
+
+    @property
+    def done(self) -> bool:
+        """Whether every replica is done."""
+        return all(r.result is not None for r in self.replicas())
+
+
+def default_runs_folder() -> Path:
+    """Where runs are kept: ``FRISKET_RUNS``, or ``frisket_runs`` in the working folder."""
+    return Path(os.environ.get("FRISKET_RUNS", "frisket_runs"))
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Replace ``path`` by ``value`` as JSON, atomically and durably."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    with temporary.open("w", encoding="utf-8") as file:
+        json.dump(value, file, indent=1)
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(temporary, path)
+    sync_folder(path.parent)
+
+
+def read_json(path: Path) -> Any:
+    """The JSON in ``path``, or None where there is no such file or it is not JSON."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+
+
+def git_revision() -> str | None:
+    """The checkout's commit, with ``+`` when it has uncommitted changes; None outside a checkout."""
+    root = Path(frisket.__file__).parent.parent
+    command = ["git", "-C", str(root), "describe", "--always", "--dirty=+", "--exclude=*", "--abbrev=40"]
+    try:
+        return subprocess.run(command, capture_output=True, text=True, check=True, timeout=10).stdout.strip() or None
+    except (OSError, subprocess.SubprocessError):
+        return None

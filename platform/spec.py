@@ -1,0 +1,309 @@
+"""Experiments as data: YAML (or a dict) to a typed, validated `Experiment`.
+
+A specification has sections ``stream``, ``network``, ``learner``, ``protocol`` (each with a ``kind`` and that kind's
+fields), optional ``pretrain``, ``published`` and ``variants``, and a few fields of its own. Whatever is left out
+takes the default of the component's own dataclass; nothing unknown passes.
+"""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+import json
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cache
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from frisket.algos.pretrain import PretrainConfig
+from frisket.errors import SpecError, nearest, require
+from frisket.platform.registry import SECTIONS
+
+DEFAULT_KINDS = {"stream": "osaka", "network": "conv4", "protocol": "online-accuracy"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Section:
+    """Attributes: kind: name in the section's registry; config: that kind's configuration."""
+
+    kind: str
+    config: Any
+
+    def as_dict(self) -> dict[str, Any]:
+        """``{"kind": ..., **fields}``."""
+        return {"kind": self.kind, **dataclasses.asdict(self.config)}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Published:
+    """The published number an experiment answers to.
+
+    Attributes:
+        table: ``PAPER/NAME``.
+        source: where it is printed.
+        n: seeds behind it, None where the source does not say.
+        metrics: metric name to ``{"mean": ..., "std": ...}`` in frisket's units (accuracies in [0, 1]).
+    """
+
+    table: str
+    source: str
+    n: int | None = None
+    metrics: dict[str, dict[str, float]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Replica:
+    """One run of an experiment. Attributes: variant: its label, None in a plain experiment; seed."""
+
+    variant: str | None
+    seed: int
+
+    @property
+    def key(self) -> str:
+        """Name of the replica's folder."""
+        return f"seed{self.seed}" if self.variant is None else f"{self.variant}-seed{self.seed}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Settings:
+    """The fields of an experiment that belong to no section."""
+
+    seeds: int = 5
+    threads: int = 1
+    device: str = "auto"
+    log_every: int = 50
+    checkpoint_seconds: float = 30.0
+
+    def __post_init__(self) -> None:
+        require(self.seeds >= 1, "seeds", self.seeds, "at least 1")
+        require(self.threads >= 1, "threads", self.threads, "at least 1")
+        ok = self.device in ("auto", "cpu") or re.fullmatch(r"cuda(:\d+)?", self.device) is not None
+        require(ok, "device", self.device, "auto, cpu, cuda or cuda:N")
+        require(self.log_every >= 1, "log_every", self.log_every, "at least 1")
+        require(self.checkpoint_seconds > 0, "checkpoint_seconds", self.checkpoint_seconds, "above 0")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Experiment(_Settings):
+    """A complete, valid specification.
+
+    Attributes:
+        name: ``FAMILY/STREAM-METHOD``, or the file's stem.
+        stream, network, learner, protocol: the components.
+        pretrain: pre-training before the stream, None for none.
+        published: the number it answers to, None for none.
+        variants: label to the partial specification that makes it; the first is the headline, the others what it is
+            compared with. Empty for a plain experiment.
+        seeds: seeds 0 .. seeds - 1.
+        threads: threads per replica; part of the specification, because rounding depends on it.
+        device: ``auto`` (a GPU where there is one), ``cpu``, ``cuda`` or ``cuda:N``.
+        log_every: steps between points sent to MLflow.
+        checkpoint_seconds: seconds between checkpoints.
+    """
+
+    name: str
+    stream: Section
+    network: Section
+    learner: Section
+    protocol: Section
+    pretrain: PretrainConfig | None = None
+    published: Published | None = None
+    variants: dict[str, dict[str, Any]] = field(default_factory=dict)
+
+    def as_dict(self) -> dict[str, Any]:
+        """The complete specification, JSON-able; `from_dict` gives the same experiment back."""
+        plain = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
+        return json.loads(json.dumps({k: _plain(v) for k, v in plain.items() if v is not None}))
+
+    def variant(self, label: str | None) -> Experiment:
+        """The plain experiment behind ``label``; None is the experiment itself, or its headline variant."""
+        if not self.variants:
+            require(label is None, "variant", label, "left out: this experiment has no variants")
+            return self
+        label = next(iter(self.variants)) if label is None else label
+        if label not in self.variants:
+            raise SpecError("variant", label, nearest(label, self.variants))
+        base = {k: v for k, v in self.as_dict().items() if k != "variants"}
+        return from_dict(_merge(base, self.variants[label]))
+
+    def replicas(self) -> list[Replica]:
+        """Every run, headline variant first, seeds in order."""
+        return [Replica(variant=label, seed=s) for label in self.variants or [None] for s in range(self.seeds)]
+
+
+def load_spec(spec: str, overrides: Sequence[str] = (), *, seeds: int | None = None) -> Experiment:
+    """The experiment of a name in tune_configs or a YAML path, with ``key.path=value`` overrides (values are YAML).
+
+    Raises:
+        SpecError: no such specification, or a field that is wrong.
+    """
+    path = Path(spec)
+    if path.suffix in (".yaml", ".yml"):
+        if not path.is_file():
+            raise SpecError("SPEC", spec, "no such file")
+        name, text = path.stem, path.read_text(encoding="utf-8")
+    elif spec in (names := spec_names()):
+        name, text = spec, resources.files("frisket.tune_configs").joinpath(f"{spec}.yaml").read_text("utf-8")
+    else:
+        raise SpecError("SPEC", spec, f"no such specification; {nearest(spec, names)}; or give a path to a .yaml file")
+    raw = _parse(text, spec)
+    if not isinstance(raw, dict):
+        raise SpecError("SPEC", spec, "must be a mapping of sections")
+    for override in overrides:
+        raw = _override(raw, override)
+    if seeds is not None:
+        raw["seeds"] = seeds
+    return from_dict({"name": name, **raw})
+
+
+def from_dict(raw: Mapping[str, Any]) -> Experiment:
+    """Validate a specification given as a dict. Raises `SpecError`, naming the field, its value and what is allowed."""
+    raw = dict(raw)
+    known = [f.name for f in dataclasses.fields(Experiment)]
+    _refuse_unknown(raw, known, prefix="")
+    sections = {name: _section(name, raw.pop(name, {})) for name in SECTIONS}
+    pretrain = raw.pop("pretrain", None)
+    published = raw.pop("published", None)
+    variants = raw.pop("variants", {})
+    if not isinstance(variants, dict) or not all(isinstance(v, dict) for v in variants.values()):
+        raise SpecError("variants", variants, "must map labels to partial specifications")
+    name = str(raw.pop("name"))
+    experiment = Experiment(
+        name=name,
+        **sections,
+        pretrain=None if pretrain is None else _typed(PretrainConfig, pretrain, "pretrain"),
+        published=None if published is None else _typed(Published, published, "published"),
+        variants=variants,
+        **dataclasses.asdict(_typed(_Settings, raw, "")),
+    )
+    for label in variants:
+        require(
+            re.fullmatch(r"[\w.-]+", label) is not None, "variants", label, "labels of letters, digits, '.', '_', '-'"
+        )
+        allowed = {*SECTIONS, "pretrain"}
+        _refuse_unknown(variants[label], allowed, prefix=f"variants.{label}.")
+        experiment.variant(label)
+    return experiment
+
+
+@cache
+def spec_names() -> tuple[str, ...]:
+    """Names of all specifications in tune_configs, sorted."""
+    return tuple(sorted(_walk(resources.files("frisket.tune_configs"), "")))
+
+
+def _walk(folder: Any, prefix: str) -> Iterable[str]:
+    for entry in folder.iterdir():
+        if entry.is_dir():
+            yield from _walk(entry, f"{prefix}{entry.name}/")
+        elif entry.name.endswith(".yaml"):
+            yield prefix + entry.name.removesuffix(".yaml")
+
+
+def _section(name: str, raw: Any) -> Section:
+    if not isinstance(raw, dict):
+        raise SpecError(name, raw, "must be a mapping with a 'kind'")
+    fields = dict(raw)
+    kinds = SECTIONS[name]
+    kind = fields.pop("kind", DEFAULT_KINDS.get(name))
+    if kind is None:
+        raise SpecError(f"{name}.kind", None, f"is required; known: {', '.join(sorted(kinds))}")
+    if kind not in kinds:
+        raise SpecError(f"{name}.kind", kind, nearest(str(kind), kinds))
+    return Section(kind=kind, config=_typed(kinds[kind].config, fields, name))
+
+
+def _typed(cls: type[Any], raw: Any, prefix: str) -> Any:
+    """``raw`` as the dataclass ``cls``: strict types (an int passes for a float), unknown keys refused."""
+    from pydantic import TypeAdapter, ValidationError
+
+    dot = f"{prefix}." if prefix else ""
+    if not isinstance(raw, dict):
+        raise SpecError(prefix, raw, f"must be a mapping of {', '.join(f.name for f in dataclasses.fields(cls))}")
+    _refuse_unknown(raw, [f.name for f in dataclasses.fields(cls)], dot)
+    try:
+        # JSON is the one form pydantic reads strictly into dataclasses and tuples.
+        return TypeAdapter(cls).validate_json(json.dumps(raw), strict=True)
+    except (TypeError, ValueError) as error:
+        if not isinstance(error, ValidationError):
+            raise SpecError(prefix, raw, f"must be plain YAML values ({error})") from error
+        first = error.errors()[0]
+        cause = first.get("ctx", {}).get("error")
+        if isinstance(cause, SpecError):
+            raise SpecError(dot + cause.field, cause.value, cause.fix) from None
+        where = dot + ".".join(str(part) for part in first["loc"])
+        value = None if first["type"] == "missing" else first["input"]
+        raise SpecError(where.rstrip("."), value, first["msg"].lower()) from None
+
+
+def _refuse_unknown(raw: Mapping[str, Any], known: Iterable[str], prefix: str) -> None:
+    known = list(known)
+    for key in raw:
+        if key not in known:
+            raise SpecError(f"{prefix}{key}", raw[key], f"unknown key; {nearest(str(key), known)}")
+
+
+def _merge(base: Mapping[str, Any], partial: Mapping[str, Any]) -> dict[str, Any]:
+    """``base`` with the sections of ``partial`` laid over its own, field by field; another ``kind`` starts afresh."""
+    merged = copy.deepcopy(dict(base))
+    for name, fields in copy.deepcopy(dict(partial)).items():
+        old = merged.get(name)
+        same_kind = (
+            isinstance(old, dict)
+            and isinstance(fields, dict)
+            and ("kind" not in fields or fields["kind"] == old.get("kind", DEFAULT_KINDS.get(name)))
+        )
+        merged[name] = {**old, **fields} if same_kind and old else fields
+    return merged
+
+
+def _override(raw: dict[str, Any], text: str) -> dict[str, Any]:
+    """``raw`` with one ``key.path=value`` laid over it."""
+    path, equals, value = text.partition("=")
+    first, *rest = path.strip().split(".")
+    if not equals or not first or not all(rest):
+        raise SpecError("override", text, "must be key.path=value")
+    parsed = _parse(value, text)
+    if rest == ["kind"]:
+        return _merge(raw, {first: {"kind": parsed}})
+    raw = copy.deepcopy(raw)
+    node: Any = raw
+    for depth, key in enumerate([first, *rest][:-1]):
+        node = node.setdefault(key, {})
+        if not isinstance(node, dict):
+            raise SpecError("override", text, f"{'.'.join([first, *rest][: depth + 1])} has no fields")
+    node[[first, *rest][-1]] = parsed
+    return raw
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML whose floats are those of YAML 1.2: 1e-3 is a number, not a string."""
+
+
+_Loader.yaml_implicit_resolvers = {
+    k: [(tag, rule) for tag, rule in v if tag != "tag:yaml.org,2002:float"]
+    for k, v in yaml.SafeLoader.yaml_implicit_resolvers.items()
+}
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:float",
+    re.compile(r"^[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?$|^[-+]?\.(inf|Inf|INF)$|^\.(nan|NaN|NAN)$"),
+    list("-+.0123456789"),
+)
+
+
+def _parse(text: str, source: str) -> Any:
+    try:
+        return yaml.load(text, Loader=_Loader)
+    except yaml.YAMLError as error:
+        raise SpecError("SPEC", source, f"is not valid YAML: {' '.join(str(error).split())}") from None
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Section):
+        return value.as_dict()
+    return dataclasses.asdict(value) if dataclasses.is_dataclass(value) and not isinstance(value, type) else value

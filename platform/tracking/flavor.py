@@ -1,0 +1,91 @@
+"""The MLflow flavour ``frisket``: a model folder of data, read by this package.
+
+::
+
+    MLmodel  requirements.txt  python_env.yaml  data/      (the folder of `frisket.platform.model`)
+
+``mlflow.pyfunc.load_model`` calls `_load_pyfunc` here, in the installed package; nothing in the folder is executed.
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import yaml
+from mlflow import pyfunc
+from mlflow.models import Model, ModelSignature
+from mlflow.types import DataType, ParamSchema, ParamSpec, Schema, TensorSpec
+
+import frisket
+from frisket.platform.model import FORMAT, FrisketModel, write_model
+from frisket.platform.runfolder import RunFolder
+
+FLAVOR = "frisket"
+DATA = "data"
+
+
+def save_model(path: str | Path, folder: RunFolder, mlflow_model: Model | None = None) -> Model:
+    """Write the finished run ``folder`` as an MLflow model.
+
+    Args:
+        path: the model's folder; made here.
+        folder: the run.
+        mlflow_model: carries MLflow's ids; a fresh one by default.
+
+    Returns:
+        ``mlflow_model`` with flavours and signature.
+    """
+    path = Path(path)
+    path.mkdir(parents=True, exist_ok=True)
+    write_model(folder, path / DATA)
+    model = mlflow_model or Model()
+    model.signature = signature(FrisketModel.load(path / DATA))
+    model.add_flavor(FLAVOR, format=FORMAT, frisket_version=frisket.__version__, data=DATA)
+    pyfunc.add_to_model(model, loader_module=__name__, data=DATA, python_env="python_env.yaml")
+    (path / "requirements.txt").write_text("\n".join(requirements()) + "\n", encoding="utf-8")
+    environment = {
+        "python": ".".join(map(str, sys.version_info[:3])),
+        "build_dependencies": ["pip"],
+        "dependencies": ["-r requirements.txt"],
+    }
+    (path / "python_env.yaml").write_text(yaml.safe_dump(environment, sort_keys=False), encoding="utf-8")
+    model.save(str(path / "MLmodel"))
+    return model
+
+
+def signature(model: FrisketModel) -> ModelSignature:
+    """``[-1, C, H, W]`` float32 to ``[-1, ways]`` float32; parameters ``seed`` and, with variants, ``variant``."""
+    member = model.member()
+    params = [ParamSpec("seed", DataType.long, model.seeds[0])]
+    if model.variants:
+        params.append(ParamSpec("variant", DataType.string, model.variants[0]))
+    return ModelSignature(
+        inputs=Schema([TensorSpec(np.dtype(np.float32), (-1, *member.shape))]),
+        outputs=Schema([TensorSpec(np.dtype(np.float32), (-1, member.ways))]),
+        params=ParamSchema(params),
+    )
+
+
+def requirements() -> list[str]:
+    """What a serving environment must install, local build tags (``+cpu``) cut off."""
+    others = [f"{name}=={importlib.metadata.version(name).partition('+')[0]}" for name in ("mlflow", "numpy", "torch")]
+    return [f"frisket=={frisket.__version__}", *others]
+
+
+class _Predictor:
+    """What ``mlflow.pyfunc`` talks to."""
+
+    def __init__(self, model: FrisketModel) -> None:
+        self.model = model
+
+    def predict(self, model_input: np.ndarray, params: dict[str, Any] | None = None) -> np.ndarray:
+        chosen = params or {}
+        return self.model.predict(model_input, seed=chosen.get("seed"), variant=chosen.get("variant"))
+
+
+def _load_pyfunc(path: str) -> _Predictor:
+    return _Predictor(FrisketModel.load(path))

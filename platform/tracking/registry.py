@@ -1,0 +1,86 @@
+"""One model version per experiment run."""
+
+from __future__ import annotations
+
+import re
+import tempfile
+from pathlib import Path
+
+from mlflow import MlflowClient
+from mlflow.entities import LoggedModelOutput
+from mlflow.entities.model_registry import ModelVersion
+from mlflow.exceptions import MlflowException
+from mlflow.models import Model
+
+from frisket.platform.runfolder import RunFolder
+from frisket.platform.tracking.card import card
+from frisket.platform.tracking.flavor import save_model
+
+TAG = "frisket.run_id"
+ARTIFACT = "model"
+
+
+def registered_name(spec: str) -> str:
+    """``osaka/p98-sparse-cmaml`` as a registry name, which cannot hold ``/`` or ``:``."""
+    return re.sub(r"[/:]", "-", spec)
+
+
+def register(client: MlflowClient, folder: RunFolder, experiment_id: str, run_id: str) -> tuple[str, str]:
+    """The model version of the finished run ``folder``, made unless it is there already; returns ``(name, version)``."""
+    name = registered_name(folder.manifest["spec"])
+    found = _version(client, name, folder.run_id)
+    if found is None:
+        model_id = _logged_model(client, folder, experiment_id, run_id)
+        _ensure_name(client, name)
+        found = client.create_model_version(
+            name,
+            source=f"models:/{model_id}",
+            run_id=run_id,
+            model_id=model_id,
+            tags={
+                TAG: folder.run_id,
+                "frisket.spec": folder.manifest["spec"],
+                "frisket.data": folder.manifest["data_mode"],
+                "frisket.figures": f"runs:/{run_id}/figures",
+            },
+        )
+    # The card says how to load this very version, so it can only be written once the version has its number.
+    client.update_model_version(name, str(found.version), card(folder, experiment_id, run_id, name, str(found.version)))
+    return name, str(found.version)
+
+
+def _version(client: MlflowClient, name: str, frisket_run: str) -> ModelVersion | None:
+    found = client.search_model_versions(f"name = '{name}' AND tags.`{TAG}` = '{frisket_run}'")
+    return min(found, key=lambda v: int(v.version)) if found else None
+
+
+def _logged_model(client: MlflowClient, folder: RunFolder, experiment_id: str, run_id: str) -> str:
+    """The logged model behind the version, with its files; returns its id."""
+    found = client.search_logged_models([experiment_id], f"tags.`{TAG}` = '{folder.run_id}'")
+    model = found[0] if found else client.create_logged_model(
+        experiment_id, name=ARTIFACT, source_run_id=run_id, model_type="frisket", tags={TAG: folder.run_id}
+    )
+    if model.status != "READY":
+        with tempfile.TemporaryDirectory(prefix="frisket-model-") as temporary:
+            path = Path(temporary) / ARTIFACT
+            described = Model(artifact_path=model.artifact_location, run_id=run_id, model_id=model.model_id)
+            save_model(path, folder, described)
+            client.log_model_artifacts(model.model_id, str(path))
+        client.finalize_logged_model(model.model_id, "READY")
+    outputs = client.get_run(run_id).outputs
+    if outputs is None or model.model_id not in {o.model_id for o in outputs.model_outputs}:
+        client.log_outputs(run_id, [LoggedModelOutput(model.model_id, step=0)])
+    return model.model_id
+
+
+def _ensure_name(client: MlflowClient, name: str) -> None:
+    try:
+        client.get_registered_model(name)
+    except MlflowException as error:
+        if error.error_code != "RESOURCE_DOES_NOT_EXIST":
+            raise
+        try:
+            client.create_registered_model(name, description="Models made by frisket; every version has its own card.")
+        except MlflowException as race:
+            if race.error_code != "RESOURCE_ALREADY_EXISTS":
+                raise

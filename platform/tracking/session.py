@@ -1,0 +1,209 @@
+"""One connection to MLflow for one run folder. Everything here may raise whatever the client raises.
+
+MLflow has no transactions, and an acknowledgement can be lost. So every step either is idempotent in the store (a metric
+is keyed by name, step, time and value; parameters, tags and files are overwritten by the same) or first looks for what it
+is about to create, by its tag ``frisket.run_id``. Running all of it again from any point gives exactly one of everything.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from mlflow import MlflowClient
+from mlflow.entities import Metric, Param, Run, RunTag
+from mlflow.exceptions import MlflowException
+
+from frisket.platform.figures import draw_figures
+from frisket.platform.runfolder import ReplicaFolder, RunFolder
+from frisket.platform.spec import Experiment, Replica
+from frisket.platform.summary import summarise
+from frisket.platform.tracking.card import note
+from frisket.platform.tracking.points import BATCH, chunks, last_points, metrics
+from frisket.platform.tracking.record import Child, Record
+from frisket.platform.tracking.registry import register
+from frisket.platform.tracking.settings import artifact_location, limit_client
+
+RUN_ID, REPLICA = "frisket.run_id", "frisket.replica"
+_PARAMS = 100  # MLflow's limit per request
+_PARAM_CHARS = 6000
+
+
+class Session:
+    """Sends what ``folder`` holds; ``record`` says what is there already.
+
+    Args:
+        folder: the run.
+        record: its cursor, brought up to date and saved as sending goes on.
+        live: someone is working on the run, so it counts as running until it is done.
+    """
+
+    def __init__(self, folder: RunFolder, record: Record, live: bool) -> None:
+        limit_client()
+        self.folder, self.record, self.live = folder, record, live
+        tracking = folder.manifest["tracking"]
+        self.client = MlflowClient(tracking["uri"], registry_uri=tracking["uri"])
+        self.experiment_id = self._experiment(tracking["experiment"], tracking["uri"])
+        self.runs = self._runs()
+        parent = self._run(None, folder.experiment, folder.run_id)
+        if parent != record.parent:
+            # Another store than the one the record speaks of (the old one was lost): everything is to be sent again.
+            record.parent, record.children, record.model, record.version, record.done = parent, {}, None, None, False
+            record.save()
+
+    def send_points(self) -> int:
+        """Send every committed point that was not sent; returns how many. Finished replicas are closed."""
+        sent = 0
+        for replica, files in zip(self.folder.experiment.replicas(), self.folder.replicas(), strict=True):
+            child = self.record.children.get(files.key)
+            committed = files.committed_bytes()
+            if (child and child.done) or not committed:
+                continue
+            child = child or self._child(replica)
+            for chunk in chunks(files.journal, child.sent, committed):
+                if chunk.metrics:
+                    self.client.log_batch(child.run_id, metrics=chunk.metrics)
+                child.sent = chunk.cursor
+                self.record.save()
+                sent += len(chunk.metrics)
+            if files.result is not None:
+                self._close_child(files, child)
+        return sent
+
+    def finish(self) -> None:
+        """Send what only a finished run has: summary, figures, model version; close the parent."""
+        assert self.record.parent is not None
+        parent = self.record.parent
+        figures = draw_figures(self.folder)
+        self._metrics(parent, self._summary_metrics())
+        if figures:
+            self.client.log_artifacts(parent, str(figures[0].parent), "figures")
+        self.client.log_artifact(parent, str(self.folder.path / "run.json"))
+        self.client.log_text(parent, json.dumps(self.folder.experiment.as_dict(), indent=1), "spec.json")
+        if self.folder.manifest["register"]:
+            self.record.model, self.record.version = register(self.client, self.folder, self.experiment_id, parent)
+            self.record.save()
+        self.client.set_tag(parent, "mlflow.note.content", note(self.folder, self.experiment_id, parent))
+        self.client.log_text(parent, json.dumps(summarise(self.folder), indent=1), "summary.json")
+        self.client.set_terminated(parent, "FINISHED")
+        self.record.done = True
+        self.record.save()
+
+    def close(self, status: str) -> None:
+        """Give up for now: what is open in MLflow becomes ``status`` (``FAILED`` or ``KILLED``); a resumed run opens it
+        again."""
+        for child in self.record.children.values():
+            if not child.done and self._status(child.run_id) == "RUNNING":
+                self.client.set_terminated(child.run_id, status)
+        assert self.record.parent is not None
+        if self._status(self.record.parent) == "RUNNING":
+            self.client.set_terminated(self.record.parent, status)
+
+    # -- runs ----------------------------------------------------------------------------------------------------------
+
+    def _experiment(self, name: str, uri: str) -> str:
+        found = self.client.get_experiment_by_name(name)
+        if found is None:
+            try:
+                return self.client.create_experiment(name, artifact_location(uri, name))
+            except MlflowException:  # another run of the same experiment was quicker
+                found = self.client.get_experiment_by_name(name)
+                if found is None:
+                    raise
+        if found.lifecycle_stage == "deleted":
+            raise MlflowException(f"experiment {name!r} is deleted there; restore it: mlflow experiments restore")
+        return found.experiment_id
+
+    def _runs(self) -> dict[str | None, Run]:
+        """The runs made for this folder, by replica key; None is the parent."""
+        found = self.client.search_runs(
+            [self.experiment_id], f"tags.`{RUN_ID}` = '{self.folder.run_id}'", order_by=["start_time DESC"]
+        )
+        return {run.data.tags.get(REPLICA): run for run in found}
+
+    def _run(self, key: str | None, experiment: Experiment, name: str, tags: Mapping[str, str] | None = None) -> str:
+        """The run of ``key``, found or made, with its parameters."""
+        run = self.runs.get(key)
+        if run is None:
+            run = self.client.create_run(self.experiment_id, run_name=name, tags=self._tags(experiment) | dict(tags or {}))
+            self.runs[key] = run
+        elif self.live and run.info.status != "RUNNING" and not self.record.done:
+            self.client.update_run(run.info.run_id, status="RUNNING")
+        run_id = run.info.run_id
+        params = [Param(k, v) for k, v in flatten(experiment.as_dict()).items() if len(v) <= _PARAM_CHARS]
+        for i in range(0, len(params), _PARAMS):
+            self.client.log_batch(run_id, params=params[i : i + _PARAMS])
+        return run_id
+
+    def _child(self, replica: Replica) -> Child:
+        assert self.record.parent is not None
+        tags = {REPLICA: replica.key, "frisket.seed": str(replica.seed), "mlflow.parentRunId": self.record.parent}
+        if replica.variant is not None:
+            tags["frisket.variant"] = replica.variant
+        run_id = self._run(replica.key, self.folder.experiment.variant(replica.variant), replica.key, tags)
+        self.client.log_batch(run_id, params=[Param("seed", str(replica.seed))])
+        child = self.record.children[replica.key] = Child(run_id)
+        self.record.save()
+        return child
+
+    def _close_child(self, files: ReplicaFolder, child: Child) -> None:
+        """The result's metrics, stamped like the last points: those that were sent already are not stored twice."""
+        result = files.result
+        assert result is not None
+        time, step = last_points(files.journal)
+        self._metrics(child.run_id, metrics(result["metrics"], time, step))
+        self.client.log_batch(child.run_id, tags=[RunTag("frisket.seconds", f"{result['seconds']:.1f}")])
+        self.client.set_terminated(child.run_id, "FINISHED")
+        child.done = True
+        self.record.save()
+
+    def _tags(self, experiment: Experiment) -> dict[str, str]:
+        manifest = self.folder.manifest
+        tags = {
+            RUN_ID: self.folder.run_id,
+            "frisket.spec": manifest["spec"],
+            "frisket.data": manifest["data_mode"],
+            "frisket.version": manifest["frisket"],
+            "frisket.folder": self.folder.path.name,
+            "frisket.method": experiment.learner.kind,
+            "mlflow.source.name": f"frisket run {manifest['spec']}",
+        }
+        if manifest["git"]:
+            tags |= {"frisket.git": manifest["git"], "mlflow.source.git.commit": manifest["git"].rstrip("+")}
+        if experiment.published is not None:
+            tags["frisket.published"] = f"{experiment.published.source} ({experiment.published.table})"
+        return tags
+
+    def _status(self, run_id: str) -> str:
+        return self.client.get_run(run_id).info.status
+
+    # -- metrics -------------------------------------------------------------------------------------------------------
+
+    def _metrics(self, run_id: str, batch: list[Metric]) -> None:
+        for i in range(0, len(batch), BATCH):
+            self.client.log_batch(run_id, metrics=batch[i : i + BATCH])
+
+    def _summary_metrics(self) -> list[Metric]:
+        """Mean and spread over replicas, the headline's without prefix, every variant's as ``LABEL/METRIC``."""
+        summary = summarise(self.folder)
+        groups = {"": summary["summary"], **{f"{k}/": v for k, v in summary.get("variants", {}).items()}}
+        time, step = max(last_points(files.journal) for files in self.folder.replicas())
+        values = {}
+        for prefix, group in groups.items():
+            for name, row in group.items():
+                values[f"{prefix}{name}"] = row["mean"]
+                values[f"{prefix}{name}_std"] = row["std"]
+        return metrics(values, time, step)
+
+
+def flatten(value: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
+    """Nested mappings as ``{"section.field": text}``; what is empty or None is left out."""
+    flat: dict[str, str] = {}
+    for key, item in value.items():
+        if isinstance(item, Mapping):
+            flat |= flatten(item, f"{prefix}{key}.")
+        elif item is not None and item not in ([], ()):
+            flat[f"{prefix}{key}"] = item if isinstance(item, str) else json.dumps(item)
+    return flat
+

@@ -1,0 +1,154 @@
+"""Sends a run folder to MLflow. Needs no MLflow to be imported, and no failure of MLflow's leaves it."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import logging
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from frisket.errors import RunError
+from frisket.platform.runfolder import RunFolder
+from frisket.platform.tracking.record import Record
+from frisket.platform.tracking.settings import public_uri
+
+if TYPE_CHECKING:
+    from frisket.platform.tracking.session import Session
+
+_log = logging.getLogger("frisket.tracking")
+
+
+@dataclass(frozen=True, kw_only=True)
+class UploadStatus:
+    """What one pass achieved.
+
+    Attributes:
+        reachable: MLflow took everything it was given.
+        points: metrics sent in this pass.
+        complete: the run is done and all of it is in MLflow.
+        model, version: the registered model, once there is one.
+        reason: why MLflow was not reachable, in words.
+    """
+
+    reachable: bool
+    points: int = 0
+    complete: bool = False
+    model: str | None = None
+    version: str | None = None
+    reason: str = ""
+
+
+class Uploader:
+    """Sends ``folder``, as often as it is told to, each thing once.
+
+    Args:
+        folder: the run.
+        live: someone works on the run while this sends. Otherwise an unfinished run is marked as killed in MLflow, so
+            that none stays RUNNING for ever; resuming the run opens it again.
+
+    Use it under `lock`: two that send the same run at once could create the same thing twice.
+    """
+
+    def __init__(self, folder: RunFolder, *, live: bool = False) -> None:
+        self.folder, self.live = folder, live
+        self.record = Record.of(folder)
+        self._session: Session | None = None
+        self._points = 0
+
+    @contextlib.contextmanager
+    def lock(self) -> Iterator[None]:
+        """Hold the run's sending for this process; the kernel lets go when the process dies.
+
+        Raises:
+            RunError: another process is sending the run.
+        """
+        with (self.folder.path / ".upload.lock").open("w") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise RunError("run", self.folder.run_id, "is being sent by another process, which will finish it") from None
+            yield
+
+    def push(self) -> UploadStatus:
+        """One pass: send what is final and not sent; close the run once it is done. Never raises."""
+        return self._guarded(self._push)
+
+    def close(self, status: str) -> UploadStatus:
+        """Send what is left of a run that ended early, and mark it ``FAILED`` or ``KILLED`` there. Never raises."""
+
+        def closing() -> None:
+            self._push()
+            if not self.record.done:
+                self._connect().close(status)
+
+        return self._guarded(closing)
+
+    def _push(self) -> None:
+        if self.record.done and not self.live:
+            return
+        session = self._connect()
+        self._points += session.send_points()
+        if self.folder.done:
+            if not self.record.done:
+                session.finish()
+        elif not self.live and not _worked_on(self.folder):
+            session.close("KILLED")
+
+    def _connect(self) -> Session:
+        if self._session is None:
+            from frisket.platform.tracking.session import Session
+
+            self._session = Session(self.folder, self.record, self.live)
+        return self._session
+
+    def _guarded(self, action) -> UploadStatus:
+        self._points, reason = 0, ""
+        try:
+            action()
+        except Exception as error:  # a client has many ways to fail, and none of them may end the run
+            _log.debug("sending %s failed", self.folder.run_id, exc_info=True)
+            self._session = None
+            reason = f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
+        return UploadStatus(
+            reachable=not reason,
+            points=self._points,
+            complete=self.record.done,
+            model=self.record.model,
+            version=self.record.version,
+            reason=reason,
+        )
+
+
+def unreachable_message(folder: RunFolder, status: UploadStatus) -> str:
+    """The one warning a run gives when MLflow is away."""
+    uri = public_uri(folder.manifest["tracking"]["uri"])
+    return (
+        f"MLflow at {uri} is not reachable ({status.reason}); the run goes on and its results are in {folder.path}; "
+        f"send them later with `frisket sync`"
+    )
+
+
+def unsent(folder: RunFolder) -> bool:
+    """Whether something of the run is not in MLflow."""
+    record = Record.of(folder)
+    if record.done:
+        return False
+    behind = any(
+        files.committed_bytes() > (record.children[files.key].sent if files.key in record.children else 0)
+        for files in folder.replicas()
+    )
+    return behind or folder.done
+
+
+def _worked_on(folder: RunFolder) -> bool:
+    """Whether a living process holds one of the run's unfinished replicas."""
+    for files in folder.replicas():
+        if files.result is None:
+            try:
+                with files.lock():
+                    pass
+            except RunError:
+                return True
+    return False

@@ -1,0 +1,209 @@
+"""What every method must hold to, for every row of the registry and for the further forms a row can take."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from pathlib import Path
+
+import pytest
+import torch
+import torch.nn.functional as F
+from toys import FORMS, WAYS, build, equal_states, noise_batch, run, separable_batch, start
+
+from frisket.algos.learner import Learner
+from frisket.algos.registry import LEARNERS
+from frisket.algos.state_file import load_state, save_state
+from frisket.algos.tree import flatten, map_tensors
+from frisket.types import Batch, Metrics, State
+
+every_form = pytest.mark.parametrize("form", list(FORMS))
+
+# Worst accuracy allowed over the last 15 of 40 steps of the separable stream, chance being 0.5.
+LEARNS = 0.9
+SWITCH = {"switch_threshold": 0.05}  # so low that the methods with a detector take outer steps on the toy stream
+
+
+def with_switches(form: str) -> Learner:
+    """The form, its detector (where it has one) made to fire on noise."""
+    fields = {f.name for f in dataclasses.fields(LEARNERS[FORMS[form][0]].config)}
+    pap = "restart" in fields
+    return build(form, **(SWITCH if pap else {}))
+
+
+def lead(learner: Learner, state: State, positions: range) -> tuple[State, list[Metrics]]:
+    """The state after noise batches, and the metrics of each step."""
+    reports = []
+    for position in positions:
+        state, metrics = learner.observe(state, noise_batch(position))
+        reports.append(metrics)
+    return state, reports
+
+
+@every_form
+def test_same_seed_same_bits(form: str) -> None:
+    a, b = with_switches(form), with_switches(form)
+    end_a, metrics_a = lead(a, a.init(3, start(form, 3)), range(4))
+    end_b, metrics_b = lead(b, b.init(3, start(form, 3)), range(4))
+    assert equal_states(end_a, end_b)
+    assert str(metrics_a) == str(metrics_b)  # text, because NaN differs from itself
+
+
+@every_form
+def test_another_seed_gives_other_weights(form: str) -> None:
+    learner = with_switches(form)
+    one, other = (lead(learner, learner.init(seed), range(3))[0] for seed in (1, 2))
+    x = noise_batch(9).x
+    assert not torch.equal(answer(learner, one, x), answer(learner, other, x))
+
+
+def answer(learner: Learner, state: State, x: torch.Tensor) -> torch.Tensor:
+    logits = learner.predict(state, x)
+    assert logits is not None
+    return logits
+
+
+@every_form
+@pytest.mark.parametrize("stop", [1, 4])
+def test_stop_save_load_go_on_equals_never_stopped(form: str, stop: int, tmp_path: Path) -> None:
+    through = with_switches(form)
+    whole, metrics = lead(through, through.init(0, start(form, 0)), range(6))
+
+    first = with_switches(form)
+    state, before = lead(first, first.init(0, start(form, 0)), range(stop))
+    save_state(tmp_path / "state.safetensors", state, {})
+    again = with_switches(form)
+    state, _ = load_state(tmp_path / "state.safetensors")
+    resumed, after = lead(again, state, range(stop, 6))
+
+    assert equal_states(whole, resumed)
+    assert str(metrics) == str(before + after)
+    x = noise_batch(20).x
+    assert torch.equal(answer(through, whole, x), answer(again, resumed, x))
+
+
+@every_form
+def test_predicting_changes_nothing(form: str) -> None:
+    learner = with_switches(form)
+    state, _ = lead(learner, learner.init(0), range(2))
+    before = map_tensors(torch.clone, state)
+    first = answer(learner, state, noise_batch(5).x)
+    assert torch.equal(first, answer(learner, state, noise_batch(5).x))
+    assert equal_states(before, state)
+
+
+@every_form
+def test_learns_a_trivial_stream(form: str) -> None:
+    """40 steps of one separable task, then judged on the next 15, each before its labels; a pre-trained method gets its
+    quick pre-training."""
+    learner = build(form, channels=4)
+    state = run(learner, learner.init(0, start(form, 0, channels=4)), range(40))
+    accuracies = []
+    for position in range(40, 55):
+        batch = separable_batch(position)
+        accuracies.append(float((answer(learner, state, batch.x).argmax(-1) == batch.y).double().mean()))
+        state, _ = learner.observe(state, batch)
+    assert sum(accuracies) / len(accuracies) >= LEARNS
+
+
+@every_form
+def test_first_answer_comes_after_the_first_batch(form: str) -> None:
+    """As released nobody answers at t = 0; Algorithm 2 as printed does, from theta."""
+    learner = with_switches(form)
+    state = learner.init(0, start(form, 0))
+    assert (learner.predict(state, noise_batch(0).x) is None) == (form != "sparse-cmaml/same_step")
+    state, metrics = learner.observe(state, noise_batch(0))
+    assert learner.predict(state, noise_batch(1).x) is not None
+    assert (metrics == {}) == (form != "sparse-cmaml/same_step")
+
+
+@every_form
+def test_declared_samples(form: str) -> None:
+    learner = with_switches(form)
+    state, _ = lead(learner, learner.init(0), range(2))
+    batch = noise_batch(2)
+    samples = learner.capabilities.samples
+    expected = (len(batch.y), WAYS) if samples == 1 else (samples, len(batch.y), WAYS)
+    assert tuple(answer(learner, state, batch.x).shape) == expected
+
+
+@every_form
+def test_declared_masks(form: str) -> None:
+    learner = with_switches(form)
+    state, _ = lead(learner, learner.init(0), range(2))
+    masks = learner.masks(state)
+    assert bool(len(masks)) == learner.capabilities.masks
+    if masks:
+        masks.check_fits(state["theta"])
+        assert list(masks) == sorted(masks, key=list(state["phi"]).index)
+
+
+@every_form
+def test_declared_replay(form: str) -> None:
+    """A method that declares no replay holds no image of the past anywhere in its state; one that does, does."""
+    learner = with_switches(form)
+    batch = noise_batch(0)
+    state, _ = learner.observe(learner.init(0), batch)
+    pixels = [v for v in flatten(state).values() if v.shape[-4:] == batch.x.shape]
+    assert any(torch.equal(v.reshape(-1, *batch.x.shape)[-1], batch.x) for v in pixels) == learner.capabilities.replay
+
+
+@every_form
+def test_declared_meta_learning(form: str) -> None:
+    """What answers restart from (theta, rates, mu) changes exactly where a method says that it meta-learns; methods with
+    one set of weights have nothing that is meta."""
+    learner = with_switches(form)
+    state = learner.init(0, start(form, 0))
+    end, _ = lead(learner, state, range(6))
+    meta = {k: v for k, v in flatten(state).items() if k.split("/")[0] in ("theta", "m", "mu")} if "phi" in state else {}
+    changed = any(not torch.equal(v, flatten(end)[k]) for k, v in meta.items())
+    assert changed == learner.capabilities.meta_learns
+
+
+class Unlabelled:
+    """A task that complains when it is looked at."""
+
+    def __getattr__(self, name: str) -> object:
+        raise AssertionError(f"the hidden task was read: {name}")
+
+
+@every_form
+def test_hidden_task_is_not_needed_nor_read(form: str) -> None:
+    learner = with_switches(form)
+    assert not learner.capabilities.needs_task
+    told, untold = learner.init(0), learner.init(0)
+    for position in range(3):
+        batch = noise_batch(position)
+        told, _ = learner.observe(told, Batch(batch.x, batch.y, position, Unlabelled()))  # type: ignore[arg-type]
+        untold, _ = learner.observe(untold, batch)
+    assert equal_states(told, untold)
+
+
+@every_form
+def test_metrics_are_floats_and_nan_only_without_an_outer_step(form: str) -> None:
+    learner = with_switches(form)
+    _, reports = lead(learner, learner.init(0, start(form, 0)), range(6))
+    assert all("loss_before" in metrics for metrics in reports[1:])
+    for metrics in reports:
+        assert all(type(v) is float for v in metrics.values())
+        assert [k for k, v in metrics.items() if not math.isfinite(v)] in ([], ["outer_loss"])
+
+
+@every_form
+def test_loss_before_is_that_of_the_answer(form: str) -> None:
+    """What predicts at t is what is judged at t: the same fast weights, batch norm and Monte-Carlo samples."""
+    learner = with_switches(form)
+    state, _ = lead(learner, learner.init(0, start(form, 0)), range(3))
+    batch = noise_batch(3)
+    logits = answer(learner, state, batch.x).reshape(-1, len(batch.y), WAYS)
+    expected = sum(float(F.cross_entropy(sample, batch.y)) for sample in logits) / len(logits)
+    _, metrics = learner.observe(state, batch)
+    assert metrics["loss_before"] == pytest.approx(expected, rel=1e-5)
+
+
+@every_form
+def test_counts_its_steps(form: str) -> None:
+    learner = with_switches(form)
+    state, _ = lead(learner, learner.init(7), range(3))
+    assert int(state["step"]) == 3
+    assert int(state["seed"]) == 7

@@ -1,0 +1,137 @@
+"""Small networks and streams shared by the tests of algos/."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from frisket.algos import pretrain
+from frisket.algos.inner import Data
+from frisket.algos.learner import Learner
+from frisket.algos.networks.conv4 import Conv4, Conv4Config
+from frisket.algos.registry import LEARNERS
+from frisket.algos.tree import flatten
+from frisket.rng import torch_generator
+from frisket.types import Batch, Episode, Params, State
+
+SIZE, WAYS, SHOTS = 16, 2, 4
+
+
+def small_network(channels: int = 2, ways: int = WAYS) -> Conv4:
+    """Conv4 for 1 x 16 x 16 images."""
+    return Conv4(Conv4Config(channels=channels), in_channels=1, size=SIZE, ways=ways)
+
+
+def double(params: Params) -> Params:
+    """The same weights in float64."""
+    return {k: v.double() for k, v in params.items()}
+
+
+def noise_batch(position: int, *, ways: int = WAYS, dtype: torch.dtype = torch.float32) -> Batch:
+    """Images of pure noise, 3 of each class."""
+    y = torch.arange(ways).repeat_interleave(3)
+    x = torch.rand(len(y), 1, SIZE, SIZE, generator=torch_generator(0, "noise", position), dtype=dtype)
+    return Batch(x, y, position)
+
+
+def noise_data(key: int, *, ways: int = WAYS, dtype: torch.dtype = torch.float64) -> Data:
+    """`noise_batch` as the inner loop takes it."""
+    batch = noise_batch(key, ways=ways, dtype=dtype)
+    return Data(batch.x, batch.y)
+
+
+def stripes(generator: torch.Generator, classes: Tensor) -> Tensor:
+    """One image per class index: upright stripes (0) or lying ones (1), with noise and a random phase."""
+    wave = torch.sin(torch.arange(SIZE) * 1.2 + 6.3 * torch.rand(len(classes), 1, generator=generator))
+    upright = wave[:, None, :].expand(-1, SIZE, -1)
+    x = torch.where(classes[:, None, None] == 0, upright, upright.transpose(1, 2))
+    return (x + 0.3 * torch.randn(x.shape, generator=generator))[:, None]
+
+
+def separable_batch(position: int) -> Batch:
+    """Two classes a glance tells apart, the same task for ever."""
+    y = torch.arange(WAYS).repeat_interleave(SHOTS)
+    return Batch(stripes(torch_generator(0, "stripes", position), y), y, position)
+
+
+def separable_episode(split: str, counter: int) -> Episode:
+    """As `separable_batch`, with the two labels swapped in every other episode."""
+    generator = torch_generator(0, "episode", split, counter)
+    y = torch.arange(WAYS).repeat_interleave(SHOTS)
+    classes = (y + counter) % WAYS
+    return Episode(stripes(generator, classes), y, stripes(generator, classes), y)
+
+
+# What makes each method quick on the toy stream; everything else is its default.
+QUICK: dict[str, dict[str, object]] = {
+    "cmaml": {"inner_steps": 2, "step_size": 0.1, "outer_lr": 0.01},
+    "cmaml-fixed": {"inner_steps": 2},
+    "sparse-cmaml": {"inner_steps": 2},
+    "sparse-relu-cmaml": {"inner_steps": 2},
+    "cmaml-no-pap": {"inner_steps": 2, "outer_lr": 0.01},
+    "online-adam": {"outer_lr": 0.01},
+    "fine-tuning": {"outer_lr": 0.01},
+    "maml": {"inner_steps": 4, "step_size": 0.3},
+    "anil": {"inner_steps": 4, "step_size": 0.3},
+    "bgd": {"mean_lr": 30.0, "sigma_0": 0.02},
+    "metabgd": {"inner_steps": 2, "mean_lr": 30.0, "sigma_0": 0.02},
+    "metacog": {"inner_steps": 2, "mean_lr": 30.0, "sigma_0": 0.02},
+}
+
+# Further forms of a method that its registry row can take; the contract holds for them too.
+FORMS: dict[str, tuple[str, dict[str, object]]] = {
+    **{kind: (kind, {}) for kind in LEARNERS},
+    "sparse-cmaml/same_step": ("sparse-cmaml", {"restart": "same_step", "keep_detect_batch": True, "order": 2, "inner_steps": 1}),
+    "sparse-relu-cmaml/mask_outer": ("sparse-relu-cmaml", {"mask_outer": True}),
+    "cmaml-no-pap/first_order": ("cmaml-no-pap", {"order": 1}),
+    "metabgd/second_order": ("metabgd", {"order": 2}),
+    "metabgd/intended": ("metabgd", {"as_released": False}),
+    "metabgd/intended_second_order": ("metabgd", {"as_released": False, "order": 2, "samples": 2}),
+    "metacog/intended": ("metacog", {"as_released": False, "l1": 0.001}),
+    "metacog/intended_second_order": ("metacog", {"as_released": False, "order": 2, "samples": 2}),
+}
+
+
+def build(form: str, channels: int = 2, **changes: object) -> Learner:
+    """The learner of a row of `FORMS`, quick, on the small network."""
+    kind, fields = FORMS[form]
+    entry = LEARNERS[kind]
+    return entry.build(entry.config(**{**QUICK[kind], **fields, **changes}), small_network(channels))
+
+
+def run(learner: Learner, state: State, positions: range, batch: Callable[[int], Batch] = separable_batch) -> State:
+    """``state`` after the stream's ``positions``."""
+    for position in positions:
+        state, _ = learner.observe(state, batch(position))
+    return state
+
+
+def equal_states(a: State, b: State) -> bool:
+    """Bit for bit."""
+    left, right = flatten(a), flatten(b)
+    return left.keys() == right.keys() and all(
+        left[k].dtype == right[k].dtype and torch.equal(left[k], right[k]) for k in left
+    )
+
+
+@functools.cache
+def warm(kind: str, channels: int) -> State:
+    """A quick pre-training for the methods that start from one: 2 epochs of 10 steps on the toy episodes."""
+    config = pretrain.PretrainConfig(
+        epochs=2, meta_batch=2, outer_lr=0.01, inner_steps=2, step_size=0.1, meta_batches_per_epoch=10,
+        validation_episodes=4, adapt="head" if kind == "anil" else "all",
+    )  # fmt: skip
+    *_, state = pretrain.pretrain(config, small_network(channels), separable_episode, seed=0)
+    return pretrain.warm_start(state)
+
+
+PRETRAINED = ("fine-tuning", "maml", "anil")
+
+
+def start(form: str, seed: int, channels: int = 2) -> State | None:
+    """The warm start a form has in its specifications, None for a fresh start."""
+    kind = FORMS[form][0]
+    return warm(kind, channels) if kind in PRETRAINED else None
