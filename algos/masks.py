@@ -130,7 +130,9 @@ class MaskSet(Mapping[str, Tensor]):
                 metadata = file.metadata() or {}
                 if metadata.get("format") != FORMAT:
                     raise MaskError("mask file", str(path), f"not a mask file of format {FORMAT}")
-                shapes: dict[str, list[int]] = json.loads(metadata["shapes"])
+                shapes = json.loads(metadata["shapes"])
+                if not isinstance(shapes, dict) or shapes.keys() != set(file.keys()):
+                    raise ValueError("header and tensors disagree")
                 return cls({k: _unpack(file.get_tensor(k), shape) for k, shape in shapes.items()})
         except (SafetensorError, KeyError, TypeError, ValueError) as error:
             if isinstance(error, MaskError):

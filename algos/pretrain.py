@@ -93,10 +93,7 @@ def init(config: PretrainConfig, network: Network, seed: int) -> State:
     epochs done; ``stale``, epochs since the best; ``accuracy``, ``best_accuracy`` (validation); ``outer_loss`` (mean of
     the epoch).
     """
-    theta = network.init(torch_generator(seed, "theta"))
-    adaptable = split(config.network(network), theta)[0]
-    m = config.modulation().init(adaptable, torch_generator(seed, "modulation"))
-    start: State = {"theta": theta, "m": m, "adam": {"theta": adam.init(theta), "m": adam.init(m)}}
+    start = meta_start(config.network(network), config.modulation(), seed)
     zero, none = torch.zeros((), dtype=torch.int64), torch.full((), float("nan"), dtype=torch.float64)
     return {
         **start,

@@ -3,13 +3,80 @@
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from frisket.errors import ModelError
 
 if TYPE_CHECKING:
+    from frisket.platform.launch import DataMode
     from frisket.platform.model import FrisketModel
+
+
+@dataclass(frozen=True, kw_only=True)
+class FinishedRun:
+    """What `run` gives back.
+
+    Attributes:
+        run_id: its name, for ``frisket run --resume`` and ``frisket sync``.
+        path: its folder: journals, checkpoints, masks, figures.
+        summary: what ``--json`` writes: ``results`` per seed, ``summary`` with ``{"mean", "std", "n"}`` per metric, ``mlflow``.
+    """
+
+    run_id: str
+    path: Path
+    summary: dict[str, Any]
+
+
+def run(
+    spec: str | None = None,
+    overrides: Sequence[str] = (),
+    *,
+    seeds: int | None = None,
+    workers: int | None = None,
+    data: DataMode = "auto",
+    data_dir: str | Path | None = None,
+    runs_dir: str | Path | None = None,
+    resume: str | Path | None = None,
+    register: bool = True,
+    local: bool = False,
+) -> FinishedRun:
+    """Run an experiment to its end, on Ray Train and into MLflow.
+
+    Args:
+        spec: name in tune_configs, or path of a YAML file; may be left out with ``resume``.
+        overrides: ``key.path=value``, as on the command line.
+        seeds: how many; None for the specification's.
+        workers: Ray Train workers; None for as many as are of use. They never move a number.
+        data: ``real``, ``embedded``, or ``auto``: real if it can be had.
+        data_dir: folder of data sets, looked at before FRISKET_DATA and the cache.
+        runs_dir: where runs are kept; None for FRISKET_RUNS, else ``frisket_runs`` in the working folder.
+        resume: an earlier run to go on with: its path, its id, the beginning of its id, or ``last``.
+        register: register a model version at the end.
+        local: in this process, without Ray; nothing is sent to MLflow until ``frisket sync``.
+
+    Raises:
+        UserError: the specification, the data, the device or the run to resume.
+    """
+    from frisket.errors import SpecError
+    from frisket.platform import launch
+
+    place = None if data_dir is None else str(data_dir)
+    runs = None if runs_dir is None else Path(runs_dir)
+    if resume is not None:
+        if overrides or seeds is not None:
+            raise SpecError("resume", str(resume), "a run goes on with the specification it has; leave overrides and seeds out")
+        folder = launch.reopen(str(resume), spec=spec, data_dir=place, runs_dir=runs)
+    elif spec is None:
+        raise SpecError("SPEC", None, "is required; `frisket list specs` shows the names")
+    else:
+        folder = launch.prepare(
+            spec, overrides, seeds=seeds, data=data, data_dir=place, runs_dir=runs, register=register
+        )  # fmt: skip
+    summary = launch.execute(folder, local=local, workers=workers, data_dir=place)
+    return FinishedRun(run_id=folder.run_id, path=folder.path, summary=summary)
 
 
 def load_model(uri: str | Path, *, tracking_uri: str | None = None) -> FrisketModel:

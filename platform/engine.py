@@ -22,6 +22,7 @@ from frisket.envs.data import ImageSet, resolve
 from frisket.envs.registry import STREAMS
 from frisket.envs.stream import Stream
 from frisket.errors import FrisketError, UserError
+from frisket.platform.heap import keep_freed_memory
 from frisket.platform.journal import Journal
 from frisket.platform.protocols.protocol import Protocol
 from frisket.platform.registry import PROTOCOLS
@@ -100,6 +101,7 @@ class _Walk:
         self, folder: RunFolder, files: ReplicaFolder, experiment: Experiment, replica: Replica, data_dir: str | None
     ) -> None:
         torch.set_num_threads(experiment.threads)
+        keep_freed_memory()
         self.folder, self.files, self.experiment, self.replica = folder, files, experiment, replica
         self.device = choose_device(experiment.device)
         self.stream_entry = STREAMS[experiment.stream.kind]

@@ -58,22 +58,27 @@ def draw_figures(folder: RunFolder) -> list[Path]:
 
 
 def window_of(steps: int) -> int:
-    """Positions the moving mean of a stream of ``steps`` covers."""
+    """Batches the moving mean of a stream of ``steps`` covers."""
     return max(steps // WINDOWS, 5)
 
 
 def running(trace: Trace, domain: str, window: int | None) -> np.ndarray:
-    """Mean accuracy on ``domain`` (or `OVERALL`) up to every position, or over the last ``window`` positions.
+    """Mean accuracy on ``domain`` (or `OVERALL`), kept until the domain is met again.
+
+    Args:
+        trace: one replica's answers.
+        domain: which batches count.
+        window: over the domain's last so many batches; None: over all so far.
 
     Returns:
-        ``[T]``; NaN where the domain has not been met.
+        ``[T]``; NaN before the domain is first met.
     """
     here = np.ones(len(trace.accuracy), bool) if domain == OVERALL else trace.domain == domain
-    total, count = np.cumsum(np.where(here, trace.accuracy, 0.0)), np.cumsum(here).astype(float)
-    if window is not None:
-        total, count = total - _shifted(total, window), count - _shifted(count, window)
-    with np.errstate(invalid="ignore", divide="ignore"):
-        return np.where(count > 0, total / count, np.nan)
+    total = np.concatenate([[0.0], np.cumsum(trace.accuracy[here])])  # [visits + 1]
+    visits = np.cumsum(here)  # [T]
+    first = np.zeros_like(visits) if window is None else np.maximum(visits - window, 0)
+    with np.errstate(invalid="ignore"):
+        return (total[visits] - total[first]) / (visits - first)
 
 
 def read_trace(journal: Path) -> Trace:
@@ -148,7 +153,7 @@ def _accuracy(folder: RunFolder, traces: Mapping[str, Sequence[Trace]], colours:
             ax.axhline(published, color="#555555", ls=":", lw=1.2, label="published, full scale")
         ax.set(title=panel, xlabel="stream position", ylim=(0, 1.02), xlim=(0, steps - 1))
         ax.grid(alpha=0.25)
-    axes[0].set_ylabel(f"mean so far (bold), over last {window} (thin)")
+    axes[0].set_ylabel(f"mean so far (bold), last {window} (thin)")
     _legend(figure, axes[0])
     return figure
 
@@ -164,7 +169,7 @@ def _variants(folder: RunFolder, colours: Mapping[str, str]) -> Figure:
         means, spread = [v["mean"] for _, v in shown], [v["std"] for _, v in shown]
         ax.bar(at, means, 0.92 * width, yerr=spread, color=colours[label], label=label, error_kw={"lw": 1, "capsize": 2})
         for x, mean, std in zip(at, means, spread, strict=True):
-            ax.text(x, mean + std + 0.01, f"{mean:.2f}", ha="center", fontsize=7)
+            ax.text(x, mean + std + 0.02, f"{mean:.2f}", ha="center", fontsize=7)
     ax.set_xticks(range(len(names)), [OVERALL if n == "accuracy" else n.partition("/")[2] for n in names])
     ax.set(ylim=(0, 1.08), ylabel="accuracy")
     ax.grid(alpha=0.25, axis="y")
@@ -198,7 +203,7 @@ def _sparsity(folder: RunFolder, groups: Mapping[str, Sequence[ReplicaFolder]]) 
 
 def _masks(folder: RunFolder, label: str, masks: Sequence[MaskSet]) -> Figure:
     names = [n for n in masks[0] if masks[0][n].dim() > 1]
-    figure, axes = _figure(len(names), f"where {label} may learn at the end", folder, width=2.6)
+    figure, axes = _figure(len(names), f"where {label} may learn at the end", folder, width=2.6, sharey=False)
     image = None
     for name, ax in zip(names, axes, strict=True):
         share = np.mean([mask_grid(m[name]) for m in masks], axis=0)
@@ -215,13 +220,15 @@ def _masks(folder: RunFolder, label: str, masks: Sequence[MaskSet]) -> Figure:
     return figure
 
 
-def _figure(panels: int, title: str, folder: RunFolder, width: float = 3.3) -> tuple[Figure, list[Axes]]:
+def _figure(
+    panels: int, title: str, folder: RunFolder, *, width: float = 3.3, sharey: bool = True
+) -> tuple[Figure, list[Axes]]:
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(max(width * panels + 0.6, 6.4), 3.9), dpi=110, layout="constrained")
     figure.suptitle(f"{folder.manifest['spec']}: {title}\n", fontsize=11)
     figure.text(0.5, 0.925, caption(folder), ha="center", va="center", fontsize=7.5, color="#555555")
-    axes = figure.subplots(1, panels, squeeze=False, sharey=panels > 1)[0]
+    axes = figure.subplots(1, panels, squeeze=False, sharey=sharey)[0]
     return figure, list(axes)
 
 
@@ -244,7 +251,3 @@ def _published(folder: RunFolder, metric: str) -> float | None:
     if published is None or folder.manifest["data_mode"] != "real" or metric not in published.metrics:
         return None
     return published.metrics[metric]["mean"]
-
-
-def _shifted(values: np.ndarray, by: int) -> np.ndarray:
-    return np.concatenate([np.zeros(min(by, len(values))), values[:-by]])

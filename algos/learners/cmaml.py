@@ -194,18 +194,12 @@ class CMAML(Learner):
         self._observe = {"next_step": self._released, "same_step": self._as_printed}[config.restart]
 
     def init(self, seed: int, warm_start: State | None = None) -> State:
-        theta = self.network.init(torch_generator(seed, "theta"))
-        m = self.modulation.init(split(self.network, theta)[0], torch_generator(seed, "modulation"))
-        adam_state: State = {"theta": adam.init(theta), "m": adam.init(m)}
-        if warm_start is not None:
-            theta, m, adam_state = warm_start["theta"], warm_start["m"], warm_start["adam"]
+        start = meta_start(self.network, self.modulation, seed, warm_start)
         return {
             "seed": torch.tensor(seed),
             "step": torch.zeros((), dtype=torch.int64),
-            "theta": theta,
-            "m": m,
-            "phi": split(self.network, theta)[0],
-            "adam": adam_state,
+            **start,
+            "phi": split(self.network, start["theta"])[0],
             "buffer": {"x": torch.zeros(0), "y": torch.zeros(0, dtype=torch.int64)},
             "prev_detected": torch.zeros((), dtype=torch.bool),
         }

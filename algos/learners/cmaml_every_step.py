@@ -96,21 +96,15 @@ class CMAMLEveryStep(Learner):
         self._kept = {1: _grad_sum, 2: _past}[config.order]
 
     def init(self, seed: int, warm_start: State | None = None) -> State:
-        theta = self.network.init(torch_generator(seed, "theta"))
-        m = self.modulation.init(split(self.network, theta)[0], torch_generator(seed, "modulation"))
-        adam_state: State = {"theta": adam.init(theta), "m": adam.init(m)}
-        if warm_start is not None:
-            theta, m, adam_state = warm_start["theta"], warm_start["m"], warm_start["adam"]
-        phi = split(self.network, theta)[0]
+        start = meta_start(self.network, self.modulation, seed, warm_start)
+        phi = split(self.network, start["theta"])[0]
         nothing = Adapted(phi, {k: torch.zeros_like(v) for k, v in phi.items()}, torch.zeros(()))
         return {
             "seed": torch.tensor(seed),
             "step": torch.zeros((), dtype=torch.int64),
-            "theta": theta,
-            "m": m,
+            **start,
             "phi": phi,
-            "adam": adam_state,
-            **self._kept(theta, m, Data(torch.zeros(0), torch.zeros(0, dtype=torch.int64)), nothing),
+            **self._kept(start["theta"], start["m"], Data(torch.zeros(0), torch.zeros(0, dtype=torch.int64)), nothing),
         }
 
     def predict(self, state: State, x: Tensor, task: Task | None = None) -> Tensor | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -116,11 +117,10 @@ def verify(
 def _load_or_fetch(name: str, data_dir: str | Path | None, sources: Mapping[str, Source]) -> ImageSet:
     if name in EMBEDDED:
         return load(name)
-    try:
+    with contextlib.suppress(DataError):
         return load(name, data_dir, sources=sources)
-    except DataError:
-        store = Store.open(data_dir)
-        fetch_source(sources[name], store, store.cache)  # a data folder is only read here: it may be shared
+    store = Store.open(data_dir)
+    fetch_source(sources[name], store, store.cache)  # a data folder is only read here: it may be shared
     return load(name, data_dir, sources=sources)
 
 

@@ -147,7 +147,7 @@ EMBEDDED: Mapping[str, Embedded] = MappingProxyType(
                 "distorted pen drawings of characters from the fonts shipped with matplotlib",
                 _make_glyphs,
                 ("matplotlib", "pillow"),
-                1,
+                2,
                 "DejaVu Fonts licence (Bitstream Vera derived); STIX fonts licence",
                 "DejaVu Fonts 2.37, STIX Fonts 1, as distributed with matplotlib.",
             ),

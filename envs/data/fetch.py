@@ -120,12 +120,10 @@ def _download(url: str, part: Path, bars: Progress | None) -> None:
 
 
 def _short(error: OSError) -> str:
-    """A network error in one short line: they nest, and the innermost one says what happened."""
-    cause: BaseException = error
-    while cause.__context__ is not None:
-        cause = cause.__context__
-    text = " ".join(str(cause).split()) or type(cause).__name__
-    return text if len(text) <= 120 else f"{text[:117]}..."
+    """A network error in one short line; requests wraps urllib3's, whose ``reason`` says what happened."""
+    inner = error.args[0] if error.args and isinstance(error.args[0], Exception) else error
+    text = " ".join(str(getattr(inner, "reason", inner)).split()) or type(error).__name__
+    return text if len(text) <= 160 else f"{text[:157]}..."
 
 
 def _progress() -> Progress:

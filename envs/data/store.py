@@ -45,7 +45,7 @@ class Store:
         for field, value in (("data_dir", data_dir), ("FRISKET_DATA", os.environ.get("FRISKET_DATA"))):
             if value is None or not str(value):
                 continue
-            folder = Path(value).expanduser()
+            folder = Path(value).expanduser().absolute()
             if not folder.is_dir():
                 raise DataError(field, str(value), "is not a folder; name one that holds data sets, or leave it unset")
             roots.append(folder)
@@ -57,7 +57,7 @@ def cache_folder() -> Path:
     """The environment's FRISKET_CACHE, or the place this system keeps caches in."""
     named = os.environ.get("FRISKET_CACHE")
     if named:
-        return Path(named).expanduser()
+        return Path(named).expanduser().absolute()
     import pooch
 
     return Path(pooch.os_cache("frisket"))

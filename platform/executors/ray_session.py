@@ -8,6 +8,7 @@ about RAY_AUTH_MODE. Everything the session sets in the environment is taken bac
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import logging
 import os
 import secrets
@@ -27,6 +28,7 @@ _QUIET = {
     "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.5",  # by default a dead worker, and the end, are noticed after 2 s
     "RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S": "180",  # importing torch on a busy laptop can take a minute
 }
+_PREFIX = "frisket-ray-"
 _OBJECT_STORE_BYTES = 100 * 2**20  # replicas keep their data to themselves; Ray would reserve 30 % of the memory
 
 
@@ -74,15 +76,13 @@ def worker_environment() -> dict[str, str]:
 def _private_cluster(cpus: int) -> Iterator[None]:
     import ray
 
-    # Short, because the path of Ray's sockets inside it may not be longer than 107 bytes.
-    folder = Path(tempfile.mkdtemp(prefix="frisket-", dir="/tmp" if os.access("/tmp", os.W_OK) else None))
-    token = folder / "token"
-    token.touch(mode=0o600)
-    token.write_text(_token(), encoding="ascii")
     # With RAY_AUTH_MODE unset ray.init chooses "token" itself, in this process too, where setting it would come too late
     # once ray is imported.
-    auth = {} if os.environ.get("RAY_AUTH_MODE") else {"RAY_AUTH_TOKEN_PATH": str(token)}
-    try:
+    with _temporary_folder() as folder:
+        token = folder / "token"
+        token.touch(mode=0o600)
+        token.write_text(_token(), encoding="ascii")
+        auth = {} if os.environ.get("RAY_AUTH_MODE") else {"RAY_AUTH_TOKEN_PATH": str(token)}
         with _environment(auth, also=("RAY_AUTH_MODE",)):
             with _handlers_kept():
                 ray.init(
@@ -99,6 +99,25 @@ def _private_cluster(cpus: int) -> Iterator[None]:
                 yield
             finally:
                 ray.shutdown()
+
+
+@contextlib.contextmanager
+def _temporary_folder() -> Iterator[Path]:
+    """A folder that goes with the session; those of sessions that were killed go now.
+
+    Its name is short, because the path of Ray's sockets inside it may not be longer than 107 bytes.
+    """
+    parent = Path("/tmp" if os.access("/tmp", os.W_OK) else tempfile.gettempdir())
+    for left in parent.glob(f"{_PREFIX}*"):
+        with contextlib.suppress(OSError), (left / "lock").open("r+") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)  # fails while its session lives
+            shutil.rmtree(left, ignore_errors=True)
+    folder = Path(tempfile.mkdtemp(prefix=_PREFIX, dir=parent))
+    try:
+        with (folder / "lock.new").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            (folder / "lock.new").rename(folder / "lock")  # locked from the moment it can be found
+            yield folder
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 

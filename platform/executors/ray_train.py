@@ -8,12 +8,16 @@ again, so its error is kept in the folder, everybody stops with a checkpoint, an
 from __future__ import annotations
 
 import contextlib
+import os
+import threading
 import time
 import traceback
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from concurrent.futures import TimeoutError as NotYet
 from pathlib import Path
 from typing import Any
+
+import torch
 
 from frisket import errors
 from frisket.errors import FrisketError, UserError
@@ -44,44 +48,52 @@ def execute(folder: RunFolder, *, workers: int | None, data_dir: str | None, sto
         FrisketError: a replica failed, or workers died again and again.
     """
     _clear(folder)
-    count = worker_count(folder.experiment, workers)
-    with ray_session(cpus=count * folder.experiment.threads), ThreadPoolExecutor(1) as background:
-        try:
-            # fit() blocks, and in the main thread it would take over Ctrl-C.
-            _wait(background.submit(_fit, folder, count, data_dir), folder, stop)
-        finally:
-            _ask_to_stop(folder)  # whatever ended the wait, nobody works on
+    with ray_session(cpus=worker_count(folder.experiment, workers) * folder.experiment.threads):
+        _supervise(folder, workers, data_dir, stop)
+    _stop_file(folder).unlink(missing_ok=True)
     _raise_kept(folder)
     if not folder.done:
         raise Stopped(f"run {folder.run_id} stopped")
 
 
+def _supervise(folder: RunFolder, workers: int | None, data_dir: str | None, stop: Stop) -> None:
+    """Wait for Ray Train, in a thread of its own: in the main thread it would take over Ctrl-C."""
+    fit = Future[None]()
+
+    def run() -> None:
+        try:
+            fit.set_result(_fit(folder, workers, data_dir))
+        except BaseException as error:
+            fit.set_exception(error)
+
+    # A daemon, because a Ray that never answers must not keep the process from ending.
+    threading.Thread(target=run, name="frisket-ray-train", daemon=True).start()
+    try:
+        _wait(fit, folder, stop)
+    finally:
+        _ask_to_stop(folder)  # whatever ended the wait, nobody works on
+
+
 def worker_count(experiment: Experiment, wanted: int | None) -> int:
     """Workers for ``experiment``: at most one per replica, by default as many as this machine feeds."""
-    replicas = len(experiment.replicas())
     if wanted is None:
-        wanted = _gpus(experiment) or max(1, _cpus() // experiment.threads)
-    return min(wanted, replicas)
+        cpus = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+        gpus = 0 if experiment.device == "cpu" else torch.cuda.device_count()
+        wanted = gpus or max(1, cpus // experiment.threads)
+    return min(wanted, len(experiment.replicas()))
 
 
-def _cpus() -> int:
-    import os
-
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-def _gpus(experiment: Experiment) -> int:
-    import torch
-
-    return 0 if experiment.device == "cpu" or not torch.cuda.is_available() else torch.cuda.device_count()
-
-
-def _fit(folder: RunFolder, workers: int, data_dir: str | None) -> None:
+def _fit(folder: RunFolder, workers: int | None, data_dir: str | None) -> None:
+    import ray
     from ray.train import FailureConfig, RunConfig, ScalingConfig
     from ray.train.torch import TorchConfig, TorchTrainer
 
-    gpus = _gpus(folder.experiment)
-    resources: dict[str, float] = {"CPU": folder.experiment.threads}
+    experiment, there = folder.experiment, ray.cluster_resources()
+    gpus = 0 if experiment.device == "cpu" else int(there.get("GPU", 0))
+    if workers is None:
+        workers = gpus or max(1, int(there.get("CPU", 1)) // experiment.threads)
+    workers = min(workers, len(experiment.replicas()))
+    resources: dict[str, float] = {"CPU": experiment.threads}
     if gpus:
         resources["GPU"] = min(1.0, gpus / workers)
     trainer = TorchTrainer(

@@ -27,6 +27,7 @@ class Record:
         parent: the experiment's MLflow run.
         children: replica key to its run.
         model, version: registered name and version.
+        open: runs may count as running in MLflow.
         done: everything has been sent.
     """
 
@@ -35,6 +36,7 @@ class Record:
     children: dict[str, Child] = field(default_factory=dict)
     model: str | None = None
     version: str | None = None
+    open: bool = False
     done: bool = False
 
     @classmethod

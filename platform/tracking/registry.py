@@ -50,16 +50,24 @@ def register(client: MlflowClient, folder: RunFolder, experiment_id: str, run_id
 
 
 def _version(client: MlflowClient, name: str, frisket_run: str) -> ModelVersion | None:
+    """The run's version; of doubles the first is kept."""
     found = client.search_model_versions(f"name = '{name}' AND tags.`{TAG}` = '{frisket_run}'")
-    return min(found, key=lambda v: int(v.version)) if found else None
+    first, *doubles = sorted(found, key=lambda v: int(v.version)) or [None]
+    for version in doubles:
+        client.delete_model_version(name, str(version.version))
+    return first
 
 
 def _logged_model(client: MlflowClient, folder: RunFolder, experiment_id: str, run_id: str) -> str:
     """The logged model behind the version, with its files; returns its id."""
     found = client.search_logged_models([experiment_id], f"tags.`{TAG}` = '{folder.run_id}'")
-    model = found[0] if found else client.create_logged_model(
-        experiment_id, name=ARTIFACT, source_run_id=run_id, model_type="frisket", tags={TAG: folder.run_id}
-    )
+    model, *doubles = sorted(found, key=lambda m: m.creation_timestamp) or [
+        client.create_logged_model(
+            experiment_id, name=ARTIFACT, source_run_id=run_id, model_type="frisket", tags={TAG: folder.run_id}
+        )
+    ]
+    for double in doubles:
+        client.delete_logged_model(double.model_id)
     if model.status != "READY":
         with tempfile.TemporaryDirectory(prefix="frisket-model-") as temporary:
             path = Path(temporary) / ARTIFACT

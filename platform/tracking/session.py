@@ -1,8 +1,9 @@
 """One connection to MLflow for one run folder. Everything here may raise whatever the client raises.
 
-MLflow has no transactions, and an acknowledgement can be lost. So every step either is idempotent in the store (a metric
-is keyed by name, step, time and value; parameters, tags and files are overwritten by the same) or first looks for what it
-is about to create, by its tag ``frisket.run_id``. Running all of it again from any point gives exactly one of everything.
+MLflow has no transactions, and an acknowledgement can be lost. So every step either is idempotent in the store (a metric is
+keyed by name, step, time and value; parameters, tags and files are overwritten by the same) or first looks for what it is
+about to create, by its tag ``frisket.run_id``, and deletes what an HTTP layer's own retry has created twice. Running all of
+it again from any point gives exactly one of everything.
 """
 
 from __future__ import annotations
@@ -45,6 +46,8 @@ class Session:
         tracking = folder.manifest["tracking"]
         self.client = MlflowClient(tracking["uri"], registry_uri=tracking["uri"])
         self.experiment_id = self._experiment(tracking["experiment"], tracking["uri"])
+        record.open = True
+        record.save()
         self.runs = self._runs()
         parent = self._run(None, folder.experiment, folder.run_id)
         if parent != record.parent:
@@ -75,6 +78,7 @@ class Session:
         """Send what only a finished run has: summary, figures, model version; close the parent."""
         assert self.record.parent is not None
         parent = self.record.parent
+        self.runs = self._runs()
         figures = draw_figures(self.folder)
         self._metrics(parent, self._summary_metrics())
         if figures:
@@ -87,7 +91,7 @@ class Session:
         self.client.set_tag(parent, "mlflow.note.content", note(self.folder, self.experiment_id, parent))
         self.client.log_text(parent, json.dumps(summarise(self.folder), indent=1), "summary.json")
         self.client.set_terminated(parent, "FINISHED")
-        self.record.done = True
+        self.record.done, self.record.open = True, False
         self.record.save()
 
     def close(self, status: str) -> None:
@@ -99,6 +103,8 @@ class Session:
         assert self.record.parent is not None
         if self._status(self.record.parent) == "RUNNING":
             self.client.set_terminated(self.record.parent, status)
+        self.record.open = False
+        self.record.save()
 
     # -- runs ----------------------------------------------------------------------------------------------------------
 
@@ -116,17 +122,25 @@ class Session:
         return found.experiment_id
 
     def _runs(self) -> dict[str | None, Run]:
-        """The runs made for this folder, by replica key; None is the parent."""
+        """The runs made for this folder, by replica key; None is the parent. Of doubles, one is kept."""
         found = self.client.search_runs(
-            [self.experiment_id], f"tags.`{RUN_ID}` = '{self.folder.run_id}'", order_by=["start_time DESC"]
+            [self.experiment_id], f"tags.`{RUN_ID}` = '{self.folder.run_id}'", max_results=10_000
         )
-        return {run.data.tags.get(REPLICA): run for run in found}
+        known = {self.record.parent, *(child.run_id for child in self.record.children.values())}
+        runs: dict[str | None, Run] = {}
+        for run in sorted(found, key=lambda r: (r.info.run_id not in known, r.info.start_time, r.info.run_id)):
+            if run.data.tags.get(REPLICA) in runs:
+                self.client.delete_run(run.info.run_id)
+            else:
+                runs[run.data.tags.get(REPLICA)] = run
+        return runs
 
     def _run(self, key: str | None, experiment: Experiment, name: str, tags: Mapping[str, str] | None = None) -> str:
         """The run of ``key``, found or made, with its parameters."""
         run = self.runs.get(key)
         if run is None:
-            run = self.client.create_run(self.experiment_id, run_name=name, tags=self._tags(experiment) | dict(tags or {}))
+            tags = self._tags(experiment) | dict(tags or {})
+            run = self.client.create_run(self.experiment_id, run_name=name, tags=tags)
             self.runs[key] = run
         elif self.live and run.info.status != "RUNNING" and not self.record.done:
             self.client.update_run(run.info.run_id, status="RUNNING")

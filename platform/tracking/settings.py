@@ -9,12 +9,14 @@ from urllib.parse import urlsplit
 
 _SQLITE = "sqlite:///"
 
-# MLflow's own limits (7 retries, 120 s each) would hold a run's end for many minutes when the server is away. Sending is
-# repeated by us, from the journal, so one short try is enough. A user's own setting wins.
+# MLflow's own limits (7 retries, 120 s each) would hold a run's end for many minutes when the server is away, and its
+# retry of a request whose answer got lost creates things twice. We repeat the sending ourselves, looking first for what is
+# there, so one short try is enough. A user's own setting wins.
 CLIENT_DEFAULTS = {
-    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0",
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "10",
     "MLFLOW_DISABLE_TELEMETRY": "true",
+    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
 }
 
 
@@ -53,7 +55,7 @@ def artifact_location(uri: str, experiment: str) -> str | None:
 
 
 def limit_client() -> None:
-    """Bound MLflow's waiting in this process and quieten its start-up."""
+    """Bound MLflow's waiting in this process, and keep it from writing on the user's terminal."""
     for name, value in CLIENT_DEFAULTS.items():
         os.environ.setdefault(name, value)
     for name in ("alembic", "mlflow.store", "mlflow.tracking", "mlflow.utils.autologging_utils"):

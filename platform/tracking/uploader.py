@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -68,7 +68,8 @@ class Uploader:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
-                raise RunError("run", self.folder.run_id, "is being sent by another process, which will finish it") from None
+                fix = "is being sent by another process, which will finish it"
+                raise RunError("run", self.folder.run_id, fix) from None
             yield
 
     def push(self) -> UploadStatus:
@@ -86,13 +87,12 @@ class Uploader:
         return self._guarded(closing)
 
     def _push(self) -> None:
-        if self.record.done and not self.live:
+        if self.record.done:
             return
         session = self._connect()
         self._points += session.send_points()
         if self.folder.done:
-            if not self.record.done:
-                session.finish()
+            session.finish()
         elif not self.live and not _worked_on(self.folder):
             session.close("KILLED")
 
@@ -103,7 +103,7 @@ class Uploader:
             self._session = Session(self.folder, self.record, self.live)
         return self._session
 
-    def _guarded(self, action) -> UploadStatus:
+    def _guarded(self, action: Callable[[], None]) -> UploadStatus:
         self._points, reason = 0, ""
         try:
             action()
@@ -131,7 +131,7 @@ def unreachable_message(folder: RunFolder, status: UploadStatus) -> str:
 
 
 def unsent(folder: RunFolder) -> bool:
-    """Whether something of the run is not in MLflow."""
+    """Whether something of the run is not in MLflow, or still counts as running there."""
     record = Record.of(folder)
     if record.done:
         return False
@@ -139,7 +139,7 @@ def unsent(folder: RunFolder) -> bool:
         files.committed_bytes() > (record.children[files.key].sent if files.key in record.children else 0)
         for files in folder.replicas()
     )
-    return behind or folder.done
+    return behind or folder.done or record.open
 
 
 def _worked_on(folder: RunFolder) -> bool:

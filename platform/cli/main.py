@@ -1,0 +1,86 @@
+"""``frisket``: mounts the verbs, and turns what happens into messages and exit codes.
+
+Exit codes: 0 done; 2 the user's mistake (one message on stderr, no traceback); 130 stopped by Ctrl-C; 1 anything else.
+"""
+
+from __future__ import annotations
+
+import logging
+import signal
+import sys
+from collections.abc import Sequence
+from typing import Annotated
+
+import typer
+
+import frisket
+from frisket.errors import FrisketError, UserError
+from frisket.platform.cli import data, listing, masks
+from frisket.platform.cli.doctor import doctor
+from frisket.platform.cli.run import run
+from frisket.platform.cli.sync import sync
+from frisket.platform.cli.ui import ui
+
+app = typer.Typer(
+    name="frisket",
+    help="Learning where to learn: meta- and continual-learning experiments on Ray, tracked in MLflow.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+app.command()(run)
+app.command("list")(listing.show)
+app.add_typer(data.app, name="data")
+app.add_typer(masks.app, name="masks")
+app.command()(sync)
+app.command()(ui)
+app.command()(doctor)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(frisket.__version__)
+        raise typer.Exit
+
+
+@app.callback()
+def _top(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and leave.")
+    ] = False,
+) -> None: ...
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command and return its exit code. ``arguments``: None for the process's own."""
+    _show_warnings()
+    try:
+        app(args=None if arguments is None else list(arguments), prog_name="frisket")
+    except SystemExit as end:  # how typer returns, its own usage errors included (2)
+        return end.code if isinstance(end.code, int) else int(end.code is not None)
+    except UserError as error:
+        return _complain(str(error), 2)
+    except FrisketError as error:
+        return _complain(str(error), 1)
+    except KeyboardInterrupt:
+        return 128 + signal.SIGINT
+    return 0
+
+
+def _complain(message: str, code: int) -> int:
+    typer.echo(f"frisket: {message}", err=True)
+    return code
+
+
+class _Stderr(logging.Handler):
+    """Frisket's own warnings, to whatever standard error is at the moment (a progress line may have wrapped it)."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        print(f"{record.levelname.lower()}: {self.format(record)}", file=sys.stderr)
+
+
+def _show_warnings() -> None:
+    log = logging.getLogger("frisket")
+    if not any(isinstance(handler, _Stderr) for handler in log.handlers):
+        log.addHandler(_Stderr(logging.WARNING))

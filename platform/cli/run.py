@@ -1,0 +1,167 @@
+"""``frisket run``: an experiment from its specification to its table."""
+
+from __future__ import annotations
+
+import contextlib
+import enum
+import json
+import signal
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from types import FrameType
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from frisket.errors import RunError, SpecError
+
+if TYPE_CHECKING:
+    from frisket.platform.runfolder import RunFolder
+
+
+class DataMode(str, enum.Enum):
+    """Which data: real if they can be had, real or nothing, or what installed packages bring along."""
+
+    auto = "auto"
+    real = "real"
+    embedded = "embedded"
+
+
+def run(
+    spec: Annotated[
+        str | None, typer.Argument(metavar="SPEC", help="Name of a specification (`frisket list specs`) or a YAML file.")
+    ] = None,
+    overrides: Annotated[
+        list[str] | None, typer.Argument(metavar="[KEY.PATH=VALUE]...", help="Fields to set, e.g. stream.steps=300.")
+    ] = None,
+    seeds: Annotated[int | None, typer.Option(min=1, help="Seeds 0 .. N-1 instead of the specification's number.")] = None,
+    workers: Annotated[
+        int | None, typer.Option(min=1, help="Ray Train workers; by default as many as are of use.")
+    ] = None,
+    data: Annotated[
+        DataMode | None, typer.Option(help="Real data, embedded data, or auto (the default): real if they can be had.")
+    ] = None,
+    data_dir: Annotated[
+        Path | None, typer.Option(help="Folder of data sets, looked at before FRISKET_DATA and the cache.")
+    ] = None,
+    json_file: Annotated[Path | None, typer.Option("--json", metavar="FILE", help="Write the results there as JSON.")] = None,
+    resume: Annotated[
+        str | None, typer.Option(metavar="RUN", help="Go on with a run: its folder, id, beginning of its id, or 'last'.")
+    ] = None,
+    no_register: Annotated[bool, typer.Option("--no-register", help="Register no model version.")] = False,
+    local: Annotated[
+        bool, typer.Option("--local", help="In this process, without Ray; `frisket sync` sends the results to MLflow.")
+    ] = False,
+    runs_dir: Annotated[
+        Path | None, typer.Option(help="Where runs are kept; by default FRISKET_RUNS, else ./frisket_runs.")
+    ] = None,
+) -> None:
+    """Run an experiment: every seed of every variant, on Ray Train and into MLflow.
+
+    Ctrl-C or SIGTERM stops with a checkpoint (exit code 130 or 1); `--resume last` goes on from there.
+    """
+    if json_file is not None and not json_file.absolute().parent.is_dir():
+        raise SpecError("--json", str(json_file), "its folder does not exist")
+    place = None if data_dir is None else str(data_dir)
+    with _stopping() as stop:
+        from frisket.platform import launch
+
+        if resume is None:
+            if spec is None:
+                raise SpecError("SPEC", None, "is required; `frisket list specs` shows the names")
+            folder = launch.prepare(
+                spec, overrides or (), seeds=seeds, data=(data or DataMode.auto).value, data_dir=place, runs_dir=runs_dir,
+                register=not no_register,
+            )  # fmt: skip
+        else:
+            folder = _reopen(resume, spec, place, runs_dir, given=[*(overrides or ()), *([] if seeds is None else ["--seeds"])])
+            if data not in (None, DataMode.auto) and data.value != folder.manifest["data_mode"]:
+                raise RunError("--resume", resume, f"this run is on {folder.manifest['data_mode']} data; leave --data out")
+        summary = _execute(folder, local, workers, place, stop)
+    _report(folder, summary, local)
+    if json_file is not None:
+        json_file.write_text(json.dumps(summary, indent=1) + "\n", encoding="utf-8")
+
+
+class _Stop:
+    """Remembers the first SIGINT or SIGTERM; a second one ends the process in the usual way."""
+
+    def __init__(self) -> None:
+        self.signal: int | None = None
+
+    def __call__(self) -> bool:
+        return self.signal is not None
+
+    def take(self, number: int, frame: FrameType | None) -> None:
+        if self.signal is not None:
+            raise KeyboardInterrupt
+        self.signal = number
+        typer.echo("frisket: stopping after a checkpoint; once more to stop without one", err=True)
+
+
+@contextlib.contextmanager
+def _stopping() -> Iterator[_Stop]:
+    stop = _Stop()
+    before = {number: signal.signal(number, stop.take) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield stop
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _reopen(run: str, spec: str | None, data_dir: str | None, runs_dir: Path | None, given: list[str]) -> RunFolder:
+    from frisket.platform import launch
+
+    if given:
+        raise RunError("--resume", run, f"a run goes on with the specification it has; leave {' '.join(given)} out")
+    return launch.reopen(run, spec=spec, data_dir=data_dir, runs_dir=runs_dir)
+
+
+def _execute(folder: RunFolder, local: bool, workers: int | None, data_dir: str | None, stop: _Stop) -> dict[str, Any]:
+    from frisket.platform import launch
+    from frisket.platform.engine import Stopped
+    from frisket.platform.progress import ProgressLine
+
+    count = launch.worker_count(folder, local, workers)
+    where = "in this process" if local else f"on Ray, {count} worker{'s' if count > 1 else ''}"
+    typer.echo(f"{folder.run_id}: {len(folder.replicas())} replicas {where}, {folder.manifest['data_mode']} data", err=True)
+    try:
+        with ProgressLine(folder, count):
+            return launch.execute(folder, local=local, workers=workers, data_dir=data_dir, stop=stop)
+    except (Stopped, KeyboardInterrupt):
+        typer.echo(f"frisket: stopped; go on with: frisket run --resume {_name(folder)}", err=True)
+        raise typer.Exit(128 + signal.SIGINT if stop.signal in (None, signal.SIGINT) else 1) from None
+    except Exception:
+        typer.echo(f"frisket: failed; once mended, go on with: frisket run --resume {_name(folder)}", err=True)
+        raise
+
+
+def _name(folder: RunFolder) -> str:
+    """What ``--resume`` will find the run by: its id, or its path if it is not where runs are kept."""
+    from frisket.platform.runfolder import default_runs_folder
+
+    return folder.run_id if folder.path.parent == default_runs_folder().absolute() else str(folder.path)
+
+
+def _report(folder: RunFolder, summary: dict[str, Any], local: bool) -> None:
+    from rich.console import Console
+
+    from frisket.platform.report import results_table, scale_note
+    from frisket.platform.tracking.settings import public_uri
+
+    console = Console(width=None if sys.stdout.isatty() else 140)
+    console.print(results_table(folder, summary))
+    note = scale_note(folder)
+    lines = [] if note is None else [note]
+    lines += [f"run       {folder.path}", f"pictures  {folder.path / 'figures'}"]
+    mlflow = summary["mlflow"]
+    if mlflow["run_id"] is None:
+        lines.append("mlflow    nothing sent yet" + (f"; send it with: frisket sync {_name(folder)}" if local else ""))
+    else:
+        lines.append(f"mlflow    {public_uri(mlflow['tracking_uri'])}, experiment {mlflow['experiment']}; see it with: frisket ui")
+        if mlflow["model"]:
+            lines.append(f"model     models:/{mlflow['model']}/{mlflow['version']}")
+    for line in lines:
+        console.print(line, markup=False, highlight=False, soft_wrap=True)

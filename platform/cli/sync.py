@@ -1,0 +1,54 @@
+"""``frisket sync``: send to MLflow what could not be sent while runs were going on."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def sync(
+    run: Annotated[
+        str | None, typer.Argument(metavar="[RUN]", help="A run's folder, its id or a beginning of it, or 'last'.")
+    ] = None,
+    runs_dir: Annotated[
+        Path | None, typer.Option("--runs-dir", help="Where runs are; FRISKET_RUNS or ./frisket_runs by default.")
+    ] = None,
+) -> None:
+    """Send RUN, or every run with something unsent, to MLflow; exit code 1 if MLflow cannot be reached."""
+    from rich.console import Console
+
+    from frisket.errors import RunError
+    from frisket.platform.runfolder import RunFolder, default_runs_folder, write_json
+    from frisket.platform.summary import summarise
+    from frisket.platform.tracking.settings import public_uri
+    from frisket.platform.tracking.uploader import Uploader, unsent
+
+    console, parent = Console(soft_wrap=True, highlight=False), runs_dir or default_runs_folder()
+    folders = [RunFolder.find(run, parent)] if run is not None else [f for f in RunFolder.all(parent) if unsent(f)]
+    if not folders:
+        console.print(f"nothing to send: every run in {parent} is in MLflow")
+    failed = False
+    for folder in folders:
+        uploader = Uploader(folder)
+        try:
+            with uploader.lock():
+                status = uploader.push()
+        except RunError as error:
+            if run is not None:
+                raise
+            console.print(f"{folder.run_id}: skipped, it {error.fix}")
+            continue
+        uri = public_uri(folder.manifest["tracking"]["uri"])
+        if not status.reachable:
+            failed = True
+            console.print(f"{folder.run_id}: not sent, MLflow at {uri} is not reachable ({status.reason})")
+            continue
+        model = f", model {status.model} version {status.version}" if status.version else ""
+        state = "all of it is in MLflow" if status.complete else "the run is not finished; what it has is in MLflow"
+        console.print(f"{folder.run_id}: {status.points} points sent to {uri}; {state}{model}")
+        if status.complete:
+            write_json(folder.path / "summary.json", summarise(folder))
+    if failed:
+        raise typer.Exit(1)

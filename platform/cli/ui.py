@@ -1,0 +1,81 @@
+"""``frisket ui``: MLflow's page on the default store."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+from typing import Annotated
+
+import typer
+
+
+def ui(
+    port: Annotated[int, typer.Option("--port", min=1, max=65535, help="Port on 127.0.0.1.")] = 5000,
+) -> None:
+    """Serve MLflow's page on mlflow.db in this folder (or show where MLFLOW_TRACKING_URI leads) until Ctrl-C."""
+    from rich.console import Console
+
+    from frisket.errors import UserError
+    from frisket.platform.tracking.settings import public_uri, tracking_uri
+
+    console, uri = Console(soft_wrap=True, highlight=False), tracking_uri()
+    if uri.startswith(("http://", "https://")):
+        console.print(f"MLflow already runs at {public_uri(uri)} (MLFLOW_TRACKING_URI)")
+        return
+    if _taken(port):
+        raise UserError("--port", port, "is in use; choose another")
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # the server must not outlive us
+    server = subprocess.Popen(server_command(uri, port), env=_environment(), start_new_session=True)
+    console.print(f"MLflow: http://127.0.0.1:{port}  (store: {public_uri(uri)}; Ctrl-C ends it)")
+    try:
+        code = server.wait()
+    except KeyboardInterrupt:
+        code = 0
+    finally:
+        _end(server)
+    if code:
+        raise typer.Exit(1)
+
+
+def server_command(uri: str, port: int) -> list[str]:
+    """The command that serves the store ``uri`` on this machine only."""
+    from frisket.platform.tracking.settings import sqlite_file
+
+    database = sqlite_file(uri)
+    artifacts = [] if database is None else ["--artifacts-destination", str(database.absolute().parent / "mlartifacts")]
+    return [
+        sys.executable, "-m", "mlflow", "server", "--backend-store-uri", uri, *artifacts,
+        "--host", "127.0.0.1", "--port", str(port), "--workers", "1",
+    ]  # fmt: skip
+
+
+def _environment() -> dict[str, str]:
+    import os
+
+    # Job execution starts further processes, for features this page does not use.
+    return {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", "MLFLOW_DISABLE_TELEMETRY": "true", **os.environ}
+
+
+def _taken(port: int) -> bool:
+    import socket
+
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError:
+            return True
+    return False
+
+
+def _end(server: subprocess.Popen[bytes], patience: float = 10.0) -> None:
+    """End the server and its workers, which share a session of their own."""
+    import os
+
+    for sign in (signal.SIGTERM, signal.SIGKILL):
+        try:
+            os.killpg(server.pid, sign)
+            server.wait(patience)
+        except (ProcessLookupError, subprocess.TimeoutExpired):
+            continue

@@ -1,0 +1,164 @@
+"""From a specification to a finished run: resolve the data, make the run folder, execute, sum up.
+
+What `frisket.run` and ``frisket run`` have in common.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+from frisket.envs.data import ImageSet, resolve
+from frisket.errors import RunError, SpecError
+from frisket.platform.engine import build_learner, build_stream, choose_device, datasets
+from frisket.platform.executors import Stop
+from frisket.platform.runfolder import RunFolder, default_runs_folder, write_json
+from frisket.platform.spec import Experiment, load_spec
+from frisket.platform.summary import summarise
+from frisket.platform.tracking.settings import default_tracking
+
+DataMode = Literal["auto", "real", "embedded"]
+
+
+def prepare(
+    spec: str,
+    overrides: Sequence[str] = (),
+    *,
+    seeds: int | None = None,
+    data: DataMode = "auto",
+    data_dir: str | None = None,
+    runs_dir: Path | None = None,
+    register: bool = True,
+) -> RunFolder:
+    """The folder of a new run of ``spec``. Every mistake that can be seen before the first step is raised here.
+
+    Args:
+        spec: name in tune_configs, or path of a YAML file.
+        overrides: ``key.path=value``.
+        seeds: how many; None for the specification's.
+        data: ``real``, ``embedded``, or ``auto``: real if it can be had.
+        data_dir: first place to look for data.
+        runs_dir: where runs are kept; None for `default_runs_folder`.
+        register: register a model version at the end.
+
+    Raises:
+        UserError: the specification, the data or the device.
+    """
+    experiment = load_spec(spec, overrides, seeds=seeds)
+    images = resolve(datasets(experiment), data, data_dir)
+    _rehearse(experiment, images)
+    return RunFolder.create(
+        default_runs_folder() if runs_dir is None else runs_dir,
+        experiment,
+        data_mode=_mode_of(images),
+        data=_provenance(images),
+        register=register,
+        tracking=default_tracking(experiment.name),
+    )
+
+
+def reopen(run: str, *, spec: str | None = None, data_dir: str | None = None, runs_dir: Path | None = None) -> RunFolder:
+    """The folder of an earlier run, to go on with it.
+
+    Args:
+        run: path, id, unique beginning of an id, or ``last``.
+        spec: if given, the specification the run must be of.
+        data_dir: first place to look for data.
+        runs_dir: where runs are kept; None for `default_runs_folder`.
+
+    Raises:
+        UserError: no such run, one of another specification, or its data are not here any more.
+    """
+    folder = RunFolder.find(run, default_runs_folder() if runs_dir is None else runs_dir)
+    name = folder.manifest["spec"]
+    if spec is not None and spec != name and Path(spec).stem != name:
+        raise RunError("--resume", run, f"is a run of {name}, not of {spec}; leave SPEC out")
+    if not folder.done:
+        images = resolve(datasets(folder.experiment), folder.manifest["data_mode"], data_dir)
+        now, then = _provenance(images), folder.manifest["data"]
+        changed = [name for name in then if _hashes(now.get(name)) != _hashes(then[name])]
+        if changed:
+            raise RunError("--resume", run, f"the data of {', '.join(changed)} are not those the run was started with")
+    return folder
+
+
+def execute(
+    folder: RunFolder,
+    *,
+    local: bool = False,
+    workers: int | None = None,
+    data_dir: str | None = None,
+    stop: Stop = lambda: False,
+) -> dict[str, Any]:
+    """Run what is still to be run of ``folder``, draw its figures and sum it up; `frisket.platform.summary` says how.
+
+    Args:
+        folder: from `prepare` or `reopen`.
+        local: in this process, without Ray and without sending anything to MLflow.
+        workers: Ray Train workers; None for as many as are of use.
+        data_dir: first place to look for data.
+        stop: asked often; True ends the run with a checkpoint.
+
+    Raises:
+        Stopped: ``stop`` said so; the run can be resumed.
+        UserError: a mistake that shows up late.
+    """
+    from frisket.platform.figures import draw_figures
+
+    data_dir = None if data_dir is None else os.path.abspath(data_dir)  # workers have another working folder
+    with contextlib.nullcontext() if local else _uploading(folder):
+        if not folder.done and local:
+            from frisket.platform.executors import local as in_process
+
+            in_process.execute(folder, data_dir=data_dir, stop=stop)
+        elif not folder.done:
+            from frisket.platform.executors import ray_train
+
+            ray_train.execute(folder, workers=workers, data_dir=data_dir, stop=stop)
+        draw_figures(folder)
+    summary = summarise(folder)
+    write_json(folder.path / "summary.json", summary)
+    return summary
+
+
+def worker_count(folder: RunFolder, local: bool, workers: int | None) -> int:
+    """How many will work on ``folder`` at once, as far as this machine decides it; for estimates."""
+    from frisket.platform.executors.ray_train import worker_count as on_ray
+
+    return 1 if local else on_ray(folder.experiment, workers)
+
+
+def _uploading(folder: RunFolder) -> contextlib.AbstractContextManager[object]:
+    from frisket.platform.tracking.background import BackgroundUploader
+
+    return BackgroundUploader(folder)
+
+
+def _rehearse(experiment: Experiment, images: Mapping[str, ImageSet]) -> None:
+    """Build every variant once, so that a specification which fits no data or network is refused before Ray starts."""
+    choose_device(experiment.device)
+    for label in experiment.variants or [None]:
+        plain = experiment.variant(label)
+        try:
+            stream = build_stream(plain, images, seed=0)
+        except SpecError as error:  # a stream knows its own fields only
+            raise SpecError(f"stream.{error.field}", error.value, error.fix) from None
+        build_learner(plain, stream.shape, stream.ways)
+
+
+def _mode_of(images: Mapping[str, ImageSet]) -> str:
+    return "real" if any(images.provenance.kind == "real" for images in images.values()) else "embedded"
+
+
+def _provenance(images: Mapping[str, ImageSet]) -> dict[str, Any]:
+    """Provenance by the data set's own name, which is the name its metrics carry."""
+    return {one.name: one.provenance.as_dict() for one in images.values()}
+
+
+def _hashes(provenance: Mapping[str, Any] | None) -> dict[str, str]:
+    """Hashes of the content; a container may be packed anew without a change of content."""
+    hashes = (provenance or {}).get("sha256", {})
+    return {k: v for k, v in hashes.items() if k.endswith(" content")} or hashes

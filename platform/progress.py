@@ -1,0 +1,152 @@
+"""How far a run is, read from its folder, so that it is the same for this process, Ray workers and other machines."""
+
+from __future__ import annotations
+
+import threading
+import time
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn
+
+from frisket.platform.executors import share
+from frisket.platform.runfolder import RunFolder
+
+_LIVE_SECONDS, _PLAIN_SECONDS = 0.5, 10.0
+_NOT_A_SCORE = ("cursor", "steps", "seconds")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Snapshot:
+    """Attributes:
+    done, replicas: replicas that are done, and all.
+    cursor, steps: steps taken, and all, over the replicas; ``steps`` is 0 while nobody has begun.
+    scores: label of a variant (the metric's name in a plain experiment) to the mean so far.
+    seconds_left: estimate, None while there is nothing to go by.
+    """
+
+    done: int
+    replicas: int
+    cursor: int
+    steps: int
+    scores: dict[str, float]
+    seconds_left: float | None
+
+    def text(self) -> str:
+        """One line."""
+        if not self.steps:
+            return "starting"
+        parts = [f"replicas {self.done}/{self.replicas}"]
+        parts.append(f"steps {self.cursor}/{self.steps}")
+        parts += [f"{name} {value:.3f}" for name, value in self.scores.items()]
+        if self.done == self.replicas:
+            parts.append("finishing")
+        elif self.seconds_left is not None:
+            parts.append(f"{_duration(self.seconds_left)} left")
+        return "  ".join(parts)
+
+
+def take(folder: RunFolder, workers: int) -> Snapshot:
+    """How far ``folder`` is.
+
+    Time left: each worker still has the steps of its share to do, at the pace its variant has shown (the mean pace of the
+    others before it has begun); the last worker to finish decides.
+    """
+    replicas = folder.experiment.replicas()
+    files = [folder.replica(r) for r in replicas]
+    shown: dict[str, dict[str, Any]] = {r.key: p for r, f in zip(replicas, files, strict=True) if (p := f.progress())}
+    done = {r.key for r, f in zip(replicas, files, strict=True) if (f.path / "result.json").exists()}
+    longest = max((p["steps"] for p in shown.values()), default=0)
+    steps = {r.key: shown[r.key]["steps"] if r.key in shown else longest for r in replicas}
+    cursor = {r.key: steps[r.key] if r.key in done else shown.get(r.key, {}).get("cursor", 0) for r in replicas}
+
+    scores: dict[str, list[float]] = {}
+    paces: dict[str | None, list[float]] = {}
+    for replica in replicas:
+        progress = shown.get(replica.key)
+        if progress is None:
+            continue
+        for name, value in progress.items():
+            if name not in _NOT_A_SCORE:
+                scores.setdefault(replica.variant or name, []).append(value)
+        if progress["cursor"]:
+            paces.setdefault(replica.variant, []).append(progress["seconds"] / progress["cursor"])
+
+    known = [_mean(values) for values in paces.values()]
+    left = None
+    if known:
+        pace = {variant: _mean(values) for variant, values in paces.items()}
+        left = max(
+            sum((steps[r.key] - cursor[r.key]) * pace.get(r.variant, _mean(known)) for r in share(replicas, rank, workers))
+            for rank in range(workers)
+        )
+    return Snapshot(
+        done=len(done),
+        replicas=len(replicas),
+        cursor=sum(cursor.values()),
+        steps=sum(steps.values()),
+        scores={name: _mean(values) for name, values in scores.items()},
+        seconds_left=left,
+    )
+
+
+class ProgressLine:
+    """Shows a run's progress while the block lasts: a live line on a terminal, else a plain line now and then.
+
+    Args:
+        folder: the run.
+        workers: how many work on it.
+        console: where to; by default standard error, so that standard output stays for results.
+    """
+
+    def __init__(self, folder: RunFolder, workers: int, console: Console | None = None) -> None:
+        self._folder, self._workers = folder, workers
+        self._console = console or Console(stderr=True)
+        self._end = threading.Event()
+        self._thread = threading.Thread(target=self._show, name="frisket-progress", daemon=True)
+
+    def __enter__(self) -> ProgressLine:
+        self._thread.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self._end.set()
+        self._thread.join()
+
+    def _show(self) -> None:
+        if self._console.is_terminal:
+            self._live()
+        else:
+            self._plain()
+
+    def _live(self) -> None:
+        columns = (BarColumn(bar_width=24), TextColumn("{task.description}"))
+        with Progress(*columns, console=self._console, transient=True) as bar:
+            row = bar.add_task("starting", total=None)
+            while not self._end.wait(_LIVE_SECONDS):
+                now = take(self._folder, self._workers)
+                bar.update(row, total=now.steps or None, completed=now.cursor, description=now.text())
+
+    def _plain(self) -> None:
+        last, said = None, time.monotonic() - _PLAIN_SECONDS
+        while not self._end.wait(_LIVE_SECONDS):
+            if time.monotonic() - said < _PLAIN_SECONDS:
+                continue
+            now = take(self._folder, self._workers)
+            if now != last:
+                self._console.print(now.text(), markup=False, highlight=False, soft_wrap=True)
+                last, said = now, time.monotonic()
+
+
+def _mean(values: list[float]) -> float:
+    return sum(values) / len(values)
+
+
+def _duration(seconds: float) -> str:
+    minutes, rest = divmod(max(0, round(seconds)), 60)
+    hours, minutes = divmod(minutes, 60)
+    if hours:
+        return f"{hours} h {minutes:02d} min"
+    return f"{minutes} min {rest:02d} s" if minutes else f"{rest} s"

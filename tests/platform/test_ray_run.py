@@ -1,0 +1,87 @@
+"""The same run in this process, on one Ray worker and on two; mistakes and stops that happen inside workers."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+from pathlib import Path
+
+import pytest
+from watching import holder, measured, wait_for
+
+from frisket.errors import DataError
+from frisket.platform import launch
+from frisket.platform.engine import Stopped
+from frisket.platform.executors import local, ray_train
+from frisket.platform.runfolder import RunFolder
+
+pytestmark = [pytest.mark.process, pytest.mark.usefixtures("ray_cluster", "workplace")]
+
+
+def never() -> bool:
+    return False
+
+
+def prepare(spec: str, *overrides: str) -> RunFolder:
+    return launch.prepare(spec, overrides, data="embedded", register=False)
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tiny_spec: str, tmp_path_factory: pytest.TempPathFactory) -> dict[str, object]:
+    """What the tiny run measures in one process, without interruption."""
+    folder = launch.prepare(tiny_spec, data="embedded", register=False, runs_dir=tmp_path_factory.mktemp("undisturbed"))
+    local.execute(folder, data_dir=None, stop=never)
+    return measured(folder)
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_workers_move_no_number(workers: int, tiny_spec: str, undisturbed: dict[str, object]) -> None:
+    folder = prepare(tiny_spec)
+    ray_train.execute(folder, workers=workers, data_dir=None, stop=never)
+    assert folder.done
+    assert measured(folder) == undisturbed
+
+
+def test_killed_worker_is_replaced_and_leaves_no_trace_in_the_numbers(
+    tiny_spec: str, undisturbed: dict[str, object]
+) -> None:
+    folder = prepare(tiny_spec)
+    first = folder.replicas()[0]
+    killed: list[int] = []
+
+    def kill() -> None:
+        wait_for(first.checkpoint.exists)
+        pid = holder(first)
+        assert pid is not None
+        assert pid != os.getpid()
+        os.kill(pid, signal.SIGKILL)
+        assert first.result is None, "killed too late to prove anything"
+        killed.append(pid)
+
+    killer = threading.Thread(target=kill)
+    killer.start()
+    ray_train.execute(folder, workers=2, data_dir=None, stop=never)
+    killer.join()
+    assert killed
+    assert measured(folder) == undisturbed
+
+
+def test_stopped_run_checkpoints_and_goes_on(tiny_spec: str, undisturbed: dict[str, object]) -> None:
+    folder = prepare(tiny_spec)
+    last = folder.replicas()[-1]
+    with pytest.raises(Stopped):
+        ray_train.execute(folder, workers=2, data_dir=None, stop=last.checkpoint.exists)
+    assert last.result is None
+    reopened = launch.reopen(str(folder.path))
+    local.execute(reopened, data_dir=None, stop=never)
+    assert measured(reopened) == undisturbed
+
+
+def test_mistake_seen_by_a_worker_reaches_the_user(tiny_spec: str, tmp_path: Path) -> None:
+    ready = prepare(tiny_spec)
+    folder = RunFolder.create(
+        tmp_path / "runs", ready.experiment, data_mode="real", data={}, register=False, tracking={}
+    )  # fmt: skip
+    with pytest.raises(DataError, match="nowhere.*not a folder"):
+        ray_train.execute(folder, workers=1, data_dir=str(tmp_path / "nowhere"), stop=never)

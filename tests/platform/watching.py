@@ -1,0 +1,69 @@
+"""Looking at a run from outside: what it measured, who works on it, waiting for it to get somewhere."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from frisket.platform.journal import read_journal
+from frisket.platform.runfolder import ReplicaFolder, RunFolder
+
+
+def measured(folder: RunFolder) -> dict[str, Any]:
+    """All that must be equal, bit for bit, however a run was executed: results, every step, every point, the masks."""
+    return {
+        files.key: {
+            "result": {k: v for k, v in (files.result or {}).items() if k != "seconds"},
+            "journal": [{k: v for k, v in line.items() if k != "time"} for line, _ in read_journal(files.journal)],
+            "masks": files.masks.read_bytes(),
+        }
+        for files in folder.replicas()
+    }
+
+
+def wait_for(happened: Callable[[], bool], seconds: float = 120.0) -> None:
+    """Wait until ``happened``; fail after ``seconds``."""
+    deadline = time.monotonic() + seconds
+    while not happened():
+        assert time.monotonic() < deadline, "waited in vain"
+        time.sleep(0.02)
+
+
+def holder(files: ReplicaFolder) -> int | None:
+    """The process that holds the replica's lock."""
+    lock = str(files.path / ".lock")
+    for process in Path("/proc").glob("[0-9]*"):
+        try:
+            if any(os.readlink(handle) == lock for handle in (process / "fd").iterdir()):
+                return int(process.name)
+        except OSError:  # gone, or not ours
+            continue
+    return None
+
+
+def descendants(pid: int) -> set[int]:
+    """All living processes that ``pid`` has started, directly or not."""
+    parents: dict[int, int] = {}
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            text = stat.read_text()
+        except OSError:
+            continue
+        parents[int(stat.parent.name)] = int(text.rpartition(")")[2].split()[1])
+    found, added = {pid}, True
+    while added:
+        more = {child for child, parent in parents.items() if parent in found} - found
+        added = bool(more)
+        found |= more
+    return found - {pid}
+
+
+def alive(pid: int) -> bool:
+    """Whether ``pid`` still runs; a zombie does not."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False

@@ -1,0 +1,1 @@
+"""OSAKA: online streams whose hidden task changes without notice, one specification per method and p."""
