@@ -10,7 +10,8 @@ the current phi. Two outer derivatives are offered:
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import functools
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import torch
@@ -69,6 +70,11 @@ def gradients(loss: Tensor, params: Params) -> Params:
     """d loss / d params; zero where the loss does not depend on a tensor."""
     grads = torch.autograd.grad(loss, list(params.values()), materialize_grads=True)
     return dict(zip(params, grads, strict=True))
+
+
+def total(parts: Sequence[Params]) -> Params:
+    """Elementwise sum of several gradients over the same weights."""
+    return {k: functools.reduce(torch.add, [part[k] for part in parts]) for k in parts[0]}
 
 
 def leaves(params: Params) -> Params:

@@ -26,11 +26,11 @@ from typing import Literal
 import torch
 
 from frisket.algos import adam
-from frisket.algos.inner import Data, adapt_first_order, meta_gradient
+from frisket.algos.inner import Data, adapt_first_order, meta_gradient, total
 from frisket.algos.modulation import FixedStep, LearnedStep, Modulation
-from frisket.algos.networks.network import Adapting, Network, split
+from frisket.algos.networks.network import Adapting, Network
+from frisket.algos.start import meta_start
 from frisket.errors import require
-from frisket.rng import torch_generator
 from frisket.types import Episode, State
 
 EpisodeSource = Callable[[Literal["train", "validate"], int], Episode]
@@ -146,8 +146,8 @@ def _epoch(config: PretrainConfig, network: Network, source: EpisodeSource, stat
             )
             for e in episodes
         ]
-        theta_grads = {k: sum(r.theta[k] for r in results) / len(results) for k in theta}
-        m_grads = {k: sum(r.m[k] for r in results) / len(results) for k in m}
+        theta_grads = {k: g / len(results) for k, g in total([r.theta for r in results]).items()}
+        m_grads = {k: g / len(results) for k, g in total([r.m for r in results]).items()}
         theta, theta_moments = adam.step(theta, theta_grads, moments["theta"], config.outer_lr)
         m, m_moments = adam.step(m, m_grads, moments["m"], config.outer_lr)
         moments = {"theta": theta_moments, "m": m_moments}
@@ -171,7 +171,7 @@ def _validate(
     config: PretrainConfig, network: Network, modulation: Modulation, source: EpisodeSource, trained: State
 ) -> float:
     """Mean query accuracy after K steps on the support, over the validation episodes."""
-    total = 0.0
+    correct = 0.0
     for i in range(config.validation_episodes):
         episode = source("validate", i)
         phi = adapt_first_order(
@@ -179,8 +179,8 @@ def _validate(
         ).phi
         with torch.no_grad():
             answers = network({**trained["theta"], **phi}, episode.query_x).argmax(-1)
-        total += float((answers == episode.query_y).double().mean())
-    return total / config.validation_episodes
+        correct += float((answers == episode.query_y).double().mean())
+    return correct / config.validation_episodes
 
 
 def _support(episode: Episode) -> Data:

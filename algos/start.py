@@ -12,8 +12,8 @@ from frisket.types import State
 def meta_start(network: Network, modulation: Modulation, seed: int, warm_start: State | None = None) -> State:
     """``theta, m, adam/theta, adam/m``: fresh, or those of pre-training.
 
-    Pre-training learns step sizes or nothing, so its ``m`` is taken only where it is one for this modulation (same names
-    and shapes); masks and rates per weight start afresh on the pre-trained theta.
+    Pre-training learns step sizes or nothing, so its ``m`` is taken only where it fits this modulation (same names and
+    shapes); masks and rates per weight start afresh on the pre-trained theta.
     """
     theta = network.init(torch_generator(seed, "theta"))
     m = modulation.init(split(network, theta)[0], torch_generator(seed, "modulation"))

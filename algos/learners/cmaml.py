@@ -46,13 +46,14 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from frisket.algos import adam
-from frisket.algos.inner import Data, adapt, adapt_first_order, loss_on, meta_gradient
+from frisket.algos.inner import Data, adapt, adapt_first_order, loss_on, meta_gradient, total
 from frisket.algos.learner import Capabilities, Learner
 from frisket.algos.masks import MaskSet
 from frisket.algos.modulation import BinaryMask, FixedStep, LearnedStep, Modulation, ReluRate
 from frisket.algos.networks.network import Network, split
+from frisket.algos.start import meta_start
 from frisket.errors import require
-from frisket.rng import numpy_generator, torch_generator
+from frisket.rng import numpy_generator
 from frisket.types import Batch, Metrics, Params, State, Task
 
 DETECTION_OFF = 100.0  # a threshold of at least this switches detection off (as released)
@@ -296,8 +297,8 @@ class CMAML(Learner):
         ]  # fmt: skip
         mean_loss = float(torch.stack([r.loss for r in results]).mean())
         scale = update_weight(mean_loss, self.config.um_lambda) / len(results)
-        theta_grads = {k: scale * sum(r.theta[k] for r in results) for k in state["theta"]}
-        m_grads = {k: scale * sum(r.m[k] for r in results) for k in state["m"]}
+        theta_grads = {k: scale * g for k, g in total([r.theta for r in results]).items()}
+        m_grads = {k: scale * g for k, g in total([r.m for r in results]).items()}
 
         theta_delta, theta_adam = adam.update(theta_grads, state["adam"]["theta"], self.config.outer_lr)
         m_delta, m_adam = adam.update(m_grads, state["adam"]["m"], self.config.modulation_lr)

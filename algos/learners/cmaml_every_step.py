@@ -51,8 +51,8 @@ from frisket.algos.learners.cmaml import detects, update_weight
 from frisket.algos.masks import MaskSet
 from frisket.algos.modulation import LearnedStep
 from frisket.algos.networks.network import Network, split
+from frisket.algos.start import meta_start
 from frisket.errors import require
-from frisket.rng import torch_generator
 from frisket.types import Batch, Metrics, Params, State, Task
 
 

@@ -150,9 +150,7 @@ class MetaBGD(Learner):
     def _first_order(self, state: State, data: Data) -> bgd.SampleGradient:
         def gradient(s: int, weights: Params) -> tuple[Tensor, Params]:
             adapted = Adapted(_row(state["phi"], s), {}, torch.zeros(()))
-            result = first_order_gradient(
-                self.network, self.modulation, self._complete(weights), {}, adapted, data
-            )
+            result = first_order_gradient(self.network, self.modulation, self._complete(weights), {}, adapted, data)
             return result.loss, {k: result.theta[k] for k in weights}
 
         return gradient

@@ -1,16 +1,26 @@
-"""Fetching a model from MLflow."""
+"""Fetching a model from MLflow. The store is always named: MLflow's own resolver asks the process's default store midway."""
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from frisket.errors import ModelError
 from frisket.platform.tracking.settings import limit_client, public_uri
 from frisket.platform.tracking.settings import tracking_uri as default_uri
 
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+
 
 def download(uri: str, folder: Path, tracking_uri: str | None = None) -> Path:
     """Bring the model at ``uri`` to this machine; returns where it lies (under ``folder``, or in a local store).
+
+    Args:
+        uri: see `frisket.platform.api.load_model`.
+        folder: an empty folder to download to.
+        tracking_uri: the store; None for the default one.
 
     Raises:
         ModelError: there is none, or the store cannot be reached.
@@ -18,11 +28,39 @@ def download(uri: str, folder: Path, tracking_uri: str | None = None) -> Path:
     store = tracking_uri or default_uri()
     limit_client()
     try:
+        from mlflow import MlflowClient
         from mlflow.artifacts import download_artifacts
 
-        return Path(download_artifacts(uri, dst_path=str(folder), tracking_uri=store, registry_uri=store))
+        location = _location(MlflowClient(store, registry_uri=store), uri)
+        return Path(download_artifacts(location, dst_path=str(folder), tracking_uri=store))
     except Exception as error:  # whatever the client, the database or the network raises, the user asked for a model
         reason = " ".join(str(error).split())[:300]
         raise ModelError(
             "model", uri, f"cannot be had from MLflow at {public_uri(store)} ({reason}); `frisket ui` lists the models"
         ) from error
+
+
+def _location(client: MlflowClient, uri: str) -> str:
+    """Where the files of the model ``uri`` are; URIs of other schemes are places themselves."""
+    if found := re.fullmatch(r"models:/+([^/@]+)@([^/@]+)", uri):
+        version = client.get_model_version_by_alias(*found.groups())
+        return client.get_model_version_download_uri(version.name, str(version.version))
+    if found := re.fullmatch(r"models:/+([^/@]+)/latest", uri, re.IGNORECASE):
+        versions = client.search_model_versions(f"name = '{found[1]}'", order_by=["version_number DESC"], max_results=1)
+        if not versions:
+            raise LookupError(f"there is no version of {found[1]}")
+        return client.get_model_version_download_uri(found[1], str(versions[0].version))
+    if found := re.fullmatch(r"models:/+([^/@]+)/(\d+)", uri):
+        return client.get_model_version_download_uri(*found.groups())
+    if found := re.fullmatch(r"models:/+(m-[^/@]+)", uri):
+        return client.get_logged_model(found[1]).artifact_location
+    if found := re.fullmatch(r"runs:/+([^/]+)/([^/]+)/?", uri):
+        outputs = client.get_run(found[1]).outputs
+        models = [client.get_logged_model(o.model_id) for o in (outputs.model_outputs if outputs else [])]
+        for model in models:
+            if model.name == found[2]:
+                return model.artifact_location
+        raise LookupError(f"the run has no model {found[2]!r}, only {[m.name for m in models]}")
+    if uri.startswith(("models:", "runs:")):
+        raise LookupError("write models:/NAME/VERSION, models:/NAME@ALIAS or runs:/RUN/model")
+    return uri

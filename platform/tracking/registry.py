@@ -6,8 +6,9 @@ import re
 import tempfile
 from pathlib import Path
 
+import mlflow
 from mlflow import MlflowClient
-from mlflow.entities import LoggedModelOutput
+from mlflow.entities import LoggedModel, LoggedModelOutput
 from mlflow.entities.model_registry import ModelVersion
 from mlflow.exceptions import MlflowException
 from mlflow.models import Model
@@ -30,13 +31,13 @@ def register(client: MlflowClient, folder: RunFolder, experiment_id: str, run_id
     name = registered_name(folder.manifest["spec"])
     found = _version(client, name, folder.run_id)
     if found is None:
-        model_id = _logged_model(client, folder, experiment_id, run_id)
+        model = _logged_model(client, folder, experiment_id, run_id)
         _ensure_name(client, name)
         found = client.create_model_version(
             name,
-            source=f"models:/{model_id}",
+            source=_source(folder.manifest["tracking"]["uri"], model),
             run_id=run_id,
-            model_id=model_id,
+            model_id=model.model_id,
             tags={
                 TAG: folder.run_id,
                 "frisket.spec": folder.manifest["spec"],
@@ -58,8 +59,8 @@ def _version(client: MlflowClient, name: str, frisket_run: str) -> ModelVersion 
     return first
 
 
-def _logged_model(client: MlflowClient, folder: RunFolder, experiment_id: str, run_id: str) -> str:
-    """The logged model behind the version, with its files; returns its id."""
+def _logged_model(client: MlflowClient, folder: RunFolder, experiment_id: str, run_id: str) -> LoggedModel:
+    """The logged model behind the version, with its files."""
     found = client.search_logged_models([experiment_id], f"tags.`{TAG}` = '{folder.run_id}'")
     model, *doubles = sorted(found, key=lambda m: m.creation_timestamp) or [
         client.create_logged_model(
@@ -78,7 +79,18 @@ def _logged_model(client: MlflowClient, folder: RunFolder, experiment_id: str, r
     outputs = client.get_run(run_id).outputs
     if outputs is None or model.model_id not in {o.model_id for o in outputs.model_outputs}:
         client.log_outputs(run_id, [LoggedModelOutput(model.model_id, step=0)])
-    return model.model_id
+    return model
+
+
+def _source(uri: str, model: LoggedModel) -> str:
+    """Where a version says its files are: the logged model, which the version's page then links to.
+
+    A database store (no server) looks that up in the process's default store, whichever store it is itself; where that is
+    another one, the folder must do.
+    """
+    if uri.startswith("http") or mlflow.get_tracking_uri() == uri:
+        return f"models:/{model.model_id}"
+    return model.artifact_location
 
 
 def _ensure_name(client: MlflowClient, name: str) -> None:

@@ -10,7 +10,9 @@ from frisket.rng import torch_generator
 
 def test_equals_torch_over_twenty_steps() -> None:
     generator = torch_generator(0, "adam")
-    ours = {k: torch.randn(shape, generator=generator, dtype=torch.float64) for k, shape in {"a": (3, 2), "b": ()}.items()}
+    ours = {
+        k: torch.randn(shape, generator=generator, dtype=torch.float64) for k, shape in {"a": (3, 2), "b": ()}.items()
+    }
     theirs = {k: v.clone().requires_grad_() for k, v in ours.items()}
     optimiser = torch.optim.Adam(list(theirs.values()), lr=0.01)
     state = adam.init(ours)

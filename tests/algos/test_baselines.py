@@ -107,8 +107,8 @@ def plain_every_step(state: State, batches: int, order: int, lam: float) -> tupl
             ((1 - torch.exp(-lam * before.detach())) * before).backward()
             for new, old in ((theta, last_theta), (eta, last_eta)):
                 for k, v in new.items():
-                    own = torch.zeros_like(v) if v.grad is None else v.grad
-                    v.grad = own if old[k].grad is None else own + old[k].grad
+                    parts = [g for g in (v.grad, old[k].grad) if g is not None]
+                    v.grad = torch.stack(parts).sum(0)
             optimiser.step()
         past = phi, old_theta, old_eta
     return {k: v.detach() for k, v in theta.items()}, {k: v.detach() for k, v in eta.items()}

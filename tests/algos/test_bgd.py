@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import pytest
 import torch
@@ -23,8 +24,9 @@ def posterior(mu: list[float], sigma: list[float]) -> State:
 
 
 def test_update_by_hand() -> None:
-    """mu = 1, sigma = 0.1, E[g] = 2, E[g eps] = 4, eta_mu = 10: mu <- 1 - 10 * 0.01 * 2 = 0.8, and with h = 0.1 * 4 / 2 =
-    0.2, sigma <- 0.1 * (sqrt(1.04) - 0.2) = 0.0819804. With E[g eps] = -4: 0.1 * (sqrt(1.04) + 0.2) = 0.1219804."""
+    """mu = 1, sigma = 0.1, E[g] = 2, E[g eps] = 4, eta_mu = 10: mu <- 1 - 10 * 0.01 * 2 = 0.8, and with
+    h = 0.1 * 4 / 2 = 0.2, sigma <- 0.1 * (sqrt(1.04) - 0.2) = 0.0819804. With E[g eps] = -4:
+    0.1 * (sqrt(1.04) + 0.2) = 0.1219804."""
     one = {"w": torch.tensor([1.0, 1.0], dtype=torch.float64)}
     sigma = {"w": torch.tensor([0.1, 0.1], dtype=torch.float64)}
     grad = {"w": torch.tensor([2.0, 2.0], dtype=torch.float64)}
@@ -147,10 +149,10 @@ def test_metabgd_orders_agree_at_a_vanishing_step_only(as_released: bool) -> Non
 
 def test_metacog_as_released_is_deaf_to_its_inner_loop() -> None:
     """D6: K, step size, masks_init and l1 change nothing as released, and do in the intended form."""
-    plain: dict[str, object] = {"inner_steps": 1, "step_size": 0.1}
-    other: dict[str, object] = {"inner_steps": 2, "step_size": 0.3, "masks_init": 0.1, "l1": 0.5}
+    plain: dict[str, Any] = {"inner_steps": 1, "step_size": 0.1}
+    other: dict[str, Any] = {"inner_steps": 2, "step_size": 0.3, "masks_init": 0.1, "l1": 0.5}
 
-    def end(fields: dict[str, object], as_released: bool) -> State:
+    def end(fields: dict[str, Any], as_released: bool) -> State:
         learner = build("metacog", as_released=as_released, **fields)
         return run(learner, learner.init(0), range(3), noise_batch)
 
@@ -163,9 +165,7 @@ def test_metacog_as_released_gates_each_weight_with_itself() -> None:
     learner = build("metacog", sigma_0=1e-12)
     state = run(learner, learner.init(0), range(1), noise_batch)
     x = noise_batch(1).x
-    gated = {
-        k: v * torch.sigmoid(v) if k.startswith("conv") else v for k, v in state["mu"].items()
-    }
+    gated = {k: v * torch.sigmoid(v) if k.startswith("conv") else v for k, v in state["mu"].items()}
     logits = learner.predict(state, x)
     assert logits is not None
     torch.testing.assert_close(logits[0], small_network()(gated, x))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import pytest
 import torch
@@ -255,6 +256,6 @@ def test_float64_state_runs_in_float64() -> None:
         ("metacog", "l1", -0.5),
     ],
 )
-def test_bad_values_name_field_and_range(kind: str, field: str, value: float) -> None:
+def test_bad_values_name_field_and_range(kind: str, field: str, value: Any) -> None:
     with pytest.raises(SpecError, match=f"{field} = {value}: must be "):
         build(kind, **{field: value})

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -21,7 +22,9 @@ every_form = pytest.mark.parametrize("form", list(FORMS))
 
 # Worst mean accuracy allowed over 10 steps of the separable stream, chance being 0.5.
 LEARNS = 0.9
-SWITCH = {"switch_threshold": 0.05}  # so low that the methods with a detector take outer steps on the toy stream
+SWITCH: dict[str, Any] = {
+    "switch_threshold": 0.05
+}  # so low that the methods with a detector take outer steps on the toy stream
 
 
 def with_switches(form: str) -> Learner:
@@ -150,12 +153,14 @@ def test_declared_replay(form: str) -> None:
 
 @every_form
 def test_declared_meta_learning(form: str) -> None:
-    """What answers restart from (theta, rates, mu) changes exactly where a method says that it meta-learns; methods with
+    """What answers restart from (theta, m, mu) changes exactly where a method says that it meta-learns; methods with
     one set of weights have nothing that is meta."""
     learner = with_switches(form)
     state = learner.init(0, start(form, 0))
     end, _ = lead(learner, state, range(6))
-    meta = {k: v for k, v in flatten(state).items() if k.split("/")[0] in ("theta", "m", "mu")} if "phi" in state else {}
+    meta = (
+        {k: v for k, v in flatten(state).items() if k.split("/")[0] in ("theta", "m", "mu")} if "phi" in state else {}
+    )
     changed = any(not torch.equal(v, flatten(end)[k]) for k, v in meta.items())
     assert changed == learner.capabilities.meta_learns
 

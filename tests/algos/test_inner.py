@@ -216,7 +216,7 @@ def test_second_order_for_the_mask_weights_theta_with_the_open_entries_only() ->
 
 
 def test_second_order_with_another_batch_norm_at_the_query() -> None:
-    """The stream's delayed outer step: the query's batch norm is newer than the adaptation's, and gets its own share."""
+    """The stream's delayed outer step: the query's batch norm is newer than the adaptation's, and has its share."""
     network, modulation = small_network(), LearnedStep(0.1)
     theta = weights(network)
     eta = rates_of(modulation, network, theta)
@@ -224,9 +224,7 @@ def test_second_order_with_another_batch_norm_at_the_query() -> None:
     unrolled = unroll(network, modulation, theta, eta, SUPPORT, steps=3)
     result = second_order_gradient(network, unrolled, rest, QUERY)
     way = directions(theta, 1)
-    expected = slope(
-        lambda h: final_loss(network, modulation, moved(theta, way, h), eta, moved(rest, way, h))
-    )
+    expected = slope(lambda h: final_loss(network, modulation, moved(theta, way, h), eta, moved(rest, way, h)))
     assert along(result.theta, way) == pytest.approx(expected, rel=1e-4)
     again = second_order_gradient(network, unrolled, rest, QUERY)
     assert all(torch.equal(v, again.theta[k]) for k, v in result.theta.items())  # one graph serves several queries

@@ -82,16 +82,18 @@ def test_wrong_kinds_and_partners_are_refused() -> None:
     with pytest.raises(MaskError, match="boolean"):
         MaskSet({"w": torch.ones(3)})
     with pytest.raises(MaskError, match="same tensors"):
-        random_masks(0) | MaskSet({"w": torch.ones(3, dtype=torch.bool)})
+        _ = random_masks(0) | MaskSet({"w": torch.ones(3, dtype=torch.bool)})
     with pytest.raises(MaskError, match=r"mask w"):
-        MaskSet({"w": torch.ones(3, dtype=torch.bool)}) & MaskSet({"w": torch.ones(4, dtype=torch.bool)})
+        _ = MaskSet({"w": torch.ones(3, dtype=torch.bool)}) & MaskSet({"w": torch.ones(4, dtype=torch.bool)})
 
 
 def test_a_network_they_do_not_fit_is_named() -> None:
     masks = random_masks(0)
     masks.check_fits({k: torch.zeros(v.shape) for k, v in masks.items()})
     with pytest.raises(MaskError, match=r"conv1\.weight.*\(4, 1, 3, 3\)"):
-        masks.check_fits({**{k: torch.zeros(v.shape) for k, v in masks.items()}, "conv1.weight": torch.zeros(4, 1, 3, 3)})
+        masks.check_fits(
+            {**{k: torch.zeros(v.shape) for k, v in masks.items()}, "conv1.weight": torch.zeros(4, 1, 3, 3)}
+        )
     with pytest.raises(MaskError, match=r"conv1\.bias.*None"):
         masks.check_fits({"conv1.weight": torch.zeros(3, 1, 3, 3)})
 

@@ -107,6 +107,17 @@ def test_step_sizes_are_learned_per_tensor_and_carried_into_cmaml() -> None:
         assert equal_states(state["adam"], warm["adam"])
 
 
+def test_masks_start_afresh_on_a_pretrained_theta() -> None:
+    """Step sizes are not masks: a method whose m has other shapes takes theta and its moments, and draws its own m."""
+    *_, last = states(dataclasses.replace(CONFIG, learn_step_sizes=True))
+    learner = build("sparse-cmaml")
+    state, fresh = learner.init(0, pretrain.warm_start(last)), learner.init(0)
+    assert torch.equal(state["theta"]["conv1.weight"], last["best"]["theta"]["conv1.weight"])
+    assert int(state["adam"]["theta"]["t"]) > 0
+    assert int(state["adam"]["m"]["t"]) == 0
+    assert equal_states(state["m"], fresh["m"])
+
+
 def test_head_alone_adapts_but_the_body_is_trained() -> None:
     config = dataclasses.replace(CONFIG, adapt="head", learn_step_sizes=True, epochs=1)
     before = pretrain.init(config, small_network(), seed=0)

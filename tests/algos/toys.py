@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -84,18 +85,21 @@ QUICK: dict[str, dict[str, object]] = {
 # Further forms of a method that its registry row can take; the contract holds for them too.
 FORMS: dict[str, tuple[str, dict[str, object]]] = {
     **{kind: (kind, {}) for kind in LEARNERS},
-    "sparse-cmaml/same_step": ("sparse-cmaml", {"restart": "same_step", "keep_detect_batch": True, "order": 2, "inner_steps": 1}),
+    "sparse-cmaml/same_step": (
+        "sparse-cmaml",
+        {"restart": "same_step", "keep_detect_batch": True, "order": 2, "inner_steps": 1},
+    ),
     "sparse-relu-cmaml/mask_outer": ("sparse-relu-cmaml", {"mask_outer": True}),
     "cmaml-no-pap/first_order": ("cmaml-no-pap", {"order": 1}),
-    "metabgd/second_order": ("metabgd", {"order": 2}),
+    "metabgd/second_order": ("metabgd", {"order": 2, "inner_steps": 1}),
     "metabgd/intended": ("metabgd", {"as_released": False}),
-    "metabgd/intended_second_order": ("metabgd", {"as_released": False, "order": 2, "samples": 2}),
+    "metabgd/intended_second_order": ("metabgd", {"as_released": False, "order": 2, "samples": 2, "inner_steps": 1}),
     "metacog/intended": ("metacog", {"as_released": False, "l1": 0.001}),
-    "metacog/intended_second_order": ("metacog", {"as_released": False, "order": 2, "samples": 2}),
+    "metacog/intended_second_order": ("metacog", {"as_released": False, "order": 2, "samples": 2, "inner_steps": 1}),
 }
 
 
-def build(form: str, channels: int = 2, **changes: object) -> Learner:
+def build(form: str, channels: int = 2, **changes: Any) -> Learner:
     """The learner of a row of `FORMS`, quick, on the small network."""
     kind, fields = FORMS[form]
     entry = LEARNERS[kind]

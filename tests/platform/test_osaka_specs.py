@@ -16,8 +16,8 @@ METHODS = (
 NAMES = [f"osaka/p{p}-{method}" for p in (90, 98) for method in METHODS]
 OFF = 1000.0
 
-# Section 8, "Released best configurations": (patience, meta-batch) or None, beta, K, step size, first order, lambda, gamma;
-# None where a column does not apply.
+# Section 8, "Released best configurations": (patience, meta-batch) or None, beta, K, step size, first order, lambda,
+# gamma; None where a column does not apply.
 RELEASED: dict[str, tuple[Any, ...]] = {
     "p90-cmaml-plain": (None, 5e-4, 2, 1e-3, 0, OFF, OFF),
     "p98-cmaml-plain": (None, 1e-4, 1, 0.1, 0, OFF, OFF),
@@ -47,7 +47,13 @@ RELEASED: dict[str, tuple[Any, ...]] = {
 
 # Section 7: beta, K, lambda, gamma, and what is the method's own.
 SECTION_7: dict[str, dict[str, float]] = {
-    "p90-sparse-cmaml": {"outer_lr": 0.001, "um_lambda": 1.0, "switch_threshold": 1.5, "alpha_0": 0.3, "gamma_m": 0.003},
+    "p90-sparse-cmaml": {
+        "outer_lr": 0.001,
+        "um_lambda": 1.0,
+        "switch_threshold": 1.5,
+        "alpha_0": 0.3,
+        "gamma_m": 0.003,
+    },
     "p98-sparse-cmaml": {"outer_lr": 0.005, "um_lambda": OFF, "switch_threshold": 3.0, "alpha_0": 0.3, "gamma_m": 0.01},
     "p90-sparse-relu-cmaml": {"outer_lr": 0.001, "um_lambda": 1.0, "switch_threshold": 1.5, "gamma_m": 0.01},
     "p98-sparse-relu-cmaml": {"outer_lr": 0.005, "um_lambda": OFF, "switch_threshold": 3.0, "gamma_m": 0.01},
@@ -127,7 +133,12 @@ def test_own_fields(name: str) -> None:
     config = load_spec(f"osaka/{name}").learner.config
     assert {field: getattr(config, field) for field in SECTION_7[name]} == SECTION_7[name]
     if "gamma_m" in SECTION_7[name] or "alpha_0" in SECTION_7[name]:
-        assert (config.inner_steps, config.order, config.restart, config.keep_detect_batch) == (16, 1, "next_step", False)
+        assert (config.inner_steps, config.order, config.restart, config.keep_detect_batch) == (
+            16,
+            1,
+            "next_step",
+            False,
+        )
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -143,5 +154,7 @@ def test_published_number(name: str) -> None:
     domains = {k: v["mean"] for k, v in published.metrics.items() if k != "accuracy"}
     assert set(domains) <= {f"accuracy/{d}" for d in ("omniglot", "mnist", "fashion_mnist")}
     if len(domains) == 3:  # the mixture identity; its tolerance is that of the printed digits and the shares' chance
-        mixture = 0.5 * domains["accuracy/omniglot"] + 0.25 * (domains["accuracy/mnist"] + domains["accuracy/fashion_mnist"])
+        mixture = 0.5 * domains["accuracy/omniglot"] + 0.25 * (
+            domains["accuracy/mnist"] + domains["accuracy/fashion_mnist"]
+        )
         assert mixture == pytest.approx(mean / 100, abs=0.01)

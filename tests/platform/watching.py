@@ -2,23 +2,31 @@
 
 from __future__ import annotations
 
+import json
 import os
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from frisket.algos.masks import MaskSet
 from frisket.platform.journal import read_journal
 from frisket.platform.runfolder import ReplicaFolder, RunFolder
 
 
 def measured(folder: RunFolder) -> dict[str, Any]:
-    """All that must be equal, bit for bit, however a run was executed: results, every step, every point, the masks."""
+    """All that must be equal, bit for bit, however a run was executed: results, every step, every point, the masks (their file's metadata have no fixed order).
+
+    As text, because a NaN is not equal to itself.
+    """
     return {
         files.key: {
-            "result": {k: v for k, v in (files.result or {}).items() if k != "seconds"},
-            "journal": [{k: v for k, v in line.items() if k != "time"} for line, _ in read_journal(files.journal)],
-            "masks": files.masks.read_bytes(),
+            "result": json.dumps({k: v for k, v in (files.result or {}).items() if k != "seconds"}, sort_keys=True),
+            "journal": [
+                json.dumps({k: v for k, v in line.items() if k != "time"}, sort_keys=True)
+                for line, _ in read_journal(files.journal)
+            ],
+            "masks": MaskSet.load(files.masks),
         }
         for files in folder.replicas()
     }

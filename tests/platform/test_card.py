@@ -1,0 +1,71 @@
+"""The model card."""
+
+from __future__ import annotations
+
+from conftest import MakeRun
+
+from frisket.platform.runfolder import RunFolder, read_json, write_json
+from frisket.platform.summary import summarise
+from frisket.platform.tracking.card import LIMIT, card, note
+from frisket.platform.tracking.registry import registered_name
+
+
+def make(folder: RunFolder) -> str:
+    return card(folder, "5", "abc", "tiny-pair", "3")
+
+
+def test_card_says_what_how_well_and_how_to_load(finished: RunFolder) -> None:
+    text = make(finished)
+    assert text.startswith("# tiny/pair")
+    assert "embedded data" in text
+    assert "not comparable with published numbers" in text
+    for label, rows in summarise(finished)["variants"].items():
+        for metric, row in rows.items():
+            assert f"| {label} | {metric} | {row['mean']:.4f} | {row['std']:.4f} | {row['n']} |" in text
+    assert 'frisket.load_model("models:/tiny-pair/3")' in text
+    assert "![masks of sparse](get-artifact?path=figures%2Fmasks-sparse.png&run_uuid=abc)" in text
+    assert "(#/experiments/5/runs/abc/artifacts/figures/masks-sparse.html)" in text
+    assert "| conv1.weight |" in text
+    assert finished.run_id in text
+
+
+def test_published_number_stands_beside_ours(finished_run: MakeRun) -> None:
+    folder = finished_run("sqlite:///none.db")
+    manifest = read_json(folder.path / "run.json")
+    manifest["data_mode"] = "real"
+    manifest["experiment"]["published"] = {
+        "table": "sparse/table6", "source": "SPARSE21, Table 6", "n": 5,
+        "metrics": {"accuracy": {"mean": 0.942, "std": 0.004}},
+    }  # fmt: skip
+    write_json(folder.path / "run.json", manifest)
+    text = make(RunFolder.open(folder.path))
+    (row,) = [line for line in text.splitlines() if line.startswith("| sparse | accuracy |")]
+    assert row.endswith("| 0.942 ± 0.004 |")
+    (other,) = [line for line in text.splitlines() if line.startswith("| fixed | accuracy |")]
+    assert other.endswith("|  |")
+    assert "SPARSE21, Table 6 (sparse/table6, 5 seeds)" in text
+    assert "not comparable" not in text
+
+
+def test_card_fits_the_registry_whole_sections_only(finished_run: MakeRun) -> None:
+    folder = finished_run("sqlite:///none.db")
+    path = folder.replica("sparse-seed0").path / "result.json"
+    result = read_json(path)
+    result["sparsity"] |= {f"layer{i}.weight": 0.5 for i in range(300)}
+    write_json(path, result)
+    text = make(folder)
+    assert len(text) <= LIMIT
+    assert "layer1.weight" not in text
+    assert "## Load it" in text
+    assert text.count("```") == 2
+
+
+def test_note_of_a_run_names_no_version(finished: RunFolder) -> None:
+    text = note(finished, "5", "abc")
+    assert "models:/" not in text
+    assert "## Results" in text
+
+
+def test_registered_name_has_no_forbidden_characters() -> None:
+    assert registered_name("osaka/p98-sparse-cmaml") == "osaka-p98-sparse-cmaml"
+    assert registered_name("a:b/c") == "a-b-c"

@@ -1,0 +1,220 @@
+"""The model flavour: data only, loaded by us and by mlflow.pyfunc alike, and refused when damaged."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import mlflow
+import numpy as np
+import pytest
+import torch
+import yaml
+from conftest import MakeRun
+from mlflow import MlflowClient
+
+import frisket
+from frisket.algos.masks import MaskSet
+from frisket.algos.tree import flatten
+from frisket.errors import ModelError
+from frisket.platform.engine import Stopped, run_replica
+from frisket.platform.model import FrisketModel
+from frisket.platform.runfolder import RunFolder, read_json
+from frisket.platform.tracking.flavor import save_model
+from frisket.platform.tracking.uploader import Uploader
+from frisket.types import Batch
+
+X = np.random.default_rng(0).random((20, 1, 28, 28), dtype=np.float32)
+
+
+@pytest.fixture(scope="session")
+def model_folder(finished: RunFolder, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A saved model. Not to be changed."""
+    path = tmp_path_factory.mktemp("model") / "model"
+    save_model(path, finished)
+    return path
+
+
+@pytest.fixture
+def broken(model_folder: Path, tmp_path: Path) -> Path:
+    """A copy to break."""
+    return Path(shutil.copytree(model_folder, tmp_path / "broken"))
+
+
+def test_folder_holds_data_only(model_folder: Path, finished: RunFolder) -> None:
+    files = {p.relative_to(model_folder).as_posix() for p in model_folder.rglob("*") if p.is_file()}
+    replicas = {f"data/replicas/{r.key}/state.safetensors" for r in finished.experiment.replicas()}
+    masks = {f"data/replicas/sparse-seed{i}/masks.safetensors" for i in (0, 1)}
+    described = {"MLmodel", "requirements.txt", "python_env.yaml"}
+    assert files == described | replicas | masks | {f"data/{n}.json" for n in ("spec", "provenance", "model")}
+    flavors = yaml.safe_load((model_folder / "MLmodel").read_text())["flavors"]
+    assert flavors["python_function"]["loader_module"] == "frisket.platform.tracking.flavor"
+    assert "code" not in flavors["python_function"]
+    assert "python_model" not in flavors["python_function"]
+
+
+def test_loading_imports_nothing_from_the_folder(model_folder: Path, tmp_path: Path) -> None:
+    """Planted code would run if anything put the folder on the path or unpickled from it."""
+    path = Path(shutil.copytree(model_folder, tmp_path / "model"))
+    for name in ("yaml", "frisket", "sitecustomize", "conftest", "spec"):
+        (path / "data" / f"{name}.py").write_text("raise SystemExit('planted code ran')")
+    (path / "data" / "model.pkl").write_bytes(b"cos\nsystem\n(S'exit 7'\ntR.")
+    code = (
+        "import sys, frisket\n"
+        "model = frisket.load_model(sys.argv[1])\n"
+        "assert not any(str(getattr(m, '__file__', '')).startswith(sys.argv[1]) for m in list(sys.modules.values()))\n"
+        "assert sys.argv[1] not in sys.path\n"
+        "assert 'mlflow' not in sys.modules\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code, str(path)], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+def test_pyfunc_and_frisket_agree_bit_for_bit(model_folder: Path, finished: RunFolder) -> None:
+    ours, theirs = frisket.load_model(model_folder), mlflow.pyfunc.load_model(str(model_folder))
+    default = ours.predict(X)
+    assert default.shape == (20, 10)
+    assert default.dtype == np.float32
+    assert default.sum(1) == pytest.approx(np.ones(20), abs=1e-5)
+    assert np.array_equal(theirs.predict(X), default)
+    other = ours.predict(X, seed=1, variant="fixed")
+    assert np.array_equal(theirs.predict(X, params={"seed": 1, "variant": "fixed"}), other)
+    assert not np.array_equal(other, default)
+    assert np.array_equal(frisket.load_model(finished.path).predict(X), default)
+
+
+def test_signature(model_folder: Path) -> None:
+    signature = mlflow.models.get_model_info(str(model_folder)).signature
+    assert signature is not None
+    assert signature.inputs.inputs[0].shape == (-1, 1, 28, 28)
+    assert signature.outputs.inputs[0].shape == (-1, 10)
+    assert {p.name: p.default for p in signature.params.params} == {"seed": 0, "variant": "sparse"}
+
+
+def test_state_is_the_runs_and_learning_can_go_on(model_folder: Path, finished: RunFolder) -> None:
+    model, direct = FrisketModel.load(model_folder / "data"), FrisketModel.of_run(finished)
+    for variant in model.variants:
+        for seed in model.seeds:
+            ours, theirs = flatten(model.state(seed, variant)), flatten(direct.state(seed, variant))
+            assert ours.keys() == theirs.keys()
+            assert all(torch.equal(ours[k], theirs[k]) for k in ours)
+    batch = Batch(torch.from_numpy(X[:10]), torch.arange(10), position=30)
+    before = model.predict(X)
+    state, _ = model.learner.observe(model.state(), batch)
+    assert int(state["step"]) == 31
+    assert np.array_equal(model.predict(X), before)  # the model itself is not touched
+
+
+def test_masks_are_those_of_the_run(model_folder: Path, finished: RunFolder) -> None:
+    model = frisket.load_model(model_folder)
+    assert model.masks(seed=1) == MaskSet.load(finished.replica("sparse-seed1").masks)
+    assert model.masks(seed=1) == MaskSet.load(model_folder / "data/replicas/sparse-seed1/masks.safetensors")
+    assert not model.masks(variant="fixed")
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        ({"x": X[0]}, r"x = \(1, 28, 28\): must have shape \(N, 1, 28, 28\)"),
+        ({"x": X, "seed": 2}, "seed = 2: one of: 0, 1"),
+        ({"x": X, "variant": "spare"}, "variant = 'spare': one of: sparse, fixed"),
+    ],
+)
+def test_wrong_use_is_told(model_folder: Path, call: dict, message: str) -> None:
+    with pytest.raises(ModelError, match=message):
+        frisket.load_model(model_folder).predict(**call)
+
+
+def _flip(path: Path) -> None:
+    data = bytearray(path.read_bytes())
+    data[-1] ^= 1
+    path.write_bytes(data)
+
+
+def test_damage_is_found(broken: Path) -> None:
+    _flip(broken / "data/replicas/fixed-seed1/state.safetensors")
+    with pytest.raises(ModelError, match=r"replicas/fixed-seed1/state.safetensors is damaged"):
+        frisket.load_model(broken)
+
+
+def test_missing_file_is_found(broken: Path) -> None:
+    (broken / "data/replicas/fixed-seed1/state.safetensors").unlink()
+    with pytest.raises(ModelError, match=r"state.safetensors is missing"):
+        frisket.load_model(broken)
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", "{}", '{"format": "frisket-model/9"}'])
+def test_foreign_index_is_refused(broken: Path, text: str) -> None:
+    (broken / "data/model.json").write_text(text)
+    with pytest.raises(ModelError):
+        frisket.load_model(broken)
+
+
+def test_spec_of_another_version_is_refused(broken: Path) -> None:
+    for path in (broken / "data/spec.json", broken / "data/model.json"):
+        path.write_text(path.read_text().replace("sparse-cmaml", "method-of-tomorrow"))
+    index = json.loads((broken / "data/model.json").read_text())
+    del index["files"]["spec.json"]
+    (broken / "data/model.json").write_text(json.dumps(index))
+    with pytest.raises(ModelError, match=r"does not fit this frisket: .*method-of-tomorrow"):
+        frisket.load_model(broken)
+
+
+def test_other_flavours_and_non_models_are_refused(broken: Path, tmp_path: Path) -> None:
+    (broken / "MLmodel").write_text("flavors: {sklearn: {}}")
+    with pytest.raises(ModelError, match="its flavours are sklearn"):
+        frisket.load_model(broken)
+    with pytest.raises(ModelError, match="no readable MLmodel"):
+        frisket.load_model(tmp_path)
+    with pytest.raises(ModelError, match="no such folder"):
+        frisket.load_model(tmp_path / "nowhere")
+
+
+def test_unfinished_run_is_no_model(finished_run: MakeRun) -> None:
+    folder = finished_run("sqlite:///none.db")
+    (folder.replica("fixed-seed0").path / "result.json").unlink()
+    with pytest.raises(ModelError, match="--resume"):
+        frisket.load_model(folder.path)
+    with pytest.raises(ModelError, match="is not finished"):
+        save_model(folder.path / "model", folder)
+
+
+def test_every_kind_of_uri(tmp_path: Path, finished_run: MakeRun, monkeypatch: pytest.MonkeyPatch) -> None:
+    """From another working folder than the store's, with the store named and by the environment."""
+    uri = f"sqlite:///{tmp_path}/store/mlflow.db"
+    (tmp_path / "store").mkdir()
+    folder = finished_run(uri)
+    assert Uploader(folder).push().complete
+    parent = read_json(folder.path / "upload.json")["parent"]
+    MlflowClient(uri, registry_uri=uri).set_registered_model_alias("tiny-pair", "best", "1")
+    expected = FrisketModel.of_run(folder).predict(X)
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
+    for name in ("models:/tiny-pair/1", "models:/tiny-pair/latest", "models:/tiny-pair@best", f"runs:/{parent}/model"):
+        assert np.array_equal(frisket.load_model(name).predict(X), expected), name
+        assert np.array_equal(mlflow.pyfunc.load_model(name).predict(X), expected), name
+    monkeypatch.delenv("MLFLOW_TRACKING_URI")
+    assert np.array_equal(frisket.load_model("models:/tiny-pair/1", tracking_uri=uri).predict(X), expected)
+    for wrong in ("models:/tiny-pair/7", "models:/nobody/1", "models:/tiny-pair@worst", "runs:/0123/model"):
+        with pytest.raises(ModelError, match="cannot be had from MLflow"):
+            frisket.load_model(wrong, tracking_uri=uri)
+    assert os.listdir() == []
+
+
+def test_stopped_before_the_first_step_has_nothing_to_say(finished_run: MakeRun) -> None:
+    folder = finished_run("sqlite:///none.db")
+    (replica, *_) = folder.experiment.replicas()
+    files = folder.replica(replica)
+    result = (files.path / "result.json").read_text()
+    for name in ("result.json", "checkpoint.safetensors"):
+        (files.path / name).unlink()
+    with pytest.raises(Stopped):
+        run_replica(folder, replica, stop=lambda: True)
+    (files.path / "result.json").write_text(result)
+    model = FrisketModel.of_run(RunFolder.open(folder.path))
+    assert model.predict(X).shape == (20, 10)  # one step is enough

@@ -1,0 +1,104 @@
+"""The driver killed, stopped or left without MLflow, in processes of its own: nothing is lost, nothing is left running."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from watching import alive, descendants, measured, wait_for
+
+from frisket.platform import launch
+from frisket.platform.cli.main import main
+from frisket.platform.executors import local
+from frisket.platform.runfolder import RunFolder
+
+pytestmark = pytest.mark.process
+Start = Callable[..., "subprocess.Popen[str]"]
+
+
+@pytest.fixture
+def start(workplace: Path, environment: dict[str, str], tiny_spec: str) -> Start:
+    """Start ``frisket run`` on the tiny run in a process group of its own, as a terminal would."""
+
+    def begin(*options: str) -> subprocess.Popen[str]:
+        command = [sys.executable, "-m", "frisket", "run", tiny_spec, "--data", "embedded", "--no-register", *options]
+        return subprocess.Popen(
+            command, cwd=workplace, env=environment, stderr=subprocess.PIPE, text=True, start_new_session=True
+        )
+
+    return begin
+
+
+@pytest.fixture
+def undisturbed(tiny_spec: str, tmp_path: Path) -> dict[str, object]:
+    folder = launch.prepare(tiny_spec, data="embedded", register=False, runs_dir=tmp_path / "undisturbed")
+    local.execute(folder, data_dir=None, stop=lambda: False)
+    return measured(folder)
+
+
+def begun(workplace: Path) -> RunFolder:
+    """The run in ``workplace``, once a replica has a checkpoint and is not done."""
+    runs = workplace / "frisket_runs"
+    wait_for(lambda: any(runs.glob("*/replicas/*/checkpoint.safetensors")))
+    folder = RunFolder.find("last", runs)
+    assert not folder.done, "too late to prove anything"
+    return folder
+
+
+def test_killed_driver_leaves_no_process_and_its_run_goes_on(
+    start: Start, workplace: Path, undisturbed: dict[str, object]
+) -> None:
+    driver = start("--workers", "2")
+    folder = begun(workplace)
+    family = descendants(driver.pid)
+    assert len(family) > 2, "Ray's processes are its descendants"
+    driver.kill()
+    driver.communicate()
+    wait_for(lambda: not any(alive(pid) for pid in family), seconds=60)
+    assert not folder.done
+    assert main(["run", "--resume", "last", "--local"]) == 0
+    assert measured(folder) == undisturbed
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 1), (signal.SIGINT, 130)])
+def test_signal_stops_with_a_checkpoint(
+    number: int, code: int, start: Start, workplace: Path, undisturbed: dict[str, object]
+) -> None:
+    driver = start("--local")
+    folder = begun(workplace)
+    os.killpg(driver.pid, number)
+    said = driver.communicate(timeout=60)[1]
+    assert driver.returncode == code
+    assert f"frisket run --resume {folder.run_id}" in said
+    assert "Traceback" not in said
+    assert main(["run", "--resume", folder.run_id, "--local"]) == 0
+    assert measured(folder) == undisturbed
+
+
+def test_ctrl_c_reaches_ray_workers_and_leaves_no_process(start: Start, workplace: Path) -> None:
+    driver = start("--workers", "2")
+    folder = begun(workplace)
+    family = descendants(driver.pid)
+    os.killpg(driver.pid, signal.SIGINT)  # a terminal sends it to the whole group, Ray's processes included
+    said = driver.communicate(timeout=120)[1]
+    assert driver.returncode == 130
+    assert f"--resume {folder.run_id}" in said
+    assert "Traceback" not in said
+    wait_for(lambda: not any(alive(pid) for pid in family), seconds=30)
+
+
+@pytest.mark.usefixtures("ray_cluster")
+def test_absent_mlflow_costs_one_warning(
+    tiny_spec: str, workplace: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")  # the discard port: nobody listens
+    assert main(["run", tiny_spec, "stream.steps=60", "--data", "embedded"]) == 0
+    err = capsys.readouterr().err
+    assert err.count("is not reachable") == 1
+    assert "frisket sync" in err
+    assert RunFolder.find("last", workplace / "frisket_runs").done

@@ -1,0 +1,91 @@
+"""docs/methods against the registry: the index is the methods' own declaration, and no page forgets an argument."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from pathlib import Path
+
+import pytest
+import torch
+
+from frisket.algos.networks.conv4 import Conv4, Conv4Config
+from frisket.algos.pretrain import PretrainConfig
+from frisket.algos.registry import LEARNERS
+from frisket.platform.spec import load_spec, spec_names
+from frisket.types import Batch
+
+FOLDER = Path(__file__).resolve().parents[2] / "docs" / "methods"
+PAGES = {
+    "cmaml": "cmaml",
+    "cmaml-fixed": "cmaml",
+    "sparse-cmaml": "cmaml",
+    "sparse-relu-cmaml": "cmaml",
+    "cmaml-no-pap": "cmaml-no-pap",
+    "online-adam": "online-adam",
+    "fine-tuning": "online-adam",
+    "maml": "maml",
+    "anil": "maml",
+    "bgd": "bgd",
+    "metabgd": "metabgd",
+    "metacog": "metacog",
+}
+HEADINGS = ("The method", "Paper or released code", "Capabilities", "What is logged", "Published numbers and ours")
+
+
+def page(kind: str) -> str:
+    return (FOLDER / f"{PAGES[kind]}.md").read_text(encoding="utf-8")
+
+
+def index_row(kind: str) -> str:
+    entry = LEARNERS[kind]
+    network = Conv4(Conv4Config(channels=2), in_channels=1, size=16, ways=2)
+    can = entry.build(entry.config(), network).capabilities
+    marks = ["yes" if flag else "-" for flag in (can.needs_task, can.replay, can.meta_learns, can.masks)]
+    return f"| [`{kind}`]({PAGES[kind]}.md) | {entry.summary} | {' | '.join(marks)} | {can.samples} |"
+
+
+@pytest.mark.parametrize("kind", list(LEARNERS))
+def test_index_has_the_declared_row(kind: str) -> None:
+    assert index_row(kind) in (FOLDER / "README.md").read_text(encoding="utf-8").splitlines()
+
+
+def test_index_has_no_other_rows() -> None:
+    text = (FOLDER / "README.md").read_text(encoding="utf-8")
+    assert re.findall(r"^\| \[`([\w-]+)`\]", text, flags=re.MULTILINE) == list(LEARNERS)
+
+
+@pytest.mark.parametrize("kind", list(LEARNERS))
+def test_page_names_every_argument(kind: str) -> None:
+    text = page(kind)
+    assert [f.name for f in dataclasses.fields(LEARNERS[kind].config) if f"`{f.name}`" not in text] == []
+
+
+def test_pretraining_page_names_every_argument() -> None:
+    text = (FOLDER / "pretraining.md").read_text(encoding="utf-8")
+    assert [f.name for f in dataclasses.fields(PretrainConfig) if f"`{f.name}`" not in text] == []
+
+
+@pytest.mark.parametrize("kind", list(LEARNERS))
+def test_page_has_its_parts_and_defines_every_logged_metric(kind: str) -> None:
+    text = page(kind)
+    assert [h for h in HEADINGS if f"\n## {h}\n" not in text] == []
+    network = Conv4(Conv4Config(channels=2), in_channels=1, size=16, ways=2)
+    learner = LEARNERS[kind].build(LEARNERS[kind].config(), network)
+    state, metrics = learner.init(0), {}
+    for position in range(2):
+        state, metrics = learner.observe(state, Batch(torch.rand(4, 1, 16, 16), torch.tensor([0, 0, 1, 1]), position))
+    assert metrics
+    assert [name for name in metrics if f"\n| `{name}` | " not in text] == []
+
+
+def test_every_specification_is_on_the_page_of_its_method() -> None:
+    for name in spec_names():
+        if name.startswith("osaka/"):
+            assert f"`frisket run {name}`" in page(load_spec(name).learner.kind)
+
+
+@pytest.mark.parametrize("path", sorted(FOLDER.glob("*.md")), ids=lambda path: path.name)
+def test_links_lead_somewhere(path: Path) -> None:
+    targets = re.findall(r"\]\(([^)#]+)\)", path.read_text(encoding="utf-8"))
+    assert [t for t in targets if not t.startswith("http") and not (path.parent / t).exists()] == []
