@@ -22,7 +22,8 @@ class FinishedRun:
     Attributes:
         run_id: its name, for ``frisket run --resume`` and ``frisket sync``.
         path: its folder: journals, checkpoints, masks, figures.
-        summary: what ``--json`` writes: ``results`` per seed, ``summary`` with ``{"mean", "std", "n"}`` per metric, ``mlflow``.
+        summary: what ``--json`` writes: ``results`` per seed, ``summary`` with ``{"mean", "std", "n"}`` per
+            metric, ``mlflow``.
     """
 
     run_id: str
@@ -67,7 +68,9 @@ def run(
     runs = None if runs_dir is None else Path(runs_dir)
     if resume is not None:
         if overrides or seeds is not None:
-            raise SpecError("resume", str(resume), "a run goes on with the specification it has; leave overrides and seeds out")
+            raise SpecError(
+                "resume", str(resume), "a run goes on with the specification it has; leave overrides and seeds out"
+            )
         folder = launch.reopen(str(resume), spec=spec, data_dir=place, runs_dir=runs)
     elif spec is None:
         raise SpecError("SPEC", None, "is required; `frisket list specs` shows the names")
@@ -85,7 +88,8 @@ def load_model(uri: str | Path, *, tracking_uri: str | None = None) -> FrisketMo
     Args:
         uri: ``models:/NAME/VERSION`` (or ``/latest``), ``models:/NAME@ALIAS``, ``runs:/RUN/model``, a downloaded model
             folder, or the folder of a finished run.
-        tracking_uri: the MLflow store to ask; None for ``MLFLOW_TRACKING_URI``, else ``mlflow.db`` in the working folder.
+        tracking_uri: the MLflow store to ask; None for ``MLFLOW_TRACKING_URI``, else ``mlflow.db`` in the working
+            folder.
 
     Raises:
         ModelError: it leads nowhere, or what is there is damaged or no frisket model.

@@ -14,10 +14,12 @@ import sys
 import tempfile
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
+
+from packaging.requirements import Requirement
 
 import frisket
 from frisket.platform.executors.ray_session import worker_environment
@@ -45,15 +47,9 @@ class Check:
     fix: str = ""
 
 
-def examine() -> Iterator[Check]:
-    """Every check, as it is done; Ray's takes the longest, about ten seconds."""
-    for check in (_python, _packages, _compiler, _gpu, _disk, _data, _mlflow, _ray):
-        yield from _guarded(check)
-
-
 def _guarded(check: Callable[[], Iterator[Check]]) -> Iterator[Check]:
     """A check that itself fails is a row too: a broken installation is what the doctor is for."""
-    name = check.__name__.strip("_")
+    name = check.__name__
     try:
         yield from check()
     except Exception as error:
@@ -61,15 +57,18 @@ def _guarded(check: Callable[[], Iterator[Check]]) -> Iterator[Check]:
         yield Check(what=name, status="fail", found=text, fix="install frisket again against constraints.txt")
 
 
-def _python() -> Iterator[Check]:
+def python() -> Iterator[Check]:
+    """The interpreter is one that is supported."""
     version = ".".join(map(str, sys.version_info[:3]))
     good = (3, 10) <= sys.version_info[:2] <= (3, 13)
-    yield Check(what="python", status="ok" if good else "fail", found=version, fix="" if good else "use Python 3.10 to 3.13")
+    yield Check(
+        what="python", status="ok" if good else "fail", found=version, fix="" if good else "use Python 3.10 to 3.13"
+    )
 
 
-def _packages() -> Iterator[Check]:
-    """Direct dependencies against what they must be, and against the pins the project is tested with."""
-    pins = _pins()
+def packages(tested: Mapping[str, str] | None = None) -> Iterator[Check]:
+    """Direct dependencies against what they must be, and against the versions ``tested`` (`pins`)."""
+    tested = pins() if tested is None else tested
     for requirement in _requirements():
         name = requirement.name
         try:
@@ -77,26 +76,35 @@ def _packages() -> Iterator[Check]:
         except importlib.metadata.PackageNotFoundError:
             yield Check(what=name, status="fail", found="not installed", fix=f"pip install '{requirement}'")
             continue
-        pin = pins.get(_canonical(name))
+        pin = tested.get(_canonical(name))
         if not requirement.specifier.contains(found, prereleases=True):
-            yield Check(what=name, status="fail", found=found, fix=f"needs {requirement.specifier}: pip install '{requirement}'")
+            yield Check(
+                what=name, status="fail", found=found, fix=f"needs {requirement.specifier}: pip install '{requirement}'"
+            )
         elif pin is not None and found.split("+")[0] != pin.split("+")[0]:
-            yield Check(what=name, status="warn", found=found, fix=f"tested with {pin}: pip install -c constraints.txt {name}")
+            yield Check(
+                what=name, status="warn", found=found, fix=f"tested with {pin}: pip install -c constraints.txt {name}"
+            )
         else:
             yield Check(what=name, status="ok", found=found)
 
 
-def _compiler() -> Iterator[Check]:
+def compiler() -> Iterator[Check]:
+    """There is a C compiler."""
     found = next((path for name in ("cc", "gcc", "clang") if (path := shutil.which(name))), None)
     if found:
         yield Check(what="compiler", status="ok", found=found)
     else:
         yield Check(
-            what="compiler", status="warn", found="none", fix="only torch.compile would need one, e.g. apt-get install gcc"
+            what="compiler",
+            status="warn",
+            found="none",
+            fix="only torch.compile would need one, e.g. apt-get install gcc",
         )
 
 
-def _gpu() -> Iterator[Check]:
+def gpu() -> Iterator[Check]:
+    """What torch can compute on."""
     import torch
 
     if torch.cuda.is_available():
@@ -109,8 +117,12 @@ def _gpu() -> Iterator[Check]:
         yield Check(what="gpu", status="ok", found="none; runs use the CPU")
 
 
-def _disk() -> Iterator[Check]:
-    for what, folder in (("disk for runs", default_runs_folder().absolute()), ("disk for Ray", Path(tempfile.gettempdir()))):
+def disk() -> Iterator[Check]:
+    """There is room for runs, and for what Ray writes."""
+    for what, folder in (
+        ("disk for runs", default_runs_folder().absolute()),
+        ("disk for Ray", Path(tempfile.gettempdir())),
+    ):
         while not folder.exists():
             folder = folder.parent
         free = shutil.disk_usage(folder).free
@@ -124,7 +136,8 @@ def _disk() -> Iterator[Check]:
             yield Check(what=what, status="ok", found=found)
 
 
-def _data() -> Iterator[Check]:
+def data() -> Iterator[Check]:
+    """Which published data sets are here."""
     from frisket.envs.data import SOURCES, verify
 
     for name in SOURCES:
@@ -138,7 +151,8 @@ def _data() -> Iterator[Check]:
             yield Check(what=f"data {name}", status="ok", found=f"{len(good)} files, hashes good")
 
 
-def _mlflow() -> Iterator[Check]:
+def mlflow() -> Iterator[Check]:
+    """The store that runs would be sent to answers. Nothing is made or changed there."""
     uri = tracking_uri()
     shown, path = public_uri(uri), sqlite_file(uri)
     if path is None and not uri.startswith(("http://", "https://")):
@@ -168,7 +182,7 @@ def _open_store(path: Path) -> str:
     return f"{runs} runs"
 
 
-def _ray() -> Iterator[Check]:
+def ray() -> Iterator[Check]:
     """Start Ray and run one task, in a process of its own, so that nothing it does can hang or outlive the doctor."""
     address = os.environ.get("RAY_ADDRESS")
     what = f"ray at {address}" if address else "ray"
@@ -196,10 +210,8 @@ def _ray() -> Iterator[Check]:
         yield Check(what=what, status="fail", found=last, fix=fix)
 
 
-def _requirements() -> list:
+def _requirements() -> list[Requirement]:
     """Direct dependencies: from the checkout's pyproject.toml when it can be read, else from the installed metadata."""
-    from packaging.requirements import Requirement
-
     try:
         texts = importlib.metadata.requires("frisket") or []
     except importlib.metadata.PackageNotFoundError:
@@ -214,7 +226,8 @@ def _declared(pyproject: Path) -> list[str]:
     return re.findall(r'"([^"]+)"', block[1]) if block else []
 
 
-def _pins() -> dict[str, str]:
+def pins() -> dict[str, str]:
+    """Package to the version the project is tested with; empty for an installation without constraints.txt."""
     path = Path(frisket.__file__).parent.parent / "constraints.txt"
     if not path.is_file():
         return {}
@@ -224,3 +237,12 @@ def _pins() -> dict[str, str]:
 
 def _canonical(name: str) -> str:
     return re.sub(r"[-_.]+", "-", name).lower()
+
+
+CHECKS: tuple[Callable[[], Iterator[Check]], ...] = (python, packages, compiler, gpu, disk, data, mlflow, ray)
+
+
+def examine(checks: Sequence[Callable[[], Iterator[Check]]] = CHECKS) -> Iterator[Check]:
+    """Every row, as it is found; Ray's takes the longest, about ten seconds."""
+    for check in checks:
+        yield from _guarded(check)

@@ -6,8 +6,9 @@ standard deviation.
 
 from __future__ import annotations
 
+import fcntl
+import math
 import os
-import shutil
 import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -45,15 +46,14 @@ class Trace:
 def draw_figures(folder: RunFolder) -> list[Path]:
     """The pictures of the finished run ``folder``, in ``folder/figures``; drawn once, then found there."""
     target = folder.path / "figures"
-    if not target.is_dir():
-        with tempfile.TemporaryDirectory(prefix=".figures-", dir=folder.path) as temporary:
-            drawn = Path(temporary) / "figures"
-            drawn.mkdir()
-            _draw(folder, drawn)
-            try:
+    with (folder.path / ".figures.lock").open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)  # the run and its uploader's thread both want them, and one drawing is enough
+        if not target.is_dir():
+            with tempfile.TemporaryDirectory(prefix=".figures-", dir=folder.path) as temporary:
+                drawn = Path(temporary) / "figures"
+                drawn.mkdir()
+                _draw(folder, drawn)
                 os.replace(drawn, target)
-            except OSError:  # drawn by another process in the meantime
-                shutil.rmtree(drawn)
     return sorted(target.iterdir())
 
 
@@ -88,7 +88,7 @@ def read_trace(journal: Path) -> Trace:
 
 
 def read_sparsity(journal: Path) -> tuple[np.ndarray, dict[str, np.ndarray]]:
-    """``(positions [P], {tensor or "overall": [P]})`` of a journal's points; no series where the method has no masks."""
+    """``(positions [P], {tensor or "overall": [P]})`` of a journal's points; without masks there is no series."""
     points = [(line["t"], line["points"]) for line, _ in read_journal(journal) if "points" in line]
     series: dict[str, list[float]] = {}
     for _, values in points:
@@ -153,7 +153,7 @@ def _accuracy(folder: RunFolder, traces: Mapping[str, Sequence[Trace]], colours:
             ax.axhline(published, color="#555555", ls=":", lw=1.2, label="published, full scale")
         ax.set(title=panel, xlabel="stream position", ylim=(0, 1.02), xlim=(0, steps - 1))
         ax.grid(alpha=0.25)
-    axes[0].set_ylabel(f"mean so far (bold), last {window} (thin)")
+    figure.supylabel(f"accuracy: mean so far (bold), last {window} batches (thin)", fontsize=9)
     _legend(figure, axes[0])
     return figure
 
@@ -167,7 +167,9 @@ def _variants(folder: RunFolder, colours: Mapping[str, str]) -> Figure:
         shown = [(k, row[m]) for k, m in enumerate(names) if m in row]
         at = [k + (i - (len(rows) - 1) / 2) * width for k, _ in shown]
         means, spread = [v["mean"] for _, v in shown], [v["std"] for _, v in shown]
-        ax.bar(at, means, 0.92 * width, yerr=spread, color=colours[label], label=label, error_kw={"lw": 1, "capsize": 2})
+        ax.bar(
+            at, means, 0.92 * width, yerr=spread, color=colours[label], label=label, error_kw={"lw": 1, "capsize": 2}
+        )
         for x, mean, std in zip(at, means, spread, strict=True):
             ax.text(x, mean + std + 0.02, f"{mean:.2f}", ha="center", fontsize=7)
     ax.set_xticks(range(len(names)), [OVERALL if n == "accuracy" else n.partition("/")[2] for n in names])
@@ -181,7 +183,7 @@ def _variants(folder: RunFolder, colours: Mapping[str, str]) -> Figure:
 def _sparsity(folder: RunFolder, groups: Mapping[str, Sequence[ReplicaFolder]]) -> Figure:
     from matplotlib import colormaps
 
-    figure, axes = _figure(len(groups), "share of weights closed to learning", folder, width=4.6)
+    figure, axes = _figure(len(groups), "share of weights closed to learning", folder, width=4.8)
     for ax, (label, files) in zip(axes, groups.items(), strict=True):
         read = [read_sparsity(f.journal) for f in files]
         positions, names = read[0][0], [n for n in read[0][1] if n != "overall"]
@@ -196,14 +198,16 @@ def _sparsity(folder: RunFolder, groups: Mapping[str, Sequence[ReplicaFolder]]) 
         ax.plot(positions, overall, color="black", lw=2.2, label="overall")
         ax.set(title=label, xlabel="stream position", ylim=(-0.02, 1.02))
         ax.grid(alpha=0.25)
-    axes[0].set_ylabel("sparsity (1 = nothing may change)")
+    figure.supylabel("sparsity (1 = nothing may change)", fontsize=9)
     figure.legend(*axes[0].get_legend_handles_labels(), loc="outside right center", fontsize=7, frameon=False)
     return figure
 
 
 def _masks(folder: RunFolder, label: str, masks: Sequence[MaskSet]) -> Figure:
     names = [n for n in masks[0] if masks[0][n].dim() > 1]
-    figure, axes = _figure(len(names), f"where {label} may learn at the end", folder, width=2.6, sharey=False)
+    figure, axes = _figure(
+        len(names), f"where {label} may learn at the end", folder, width=2.8, height=2.6, sharey=False
+    )
     image = None
     for name, ax in zip(names, axes, strict=True):
         share = np.mean([mask_grid(m[name]) for m in masks], axis=0)
@@ -213,23 +217,30 @@ def _masks(folder: RunFolder, label: str, masks: Sequence[MaskSet]) -> Figure:
         image = ax.imshow(share, cmap="cividis", vmin=0, vmax=1, aspect="auto", interpolation=smoothing)
         shape = "x".join(map(str, masks[0][name].shape))
         ax.set_title(f"{name}\n{shape}, {closed:.0%} closed", fontsize=8)
-        ax.set(xticks=[], yticks=[], xlabel="inputs x taps")
-    axes[0].set_ylabel("outputs x taps")
+        ax.set(xticks=[], yticks=[])
+    figure.supxlabel("inputs x taps", fontsize=9)
+    figure.supylabel("outputs x taps", fontsize=9)
     if image is not None:
         figure.colorbar(image, ax=list(axes), label="open (share of seeds)", shrink=0.9)
     return figure
 
 
 def _figure(
-    panels: int, title: str, folder: RunFolder, *, width: float = 3.3, sharey: bool = True
+    panels: int, title: str, folder: RunFolder, *, width: float = 3.9, height: float = 3.0, sharey: bool = True
 ) -> tuple[Figure, list[Axes]]:
+    """A titled figure of ``panels`` axes, at most three side by side so that it fits a page; sizes in inches."""
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(max(width * panels + 0.6, 6.4), 3.9), dpi=110, layout="constrained")
+    columns = panels if panels <= 3 else 2 if panels == 4 else 3
+    rows = math.ceil(panels / columns)
+    figure = Figure(figsize=(max(width * columns, 6.4), height * rows + 0.9), dpi=100, layout="constrained")
     figure.suptitle(f"{folder.manifest['spec']}: {title}\n", fontsize=11)
-    figure.text(0.5, 0.925, caption(folder), ha="center", va="center", fontsize=7.5, color="#555555")
-    axes = figure.subplots(1, panels, squeeze=False, sharey=sharey)[0]
-    return figure, list(axes)
+    below_title = 1 - 0.36 / figure.get_figheight()
+    figure.text(0.5, below_title, caption(folder), ha="center", va="center", fontsize=7.5, color="#555555")
+    axes = list(figure.subplots(rows, columns, squeeze=False, sharey=sharey).flat)
+    for unused in axes[panels:]:
+        unused.set_axis_off()
+    return figure, axes[:panels]
 
 
 def _line(ax: Axes, rows: Sequence[np.ndarray], **style: object) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

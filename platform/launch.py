@@ -60,7 +60,9 @@ def prepare(
     )
 
 
-def reopen(run: str, *, spec: str | None = None, data_dir: str | None = None, runs_dir: Path | None = None) -> RunFolder:
+def reopen(
+    run: str, *, spec: str | None = None, data_dir: str | None = None, runs_dir: Path | None = None
+) -> RunFolder:
     """The folder of an earlier run, to go on with it.
 
     Args:

@@ -27,8 +27,8 @@ def write_mask_report(path: Path, title: str, masks: Sequence[MaskSet]) -> Path:
     seeds = "".join(f"<th>seed {i}</th>" for i in range(len(masks)))
     path.write_text(
         f"<!doctype html><html lang=en><meta charset=utf-8><title>{html.escape(title)}</title><style>{_STYLE}</style>"
-        f"<h1>{html.escape(title)}</h1><p>Share of closed weights (those that may not change) per tensor, at the end of "
-        f"the stream.</p><table><tr><th>tensor</th><th>shape</th>{seeds}</tr>{''.join(rows)}</table>"
+        f"<h1>{html.escape(title)}</h1><p>Share of closed weights (those that may not change) per tensor, at "
+        f"the end of the stream.</p><table><tr><th>tensor</th><th>shape</th>{seeds}</tr>{''.join(rows)}</table>"
         f"<h2>Masks of seed 0</h2><p>Outputs down, inputs across, a kernel's taps as a small block; dark is closed.</p>"
         f"{pictures}</html>\n",
         encoding="utf-8",

@@ -51,8 +51,8 @@ class Snapshot:
 def take(folder: RunFolder, workers: int) -> Snapshot:
     """How far ``folder`` is.
 
-    Time left: each worker still has the steps of its share to do, at the pace its variant has shown (the mean pace of the
-    others before it has begun); the last worker to finish decides.
+    Time left: each worker still has the steps of its share to do, at the pace its variant has shown (before it has
+    begun, the mean pace of the others); the last worker to finish decides.
     """
     replicas = folder.experiment.replicas()
     files = [folder.replica(r) for r in replicas]
@@ -79,7 +79,10 @@ def take(folder: RunFolder, workers: int) -> Snapshot:
     if known:
         pace = {variant: _mean(values) for variant, values in paces.items()}
         left = max(
-            sum((steps[r.key] - cursor[r.key]) * pace.get(r.variant, _mean(known)) for r in share(replicas, rank, workers))
+            sum(
+                (steps[r.key] - cursor[r.key]) * pace.get(r.variant, _mean(known))
+                for r in share(replicas, rank, workers)
+            )
             for rank in range(workers)
         )
     return Snapshot(
@@ -111,7 +114,9 @@ class ProgressLine:
         self._thread.start()
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self._end.set()
         self._thread.join()
 

@@ -1,2 +1,2 @@
-"""The command line: one module per verb, put together in `frisket.platform.cli.main`. Nothing heavy is imported before a
-verb runs."""
+"""The command line: one module per verb, put together in `frisket.platform.cli.main`. Nothing heavy is imported before
+a verb runs."""

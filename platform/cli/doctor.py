@@ -12,9 +12,12 @@ _COLOURS = {"ok": "green", "warn": "yellow", "fail": "red"}
 
 
 def doctor(
-    json_file: Annotated[Path | None, typer.Option("--json", metavar="FILE", help="Write the rows there as JSON.")] = None,
+    json_file: Annotated[
+        Path | None, typer.Option("--json", metavar="FILE", help="Write the rows there as JSON.")
+    ] = None,
 ) -> None:
-    """Check Python, packages, Ray, MLflow, data, GPU and disk, and say what to do. Exit code 1 if something must be mended."""
+    """Check Python, packages, Ray, MLflow, data, GPU and disk, and say what to do. Exit code 1 if something
+    must be mended."""
     import dataclasses
 
     from rich.console import Console

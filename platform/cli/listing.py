@@ -30,7 +30,9 @@ def show(what: Annotated[Kind, typer.Argument(help="What to list.")]) -> None:
 
         list_data()
         return
-    Console().print({Kind.specs: _specs, Kind.streams: _streams, Kind.learners: _learners, Kind.tables: _tables}[what]())
+    Console().print(
+        {Kind.specs: _specs, Kind.streams: _streams, Kind.learners: _learners, Kind.tables: _tables}[what]()
+    )
 
 
 def _specs() -> Table:
@@ -43,7 +45,9 @@ def _specs() -> Table:
         experiment = load_spec(name)
         learners = ", ".join(experiment.variant(v).learner.kind for v in experiment.variants) or experiment.learner.kind
         published = experiment.published
-        table.add_row(name, experiment.stream.kind, learners, str(experiment.seeds), published.source if published else "")
+        table.add_row(
+            name, experiment.stream.kind, learners, str(experiment.seeds), published.source if published else ""
+        )
     return table
 
 

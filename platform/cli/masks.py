@@ -46,7 +46,9 @@ def diff(
     second: Annotated[str, typer.Argument(metavar="OTHER_URI", help="What to compare with; the same kinds of names.")],
     seed: _Seed = None,
     variant: _Variant = None,
-    other_seed: Annotated[int | None, typer.Option("--other-seed", help="Seed of the second; --seed by default.")] = None,
+    other_seed: Annotated[
+        int | None, typer.Option("--other-seed", help="Seed of the second; as --seed if unset.")
+    ] = None,
     other_variant: Annotated[
         str | None, typer.Option("--other-variant", help="Variant of the second; --variant by default.")
     ] = None,

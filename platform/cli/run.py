@@ -30,12 +30,15 @@ class DataMode(str, enum.Enum):
 
 def run(
     spec: Annotated[
-        str | None, typer.Argument(metavar="SPEC", help="Name of a specification (`frisket list specs`) or a YAML file.")
+        str | None,
+        typer.Argument(metavar="SPEC", help="Name of a specification (`frisket list specs`) or a YAML file."),
     ] = None,
     overrides: Annotated[
         list[str] | None, typer.Argument(metavar="[KEY.PATH=VALUE]...", help="Fields to set, e.g. stream.steps=300.")
     ] = None,
-    seeds: Annotated[int | None, typer.Option(min=1, help="Seeds 0 .. N-1 instead of the specification's number.")] = None,
+    seeds: Annotated[
+        int | None, typer.Option(min=1, help="Seeds 0 .. N-1 instead of the specification's number.")
+    ] = None,
     workers: Annotated[
         int | None, typer.Option(min=1, help="Ray Train workers; by default as many as are of use.")
     ] = None,
@@ -45,9 +48,12 @@ def run(
     data_dir: Annotated[
         Path | None, typer.Option(help="Folder of data sets, looked at before FRISKET_DATA and the cache.")
     ] = None,
-    json_file: Annotated[Path | None, typer.Option("--json", metavar="FILE", help="Write the results there as JSON.")] = None,
+    json_file: Annotated[
+        Path | None, typer.Option("--json", metavar="FILE", help="Write the results there as JSON.")
+    ] = None,
     resume: Annotated[
-        str | None, typer.Option(metavar="RUN", help="Go on with a run: its folder, id, beginning of its id, or 'last'.")
+        str | None,
+        typer.Option(metavar="RUN", help="Go on with a run: its folder, id, beginning of its id, or 'last'."),
     ] = None,
     no_register: Annotated[bool, typer.Option("--no-register", help="Register no model version.")] = False,
     local: Annotated[
@@ -71,13 +77,17 @@ def run(
             if spec is None:
                 raise SpecError("SPEC", None, "is required; `frisket list specs` shows the names")
             folder = launch.prepare(
-                spec, overrides or (), seeds=seeds, data=(data or DataMode.auto).value, data_dir=place, runs_dir=runs_dir,
-                register=not no_register,
+                spec, overrides or (), seeds=seeds, data=(data or DataMode.auto).value, data_dir=place,
+                runs_dir=runs_dir, register=not no_register,
             )  # fmt: skip
         else:
-            folder = _reopen(resume, spec, place, runs_dir, given=[*(overrides or ()), *([] if seeds is None else ["--seeds"])])
+            folder = _reopen(
+                resume, spec, place, runs_dir, given=[*(overrides or ()), *([] if seeds is None else ["--seeds"])]
+            )
             if data not in (None, DataMode.auto) and data.value != folder.manifest["data_mode"]:
-                raise RunError("--resume", resume, f"this run is on {folder.manifest['data_mode']} data; leave --data out")
+                raise RunError(
+                    "--resume", resume, f"this run is on {folder.manifest['data_mode']} data; leave --data out"
+                )
         summary = _execute(folder, local, workers, place, stop)
     _report(folder, summary, local)
     if json_file is not None:
@@ -126,7 +136,9 @@ def _execute(folder: RunFolder, local: bool, workers: int | None, data_dir: str 
 
     count = launch.worker_count(folder, local, workers)
     where = "in this process" if local else f"on Ray, {count} worker{'s' if count > 1 else ''}"
-    typer.echo(f"{folder.run_id}: {len(folder.replicas())} replicas {where}, {folder.manifest['data_mode']} data", err=True)
+    typer.echo(
+        f"{folder.run_id}: {len(folder.replicas())} replicas {where}, {folder.manifest['data_mode']} data", err=True
+    )
     try:
         with ProgressLine(folder, count):
             return launch.execute(folder, local=local, workers=workers, data_dir=data_dir, stop=stop)
@@ -160,7 +172,9 @@ def _report(folder: RunFolder, summary: dict[str, Any], local: bool) -> None:
     if mlflow["run_id"] is None:
         lines.append("mlflow    nothing sent yet" + (f"; send it with: frisket sync {_name(folder)}" if local else ""))
     else:
-        lines.append(f"mlflow    {public_uri(mlflow['tracking_uri'])}, experiment {mlflow['experiment']}; see it with: frisket ui")
+        lines.append(
+            f"mlflow    {public_uri(mlflow['tracking_uri'])}, experiment {mlflow['experiment']}; frisket ui shows it"
+        )
         if mlflow["model"]:
             lines.append(f"model     models:/{mlflow['model']}/{mlflow['version']}")
     for line in lines:

@@ -36,8 +36,8 @@ _OBJECT_STORE_BYTES = 100 * 2**20  # replicas keep their data to themselves; Ray
 def ray_session(cpus: int) -> Iterator[None]:
     """Ray is usable inside the block.
 
-    Uses the session this process already has, else the cluster of RAY_ADDRESS, else a private one with ``cpus`` CPU slots,
-    which leaves no process and no file behind.
+    Uses the session this process already has, else the cluster of RAY_ADDRESS, else a private one with ``cpus`` CPU
+    slots, which leaves no process and no file behind.
     """
     with _environment(_QUIET):
         import ray
@@ -46,7 +46,9 @@ def ray_session(cpus: int) -> Iterator[None]:
             yield
         elif os.environ.get("RAY_ADDRESS"):
             with _handlers_kept():
-                ray.init(log_to_driver=False, logging_level=logging.ERROR, runtime_env={"env_vars": worker_environment()})
+                ray.init(
+                    log_to_driver=False, logging_level=logging.ERROR, runtime_env={"env_vars": worker_environment()}
+                )
             try:
                 yield
             finally:
@@ -62,7 +64,9 @@ def worker_environment() -> dict[str, str]:
     From a checkout ``frisket`` is importable only beside its root; and a worker's working folder is not the user's, so
     relative folders are made absolute.
     """
-    variables: dict[str, str] = {"OMP_NUM_THREADS": "1"}  # the specification's `threads` decides, when the replica starts
+    variables: dict[str, str] = {
+        "OMP_NUM_THREADS": "1"
+    }  # the specification's `threads` decides, when the replica starts
     root = Path(frisket.__file__).resolve().parent.parent
     if (root / "pyproject.toml").is_file():
         variables["PYTHONPATH"] = os.pathsep.join(filter(None, [str(root), os.environ.get("PYTHONPATH")]))
@@ -76,8 +80,8 @@ def worker_environment() -> dict[str, str]:
 def _private_cluster(cpus: int) -> Iterator[None]:
     import ray
 
-    # With RAY_AUTH_MODE unset ray.init chooses "token" itself, in this process too, where setting it would come too late
-    # once ray is imported.
+    # With RAY_AUTH_MODE unset ray.init chooses "token" itself, for this process too, where setting it would come too
+    # late once ray is imported.
     with _temporary_folder() as folder:
         token = folder / "token"
         token.touch(mode=0o600)
@@ -130,7 +134,8 @@ def _token() -> str:
 
 @contextlib.contextmanager
 def _environment(defaults: dict[str, str], also: tuple[str, ...] = ()) -> Iterator[None]:
-    """``defaults`` in the environment where the user has set nothing; they, and what Ray sets of ``also``, go at the end."""
+    """``defaults`` in the environment where the user has set nothing; at the end they go, and with them what Ray
+    has set of ``also``."""
     added = [name for name in (*defaults, *also) if name not in os.environ]
     os.environ.update({name: defaults[name] for name in added if name in defaults})
     try:

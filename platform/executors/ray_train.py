@@ -12,8 +12,7 @@ import os
 import threading
 import time
 import traceback
-from concurrent.futures import Future
-from concurrent.futures import TimeoutError as NotYet
+from concurrent.futures import Future, wait
 from pathlib import Path
 from typing import Any
 
@@ -131,25 +130,24 @@ def _work(config: dict[str, Any]) -> None:
             return
 
 
-def _wait(running: Future[None], folder: RunFolder, stop: Stop) -> None:
-    from ray.train import TrainingFailedError
-
+def _wait(fit: Future[None], folder: RunFolder, stop: Stop) -> None:
     deadline: float | None = None
-    while True:
-        try:
-            running.result(timeout=0.2)
-            return
-        except NotYet:
-            if deadline is None and stop():
-                _ask_to_stop(folder)
-                deadline = time.monotonic() + _STOP_SECONDS
-            if deadline is not None and time.monotonic() > deadline:
-                raise Stopped(f"run {folder.run_id} stopped; its workers did not answer in {_STOP_SECONDS:.0f} s") from None
-        except TrainingFailedError as error:
-            raise FrisketError(
-                f"Ray gave the run up: its workers died {_MAX_DEATHS + 1} times. Last: {_last_line(error)}\n"
-                "Often this is too little memory: fewer --workers need less. Nothing is lost, the run can be resumed."
-            ) from error
+    while not wait([fit], timeout=_LOOK_SECONDS / 2).done:
+        if deadline is None and stop():
+            _ask_to_stop(folder)
+            deadline = time.monotonic() + _STOP_SECONDS
+        if deadline is not None and time.monotonic() > deadline:
+            raise Stopped(f"run {folder.run_id} stopped; its workers did not answer in {_STOP_SECONDS:.0f} s")
+    error = fit.exception()
+    if error is None:
+        return
+    if deadline is not None:  # what asked us to stop may have ended Ray as well: a signal to the whole process group
+        raise Stopped(f"run {folder.run_id} stopped, and Ray with it") from error
+    raise FrisketError(
+        f"Ray gave the run up: {_last_line(error)}\n"
+        "If its workers died again and again it is often too little memory: fewer --workers need less. "
+        "Nothing is lost, the run can be resumed."
+    ) from error
 
 
 class _StopFile:
@@ -208,6 +206,6 @@ def _raise_kept(folder: RunFolder) -> None:
         raise FrisketError(f"replica {files.key} failed: {kept['kind']}: {kept['text']}\n{kept['trace']}")
 
 
-def _last_line(error: Exception) -> str:
+def _last_line(error: BaseException) -> str:
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     return lines[-1] if lines else type(error).__name__

@@ -52,7 +52,9 @@ class BackgroundUploader:
         self._thread.start()
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         asked = kind is None or issubclass(kind, (Stopped, KeyboardInterrupt, SystemExit))
         self._ended_as = "KILLED" if asked else "FAILED"
         self._ending.set()

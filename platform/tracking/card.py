@@ -67,7 +67,7 @@ def _what(folder: RunFolder) -> str:
     numbers = ", ".join(f"{k} = {getattr(stream, k)}" for k in ("p", "ways", "shots", "steps") if hasattr(stream, k))
     warning = (
         "" if manifest["data_mode"] == "real"
-        else " Embedded stand-in data made it: not comparable with published numbers."
+        else " That is stand-in data: the numbers do not compare with published ones."
     )  # fmt: skip
     return (
         f"# {manifest['spec']}\n\n"
@@ -86,9 +86,8 @@ def _results(experiment: Experiment, summary: Mapping[str, Any]) -> str:
     for label, rows in groups.items():
         for metric, row in rows.items():
             said = against.get(metric) if label == headline else None
-            lines.append(
-                f"| {label} | {metric} | {row['mean']:.4f} | {row['std']:.4f} | {row['n']} | {_said(said)} |"
-            )
+            ours = f"{row['mean']:.4f} | {row['std']:.4f} | {row['n']}"
+            lines.append(f"| {label} | {metric} | {ours} | {_said(said)} |")
     lines.append("\nstd is the population standard deviation over the n seeds.")
     if published:
         seeds = f", {published.n} seeds" if published.n else ""
@@ -109,10 +108,11 @@ def _loading(folder: RunFolder, name: str, version: str) -> str:
         "## Load it\n\n```python\n"
         "import frisket\n\n"
         f'model = frisket.load_model("models:/{name}/{version}")\n'
-        f"probabilities = model.predict(x, seed=0{variant})  # x: float32 [N, C, H, W], judged as one batch\n"
-        f"masks = model.masks(seed=0)\n\n"
+        f"probabilities = model.predict(x, seed=0{variant})\n"
+        "masks = model.masks(seed=0)\n\n"
         "import mlflow\n\n"
         f'mlflow.pyfunc.load_model("models:/{name}/{version}").predict(x, params={{"seed": 0}})\n```\n\n'
+        "x is float32 [N, C, H, W], judged as one batch. "
         "The folder holds safetensors and JSON only; loading runs no code from it."
     )
 

@@ -1,4 +1,7 @@
-"""Fetching a model from MLflow. The store is always named: MLflow's own resolver asks the process's default store midway."""
+"""Fetching a model from MLflow.
+
+URIs are resolved here: MLflow's resolver asks the process's default store midway, whichever store it was told to use.
+"""
 
 from __future__ import annotations
 

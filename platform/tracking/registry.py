@@ -27,13 +27,13 @@ def registered_name(spec: str) -> str:
 
 
 def register(client: MlflowClient, folder: RunFolder, experiment_id: str, run_id: str) -> tuple[str, str]:
-    """The model version of the finished run ``folder``, made unless it is there already; returns ``(name, version)``."""
+    """The model version of the finished run ``folder``, made unless it is there; returns ``(name, version)``."""
     name = registered_name(folder.manifest["spec"])
     found = _version(client, name, folder.run_id)
     if found is None:
         model = _logged_model(client, folder, experiment_id, run_id)
         _ensure_name(client, name)
-        found = client.create_model_version(
+        created = client.create_model_version(
             name,
             source=_source(folder.manifest["tracking"]["uri"], model),
             run_id=run_id,
@@ -45,6 +45,8 @@ def register(client: MlflowClient, folder: RunFolder, experiment_id: str, run_id
                 "frisket.figures": f"runs:/{run_id}/figures",
             },
         )
+        # Looked for again: an answer lost below us may have been asked for twice, and made two.
+        found = _version(client, name, folder.run_id) or created
     # The card says how to load this very version, so it can only be written once the version has its number.
     client.update_model_version(name, str(found.version), card(folder, experiment_id, run_id, name, str(found.version)))
     return name, str(found.version)
@@ -53,20 +55,21 @@ def register(client: MlflowClient, folder: RunFolder, experiment_id: str, run_id
 def _version(client: MlflowClient, name: str, frisket_run: str) -> ModelVersion | None:
     """The run's version; of doubles the first is kept."""
     found = client.search_model_versions(f"name = '{name}' AND tags.`{TAG}` = '{frisket_run}'")
-    first, *doubles = sorted(found, key=lambda v: int(v.version)) or [None]
-    for version in doubles:
-        client.delete_model_version(name, str(version.version))
-    return first
+    found = sorted(found, key=lambda v: int(v.version))
+    for double in found[1:]:
+        client.delete_model_version(name, str(double.version))
+    return found[0] if found else None
 
 
 def _logged_model(client: MlflowClient, folder: RunFolder, experiment_id: str, run_id: str) -> LoggedModel:
     """The logged model behind the version, with its files."""
-    found = client.search_logged_models([experiment_id], f"tags.`{TAG}` = '{folder.run_id}'")
-    model, *doubles = sorted(found, key=lambda m: m.creation_timestamp) or [
-        client.create_logged_model(
+    models = _logged_models(client, folder, experiment_id)
+    if not models:
+        created = client.create_logged_model(
             experiment_id, name=ARTIFACT, source_run_id=run_id, model_type="frisket", tags={TAG: folder.run_id}
         )
-    ]
+        models = _logged_models(client, folder, experiment_id) or [created]
+    model, *doubles = models
     for double in doubles:
         client.delete_logged_model(double.model_id)
     if model.status != "READY":
@@ -82,11 +85,16 @@ def _logged_model(client: MlflowClient, folder: RunFolder, experiment_id: str, r
     return model
 
 
+def _logged_models(client: MlflowClient, folder: RunFolder, experiment_id: str) -> list[LoggedModel]:
+    found = client.search_logged_models([experiment_id], f"tags.`{TAG}` = '{folder.run_id}'")
+    return sorted(found, key=lambda m: (m.creation_timestamp, m.model_id))
+
+
 def _source(uri: str, model: LoggedModel) -> str:
     """Where a version says its files are: the logged model, which the version's page then links to.
 
-    A database store (no server) looks that up in the process's default store, whichever store it is itself; where that is
-    another one, the folder must do.
+    A database store (no server) looks that up in the process's default store, whichever store it is itself; where that
+    is another one, the folder must do.
     """
     if uri.startswith("http") or mlflow.get_tracking_uri() == uri:
         return f"models:/{model.model_id}"

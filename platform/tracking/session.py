@@ -1,9 +1,9 @@
 """One connection to MLflow for one run folder. Everything here may raise whatever the client raises.
 
-MLflow has no transactions, and an acknowledgement can be lost. So every step either is idempotent in the store (a metric is
-keyed by name, step, time and value; parameters, tags and files are overwritten by the same) or first looks for what it is
-about to create, by its tag ``frisket.run_id``, and deletes what an HTTP layer's own retry has created twice. Running all of
-it again from any point gives exactly one of everything.
+MLflow has no transactions, and an acknowledgement can be lost. So every step either is idempotent in the store (a
+metric is keyed by name, step, time and value; parameters, tags and files are overwritten by the same) or first looks
+for what it is about to create, by its tag ``frisket.run_id``, and deletes what an HTTP layer's own retry has created
+twice. Running all of it again from any point gives exactly one of everything.
 """
 
 from __future__ import annotations
@@ -220,4 +220,3 @@ def flatten(value: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
         elif item is not None and item not in ([], ()):
             flat[f"{prefix}{key}"] = item if isinstance(item, str) else json.dumps(item)
     return flat
-

@@ -10,8 +10,8 @@ from urllib.parse import urlsplit
 _SQLITE = "sqlite:///"
 
 # MLflow's own limits (7 retries, 120 s each) would hold a run's end for many minutes when the server is away, and its
-# retry of a request whose answer got lost creates things twice. We repeat the sending ourselves, looking first for what is
-# there, so one short try is enough. A user's own setting wins.
+# retry of a request whose answer got lost creates things twice. We repeat the sending ourselves, looking first for what
+# is there, so one short try is enough. A user's own setting wins.
 CLIENT_DEFAULTS = {
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0",
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "10",

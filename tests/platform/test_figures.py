@@ -83,7 +83,7 @@ def test_report_shows_every_tensor_of_every_seed(finished_run: MakeRun) -> None:
         assert f"<td>{name}</td>" in page
         assert f"<td>{masks.sparsity(name):.1%}</td>" in page
     assert page.count("data:image/png;base64,") == len(masks)
-    assert "src=\"http" not in page
+    assert 'src="http' not in page
     assert "<th>seed 1</th>" in page
 
 

@@ -16,6 +16,7 @@ import torch
 import yaml
 from conftest import MakeRun
 from mlflow import MlflowClient
+from mlflow.models import get_model_info
 
 import frisket
 from frisket.algos.masks import MaskSet
@@ -88,7 +89,7 @@ def test_pyfunc_and_frisket_agree_bit_for_bit(model_folder: Path, finished: RunF
 
 
 def test_signature(model_folder: Path) -> None:
-    signature = mlflow.models.get_model_info(str(model_folder)).signature
+    signature = get_model_info(str(model_folder)).signature
     assert signature is not None
     assert signature.inputs.inputs[0].shape == (-1, 1, 28, 28)
     assert signature.outputs.inputs[0].shape == (-1, 10)

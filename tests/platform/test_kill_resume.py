@@ -1,4 +1,4 @@
-"""The driver killed, stopped or left without MLflow, in processes of its own: nothing is lost, nothing is left running."""
+"""The driver killed, stopped or left without MLflow: nothing is lost, nothing is left running."""
 
 from __future__ import annotations
 

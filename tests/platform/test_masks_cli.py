@@ -45,7 +45,8 @@ def test_diff_counts(finished: RunFolder) -> None:
     first, second = (MaskSet.load(finished.replica(f"sparse-seed{i}").masks) for i in (0, 1))
     text = invoke("diff", str(finished.path), str(finished.path), "--seed", "0", "--other-seed", "1")
     (row,) = [line for line in text.splitlines() if " overall " in line]
-    expected = [str(sum(int(m.sum()) for m in part.values())) for part in (first & second, first - second, second - first)]
+    parts = (first & second, first - second, second - first)
+    expected = [str(sum(int(m.sum()) for m in part.values())) for part in parts]
     assert [c.strip() for c in row.strip("│ ").split("│")][1:] == [*expected, f"{first.overlap(second):.3f}"]
     assert "equal" not in text
     assert "the masks are equal" in invoke("diff", str(finished.path), str(finished.path))
@@ -84,7 +85,7 @@ def test_ui_refuses_a_port_in_use() -> None:
 def test_ui_does_not_start_a_second_server(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://me:secret@tracking.example:5000")
     ui(port=1)
-    assert capsys.readouterr().out.strip() == "MLflow already runs at http://tracking.example:5000 (MLFLOW_TRACKING_URI)"
+    assert capsys.readouterr().out == "MLflow already runs at http://tracking.example:5000 (MLFLOW_TRACKING_URI)\n"
 
 
 @pytest.mark.process

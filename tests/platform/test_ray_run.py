@@ -83,5 +83,5 @@ def test_mistake_seen_by_a_worker_reaches_the_user(tiny_spec: str, tmp_path: Pat
     folder = RunFolder.create(
         tmp_path / "runs", ready.experiment, data_mode="real", data={}, register=False, tracking={}
     )  # fmt: skip
-    with pytest.raises(DataError, match="nowhere.*not a folder"):
+    with pytest.raises(DataError, match=r"nowhere.*not a folder"):
         ray_train.execute(folder, workers=1, data_dir=str(tmp_path / "nowhere"), stop=never)

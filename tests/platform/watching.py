@@ -15,9 +15,10 @@ from frisket.platform.runfolder import ReplicaFolder, RunFolder
 
 
 def measured(folder: RunFolder) -> dict[str, Any]:
-    """All that must be equal, bit for bit, however a run was executed: results, every step, every point, the masks (their file's metadata have no fixed order).
+    """All that must be equal, bit for bit, however a run was executed: results, every step, every point, the masks.
 
-    As text, because a NaN is not equal to itself.
+    Numbers as text, because a NaN is not equal to itself; masks as sets, because safetensors gives a file's metadata no
+    fixed order.
     """
     return {
         files.key: {

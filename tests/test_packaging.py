@@ -1,0 +1,118 @@
+"""One import name from a bare checkout, an installation and a wheel; nothing shadows the standard library."""
+
+from __future__ import annotations
+
+import ast
+import os
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+
+SUBPACKAGES = ("platform", "envs", "algos", "tune_configs")
+IMPORTS = (
+    "import platform, frisket.errors, frisket.algos.masks, frisket.envs.osaka;"
+    "import frisket.platform.spec, frisket.platform.cli.run;"
+    "assert platform.system();"
+    "print(frisket.platform.spec.__file__)"
+)
+
+
+def packages(checkout: Path) -> dict[str, Path]:
+    """Dotted name to folder, as they lie on disk."""
+    folders = [checkout / "frisket", *(checkout / name for name in SUBPACKAGES)]
+    found = {}
+    for top in folders:
+        for folder in [top, *(f for f in top.rglob("*") if f.is_dir() and f.name != "__pycache__")]:
+            if any(folder.glob("*.py")):
+                dotted = ".".join(folder.relative_to(checkout).parts)
+                found[dotted if top.name == "frisket" else f"frisket.{dotted}"] = folder
+    return found
+
+
+@pytest.mark.parametrize("where", ["root", "elsewhere"])
+def test_bare_checkout_imports(where: str, checkout: Path, tmp_path: Path) -> None:
+    environment = {k: v for k, v in os.environ.items() if k != "PYTHONPATH"}
+    if where == "elsewhere":
+        environment["PYTHONPATH"] = str(checkout)
+    # -S -s would hide the dependencies too; an editable installation points to the same files.
+    done = subprocess.run(
+        [sys.executable, "-c", IMPORTS],
+        cwd=checkout if where == "root" else tmp_path,
+        env=environment,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    assert Path(done.stdout.strip()) == checkout / "platform" / "spec.py"
+
+
+def test_python_m_from_the_root_does_not_shadow_the_standard_library(checkout: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "frisket", "--version"], cwd=checkout, capture_output=True, text=True, check=True
+    )
+    assert done.stdout.strip()
+    assert not (checkout / "platform" / "__init__.py").exists()
+    shadows = [p.parent.name for p in checkout.glob("*/__init__.py") if p.parent.name in sys.stdlib_module_names]
+    assert shadows == []
+
+
+def test_declared_packages_are_those_on_disk(checkout: Path) -> None:
+    text = (checkout / "pyproject.toml").read_text(encoding="utf-8")
+    block = text.partition("\npackages = ")[2]
+    declared = ast.literal_eval(block[: block.index("]") + 1])
+    data_only = {"frisket.tune_configs", "frisket.tune_configs.osaka"}  # YAML, and perhaps no module
+    assert set(declared) - data_only == set(packages(checkout)) - data_only
+    assert len(declared) == len(set(declared))
+
+
+@pytest.mark.process
+def test_wheel_holds_every_module_and_specification_and_works(checkout: Path, tmp_path: Path) -> None:
+    source = tmp_path / "source"  # setuptools builds in the source folder
+    source.mkdir()
+    for name in ("frisket", *SUBPACKAGES):
+        (source / name).symlink_to(checkout / name)
+    for name in ("pyproject.toml", "README.md", "LICENSE"):
+        (source / name).write_bytes((checkout / name).read_bytes())
+    subprocess.run(
+        [sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", str(tmp_path), str(source)],
+        check=True,
+        capture_output=True,
+    )
+    (wheel,) = tmp_path.glob("*.whl")
+    expected = {
+        f"{dotted.replace('.', '/')}/{file.name}"
+        for dotted, folder in packages(checkout).items()
+        for file in folder.glob("*.py")
+    }
+    specs = {f"frisket/{file.relative_to(checkout).as_posix()}" for file in (checkout / "tune_configs").rglob("*.yaml")}
+    with zipfile.ZipFile(wheel) as archive:
+        held = {name for name in archive.namelist() if ".dist-info/" not in name}
+        archive.extractall(tmp_path / "installed")
+    assert specs
+    assert held == expected | specs | {"frisket/py.typed"}
+    listing = subprocess.run(
+        [sys.executable, "-c", "from frisket.platform.spec import spec_names; print(*spec_names(), sep='\\n')"],
+        cwd=tmp_path,
+        env=os.environ | {"PYTHONPATH": str(tmp_path / "installed")},
+        check=True,
+        capture_output=True,
+        text=True,
+    ).stdout.split()
+    assert {f"frisket/tune_configs/{name}.yaml" for name in listing} == specs
+
+
+@pytest.mark.parametrize("package", ["algos", "envs"])
+def test_methods_and_streams_know_no_platform(package: str, checkout: Path) -> None:
+    forbidden = ("ray", "mlflow", "frisket.platform", "frisket.envs" if package == "algos" else "frisket.algos")
+    for file in (checkout / package).rglob("*.py"):
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+            names = []
+            if isinstance(node, ast.Import):
+                names = [alias.name for alias in node.names]
+            elif isinstance(node, ast.ImportFrom):
+                names = [node.module or ""]
+            for name in names:
+                assert not any(name == bad or name.startswith(f"{bad}.") for bad in forbidden), f"{file}: {name}"

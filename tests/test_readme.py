@@ -1,0 +1,42 @@
+"""The README's tables and commands are true."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from frisket.platform.cli.main import app
+from frisket.platform.spec import load_spec, spec_names
+
+
+@pytest.fixture(scope="module")
+def readme(checkout: Path) -> str:
+    return (checkout / "README.md").read_text(encoding="utf-8")
+
+
+def test_table_names_every_specification_with_its_published_number(readme: str) -> None:
+    rows = re.findall(r"^\| `([\w-]+)` \| [^|]+ \| ([^|]+) \| ([^|]+) \|$", readme, re.M)
+    named = {
+        f"osaka/{p}-{method}": cell for method, *cells in rows for p, cell in zip(("p90", "p98"), cells, strict=True)
+    }
+    assert set(named) == {name for name in spec_names() if name.startswith("osaka/")}
+    for name, cell in named.items():
+        published = load_spec(name).published
+        accuracy = published.metrics.get("accuracy") if published else None
+        assert cell == (f"{accuracy['mean']:.3f} ± {accuracy['std']:.3f}" if accuracy else "-"), name
+
+
+def test_links_lead_somewhere(readme: str, checkout: Path) -> None:
+    for target in re.findall(r"\]\(([^)#]+)\)", readme):
+        assert (checkout / target).exists(), target
+
+
+def test_named_commands_and_make_targets_exist(readme: str, checkout: Path) -> None:
+    verbs = {c.name or c.callback.__name__ for c in app.registered_commands if c.callback}
+    verbs |= {group.name for group in app.registered_groups}
+    assert set(re.findall(r"(?:^|`)frisket ([a-z]+)\b", readme, re.M)) <= verbs
+    makefile = (checkout / "Makefile").read_text(encoding="utf-8")
+    for target in re.findall(r"\bmake ([a-z-]+)", readme):
+        assert re.search(rf"^{target}:", makefile, re.M), target
