@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from conftest import MakeRun
+from runs import MakeRun
 
 from frisket.platform.runfolder import RunFolder, read_json, write_json
 from frisket.platform.summary import summarise

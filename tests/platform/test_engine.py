@@ -12,12 +12,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from runs import new_run
 
 from frisket.algos.state_file import load_state
 from frisket.algos.tree import flatten
-from frisket.envs.data import resolve
 from frisket.errors import RunError
-from frisket.platform.engine import Stopped, datasets, run_replica
+from frisket.platform.engine import Stopped, run_replica
 from frisket.platform.journal import read_journal
 from frisket.platform.runfolder import RunFolder
 from frisket.platform.spec import from_dict
@@ -29,22 +29,15 @@ PRETRAIN = {
 
 
 def make_run(parent: Path, steps: int = 40, **fields: Any) -> RunFolder:
-    spec = {
+    defaults: dict[str, Any] = {
         "name": "tiny",
         "stream": {"p": 0.8, "steps": steps, "shots": 1},
-        "network": {"channels": 2},
         "learner": {"kind": "sparse-cmaml", "inner_steps": 1, "switch_threshold": 0.2},
-        "seeds": 2,
         "log_every": 7,
         "checkpoint_seconds": 0.05,
+        "variants": {},
     }
-    experiment = from_dict(spec | fields)
-    data = resolve(datasets(experiment), "embedded")
-    provenance = {name: images.provenance.as_dict() for name, images in data.items()}
-    return RunFolder.create(
-        parent, experiment, data_mode="embedded", data=provenance, register=False,
-        tracking={"uri": "sqlite:///none.db", "experiment": "tiny"},
-    )  # fmt: skip
+    return new_run(parent, "sqlite:///none.db", register=False, **(defaults | fields))
 
 
 def run_all(folder: RunFolder) -> list[dict[str, Any]]:
@@ -87,7 +80,7 @@ def test_a_finished_replica_is_not_run_again(tmp_path: Path) -> None:
 @pytest.mark.parametrize("pretrain", [None, PRETRAIN])
 def test_stop_and_resume_equals_never_stopped(tmp_path: Path, pretrain: dict[str, Any] | None) -> None:
     learner = {"kind": "cmaml", "inner_steps": 1, "switch_threshold": 0.2}
-    fields = {"seeds": 1, "learner": learner} | ({"pretrain": pretrain} if pretrain else {})
+    fields: dict[str, Any] = {"seeds": 1, "learner": learner} | ({"pretrain": pretrain} if pretrain else {})
     whole, parts = make_run(tmp_path / "a", **fields), make_run(tmp_path / "b", **fields)
     expected = run_all(whole)
     (replica,) = parts.experiment.replicas()

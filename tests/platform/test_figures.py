@@ -6,8 +6,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import MakeRun
 from PIL import Image
+from runs import MakeRun
 
 from frisket.algos.masks import MaskSet
 from frisket.platform.figures import OVERALL, Trace, draw_figures, read_sparsity, read_trace, running, window_of

@@ -14,9 +14,9 @@ import numpy as np
 import pytest
 import torch
 import yaml
-from conftest import MakeRun
 from mlflow import MlflowClient
 from mlflow.models import get_model_info
+from runs import MakeRun
 
 import frisket
 from frisket.algos.masks import MaskSet

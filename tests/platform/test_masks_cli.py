@@ -13,8 +13,8 @@ import urllib.request
 from pathlib import Path
 
 import pytest
-from conftest import Server
 from PIL import Image
+from servers import Server
 from typer.testing import CliRunner
 
 from frisket.algos.masks import MaskSet

@@ -6,7 +6,8 @@ import shutil
 from pathlib import Path
 
 import pytest
-from conftest import MakeRun, Server
+from runs import MakeRun
+from servers import Server
 
 from frisket.platform.tracking.uploader import Uploader
 

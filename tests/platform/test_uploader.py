@@ -15,8 +15,9 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
-from conftest import MakeRun, Server, new_run
 from mlflow import MlflowClient
+from runs import MakeRun, new_run
+from servers import Server
 
 from frisket.errors import RunError
 from frisket.platform.cli.sync import sync
