@@ -92,7 +92,9 @@ def test_ui_does_not_start_a_second_server(monkeypatch: pytest.MonkeyPatch, caps
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM])
 def test_ui_serves_until_it_is_told_to_stop(tmp_path: Path, how: signal.Signals) -> None:
     port = Server(tmp_path).port
-    code = f"from frisket.platform.cli.ui import ui; ui(port={port})"
+    # Where the tests run in the background, a shell has made them ignore Ctrl-C, and children inherit that.
+    heed = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)"
+    code = f"{heed}; from frisket.platform.cli.ui import ui; ui(port={port})"
     environment = {k: v for k, v in os.environ.items() if k != "MLFLOW_TRACKING_URI"}
     environment["PYTHONPATH"] = os.pathsep.join(filter(None, [str(Path.cwd()), environment.get("PYTHONPATH")]))
     process = subprocess.Popen(
