@@ -17,6 +17,8 @@ program K times as long.
 from __future__ import annotations
 
 import functools
+import os
+import shutil
 from collections.abc import Callable, Sequence
 from typing import Literal, NamedTuple
 
@@ -25,6 +27,7 @@ from torch import Tensor
 
 from frisket.algos.inner import Data
 from frisket.algos.networks.network import Network
+from frisket.errors import require
 from frisket.types import Params
 
 MetaLoss = Literal["mean", "sum", "last"]
@@ -88,11 +91,19 @@ def inner_step(
 def build_inner_step(network: Network, clamp: float | None, *, compiled: bool) -> InnerStep:
     """`inner_step` on ``network``, inner gradients clamped to ``[-clamp, clamp]`` (None: not), compiled if asked for.
 
-    Compilation needs a C++ compiler; its result is kept on disk and found again by later processes. Compiled and plain
-    numbers agree to float32 rounding, not to the bit.
+    The result of a compilation is kept on disk and found again by later processes. Compiled and plain numbers agree to
+    float32 rounding, not to the bit.
+
+    Raises:
+        SpecError: compiling is asked for where there is no C++ compiler.
     """
+    require(not compiled or _has_compiler(), "compile", compiled, "false on a machine without a C++ compiler")
     step = functools.partial(inner_step, network, clamp)
     return torch.compile(step, dynamic=False, fullgraph=True) if compiled else step
+
+
+def _has_compiler() -> bool:
+    return any(shutil.which(name) for name in (os.environ.get("CXX", "c++"), "g++", "clang++"))
 
 
 @torch.no_grad()

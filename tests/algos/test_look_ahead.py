@@ -252,6 +252,28 @@ def test_10_the_network_has_the_papers_size_and_its_gradients_are_right() -> Non
     assert largest_difference(one, super(MLP, network).loss_and_gradients(theta, data.x[:1], data.y[:1])[1]) < EXACT
 
 
+def test_compiling_without_a_compiler_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", "")
+    monkeypatch.delenv("CXX", raising=False)
+    with pytest.raises(SpecError, match="C\\+\\+ compiler"):
+        build("la-maml", compile=True)
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")  # whatever torch's compiler warns of
+def test_compiled_step_agrees_to_rounding() -> None:
+    network = MLP(MLPConfig(), in_channels=1, size=SIZE, ways=2)
+    theta = network.init(torch_generator(0, "theta"))
+    new = noise_data(1, dtype=torch.float32)
+    rates = {k: torch.full_like(v, 0.05) for k, v in theta.items()}
+    plain, fast = (
+        look_ahead(build_inner_step(network, None, compiled=c), theta, rates, chunks(new, 6), new, "mean")
+        for c in (False, True)
+    )
+    assert largest_difference(plain.theta, fast.theta) < 1e-5
+    assert largest_difference(plain.rates, fast.rates) < 1e-5
+
+
 def test_a_batch_that_does_not_fill_the_chunks_gives_fewer() -> None:
     data = noise_data(0)  # 6 samples
     assert [len(c.y) for c in chunks(data, 4)] == [2, 2, 2]
