@@ -20,7 +20,7 @@ import functools
 import os
 import shutil
 from collections.abc import Callable, Sequence
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, TypeVar
 
 import torch
 from torch import Tensor
@@ -29,6 +29,8 @@ from frisket.algos.inner import Data
 from frisket.algos.networks.network import Network
 from frisket.errors import require
 from frisket.types import Params
+
+F = TypeVar("F", bound=Callable[..., Any])
 
 MetaLoss = Literal["mean", "sum", "last"]
 
@@ -91,19 +93,24 @@ def inner_step(
 def build_inner_step(network: Network, clamp: float | None, *, compiled: bool) -> InnerStep:
     """`inner_step` on ``network``, inner gradients clamped to ``[-clamp, clamp]`` (None: not), compiled if asked for.
 
-    The result of a compilation is kept on disk and found again by later processes. Compiled and plain numbers agree to
-    float32 rounding, not to the bit.
+    Raises:
+        SpecError: as `compile_step`.
+    """
+    step = functools.partial(inner_step, network, clamp)
+    return compile_step(step) if compiled else step
+
+
+def compile_step(step: F) -> F:
+    """``step`` compiled. The result is kept on disk and found again by later processes. Compiled and plain numbers
+    agree to float32 rounding, not to the bit.
 
     Raises:
-        SpecError: compiling is asked for where there is no C++ compiler.
+        SpecError: there is no C++ compiler.
     """
-    require(not compiled or _has_compiler(), "compile", compiled, "false on a machine without a C++ compiler")
-    step = functools.partial(inner_step, network, clamp)
-    return torch.compile(step, dynamic=False, fullgraph=True) if compiled else step
-
-
-def _has_compiler() -> bool:
-    return any(shutil.which(name) for name in (os.environ.get("CXX", "c++"), "g++", "clang++"))
+    compilers = (os.environ.get("CXX", "c++"), "g++", "clang++")
+    found = any(shutil.which(name) for name in compilers)
+    require(found, "compile", True, "false on a machine without a C++ compiler")
+    return torch.compile(step, dynamic=False, fullgraph=True)
 
 
 @torch.no_grad()

@@ -7,7 +7,9 @@ the method; each has its own file.
 
 from __future__ import annotations
 
+import functools
 from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -21,8 +23,10 @@ from frisket.algos.clip import clip_by_global_norm
 from frisket.algos.entrywise import EntrywiseModulation
 from frisket.algos.inner import Data
 from frisket.algos.learner import Capabilities, Learner
-from frisket.algos.look_ahead import MetaLoss, build_inner_step, look_ahead
+from frisket.algos.look_ahead import LookAhead, MetaLoss, build_inner_step, look_ahead
+from frisket.algos.look_ahead_mlp import build_mlp_inner_step, look_ahead_mlp
 from frisket.algos.masks import MaskSet
+from frisket.algos.networks.mlp import MLP
 from frisket.algos.networks.network import Network
 from frisket.algos.plain_learner import require_memory
 from frisket.algos.reservoir import ReservoirRule
@@ -91,7 +95,7 @@ class LookAheadLearner(Learner):
     def __init__(self, config: LookAheadConfig, network: Network) -> None:
         self.config, self.network = config, network
         self.modulation = config.modulation()
-        self._step = build_inner_step(network, config.inner_clamp, compiled=config.compile)
+        self._look_ahead = build_look_ahead(network, config.inner_clamp, compiled=config.compile)
 
     @abstractmethod
     def outer(self, theta: Params, m: Params, gradients: Gradients, meta: Data) -> tuple[Params, Params]:
@@ -138,13 +142,25 @@ class LookAheadLearner(Learner):
     def meta_update(self, theta: Params, m: Params, inner: list[Data], meta: Data) -> tuple[Params, Params, Tensor]:
         """``(theta, m, meta-loss)`` after one outer step with ``inner`` chunks and meta-batch ``meta``."""
         rates = self.modulation.rates(m, theta)
-        ahead = look_ahead(self._step, theta, rates, inner, meta, self.config.meta_loss)
+        ahead = self._look_ahead(theta, rates, inner, meta, self.config.meta_loss)
         slopes = self.modulation.slopes(m)
         m_grads = {k: g * slopes[k] for k, g in ahead.rates.items()}
         c = self.config.clip_norm
         gradients = Gradients(clip_by_global_norm(ahead.theta, c), clip_by_global_norm(m_grads, c))
         theta, m = self.outer(theta, m, gradients, meta)
         return theta, m, ahead.loss
+
+
+def build_look_ahead(
+    network: Network, clamp: float | None, *, compiled: bool
+) -> Callable[[Params, Params, Sequence[Data], Data, MetaLoss], LookAhead]:
+    """The look-ahead gradient of ``network`` as a function of theta, rates, chunks, meta-batch and how it is judged.
+
+    It is the fast form where there is one; clamped gradients have no low rank to make use of.
+    """
+    if isinstance(network, MLP) and clamp is None:
+        return functools.partial(look_ahead_mlp, network, build_mlp_inner_step(network, compiled=compiled))
+    return functools.partial(look_ahead, build_inner_step(network, clamp, compiled=compiled))
 
 
 def shuffle(data: Data, generator: np.random.Generator) -> Data:

@@ -70,29 +70,49 @@ class MLP(Network):
         return params
 
     def __call__(self, params: Params, x: Tensor) -> Tensor:
-        logits, _ = self._forward(params, x)
-        return logits
+        return self._forward(params, self.first(params, x))[-1]
+
+    def first(self, params: Params, x: Tensor) -> Tensor:
+        """What the first layer makes of ``x``, before its ReLU, ``[N, widths[1]]``."""
+        return F.linear(x.flatten(1), params["fc1.weight"], params["fc1.bias"])
 
     def loss_and_gradients(self, params: Params, x: Tensor, y: Tensor) -> tuple[Tensor, Params]:
-        logits, inputs = self._forward(params, x)
-        logp = F.log_softmax(logits, -1)
+        loss, grads, delta = self.after_first(params, self.first(params, x), y)
+        grads = {"fc1.weight": _outer(delta, x.flatten(1)), "fc1.bias": delta.sum(0), **grads}
+        return loss, {k: grads[k] for k in params}
+
+    def after_first(self, params: Params, z: Tensor, y: Tensor) -> tuple[Tensor, Params, Tensor]:
+        """From the first layer's output on.
+
+        Args:
+            params: weights of at least the later layers.
+            z: what the first layer made, before its ReLU, [N, widths[1]].
+            y: labels, [N].
+
+        Returns:
+            The mean cross-entropy, its gradient for the weights of the later layers, and that for ``z``.
+        """
+        outputs = self._forward(params, z)
+        logp = F.log_softmax(outputs[-1], -1)
         hot = y[:, None] == torch.arange(self.ways, device=y.device)
         loss = -torch.where(hot, logp, 0).sum() / len(y)
         delta = (logp.exp() - hot.to(logp.dtype)) / len(y)  # d loss / d logits
         grads: Params = {}
-        for i in reversed(range(len(self.layers))):
-            name = self.layers[i]
-            # One sample's gradient is an outer product: as a plain multiplication a compiler can fuse it with its use.
-            grads[f"{name}.weight"] = delta.T * inputs[i] if len(y) == 1 else delta.T @ inputs[i]
+        for i in reversed(range(1, len(self.layers))):
+            name, before = self.layers[i], outputs[i - 1]
+            grads[f"{name}.weight"] = _outer(delta, before.relu())
             grads[f"{name}.bias"] = delta.sum(0)
-            if i:
-                delta = torch.where(inputs[i] > 0, delta @ params[f"{name}.weight"], 0)
-        return loss, {k: grads[k] for k in params}
+            delta = torch.where(before > 0, delta @ params[f"{name}.weight"], 0)
+        return loss, grads, delta
 
-    def _forward(self, params: Params, x: Tensor) -> tuple[Tensor, list[Tensor]]:
-        """Logits, and the input of every layer."""
-        inputs = [x.flatten(1)]
-        for layer in self.layers[:-1]:
-            inputs.append(F.relu(F.linear(inputs[-1], params[f"{layer}.weight"], params[f"{layer}.bias"])))
-        last = self.layers[-1]
-        return F.linear(inputs[-1], params[f"{last}.weight"], params[f"{last}.bias"]), inputs
+    def _forward(self, params: Params, z: Tensor) -> list[Tensor]:
+        """What every layer makes, before its ReLU, the first one having made ``z``; the last entry is the logits."""
+        outputs = [z]
+        for layer in self.layers[1:]:
+            outputs.append(F.linear(outputs[-1].relu(), params[f"{layer}.weight"], params[f"{layer}.bias"]))
+        return outputs
+
+
+def _outer(delta: Tensor, inputs: Tensor) -> Tensor:
+    """``delta^T inputs``; of one sample as a plain multiplication, which a compiler can fuse with its use."""
+    return delta.T * inputs if len(delta) == 1 else delta.T @ inputs

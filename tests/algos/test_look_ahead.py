@@ -16,7 +16,8 @@ from frisket.algos.learners.replay_cmaml import ReplayCMAML, ReplayCMAMLConfig
 from frisket.algos.learners.sparse_la_maml import SparseLaMAML, SparseLaMAMLConfig
 from frisket.algos.learners.sync_la_maml import SyncLaMAML, SyncLaMAMLConfig
 from frisket.algos.look_ahead import LookAhead, MetaLoss, build_inner_step, look_ahead
-from frisket.algos.look_ahead_learner import LookAheadLearner, chunks
+from frisket.algos.look_ahead_learner import LookAheadLearner, build_look_ahead, chunks
+from frisket.algos.look_ahead_mlp import build_mlp_inner_step, look_ahead_mlp
 from frisket.algos.networks.mlp import MLP, MLPConfig
 from frisket.errors import SpecError
 from frisket.rng import torch_generator
@@ -51,6 +52,24 @@ def ahead(
     network: MLP, theta: Params, rates: Params, clamp: float | None = None, judged: MetaLoss = "mean"
 ) -> LookAhead:
     return look_ahead(build_inner_step(network, clamp, compiled=False), theta, rates, *inner_and_meta(), judged)
+
+
+@pytest.mark.parametrize("judged", ["mean", "sum", "last"])
+@pytest.mark.parametrize("hidden", [(), (7,), (7, 5), (7, 6, 5)])
+@pytest.mark.parametrize("steps", [1, 4, 6])
+def test_1_form_of_the_mlp_is_the_eager_oracle(judged: MetaLoss, hidden: tuple[int, ...], steps: int) -> None:
+    """Chunks of 6, 2 and 1 samples; also 4 + 2, where they differ in size."""
+    network, theta = start(MLP(MLPConfig(hidden=hidden), in_channels=1, size=SIZE, ways=2))
+    rates, (_, meta) = rates_like(theta), inner_and_meta()
+    new = noise_data(1)
+    uneven = [Data(new.x[:4], new.y[:4]), Data(new.x[4:], new.y[4:])]
+    for inner in (chunks(new, steps), uneven):
+        step = build_mlp_inner_step(network, compiled=False)
+        ours = look_ahead_mlp(network, step, theta, rates, inner, meta, judged)
+        theirs = eager_look_ahead(network, theta, rates, inner, meta, judged=judged)
+        assert largest_difference(ours.theta, theirs.theta) < EXACT
+        assert largest_difference(ours.rates, theirs.rates) < EXACT
+        assert float(ours.loss) == pytest.approx(float(theirs.loss), abs=EXACT)
 
 
 @pytest.mark.parametrize("judged", ["mean", "sum", "last"])
@@ -266,12 +285,13 @@ def test_compiled_step_agrees_to_rounding() -> None:
     theta = network.init(torch_generator(0, "theta"))
     new = noise_data(1, dtype=torch.float32)
     rates = {k: torch.full_like(v, 0.05) for k, v in theta.items()}
-    plain, fast = (
-        look_ahead(build_inner_step(network, None, compiled=c), theta, rates, chunks(new, 6), new, "mean")
-        for c in (False, True)
-    )
-    assert largest_difference(plain.theta, fast.theta) < 1e-5
-    assert largest_difference(plain.rates, fast.rates) < 1e-5
+    for clamp in (None, 10.0):  # the MLP's form, then the general one
+        plain, fast = (
+            build_look_ahead(network, clamp, compiled=c)(theta, rates, chunks(new, 6), new, "mean")
+            for c in (False, True)
+        )
+        assert largest_difference(plain.theta, fast.theta) < 1e-5
+        assert largest_difference(plain.rates, fast.rates) < 1e-5
 
 
 def test_a_batch_that_does_not_fill_the_chunks_gives_fewer() -> None:
