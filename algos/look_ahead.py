@@ -20,7 +20,7 @@ import functools
 import os
 import shutil
 from collections.abc import Callable, Sequence
-from typing import Any, Literal, NamedTuple, TypeVar
+from typing import Any, Literal, NamedTuple, TypeVar, cast
 
 import torch
 from torch import Tensor
@@ -110,7 +110,7 @@ def compile_step(step: F) -> F:
     compilers = (os.environ.get("CXX", "c++"), "g++", "clang++")
     found = any(shutil.which(name) for name in compilers)
     require(found, "compile", True, "false on a machine without a C++ compiler")
-    return torch.compile(step, dynamic=False, fullgraph=True)
+    return cast(F, torch.compile(step, dynamic=False, fullgraph=True))
 
 
 @torch.no_grad()

@@ -32,7 +32,7 @@ from frisket.platform.heap import keep_freed_memory
 from frisket.rng import torch_generator
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests" / "algos"))
-from oracle import eager_look_ahead
+from oracle import eager_look_ahead  # pyright: ignore[reportMissingImports]
 
 K, NEW, OLD = 10, 10, 10
 ROUNDS, REPEATS = 15, 5

@@ -100,11 +100,11 @@ class Rings(PlainLearner):
     ``rings/pushed`` [T], samples ever pushed, T the tasks met so far.
     """
 
-    config: RingsConfig
     capabilities = Capabilities(needs_task=True, replay=True)
 
     def __init__(self, config: RingsConfig, network: Network) -> None:
         super().__init__(config, network)
+        self.memories = config.memories
 
     @abstractmethod
     def project(self, state: State, g: Tensor, piece: int) -> Tensor:
@@ -118,7 +118,7 @@ class Rings(PlainLearner):
         assert task is not None
         if int(state["task"]) != task.start:
             state = {**state, "task": torch.tensor(task.start), "rings": self._with_ring(state["rings"], data)}
-        rings, n = state["rings"], self.config.memories
+        rings, n = state["rings"], self.memories
         pushed = int(rings["pushed"][-1])
         at = torch.arange(pushed, pushed + len(data.y)) % n
         for i, slot in enumerate(at.tolist()):
@@ -137,7 +137,7 @@ class Rings(PlainLearner):
     def ring(self, state: State, task: int) -> Data:
         """What is held of the ``task``-th task met."""
         rings = state["rings"]
-        held = min(int(rings["pushed"][task]), self.config.memories)
+        held = min(int(rings["pushed"][task]), self.memories)
         return Data(rings["x"][task, :held], rings["y"][task, :held])
 
     def gradient_on(self, state: State, data: Data) -> Params:
@@ -145,8 +145,8 @@ class Rings(PlainLearner):
         return self.network.loss_and_gradients(state["theta"], data.x, data.y)[1]
 
     def _with_ring(self, rings: State, data: Data) -> State:
-        x = torch.zeros((1, self.config.memories, *data.x.shape[1:]), dtype=data.x.dtype, device=data.x.device)
-        y = torch.zeros((1, self.config.memories), dtype=data.y.dtype, device=data.y.device)
+        x = torch.zeros((1, self.memories, *data.x.shape[1:]), dtype=data.x.dtype, device=data.x.device)
+        y = torch.zeros((1, self.memories), dtype=data.y.dtype, device=data.y.device)
         pushed = torch.zeros(1, dtype=torch.int64)
         new = {"x": x, "y": y, "pushed": pushed}
         return {k: torch.cat([rings[k], v]) if len(rings["pushed"]) else v for k, v in new.items()}

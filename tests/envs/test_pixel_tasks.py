@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 import pytest
@@ -21,7 +22,7 @@ from frisket.envs.pixel_tasks import (
 )
 from frisket.errors import SpecError
 
-SMALL = {"tasks": 3, "samples": 40}
+SMALL: dict[str, Any] = {"tasks": 3, "samples": 40}
 
 
 @functools.cache
@@ -130,6 +131,6 @@ def test_permutations_lose_no_pixel_and_differ() -> None:
         ({"test_samples": 0}, "test"),
     ],
 )
-def test_mistakes_are_named(fields: dict[str, int], field: str) -> None:
+def test_mistakes_are_named(fields: dict[str, Any], field: str) -> None:
     with pytest.raises(SpecError, match=field):
         stream(PermutationsConfig(**fields))
