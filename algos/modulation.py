@@ -38,7 +38,7 @@ class _Step(torch.autograd.Function):
         return grad[0]
 
 
-class _Ramp(torch.autograd.Function):
+class Ramp(torch.autograd.Function):
     """max(m, 0), with the identity as its derivative everywhere."""
 
     @staticmethod
@@ -131,7 +131,7 @@ class ReluRate(Modulation):
         return {k: torch.empty_like(v).uniform_(self.low, self.high, generator=generator) for k, v in adaptable.items()}
 
     def rates(self, m: Params, adaptable: Params) -> Params:
-        return {k: _Ramp.apply(v) for k, v in m.items()}
+        return {k: Ramp.apply(v) for k, v in m.items()}
 
     def masks(self, m: Params) -> MaskSet:
         return MaskSet({k: v > 0 for k, v in m.items()})

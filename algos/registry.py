@@ -8,8 +8,25 @@ from types import MappingProxyType
 from typing import Any
 
 from frisket.algos.learner import Learner
-from frisket.algos.learners import bgd, cmaml, cmaml_every_step, metabgd, metacog, online_adam, static_maml
-from frisket.algos.networks import conv4
+from frisket.algos.learners import (
+    bgd,
+    cmaml,
+    cmaml_every_step,
+    er,
+    ewc,
+    gem,
+    la_er,
+    la_maml,
+    mer,
+    metabgd,
+    metacog,
+    online_adam,
+    replay_cmaml,
+    sparse_la_maml,
+    static_maml,
+    sync_la_maml,
+)
+from frisket.algos.networks import conv4, mlp
 from frisket.algos.networks.network import Network
 
 
@@ -48,6 +65,30 @@ LEARNERS: Mapping[str, LearnerEntry] = MappingProxyType(
         "bgd": _entry(bgd.BGDConfig, bgd.BGD, "Bayesian gradient descent, a Gaussian over the weights"),
         "metabgd": _entry(metabgd.MetaBGDConfig, metabgd.metabgd, "BGD over the start of an inner loop"),
         "metacog": _entry(metacog.MetaCOGConfig, metacog.metacog, "BGD over weights gated by an inner loop's logits"),
+        "la-maml": _entry(la_maml.LaMAMLConfig, la_maml.LaMAML, "looks ahead with replay, one learned rate per weight"),
+        "sync-la-maml": _entry(
+            sync_la_maml.SyncLaMAMLConfig, sync_la_maml.SyncLaMAML, "La-MAML whose weights move at one scalar rate"
+        ),
+        "replay-cmaml": _entry(
+            replay_cmaml.ReplayCMAMLConfig, replay_cmaml.ReplayCMAML, "looks ahead with replay at constant rates"
+        ),
+        "la-er": _entry(la_er.LaERConfig, la_er.LaER, "La-MAML's learned rates under experience replay"),
+        "sparse-la-maml": _entry(
+            sparse_la_maml.SparseLaMAMLConfig,
+            sparse_la_maml.SparseLaMAML,
+            "looks ahead with replay, learned binary mask",
+        ),
+        "sparse-relu-la-maml": _entry(
+            sparse_la_maml.SparseReluLaMAMLConfig,
+            sparse_la_maml.SparseLaMAML,
+            "looks ahead with replay, learned rate per weight which may come back from 0",
+        ),
+        "online-sgd": _entry(er.OnlineSGDConfig, er.OnlineSGD, "one SGD step per sample, no memory"),
+        "er": _entry(er.ERConfig, er.ER, "experience replay: SGD on new and remembered samples"),
+        "mer": _entry(mer.MERConfig, mer.MER, "meta-experience replay: Reptile over replayed samples"),
+        "ewc": _entry(ewc.EWCConfig, ewc.EWC, "elastic weight consolidation: weights held near earlier tasks' ends"),
+        "gem": _entry(gem.GEMConfig, gem.GEM, "gradients projected to hurt no earlier task's memory"),
+        "a-gem": _entry(gem.AGEMConfig, gem.AGEM, "as gem, against one gradient for all earlier tasks"),
     }
 )
 
@@ -61,5 +102,8 @@ class NetworkEntry:
 
 
 NETWORKS: Mapping[str, NetworkEntry] = MappingProxyType(
-    {"conv4": NetworkEntry(config=conv4.Conv4Config, build=conv4.Conv4)}
+    {
+        "conv4": NetworkEntry(config=conv4.Conv4Config, build=conv4.Conv4),
+        "mlp": NetworkEntry(config=mlp.MLPConfig, build=mlp.MLP),
+    }
 )

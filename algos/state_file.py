@@ -42,7 +42,9 @@ def load_state(path: Path) -> tuple[State, dict[str, str]]:
     with safe_open(str(path), framework="pt") as file:
         metadata: dict[str, str] = file.metadata() or {}
         for name in file.keys():  # noqa: SIM118 - safe_open is no mapping
-            flat[name] = file.get_tensor(name)
+            # Cloned into memory aligned as the allocator aligns it: matrix products round differently on the file's odd
+            # addresses, and a resumed run would drift from one that was never stopped.
+            flat[name] = file.get_tensor(name).clone()
     state = unflatten(flat)
     for name in json.loads(metadata.pop(_EMPTY)):
         node: dict[str, Any] = state

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from frisket.types import State
+from frisket.types import Params, State
 
 SEPARATOR = "/"
 
@@ -47,3 +47,8 @@ def map_tensors(fn: Callable[[Tensor], Tensor], state: Mapping[str, Any]) -> Sta
 def to_device(state: Mapping[str, Any], device: torch.device | str) -> State:
     """``state`` with every tensor on ``device``."""
     return map_tensors(lambda t: t.to(device), state)
+
+
+def descend(params: Params, lr: float, grads: Params) -> Params:
+    """``params - lr grads``: a step of plain SGD."""
+    return {k: v.sub(grads[k], alpha=lr) for k, v in params.items()}

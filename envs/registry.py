@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any
 
-from frisket.envs import osaka
+from frisket.envs import osaka, pixel_tasks
 from frisket.envs.data.imageset import ImageSet
 from frisket.envs.episodes import EpisodeSource
 from frisket.envs.stream import Stream
@@ -19,15 +19,16 @@ class StreamEntry:
     config: the configuration dataclass.
     datasets: names of the data sets a configuration needs.
     build: ``(config, data sets by name, seed) -> Stream``.
-    episodes: ``(config, data sets by name, domain=, queries=, seed=) -> EpisodeSource``, for pre-training.
     summary: one line.
+    episodes: ``(config, data sets by name, domain=, queries=, seed=) -> EpisodeSource``, for pre-training; None for a
+        stream that offers none.
     """
 
     config: type[Any]
     datasets: Callable[[Any], tuple[str, ...]]
     build: Callable[[Any, Mapping[str, ImageSet], int], Stream]
-    episodes: Callable[..., EpisodeSource]
     summary: str
+    episodes: Callable[..., EpisodeSource] | None = None
 
 
 STREAMS: Mapping[str, StreamEntry] = MappingProxyType(
@@ -36,8 +37,20 @@ STREAMS: Mapping[str, StreamEntry] = MappingProxyType(
             config=osaka.OsakaConfig,
             datasets=lambda config: tuple(config.domains),
             build=osaka.OsakaStream,
-            episodes=osaka.pretraining_episodes,
             summary="online stream whose hidden task may change at any step and may come back",
-        )
+            episodes=osaka.pretraining_episodes,
+        ),
+        "rotations": StreamEntry(
+            config=pixel_tasks.RotationsConfig,
+            datasets=lambda config: config.datasets(),
+            build=pixel_tasks.PixelTaskStream,
+            summary="tasks in sequence, each the same images turned by another angle",
+        ),
+        "permutations": StreamEntry(
+            config=pixel_tasks.PermutationsConfig,
+            datasets=lambda config: config.datasets(),
+            build=pixel_tasks.PixelTaskStream,
+            summary="tasks in sequence, each the same images with their pixels in another order",
+        ),
     }
 )

@@ -110,7 +110,7 @@ class _Walk:
         self.stream = build_stream(experiment, self.data, replica.seed)
         self.learner = build_learner(experiment, self.stream.shape, self.stream.ways)
         entry = PROTOCOLS[experiment.protocol.kind]
-        self.protocol: Protocol = entry.build(experiment.protocol.config, self.stream.domains)
+        self.protocol: Protocol = entry.build(experiment.protocol.config, self.stream)
 
         self.clock = self.saved = self.shown = time.monotonic()
         self.cursor, self.seconds, self.journal_bytes = 0, 0.0, 0
@@ -141,6 +141,7 @@ class _Walk:
         seed = self.replica.seed
         start = self.pretrained or to_device(pretrain.init(config, network, seed), self.device)
         state = start
+        assert self.stream_entry.episodes is not None  # refused before the start otherwise
         source = self.stream_entry.episodes(
             self.experiment.stream.config, self.data, domain=config.domain, queries=config.queries, seed=seed
         )

@@ -21,6 +21,8 @@ from frisket.algos.mask_picture import mask_grid
 from frisket.algos.masks import MaskSet
 from frisket.platform.journal import read_journal
 from frisket.platform.mask_report import write_mask_report
+from frisket.platform.matrix_figure import draw_matrices, read_matrix
+from frisket.platform.registry import PROTOCOLS
 from frisket.platform.runfolder import ReplicaFolder, RunFolder
 from frisket.platform.summary import summarise
 
@@ -110,6 +112,10 @@ def _draw(folder: RunFolder, target: Path) -> None:
     traces = {label: [read_trace(f.journal) for f in files] for label, files in groups.items()}
     colours = {label: PALETTE[i % len(PALETTE)] for i, label in enumerate(groups)}
     _accuracy(folder, traces, colours).savefig(target / "accuracy.png")
+    read = {label: [m for f in files if (m := read_matrix(f.journal)) is not None] for label, files in groups.items()}
+    matrices = {label: found for label, found in read.items() if found}
+    if matrices:
+        draw_matrices(matrices, folder.manifest["spec"], caption(folder)).savefig(target / "matrix.png")
     if len(groups) > 1:
         _variants(folder, colours).savefig(target / "variants.png")
     masked = {k: files for k, files in groups.items() if all(f.masks.exists() for f in files)}
@@ -160,7 +166,8 @@ def _accuracy(folder: RunFolder, traces: Mapping[str, Sequence[Trace]], colours:
 
 def _variants(folder: RunFolder, colours: Mapping[str, str]) -> Figure:
     rows = summarise(folder)["variants"]
-    names = list(dict.fromkeys(m for r in rows.values() for m in r if m == "accuracy" or m.startswith("accuracy/")))
+    headline = PROTOCOLS[folder.experiment.protocol.kind].headline
+    names = list(dict.fromkeys(m for r in rows.values() for m in r if m == headline or m.startswith(f"{headline}/")))
     figure, (ax,) = _figure(1, "accuracy over the whole stream", folder, width=2.0 + 1.6 * len(names))
     width = 0.8 / len(rows)
     for i, (label, row) in enumerate(rows.items()):
@@ -172,7 +179,7 @@ def _variants(folder: RunFolder, colours: Mapping[str, str]) -> Figure:
         )
         for x, mean, std in zip(at, means, spread, strict=True):
             ax.text(x, mean + std + 0.02, f"{mean:.2f}", ha="center", fontsize=7)
-    ax.set_xticks(range(len(names)), [OVERALL if n == "accuracy" else n.partition("/")[2] for n in names])
+    ax.set_xticks(range(len(names)), [OVERALL if n == "accuracy" else n.partition("/")[2] or n for n in names])
     ax.set(ylim=(0, 1.08), ylabel="accuracy")
     ax.grid(alpha=0.25, axis="y")
     ax.set_axisbelow(True)

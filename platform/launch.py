@@ -12,9 +12,11 @@ from pathlib import Path
 from typing import Any, Literal
 
 from frisket.envs.data import ImageSet, resolve
-from frisket.errors import RunError, SpecError
+from frisket.envs.registry import STREAMS
+from frisket.errors import RunError, SpecError, require
 from frisket.platform.engine import build_learner, build_stream, choose_device, datasets
 from frisket.platform.executors import Stop
+from frisket.platform.registry import PROTOCOLS
 from frisket.platform.runfolder import RunFolder, default_runs_folder, write_json
 from frisket.platform.spec import Experiment, load_spec
 from frisket.platform.summary import summarise
@@ -149,6 +151,9 @@ def _rehearse(experiment: Experiment, images: Mapping[str, ImageSet]) -> None:
         except SpecError as error:  # a stream knows its own fields only
             raise SpecError(f"stream.{error.field}", error.value, error.fix) from None
         build_learner(plain, stream.shape, stream.ways)
+        PROTOCOLS[plain.protocol.kind].build(plain.protocol.config, stream)
+        episodes = STREAMS[plain.stream.kind].episodes
+        require(plain.pretrain is None or episodes is not None, "pretrain", plain.pretrain, "left out on this stream")
 
 
 def _mode_of(images: Mapping[str, ImageSet]) -> str:

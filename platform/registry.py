@@ -2,23 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any, Protocol
 
 from frisket.algos.registry import LEARNERS, NETWORKS
 from frisket.envs.registry import STREAMS
-from frisket.platform.protocols import online_accuracy
+from frisket.envs.stream import Stream
+from frisket.platform.protocols import online_accuracy, retained_accuracy
 from frisket.platform.protocols.protocol import Protocol as Measurement
 
 
 @dataclass(frozen=True, kw_only=True)
 class ProtocolEntry:
-    """Attributes: config: the configuration dataclass; build: ``(config, domains) -> Protocol``; summary: one line."""
+    """Attributes:
+    config: the configuration dataclass.
+    build: ``(config, stream) -> Protocol``; raises `SpecError` for a stream it cannot measure on.
+    headline: the metric an experiment is judged by.
+    summary: one line.
+    """
 
     config: type[Any]
-    build: Callable[[Any, Sequence[str]], Measurement]
+    build: Callable[[Any, Stream], Measurement]
+    headline: str
     summary: str
 
 
@@ -26,9 +33,16 @@ PROTOCOLS: Mapping[str, ProtocolEntry] = MappingProxyType(
     {
         "online-accuracy": ProtocolEntry(
             config=online_accuracy.OnlineAccuracyConfig,
-            build=online_accuracy.OnlineAccuracy,
+            build=lambda config, stream: online_accuracy.OnlineAccuracy(config, stream.domains),
+            headline=online_accuracy.OnlineAccuracy.headline,
             summary="accuracy on every batch before its labels are seen",
-        )
+        ),
+        "retained-accuracy": ProtocolEntry(
+            config=retained_accuracy.RetainedAccuracyConfig,
+            build=retained_accuracy.RetainedAccuracy,
+            headline=retained_accuracy.RetainedAccuracy.headline,
+            summary="accuracy on every task's test set after every task: RA, BTI, LA, FWT",
+        ),
     }
 )
 

@@ -22,8 +22,7 @@ def results_table(folder: RunFolder, summary: Mapping[str, Any]) -> Table:
     """
     experiment = folder.experiment
     rows: dict[str, Mapping[str, Any]] = summary.get("variants") or {experiment.name: summary["summary"]}
-    protocol = PROTOCOLS[experiment.protocol.kind].build(experiment.protocol.config, tuple(folder.manifest["data"]))
-    columns = _columns(protocol.headline, rows)
+    columns = _columns(PROTOCOLS[experiment.protocol.kind].headline, rows)
     table = Table(title=f"{experiment.name}, {folder.manifest['data_mode']} data", title_justify="left")
     table.add_column("")
     for name in columns:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from frisket.types import Params
@@ -28,6 +29,15 @@ class Network(ABC):
     @abstractmethod
     def __call__(self, params: Params, x: Tensor) -> Tensor:
         """Logits ``[N, ways]`` of inputs ``[N, C, H, W]``."""
+
+    def loss_and_gradients(self, params: Params, x: Tensor, y: Tensor) -> tuple[Tensor, Params]:
+        """Mean cross-entropy of ``x`` [N, C, H, W] with labels ``y`` [N], scalar, and its gradient for all ``params``,
+        both without a graph. A network may override it with its own back-propagation."""
+        leaves = {k: v.detach().requires_grad_() for k, v in params.items()}
+        with torch.enable_grad():
+            loss = F.cross_entropy(self(leaves, x), y)
+            grads = torch.autograd.grad(loss, list(leaves.values()), materialize_grads=True)
+        return loss.detach(), dict(zip(leaves, grads, strict=True))
 
 
 class Adapting(Network):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
+import dataclasses
 import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -65,22 +65,25 @@ def resolve(
 ) -> dict[str, ImageSet]:
     """The data sets a stream asks for, real or embedded, never a mixture of real ones and stand-ins.
 
-    Embedded data sets may be asked for by name in every mode.
+    Embedded data sets may be asked for by name in every mode. ``NAME:SPLIT`` asks for one split of a published data
+    set; its stand-in has no splits and comes whole, so whoever asks for two splits has to divide it.
 
     Args:
-        names: published or embedded data sets.
+        names: published or embedded data sets, ``mnist`` or ``mnist:test``.
         mode: ``"real"`` fetches what is missing, or fails; ``"embedded"`` uses the stand-in of every published one;
             ``"auto"`` is real if that works, else embedded with a warning that says why.
 
     Returns:
-        Requested name to data set; a stand-in carries its own name (``result["omniglot"].name == "glyphs"``).
+        Requested name to data set; a stand-in carries its own name (``result["omniglot"].name == "glyphs"``), a split
+        the one it was asked for by (``result["mnist:test"].name == "mnist:test"``).
 
     Raises:
         DataError: an unknown name or mode, a folder that is not there, or (``"real"``) data that cannot be had.
     """
     if mode not in ("auto", "real", "embedded"):
         raise DataError("data", mode, "must be one of auto, real, embedded")
-    for name in names:
+    asked = {name: name.partition(":")[0] for name in names}
+    for name in asked.values():
         if name not in sources and name not in EMBEDDED:
             raise DataError("data set", name, f"is unknown; {nearest(name, [*sources, *EMBEDDED])}")
     if mode != "embedded":
@@ -92,10 +95,10 @@ def resolve(
                 raise
             _log.warning(
                 "real data cannot be had, using the embedded stand-ins instead (%s): %s",
-                ", ".join(f"{sources[name].stand_in} for {name}" for name in names if name in sources),
+                ", ".join(f"{sources[base].stand_in} for {name}" for name, base in asked.items() if base in sources),
                 error,
             )
-    return {name: load(sources[name].stand_in if name in sources else name) for name in names}
+    return {name: load(sources[base].stand_in if base in sources else base) for name, base in asked.items()}
 
 
 def verify(
@@ -115,13 +118,17 @@ def verify(
 
 
 def _load_or_fetch(name: str, data_dir: str | Path | None, sources: Mapping[str, Source]) -> ImageSet:
-    if name in EMBEDDED:
-        return load(name)
-    with contextlib.suppress(DataError):
-        return load(name, data_dir, sources=sources)
-    store = Store.open(data_dir)
-    fetch_source(sources[name], store, store.cache)  # a data folder is only read here: it may be shared
-    return load(name, data_dir, sources=sources)
+    base, colon, part = name.partition(":")
+    if base in EMBEDDED:
+        return load(base)
+    split = part if colon else None
+    try:
+        images = load(base, data_dir, split=split, sources=sources)
+    except DataError:
+        store = Store.open(data_dir)
+        fetch_source(sources[base], store, store.cache)  # a data folder is only read here: it may be shared
+        images = load(base, data_dir, split=split, sources=sources)
+    return dataclasses.replace(images, name=name) if colon else images
 
 
 def _load_source(source: Source, split: str, store: Store, resample: Resample) -> ImageSet:

@@ -12,11 +12,15 @@ from torch import Tensor
 from frisket.algos import pretrain
 from frisket.algos.inner import Data
 from frisket.algos.learner import Learner
+from frisket.algos.look_ahead_learner import LookAheadConfig
 from frisket.algos.networks.conv4 import Conv4, Conv4Config
+from frisket.algos.networks.mlp import MLP, MLPConfig
+from frisket.algos.networks.network import Network
+from frisket.algos.plain_learner import PlainConfig
 from frisket.algos.registry import LEARNERS
 from frisket.algos.tree import flatten
 from frisket.rng import torch_generator
-from frisket.types import Batch, Episode, Params, State
+from frisket.types import Batch, Episode, Params, State, Task
 
 SIZE, WAYS, SHOTS = 16, 2, 4
 
@@ -26,16 +30,21 @@ def small_network(channels: int = 2, ways: int = WAYS) -> Conv4:
     return Conv4(Conv4Config(channels=channels), in_channels=1, size=SIZE, ways=ways)
 
 
+def small_mlp(width: int = 2, ways: int = WAYS) -> MLP:
+    """The replay family's network for 1 x 16 x 16 images, ``8 width`` hidden units in each of two layers."""
+    return MLP(MLPConfig(hidden=(8 * width, 8 * width)), in_channels=1, size=SIZE, ways=ways)
+
+
 def double(params: Params) -> Params:
     """The same weights in float64."""
     return {k: v.double() for k, v in params.items()}
 
 
 def noise_batch(position: int, *, ways: int = WAYS, dtype: torch.dtype = torch.float32) -> Batch:
-    """Images of pure noise, 3 of each class."""
+    """Images of pure noise, 3 of each class; a new task every third position."""
     y = torch.arange(ways).repeat_interleave(3)
     x = torch.rand(len(y), 1, SIZE, SIZE, generator=torch_generator(0, "noise", position), dtype=dtype)
-    return Batch(x, y, position)
+    return Batch(x, y, position, Task("noise", tuple(range(ways)), position - position % 3))
 
 
 def noise_data(key: int, *, ways: int = WAYS, dtype: torch.dtype = torch.float64) -> Data:
@@ -55,7 +64,8 @@ def stripes(generator: torch.Generator, classes: Tensor) -> Tensor:
 def separable_batch(position: int) -> Batch:
     """Two classes a glance tells apart, the same task for ever."""
     y = torch.arange(WAYS).repeat_interleave(SHOTS)
-    return Batch(stripes(torch_generator(0, "stripes", position), y), y, position)
+    x = stripes(torch_generator(0, "stripes", position), y)
+    return Batch(x, y, position, Task("stripes", tuple(range(WAYS)), 0))
 
 
 def separable_episode(split: str, counter: int) -> Episode:
@@ -80,6 +90,18 @@ QUICK: dict[str, dict[str, object]] = {
     "bgd": {"mean_lr": 30.0, "sigma_0": 0.02},
     "metabgd": {"inner_steps": 2, "mean_lr": 30.0, "sigma_0": 0.02},
     "metacog": {"inner_steps": 2, "mean_lr": 30.0, "sigma_0": 0.02},
+    "la-maml": {"alpha_init": 0.02, "alpha_lr": 0.002},
+    "sync-la-maml": {"alpha_init": 0.02, "alpha_lr": 0.002, "outer_lr": 0.03},
+    "replay-cmaml": {"alpha_init": 0.02, "outer_lr": 0.03},
+    "la-er": {"alpha_init": 0.02, "alpha_lr": 0.002, "glances": 5},
+    "sparse-la-maml": {"alpha_0": 0.02, "gamma_m": 0.1},
+    "sparse-relu-la-maml": {"alpha_init": 0.02, "gamma_m": 0.002},
+    "online-sgd": {"lr": 0.02},
+    "er": {"lr": 0.02},
+    "mer": {"lr": 0.02, "within_rate": 0.3, "passes": 2},
+    "ewc": {"lr": 0.02, "memories": 3},
+    "gem": {"lr": 0.02, "memories": 3},
+    "a-gem": {"lr": 0.02, "memories": 3},
 }
 
 # Further forms of a method that its registry row can take; the contract holds for them too.
@@ -94,16 +116,33 @@ FORMS: dict[str, tuple[str, dict[str, object]]] = {
     "metabgd/second_order": ("metabgd", {"order": 2, "inner_steps": 1}),
     "metabgd/intended": ("metabgd", {"as_released": False}),
     "metabgd/intended_second_order": ("metabgd", {"as_released": False, "order": 2, "samples": 2, "inner_steps": 1}),
+    "la-maml/paper": ("la-maml", {"meta_loss": "sum", "reservoir": "textbook"}),
+    "la-maml/raw_clamped_last": ("la-maml", {"inner_rate": "raw", "inner_clamp": 0.1, "meta_loss": "last"}),
+    "la-maml/uneven_chunks": ("la-maml", {"inner_steps": 4, "memory_slots": 10}),
+    "sparse-la-maml/half": ("sparse-la-maml", {"ste_scale": 0.5}),
+    "er/batch": ("er", {"samples_per_step": 10, "glances": 5, "clip_norm": 2.0}),
+    "gem/margin": ("gem", {"margin": 0.1, "ridge": 0.001, "samples_per_step": 2}),
+    "a-gem/code": ("a-gem", {"reference": "code"}),
     "metacog/intended": ("metacog", {"as_released": False, "l1": 0.001}),
     "metacog/intended_second_order": ("metacog", {"as_released": False, "order": 2, "samples": 2, "inner_steps": 1}),
 }
+
+
+def replays(form: str) -> bool:
+    """Whether a form is of the replay family: answers from its first position, from one set of weights."""
+    return issubclass(LEARNERS[FORMS[form][0]].config, LookAheadConfig | PlainConfig)
+
+
+def network_of(form: str, channels: int) -> Network:
+    """The small network a form is tried on."""
+    return small_mlp(channels) if replays(form) else small_network(channels)
 
 
 def build(form: str, channels: int = 2, **changes: Any) -> Learner:
     """The learner of a row of `FORMS`, quick, on the small network."""
     kind, fields = FORMS[form]
     entry = LEARNERS[kind]
-    return entry.build(entry.config(**{**QUICK[kind], **fields, **changes}), small_network(channels))
+    return entry.build(entry.config(**{**QUICK[kind], **fields, **changes}), network_of(form, channels))
 
 
 def run(learner: Learner, state: State, positions: range, batch: Callable[[int], Batch] = separable_batch) -> State:

@@ -13,7 +13,7 @@ from frisket.algos.networks.conv4 import Conv4, Conv4Config
 from frisket.algos.pretrain import PretrainConfig
 from frisket.algos.registry import LEARNERS
 from frisket.platform.spec import load_spec, spec_names
-from frisket.types import Batch
+from frisket.types import Batch, Task
 
 FOLDER = Path(__file__).resolve().parents[2] / "docs" / "methods"
 PAGES = {
@@ -29,6 +29,18 @@ PAGES = {
     "bgd": "bgd",
     "metabgd": "metabgd",
     "metacog": "metacog",
+    "la-maml": "la-maml",
+    "sync-la-maml": "la-maml",
+    "replay-cmaml": "la-maml",
+    "la-er": "la-maml",
+    "sparse-la-maml": "sparse-la-maml",
+    "sparse-relu-la-maml": "sparse-la-maml",
+    "online-sgd": "er",
+    "er": "er",
+    "mer": "mer",
+    "ewc": "ewc",
+    "gem": "gem",
+    "a-gem": "gem",
 }
 HEADINGS = ("The method", "Paper or released code", "Capabilities", "What is logged", "Published numbers and ours")
 
@@ -74,14 +86,15 @@ def test_page_has_its_parts_and_defines_every_logged_metric(kind: str) -> None:
     learner = LEARNERS[kind].build(LEARNERS[kind].config(), network)
     state, metrics = learner.init(0), {}
     for position in range(2):
-        state, metrics = learner.observe(state, Batch(torch.rand(4, 1, 16, 16), torch.tensor([0, 0, 1, 1]), position))
+        x, y = torch.rand(4, 1, 16, 16), torch.tensor([0, 0, 1, 1])
+        state, metrics = learner.observe(state, Batch(x, y, position, Task("noise", (0, 1), 0)))
     assert metrics
     assert [name for name in metrics if f"\n| `{name}` | " not in text] == []
 
 
 def test_every_specification_is_on_the_page_of_its_method() -> None:
     for name in spec_names():
-        if name.startswith("osaka/"):
+        if name.startswith(("osaka/", "replay/")):
             assert f"`frisket run {name}`" in page(load_spec(name).learner.kind)
 
 

@@ -1,0 +1,42 @@
+"""Gradients turned so that they do not hurt the past: GEM's quadratic programme and A-GEM's projection (lamaml spec,
+section 5)."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import Tensor
+
+_RANK_TOLERANCE = 1e-12  # eigenvalues below this share of the largest are rounding
+
+
+def gem_projection(g: Tensor, past: Tensor, margin: float, ridge: float) -> Tensor:
+    """GEM: ``g + G^T v`` with v minimising ``v^T (G G^T + ridge I) v / 2 + (G g)^T v`` over ``v >= margin``.
+
+    ``g`` itself where it disagrees with no past gradient. With margin 0 and ridge 0 the result g' is the nearest vector
+    with ``G g' >= 0``; a margin pushes further. The programme has as many unknowns as there are past tasks; with
+    ``v = u + margin`` it is a non-negative least-squares problem, solved by SciPy's active-set method in float64.
+
+    Args:
+        g: gradient on the new samples, [P].
+        past: G, one gradient per past task, [T, P].
+    """
+    products = past @ g
+    if bool((products >= 0).all()):
+        return g
+    from scipy.optimize import nnls
+
+    gram = (past @ past.T).double().cpu().numpy() + ridge * np.eye(len(past))
+    slope = products.double().cpu().numpy() + gram @ np.full(len(past), margin)
+    values, vectors = np.linalg.eigh(gram)
+    kept = values > _RANK_TOLERANCE * values[-1]
+    root = np.sqrt(values[kept])
+    # u^T gram u / 2 + slope^T u = |A u - b|^2 / 2 + constant, with A^T A = gram and A^T b = - slope
+    u, _ = nnls(root[:, None] * vectors[:, kept].T, -(vectors[:, kept].T @ slope) / root)
+    return g + past.T @ torch.from_numpy(u + margin).to(g)
+
+
+def agem_projection(g: Tensor, reference: Tensor) -> Tensor:
+    """A-GEM: ``g - (g . r / r . r) r`` where ``g . r < 0``, else ``g``. ``g`` and ``reference`` r are [P]."""
+    product = g @ reference
+    return g if bool(product >= 0) else g - product / (reference @ reference) * reference

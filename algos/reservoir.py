@@ -1,0 +1,63 @@
+"""A replay memory by reservoir sampling, in tensors allocated once (lamaml spec, section 2.2).
+
+A memory is a `State`: ``x`` [S, C, H, W], ``y`` [S], ``age``, the samples ever pushed. The first S pushes fill the
+slots; afterwards a push draws r uniformly and replaces slot r if r < S:
+
+* ``official``: r in {0, ..., age} inclusive, age counted with the new sample: accepted with probability S / (age + 1);
+* ``textbook``: r in {0, ..., age - 1}: accepted with probability S / age, every sample kept with the same one.
+
+Draws come from a generator made by the caller, so nothing random is kept here.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from frisket.algos.inner import Data
+from frisket.types import State
+
+ReservoirRule = Literal["official", "textbook"]
+
+
+def empty() -> State:
+    """A memory which has seen nothing; it is allocated when the first sample tells what a sample is."""
+    return {"x": torch.zeros(0), "y": torch.zeros(0, dtype=torch.int64), "age": torch.zeros((), dtype=torch.int64)}
+
+
+def stored(memory: State) -> int:
+    """Samples in ``memory``, at most S."""
+    return min(int(memory["age"]), len(memory["y"]))
+
+
+def push(memory: State, data: Data, slots: int, rule: ReservoirRule, generator: np.random.Generator) -> State:
+    """``memory`` after pushing the samples of ``data`` one by one; its tensors are written in place."""
+    x, y, age = memory["x"], memory["y"], int(memory["age"])
+    if not age:
+        x = torch.zeros((slots, *data.x.shape[1:]), dtype=data.x.dtype, device=data.x.device)
+        y = torch.zeros(slots, dtype=data.y.dtype, device=data.y.device)
+    ages = np.arange(age + 1, age + 1 + len(data.y))  # with the new sample
+    draws = generator.integers(0, ages + (rule == "official"))
+    targets = np.where(ages <= slots, ages - 1, draws)
+    for i in np.flatnonzero(targets < slots).tolist():
+        slot = int(targets[i])
+        x[slot], y[slot] = data.x[i], data.y[i]
+    return {"x": x, "y": y, "age": torch.tensor(age + len(data.y))}
+
+
+def draw(memory: State, count: int, generator: np.random.Generator) -> Data | None:
+    """``min(count, stored)`` samples, independent and with replacement; None from an empty memory."""
+    held = stored(memory)
+    if not held or not count:
+        return None
+    at: Tensor = torch.from_numpy(generator.integers(0, held, size=min(count, held))).to(memory["y"].device)
+    return Data(memory["x"][at], memory["y"][at])
+
+
+def draw_with(memory: State, count: int, new: Data, generator: np.random.Generator) -> Data:
+    """The meta-batch b_m: draws first, then the ``new`` samples."""
+    old = draw(memory, count, generator)
+    return new if old is None else Data(torch.cat([old.x, new.x]), torch.cat([old.y, new.y]))

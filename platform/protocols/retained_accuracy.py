@@ -1,0 +1,148 @@
+"""What is retained of every task: the accuracy matrix and the four numbers read from it (lamaml spec, section 2.1).
+
+R[i][j] is the accuracy on task j's test set after training on task i has ended, b_j the one before any training::
+
+    RA  = 1/T sum_j R[T-1][j]                           retained accuracy (metric ra)
+    BTI = 1/T sum_j (R[T-1][j] - R[j][j])               backward transfer and interference (bti); j = T-1 counts in T
+    LA  = 1/T sum_j R[j][j]                             learning accuracy (la)
+    FWT = 1/T sum_{j>=1} (R[j-1][j] - b_j)              forward transfer (fwt)
+
+All test samples are scored; the released evaluator leaves one of 10,000 out.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+
+from frisket.algos.learner import Learner
+from frisket.envs.stream import Stream
+from frisket.envs.task_stream import TaskStream
+from frisket.errors import SpecError
+from frisket.platform.protocols.online_accuracy import accuracy_of
+from frisket.platform.protocols.protocol import Outcome, Protocol
+from frisket.types import Batch, Metrics, State, Task
+
+
+@dataclass(frozen=True, kw_only=True)
+class RetainedAccuracyConfig:
+    """Attributes:
+    entries: ``all`` of the matrix, or those the four numbers are ``needed`` for: the diagonal, the entry right of it,
+        the last row. With T tasks that is 3 T test sets instead of T squared; the others stay NaN.
+    """
+
+    entries: Literal["all", "needed"] = "all"
+
+
+class RetainedAccuracy(Protocol):
+    """The accuracy matrix of a sequence of tasks.
+
+    Scores: ``matrix`` [T, T] float64, NaN where not measured; ``before`` [T], accuracies before any training; ``rows``,
+    tasks finished; ``online`` and ``online_steps``, accuracy on batches before their labels are seen since the last
+    points.
+
+    Args:
+        config: which entries to measure.
+        stream: the tasks and their test sets.
+
+    Raises:
+        SpecError: ``stream`` is no sequence of tasks.
+    """
+
+    headline = "ra"
+
+    def __init__(self, config: RetainedAccuracyConfig, stream: Stream) -> None:
+        if not isinstance(stream, TaskStream):
+            raise SpecError(
+                "protocol.kind",
+                "retained-accuracy",
+                "needs a stream of tasks with test sets: rotations or permutations",
+            )
+        self.config, self.stream = config, stream
+
+    def init(self) -> State:
+        tasks = self.stream.tasks
+        return {
+            "matrix": torch.full((tasks, tasks), math.nan, dtype=torch.float64),
+            "before": torch.full((tasks,), math.nan, dtype=torch.float64),
+            "rows": torch.zeros((), dtype=torch.int64),
+            "online": torch.zeros((), dtype=torch.float64),
+            "online_steps": torch.zeros((), dtype=torch.int64),
+        }
+
+    def step(self, learner: Learner, state: State, scores: State, batch: Batch) -> Outcome:
+        task = batch.task
+        if task is None:
+            raise ValueError("retained accuracy is scored per task: the stream must give the hidden task")
+        tasks = self.stream.tasks
+        if batch.position == 0:
+            scores = {**scores, "before": self._accuracies(learner, state, range(tasks), batch)}
+        shown = task if learner.capabilities.needs_task else None
+        online = accuracy_of(learner.predict(state, batch.x, shown), batch.y)
+        state, metrics = learner.observe(state, batch if shown else batch.hide_task())
+        scores = {**scores, "online": scores["online"] + online, "online_steps": scores["online_steps"] + 1}
+        record: dict[str, Any] = {
+            "accuracy": online, "domain": task.domain, "switch": task.start == batch.position, **metrics
+        }  # fmt: skip
+        if self.stream.ends_task(batch.position):
+            row = self.stream.task_index(batch.position)
+            matrix = scores["matrix"].clone()
+            matrix[row] = self._accuracies(learner, state, self._columns(row), batch)
+            scores = {**scores, "matrix": matrix, "rows": torch.tensor(row + 1)}
+            record["row"] = [None if math.isnan(v) else v for v in matrix[row].tolist()]
+        return Outcome(state, scores, record)
+
+    def points(self, scores: State) -> tuple[Metrics, State]:
+        steps = int(scores["online_steps"])
+        points = {"recent/accuracy": float(scores["online"]) / steps} if steps else {}
+        closed = {k: torch.zeros_like(scores[k]) for k in ("online", "online_steps")}
+        return {**points, **self.final(scores)}, {**scores, **closed}
+
+    def final(self, scores: State) -> Metrics:
+        """RA, BTI, LA and FWT over the tasks finished so far, at the end all of them; before the first task has
+        ended RA alone, of the untrained network."""
+        rows = int(scores["rows"])
+        if not rows:
+            return {"ra": float(scores["before"].mean())}
+        return retention(scores["matrix"][:rows, :rows], scores["before"][:rows])
+
+    def _columns(self, row: int) -> range:
+        """Tasks to be judged on after task ``row``."""
+        tasks = self.stream.tasks
+        if self.config.entries == "all" or row == tasks - 1:
+            return range(tasks)
+        return range(row, row + 2)
+
+    def _accuracies(self, learner: Learner, state: State, tasks: range, batch: Batch) -> Tensor:
+        """``[T]``: accuracy on the test set of each of ``tasks``, NaN elsewhere."""
+        result = torch.full((self.stream.tasks,), math.nan, dtype=torch.float64)
+        for j in tasks:
+            x, y = self.stream.test_set(j)
+            shown = None
+            if learner.capabilities.needs_task:
+                shown = Task(self.stream.domains[0], tuple(range(self.stream.ways)), j * self.stream.steps_per_task)
+            logits = learner.predict(state, x.to(batch.x.device), shown)
+            result[j] = accuracy_of(logits, y.to(batch.x.device))
+        return result
+
+
+def retention(matrix: Tensor, before: Tensor) -> Metrics:
+    """The four numbers of the module's equations.
+
+    Args:
+        matrix: R, [T, T]; only the diagonal, the entries right of it and the last row are read.
+        before: b, [T].
+    """
+    tasks = len(matrix)
+    learned, last = matrix.diagonal(), matrix[-1]
+    ahead = matrix.diagonal(1) - before[1:]
+    return {
+        "ra": float(last.mean()),
+        "bti": float((last - learned).sum() / tasks),
+        "la": float(learned.mean()),
+        "fwt": float(ahead.sum() / tasks),
+    }

@@ -1,0 +1,201 @@
+"""The replay baselines against their equations: fact 11 of the lamaml spec."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from toys import build, double, equal_states, noise_batch, noise_data, run, separable_batch, small_mlp
+
+from frisket.algos.learners.er import OnlineSGD, OnlineSGDConfig
+from frisket.algos.learners.ewc import EWC, EWCConfig
+from frisket.algos.learners.gem import GEM, GEMConfig, flatten, unflatten
+from frisket.algos.learners.mer import MER, MERConfig
+from frisket.algos.projection import agem_projection, gem_projection
+from frisket.errors import SpecError
+from frisket.rng import torch_generator
+from frisket.types import Batch, Params, Task
+
+EXACT = 1e-10
+
+
+def vectors(count: int, size: int = 12, key: int = 0) -> torch.Tensor:
+    return torch.randn(count, size, generator=torch_generator(0, "vectors", key), dtype=torch.float64)
+
+
+@pytest.mark.parametrize("key", range(8))
+@pytest.mark.parametrize("tasks", [1, 2, 5, 11])
+def test_11_gem_hurts_no_task_and_moves_no_further_than_needed(tasks: int, key: int) -> None:
+    past, g = vectors(tasks, key=key), vectors(1, key=100 + key)[0]
+    turned = gem_projection(g, past, margin=0.0, ridge=0.0)
+    assert float((past @ turned).min()) >= -EXACT
+    # Optimality: the move is a non-negative mixture of the past gradients, and of those it is level with only.
+    v = torch.linalg.lstsq(past.T, (turned - g)[:, None]).solution[:, 0]
+    assert torch.allclose(past.T @ v, turned - g, atol=1e-9)
+    assert float(v.min()) >= -1e-9
+    assert float((v * (past @ turned)).abs().max()) < 1e-9
+
+
+def test_11_gem_leaves_a_gradient_that_agrees_alone() -> None:
+    g = vectors(1)[0]
+    assert gem_projection(g, torch.stack([g, 2 * g]), margin=0.5, ridge=1e-3) is g
+
+
+def test_gem_with_a_margin_goes_further_and_survives_repeated_gradients() -> None:
+    g = vectors(1)[0]
+    past = torch.stack([-g, -g, -2 * g])
+    level = gem_projection(g, past, margin=0.0, ridge=0.0)
+    assert float((past @ level).abs().max()) < 1e-8
+    further = gem_projection(g, past, margin=0.1, ridge=0.0)
+    assert float((past @ further).min()) > 0
+    assert float((further - g).norm()) > float((level - g).norm())
+    ridged = gem_projection(g, past[:1], margin=0.0, ridge=1e-3)
+    product = float(g @ g)
+    assert torch.allclose(ridged, g - product / (product + 1e-3) * g)
+
+
+@pytest.mark.parametrize("key", range(5))
+def test_11_agem(key: int) -> None:
+    g, r = vectors(2, key=key)
+    for reference in (r, -r):
+        turned = agem_projection(g, reference)
+        assert float(turned @ reference) >= -EXACT
+        assert (turned is g) == bool(g @ reference >= 0)
+
+
+def test_vectors_and_parameters() -> None:
+    theta = small_mlp().init(torch_generator(0))
+    backwards = dict(reversed(list(theta.items())))
+    assert torch.equal(flatten(theta), flatten(backwards))
+    assert all(torch.equal(v, theta[k]) for k, v in unflatten(flatten(backwards), backwards).items())
+
+
+def test_gem_gradients_are_those_of_the_earlier_rings() -> None:
+    learner = build("gem")
+    assert isinstance(learner, GEM)
+    state = run(learner, learner.init(0), range(8), noise_batch)  # tasks begin at 0, 3 and 6
+    assert state["rings"]["pushed"].tolist() == [18, 18, 12]
+    assert torch.equal(learner.ring(state, 1).x, noise_batch(5).x[-3:])
+    fresh = GEM(GEMConfig(memories=50), small_mlp())
+    state = run(fresh, fresh.init(0), range(2), noise_batch)
+    assert torch.equal(fresh.ring(state, 0).x, torch.cat([noise_batch(0).x, noise_batch(1).x]))
+
+
+def test_agem_of_the_released_code_never_protects_the_first_task() -> None:
+    """Two tasks: its gradient is never turned. The textbook's is, sooner or later."""
+    plain, code, textbook = (build(kind, lr=0.1) for kind in ("online-sgd", "a-gem/code", "a-gem"))
+    ends = {}
+    for name, learner in (("plain", plain), ("code", code), ("textbook", textbook)):
+        ends[name] = run(learner, learner.init(0), range(6), noise_batch)["theta"]
+    assert equal_states(ends["plain"], ends["code"])
+    assert not equal_states(ends["plain"], ends["textbook"])
+    third = run(code, code.init(0), range(12), noise_batch)["theta"]
+    assert not equal_states(third, run(plain, plain.init(0), range(12), noise_batch)["theta"])
+
+
+def test_11_mer_with_one_pass_over_an_empty_memory_is_one_sgd_step() -> None:
+    network = small_mlp()
+    mer = MER(MERConfig(lr=0.1, passes=1, within_rate=1.0, across_rate=1.0), network)
+    sgd = OnlineSGD(OnlineSGDConfig(lr=0.1), network)
+    batch = noise_batch(0)
+    one = Batch(batch.x[:1], batch.y[:1], 0)
+    assert equal_states(mer.observe(mer.init(0), one)[0]["theta"], sgd.observe(sgd.init(0), one)[0]["theta"])
+
+
+def test_mer_equations() -> None:
+    """Two passes over an empty memory, in float64, by hand."""
+    network = small_mlp()
+    learner = MER(MERConfig(lr=0.1, passes=2, within_rate=0.3, across_rate=0.5), network)
+    state = learner.init(0)
+    theta = state["theta"] = double(state["theta"])
+    data = noise_data(0)
+    x, y = data.x[:1], data.y[:1]
+
+    def sgd(w: Params) -> Params:
+        _, g = network.loss_and_gradients(w, x, y)
+        return {k: v - 0.1 * g[k] for k, v in w.items()}
+
+    def towards(a: Params, b: Params, share: float) -> Params:
+        return {k: v + share * (b[k] - v) for k, v in a.items()}
+
+    first = towards(theta, sgd(theta), 0.3)
+    second = towards(first, sgd(first), 0.3)
+    expected = towards(theta, second, 0.5)
+    after, _ = learner.observe(state, Batch(x, y, 0))
+    assert max(float((after["theta"][k] - expected[k]).abs().max()) for k in theta) < EXACT
+
+
+def test_11_ewc_on_the_first_task_is_online() -> None:
+    network = small_mlp()
+    ewc, sgd = EWC(EWCConfig(lr=0.05), network), OnlineSGD(OnlineSGDConfig(lr=0.05), network)
+    one, other = (run(learner, learner.init(0), range(3), noise_batch) for learner in (ewc, sgd))
+    assert equal_states(one["theta"], other["theta"])
+    assert one["fisher"] == {}
+
+
+def test_ewc_pull_is_the_gradient_of_its_penalty() -> None:
+    """The third task's step against automatic differentiation of the loss as printed."""
+    network = small_mlp()
+    learner = EWC(EWCConfig(lr=0.05, strength=7.0, memories=2), network)
+    state = learner.init(0)
+    state["theta"] = double(state["theta"])
+    anchors: list[tuple[Params, Params]] = []
+    for t in range(2):
+        x, y = noise_data(t)
+        for i in range(3):
+            state, _ = learner.observe(
+                state, Batch(x[2 * i : 2 * i + 2], y[2 * i : 2 * i + 2], i, Task("t", (0, 1), t))
+            )
+        _, g = network.loss_and_gradients(state["theta"], x[:2], y[:2])
+        anchors.append(({k: v * v for k, v in g.items()}, state["theta"]))
+    x, y = noise_data(2)
+    theta = {k: v.detach().requires_grad_() for k, v in state["theta"].items()}
+    loss = torch.nn.functional.cross_entropy(network(theta, x[:1]), y[:1])
+    for fisher, anchor in anchors:
+        loss = loss + 7.0 * sum((fisher[k] * (theta[k] - anchor[k]) ** 2).sum() for k in theta)
+    grads = torch.autograd.grad(loss, list(theta.values()))
+    after, _ = learner.observe(state, Batch(x[:1], y[:1], 9, Task("t", (0, 1), 2)))
+    for (k, v), g in zip(theta.items(), grads, strict=True):
+        assert float((after["theta"][k] - (v.detach() - 0.05 * g)).abs().max()) < EXACT
+
+
+def test_er_step_is_plain_sgd_on_draws_and_new_samples() -> None:
+    learner = build("er", samples_per_step=6, replay_batch=0)
+    network = small_mlp()
+    state = learner.init(0)
+    batch = noise_batch(0)
+    _, g = network.loss_and_gradients(state["theta"], batch.x, batch.y)
+    after, _ = learner.observe(state, batch)
+    assert equal_states(after["theta"], {k: v.sub(g[k], alpha=0.02) for k, v in state["theta"].items()})
+
+
+def test_replay_remembers_what_online_forgets() -> None:
+    """A second task with the labels swapped on mirrored brightness: ER still answers the first one, Online does not."""
+
+    def second(position: int) -> Batch:
+        batch = separable_batch(position)
+        return Batch(2 - batch.x, 1 - batch.y, position, Task("mirrored", (0, 1), 60))
+
+    scores = {}
+    for form in ("er", "online-sgd"):
+        learner = build(form, channels=4, lr=0.05)
+        state = run(learner, run(learner, learner.init(0), range(60)), range(60, 120), second)
+        x, y = separable_batch(500).x, separable_batch(500).y
+        logits = learner.predict(state, x)
+        assert logits is not None
+        scores[form] = float((logits.argmax(-1) == y).double().mean())
+    assert scores["er"] > scores["online-sgd"]
+
+
+@pytest.mark.parametrize(
+    ("config", "field"),
+    [
+        (lambda: MERConfig(samples_per_step=2), "samples_per_step"),
+        (lambda: MERConfig(memory_slots=5), "memory_slots"),
+        (lambda: EWCConfig(memories=0), "memories"),
+        (lambda: GEMConfig(margin=-1.0), "margin"),
+        (lambda: OnlineSGDConfig(lr=0.0), "lr"),
+    ],
+)
+def test_mistakes_are_named(config: object, field: str) -> None:
+    with pytest.raises(SpecError, match=field):
+        config()  # type: ignore[operator]
