@@ -33,7 +33,7 @@ def results_table(folder: RunFolder, summary: Mapping[str, Any]) -> Table:
         cells = [_spread(metrics[name]["mean"], metrics[name]["std"]) if name in metrics else "" for name in columns]
         table.add_row(label, *cells, str(counts[-1]) if counts else "0")
     published = experiment.published
-    if published is not None:
+    if published is not None and published.metrics:
         table.add_section()
         given = published.metrics
         cells = [_spread(given[name]["mean"], given[name].get("std")) if name in given else "" for name in columns]
