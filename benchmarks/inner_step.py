@@ -2,14 +2,13 @@
 
     python -m benchmarks.inner_step            (make bench)
 
-Four timings of the same batch of 50 images, interleaved so that a busy machine slows all of them alike:
+Four timings of the same batch of 50 images, processor time, interleaved:
 
 * plain       forward and backward of Conv4 as a `torch.nn` module, the way the papers draw it;
 * bare        forward and backward of frisket's Conv4, the gradient of the ten adaptable tensors;
 * inner step  one step of `frisket.algos.inner.adapt`, update included;
-* stream loop everything the engine does at one position (batch, prediction, K = 16 steps, detection, journal),
-divided by
-  the K inner steps in it.
+* stream loop everything the engine does at one position (batch, prediction, K = 16 steps, detection, journal), per
+  inner step.
 
 The floor is the multiplications of the four convolutions over this core's measured matrix-product rate.
 """
@@ -19,14 +18,13 @@ from __future__ import annotations
 import statistics
 import sys
 import tempfile
-import time
-from collections.abc import Callable
 from pathlib import Path
 
 import torch
 import torch.nn.functional as F
 from torch import nn
 
+from benchmarks.clock import matrix_rate, seconds
 from frisket.algos.inner import Data, adapt, gradients, leaves, loss_on
 from frisket.algos.learners.cmaml import CMAML, SparseCMAMLConfig
 from frisket.algos.networks.conv4 import Conv4, Conv4Config
@@ -54,20 +52,6 @@ def plain_conv4(channels: int) -> nn.Module:
             nn.MaxPool2d(2),
         ]
     return nn.Sequential(*blocks, nn.Flatten(), nn.Linear(channels, 10))
-
-
-def seconds(work: Callable[[], object], times: int) -> float:
-    """Seconds per call over ``times`` calls."""
-    start = time.perf_counter()
-    for _ in range(times):
-        work()
-    return (time.perf_counter() - start) / times
-
-
-def matrix_rate(n: int = 1024) -> float:
-    """Floating-point operations per second of a plain float32 matrix product on this core."""
-    a, b = torch.randn(n, n), torch.randn(n, n)
-    return 2 * n**3 / min(seconds(lambda: a @ b, 3) for _ in range(5))
 
 
 def convolution_flops(channels: int, images: int = 50) -> float:

@@ -24,6 +24,7 @@ from pathlib import Path
 
 import torch
 
+from benchmarks.clock import matrix_rate, seconds
 from frisket.algos.inner import Data
 from frisket.algos.look_ahead import LookAhead, build_inner_step, look_ahead
 from frisket.algos.look_ahead_learner import build_look_ahead
@@ -46,17 +47,6 @@ def samples(count: int, key: str) -> Data:
     ink = torch.rand(count, 1, 28, 28, generator=generator) < PIXELS_INKED
     x = torch.rand(count, 1, 28, 28, generator=generator) * ink
     return Data(x, torch.randint(10, (count,), generator=generator))
-
-
-def matrix_rate(n: int = 1024) -> float:
-    """Floating-point operations per second of a plain float32 matrix product on this core."""
-    a, b = torch.randn(n, n), torch.randn(n, n)
-    times = []
-    for _ in range(5):
-        start = time.thread_time()
-        a @ b
-        times.append(time.thread_time() - start)
-    return 2 * n**3 / min(times)
 
 
 def flops(widths: tuple[int, ...]) -> float:
@@ -99,10 +89,7 @@ def main() -> int:
     times: dict[str, list[float]] = {name: [] for name in works}
     for _ in range(ROUNDS):
         for name, work in works.items():
-            start = time.thread_time()
-            for _ in range(REPEATS):
-                work()
-            times[name].append((time.thread_time() - start) / REPEATS)
+            times[name].append(seconds(work, REPEATS))
     rate, count = matrix_rate(), flops(network.widths)
     print(f"one thread, torch {torch.__version__}; plain matrix product: {rate / 1e9:.0f} GFLOP/s")
     print(f"{'timing':>10} {'ms':>8} {'times faster':>13} {'GFLOP/s':>8} {'over floor':>11}")
