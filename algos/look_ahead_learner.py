@@ -30,6 +30,7 @@ from frisket.algos.networks.mlp import MLP
 from frisket.algos.networks.network import Network
 from frisket.algos.plain_learner import require_memory
 from frisket.algos.reservoir import ReservoirRule
+from frisket.algos.start import weights_start
 from frisket.errors import require
 from frisket.rng import numpy_generator, torch_generator
 from frisket.types import Batch, Metrics, Params, State, Task
@@ -102,14 +103,9 @@ class LookAheadLearner(Learner):
         """``(theta, m)`` after the outer step; ``meta`` is the meta-batch the gradients come from."""
 
     def init(self, seed: int, warm_start: State | None = None) -> State:
-        theta = self.network.init(torch_generator(seed, "theta")) if warm_start is None else warm_start["theta"]
-        return {
-            "seed": torch.tensor(seed),
-            "step": torch.zeros((), dtype=torch.int64),
-            "theta": theta,
-            "m": self.modulation.init(theta, torch_generator(seed, "modulation")),
-            "memory": reservoir.empty(),
-        }
+        state = weights_start(self.network, seed, warm_start)
+        m = self.modulation.init(state["theta"], torch_generator(seed, "modulation"))
+        return {**state, "m": m, "memory": reservoir.empty()}
 
     def predict(self, state: State, x: Tensor, task: Task | None = None) -> Tensor | None:
         """Logits under theta."""

@@ -13,8 +13,8 @@ from frisket.algos.inner import Data
 from frisket.algos.learner import Capabilities, Learner
 from frisket.algos.masks import MaskSet
 from frisket.algos.networks.network import Network
+from frisket.algos.start import weights_start
 from frisket.errors import SpecError, require
-from frisket.rng import torch_generator
 from frisket.types import Batch, Metrics, State, Task
 
 
@@ -53,13 +53,7 @@ class PlainLearner(Learner, ABC):
         return {}
 
     def init(self, seed: int, warm_start: State | None = None) -> State:
-        theta = self.network.init(torch_generator(seed, "theta")) if warm_start is None else warm_start["theta"]
-        return {
-            "seed": torch.tensor(seed),
-            "step": torch.zeros((), dtype=torch.int64),
-            "theta": theta,
-            **self.extra(),
-        }
+        return {**weights_start(self.network, seed, warm_start), **self.extra()}
 
     def predict(self, state: State, x: Tensor, task: Task | None = None) -> Tensor | None:
         """Logits under theta."""

@@ -1,6 +1,8 @@
-"""What a meta-learner begins with: theta, the modulation's m and Adam's moments for both."""
+"""What learners begin with: weights, the modulation's m and Adam's moments."""
 
 from __future__ import annotations
+
+import torch
 
 from frisket.algos import adam
 from frisket.algos.modulation import Modulation
@@ -24,3 +26,9 @@ def meta_start(network: Network, modulation: Modulation, seed: int, warm_start: 
     if warm_m.keys() == m.keys() and all(v.shape == m[k].shape for k, v in warm_m.items()):
         return {k: warm_start[k] for k in start}
     return {"theta": warm_start["theta"], "m": m, "adam": {**start["adam"], "theta": warm_start["adam"]["theta"]}}
+
+
+def weights_start(network: Network, seed: int, warm_start: State | None) -> State:
+    """``seed, step, theta`` before the stream: the warm start's weights, else those ``seed`` draws."""
+    theta = network.init(torch_generator(seed, "theta")) if warm_start is None else warm_start["theta"]
+    return {"seed": torch.tensor(seed), "step": torch.zeros((), dtype=torch.int64), "theta": theta}

@@ -29,8 +29,8 @@ from frisket.algos.learner import Capabilities, Learner
 from frisket.algos.masks import MaskSet
 from frisket.algos.modulation import FixedStep
 from frisket.algos.networks.network import Adapting, Network, split
+from frisket.algos.start import weights_start
 from frisket.errors import require
-from frisket.rng import torch_generator
 from frisket.types import Batch, Metrics, State, Task
 
 
@@ -59,13 +59,8 @@ class StaticMAML(Learner):
         self.modulation = FixedStep(config.step_size)
 
     def init(self, seed: int, warm_start: State | None = None) -> State:
-        theta = self.network.init(torch_generator(seed, "theta")) if warm_start is None else warm_start["theta"]
-        return {
-            "seed": torch.tensor(seed),
-            "step": torch.zeros((), dtype=torch.int64),
-            "theta": theta,
-            "phi": split(self.network, theta)[0],
-        }
+        state = weights_start(self.network, seed, warm_start)
+        return {**state, "phi": split(self.network, state["theta"])[0]}
 
     def predict(self, state: State, x: Tensor, task: Task | None = None) -> Tensor | None:
         """Logits under phi; as released, there is no answer before the first batch."""
