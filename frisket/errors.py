@@ -64,9 +64,12 @@ def require(ok: bool, field: str, value: object, allowed: str) -> None:
         raise SpecError(field, value, f"must be {allowed}")
 
 
-def nearest(name: str, known: Iterable[str]) -> str:
-    """Text that names the nearest known name and lists the known ones, for the ``fix`` of a `UserError`."""
+def nearest(name: str, known: Iterable[str], most: int = 30) -> str:
+    """Text for the ``fix`` of a `UserError`: the nearest known name, and the known ones (of more than ``most``, some)."""
     names = sorted(known)
-    close = difflib.get_close_matches(name, names, n=1, cutoff=0.4)
+    close = difflib.get_close_matches(name, names, n=most, cutoff=0.4)
     hint = f"did you mean {close[0]!r}? " if close else ""
-    return f"{hint}known: {', '.join(names)}"
+    if len(names) <= most:
+        return f"{hint}known: {', '.join(names)}"
+    shown = close[:5] or names[:5]
+    return f"{hint}known: {', '.join(shown)} and {len(names) - len(shown)} more"

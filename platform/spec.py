@@ -150,7 +150,9 @@ def load_spec(spec: str, overrides: Sequence[str] = (), *, seeds: int | None = N
     elif spec in (names := spec_names()):
         name, text = spec, resources.files("frisket.tune_configs").joinpath(f"{spec}.yaml").read_text("utf-8")
     else:
-        raise SpecError("SPEC", spec, f"no such specification; {nearest(spec, names)}; or give a path to a .yaml file")
+        raise SpecError(
+            "SPEC", spec, f"no such specification; {nearest(spec, names)} (`frisket list specs`); or give a .yaml file"
+        )
     raw = _parse(text, spec)
     if not isinstance(raw, dict):
         raise SpecError("SPEC", spec, "must be a mapping of sections")
