@@ -65,7 +65,7 @@ def require(ok: bool, field: str, value: object, allowed: str) -> None:
 
 
 def nearest(name: str, known: Iterable[str], most: int = 30) -> str:
-    """Text for the ``fix`` of a `UserError`: the nearest known name, and the known ones (of more than ``most``, some)."""
+    """Text for the ``fix`` of a `UserError`: the nearest known name, and the known ones (of many, some)."""
     names = sorted(known)
     close = difflib.get_close_matches(name, names, n=most, cutoff=0.4)
     hint = f"did you mean {close[0]!r}? " if close else ""
