@@ -10,12 +10,16 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from servers import Server
+from stored import assert_all_there_once
 from watching import alive, descendants, measured, wait_for
 
 from frisket.platform import launch
 from frisket.platform.cli.main import main
 from frisket.platform.executors import local
 from frisket.platform.runfolder import RunFolder
+from frisket.platform.tracking.record import Record
+from frisket.platform.tracking.uploader import unsent
 
 pytestmark = pytest.mark.process
 Start = Callable[..., "subprocess.Popen[str]"]
@@ -103,3 +107,26 @@ def test_absent_mlflow_costs_one_warning(
     assert err.count("is not reachable") == 1
     assert "frisket sync" in err
     assert RunFolder.find("last", workplace / "frisket_runs").done
+
+
+def test_server_killed_under_a_run_loses_no_point(
+    own_server: Server, workplace: Path, environment: dict[str, str], tiny_spec: str
+) -> None:
+    """The command line and a real server, killed with -9 after the first points have arrived and before the last."""
+    environment = environment | {"MLFLOW_TRACKING_URI": own_server.uri}
+    frisket = [sys.executable, "-m", "frisket"]
+    run = subprocess.Popen(
+        [*frisket, "run", tiny_spec, "stream.steps=2000", "--data", "embedded"],
+        cwd=workplace, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    folder = begun(workplace)
+    wait_for(lambda: any(child.sent for child in Record.of(folder).children.values()))
+    own_server.kill()
+    assert not folder.done, "too late to prove anything"
+    said = run.communicate(timeout=240)[1]
+    assert run.returncode == 0, said
+    assert said.count("is not reachable") == 1
+    assert unsent(folder)
+    own_server.start()
+    subprocess.run([*frisket, "sync"], cwd=workplace, env=environment, check=True, timeout=240)
+    assert_all_there_once(folder)
