@@ -102,7 +102,8 @@ def read_sparsity(journal: Path) -> tuple[np.ndarray, dict[str, np.ndarray]]:
 
 def caption(folder: RunFolder) -> str:
     """Which data, how many steps and seeds made a run's pictures."""
-    sets = ", ".join(p.get("name", domain) for domain, p in folder.manifest["data"].items())
+    names = (p.get("name", domain) for domain, p in folder.manifest["data"].items())
+    sets = ", ".join(dict.fromkeys(names))  # a training and a test split are one data set
     seeds = folder.experiment.seeds
     return f"{folder.manifest['data_mode']} data: {sets}  |  {seeds} seed{'s' * (seeds > 1)}  |  {folder.run_id}"
 

@@ -12,6 +12,7 @@ from frisket.platform.journal import read_journal
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
+    from matplotlib.ticker import MaxNLocator
 
 
 def read_matrix(journal: Path) -> np.ndarray | None:
@@ -33,6 +34,8 @@ def draw_matrices(matrices: Mapping[str, Sequence[np.ndarray]], spec: str, capti
     for (label, seeds), ax in zip(matrices.items(), axes, strict=True):
         image = ax.imshow(np.mean(seeds, axis=0), cmap="cividis", vmin=0, vmax=1, interpolation="nearest")
         ax.set(title=label, xlabel="judged on task")
+        for axis in (ax.xaxis, ax.yaxis):
+            axis.set_major_locator(MaxNLocator(integer=True))
     axes[0].set_ylabel("after training on task")
     if image is not None:
         figure.colorbar(image, ax=axes, label="accuracy on the test set (mean over seeds)", shrink=0.9)
