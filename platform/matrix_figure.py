@@ -12,7 +12,6 @@ from frisket.platform.journal import read_journal
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
-    from matplotlib.ticker import MaxNLocator
 
 
 def read_matrix(journal: Path) -> np.ndarray | None:
@@ -25,6 +24,7 @@ def read_matrix(journal: Path) -> np.ndarray | None:
 def draw_matrices(matrices: Mapping[str, Sequence[np.ndarray]], spec: str, caption: str) -> Figure:
     """One panel per method, the mean over its replicas' matrices; what was not measured is left white."""
     from matplotlib.figure import Figure
+    from matplotlib.ticker import MaxNLocator
 
     figure = Figure(figsize=(max(3.6 * len(matrices) + 0.8, 6.4), 4.2), dpi=110, layout="constrained")
     figure.suptitle(f"{spec}: accuracy on every task after every task\n", fontsize=11)
