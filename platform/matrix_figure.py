@@ -26,7 +26,8 @@ def draw_matrices(matrices: Mapping[str, Sequence[np.ndarray]], spec: str, capti
     from matplotlib.figure import Figure
     from matplotlib.ticker import MaxNLocator
 
-    figure = Figure(figsize=(max(3.6 * len(matrices) + 0.8, 6.4), 4.2), dpi=110, layout="constrained")
+    figure = Figure(figsize=(max(3.6 * len(matrices) + 0.8, 6.4), 4.4), dpi=110)
+    figure.set_layout_engine("constrained", h_pad=0.1)  # with the default the labels below are cut off
     figure.suptitle(f"{spec}: accuracy on every task after every task\n", fontsize=11)
     figure.text(0.5, 0.925, caption, ha="center", va="center", fontsize=7.5, color="#555555")
     axes = list(figure.subplots(1, len(matrices), squeeze=False, sharey=True)[0])
