@@ -19,5 +19,23 @@ def clip_by_global_norm(grads: Params, bound: float | None) -> Params:
     """``grads * min(1, bound / (norm + 1e-6))``; unchanged for a ``bound`` of None (lamaml spec, section 3)."""
     if bound is None:
         return grads
-    scale = (bound / (global_norm(grads) + _EPSILON)).clamp_max(1)
+    scale = _scale(global_norm(grads), bound)
     return {k: g * scale for k, g in grads.items()}
+
+
+def clip_replicas(grads: Params, bound: float | None) -> Params:
+    """`clip_by_global_norm` for every replica by itself; all tensors are [P, ...]."""
+    if bound is None:
+        return grads
+    squares = [grads[k].flatten(1).square().sum(1) for k in sorted(grads)]
+    scale = _scale(torch.stack(squares).sum(0).sqrt(), bound)
+    return {k: g * spread(scale, g) for k, g in grads.items()}
+
+
+def spread(values: float | Tensor, like: Tensor) -> float | Tensor:
+    """One value per replica, ``[P]``, shaped to be multiplied with ``like`` [P, ...]; a plain number as it is."""
+    return values.view(-1, *[1] * (like.dim() - 1)) if isinstance(values, Tensor) else values
+
+
+def _scale(norm: Tensor, bound: float) -> Tensor:
+    return (bound / (norm + _EPSILON)).clamp_max(1)

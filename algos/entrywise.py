@@ -9,7 +9,8 @@ modulation             s                       ds/dm
 `DenseMask`            alpha_0 * 1[m >= 0]     alpha_0 * kappa, straight-through (sparse-La-MAML)
 =====================  ======================  ==============================================================
 
-The derivative is offered as numbers, `EntrywiseModulation.slopes`, so that a closed-form gradient needs no graph.
+The derivative is offered as numbers, `EntrywiseModulation.slopes`, so that a closed-form gradient needs no graph;
+`rates` is plain arithmetic and has no derivative of its own.
 """
 
 from __future__ import annotations
@@ -17,14 +18,16 @@ from __future__ import annotations
 from abc import abstractmethod
 
 import torch
+from torch import Tensor
 
+from frisket.algos.clip import spread
 from frisket.algos.masks import MaskSet
-from frisket.algos.modulation import BinaryMask, Modulation, Ramp
+from frisket.algos.modulation import Modulation
 from frisket.types import Params
 
 
 class EntrywiseModulation(Modulation):
-    """A `Modulation` with ``s_i = f(m_i)`` and m started at ``start`` everywhere."""
+    """A `Modulation` with ``s_i = f(m_i)`` and m started at ``start`` everywhere. ``m`` may be a pack's, [P, ...]."""
 
     start: float
 
@@ -65,28 +68,27 @@ class Raw(PlainRelu):
 class StraightRelu(PlainRelu):
     """``max(m, 0)``, with the identity as its derivative everywhere."""
 
-    def rates(self, m: Params, adaptable: Params) -> Params:
-        return {k: Ramp.apply(v) for k, v in m.items()}
-
     def slopes(self, m: Params) -> Params:
         return {k: torch.ones_like(v) for k, v in m.items()}
 
 
-class DenseMask(BinaryMask, EntrywiseModulation):
+class DenseMask(EntrywiseModulation):
     """``alpha_0 * 1[m >= 0]``, started open at one value.
 
     Args:
-        alpha_0: rate where the mask is open.
+        alpha_0: rate where the mask is open; for a pack one per replica, [P].
         start: first m; how far every weight is from closing.
-        ste_scale: kappa, 1 in the equations and 1/2 in the paper's listing.
+        ste_scale: kappa, 1 in the equations and 1/2 in the paper's listing; for a pack [P].
     """
 
-    def __init__(self, alpha_0: float, start: float, ste_scale: float) -> None:
-        super().__init__(alpha_0, shift=0.0)
-        self.start, self.ste_scale = start, ste_scale
+    def __init__(self, alpha_0: float | Tensor, start: float, ste_scale: float | Tensor) -> None:
+        self.alpha_0, self.start, self.ste_scale = alpha_0, start, ste_scale
 
-    def init(self, adaptable: Params, generator: torch.Generator) -> Params:
-        return EntrywiseModulation.init(self, adaptable, generator)
+    def rates(self, m: Params, adaptable: Params) -> Params:
+        return {k: spread(self.alpha_0, v) * (v >= 0).to(v.dtype) for k, v in m.items()}
 
     def slopes(self, m: Params) -> Params:
-        return {k: torch.full_like(v, self.alpha_0 * self.ste_scale) for k, v in m.items()}
+        return {k: spread(self.alpha_0 * self.ste_scale, v) * torch.ones_like(v) for k, v in m.items()}
+
+    def masks(self, m: Params) -> MaskSet:
+        return MaskSet({k: v >= 0 for k, v in m.items()})

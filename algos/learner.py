@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from torch import Tensor
 
 from frisket.algos.masks import MaskSet
+from frisket.algos.pack import Alone, Pack
+from frisket.errors import require
 from frisket.types import Batch, Metrics, State, Task
 
 
@@ -38,6 +42,15 @@ class Learner(ABC):
     """
 
     capabilities: Capabilities
+
+    def pack(self, others: Sequence[Learner]) -> Pack[Any]:
+        """This learner and ``others``, of the same method on the same network, as a pack.
+
+        Raises:
+            SpecError: there are others, and the method has no packs.
+        """
+        require(not others, "pack", 1 + len(others), f"1: {type(self).__name__} has no packs")
+        return Alone(self)
 
     @abstractmethod
     def init(self, seed: int, warm_start: State | None = None) -> State:

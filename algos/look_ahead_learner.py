@@ -7,32 +7,29 @@ the method; each has its own file.
 
 from __future__ import annotations
 
-import functools
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from functools import cached_property
+from typing import Any, ClassVar, Literal
 
-import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from frisket.algos import reservoir
-from frisket.algos.clip import clip_by_global_norm
+from frisket.algos.clip import spread
 from frisket.algos.entrywise import EntrywiseModulation
-from frisket.algos.inner import Data
 from frisket.algos.learner import Capabilities, Learner
-from frisket.algos.look_ahead import LookAhead, MetaLoss, build_inner_step, look_ahead
-from frisket.algos.look_ahead_mlp import build_mlp_inner_step, look_ahead_mlp
+from frisket.algos.look_ahead import LookAhead, MetaLoss
+from frisket.algos.look_ahead_pack import LookAheadPack
 from frisket.algos.masks import MaskSet
-from frisket.algos.networks.mlp import MLP
 from frisket.algos.networks.network import Network
+from frisket.algos.pack import Pack, lifted, packed_fields, picked
 from frisket.algos.plain_learner import require_memory
 from frisket.algos.reservoir import ReservoirRule
 from frisket.algos.start import weights_start
 from frisket.errors import require
-from frisket.rng import numpy_generator, torch_generator
+from frisket.rng import torch_generator
 from frisket.types import Batch, Metrics, Params, State, Task
 
 
@@ -50,9 +47,12 @@ class LookAheadConfig(ABC):
         meta_loss: ``mean`` over the losses after every inner step (code), their ``sum`` (paper), or the ``last`` one
             (paper's equation for alpha).
         reservoir: ``official`` or ``textbook`` acceptance (`frisket.algos.reservoir`).
-        compile: compile the inner step. Needs a C++ compiler; the first run on a machine waits for it, and numbers
-            differ from plain ones by float32 rounding.
+        compile: run compiled programs (`frisket.algos.program`): ``true``, ``false``, or ``auto``: where there is a
+            compiler and the run is long enough to repay it. Numbers differ from plain ones by float32 rounding.
     """
+
+    packed: ClassVar[tuple[str, ...]] = ()
+    """Fields in which replicas of one pack may differ."""
 
     inner_steps: int = 10
     glances: int = 5
@@ -62,7 +62,7 @@ class LookAheadConfig(ABC):
     inner_clamp: float | None = None
     meta_loss: MetaLoss = "mean"
     reservoir: ReservoirRule = "official"
-    compile: bool = False
+    compile: bool | Literal["auto"] = "auto"
 
     def __post_init__(self) -> None:
         require(self.inner_steps >= 1, "inner_steps", self.inner_steps, "at least 1")
@@ -73,19 +73,13 @@ class LookAheadConfig(ABC):
             require(value is None or value > 0, name, value, "above 0, or null for none")
 
     @abstractmethod
-    def modulation(self) -> EntrywiseModulation:
-        """The rates of the inner loop."""
-
-
-class Gradients(NamedTuple):
-    """Clipped gradients of the meta-loss. Attributes: theta; m."""
-
-    theta: Params
-    m: Params
+    def modulation(self, hyper: Params) -> EntrywiseModulation:
+        """The rates of the inner loop, from the fields `packed`: one number each, or one per replica [P]."""
 
 
 class LookAheadLearner(Learner):
-    """A method of the family; subclasses say how theta and m move.
+    """A method of the family; subclasses say how theta and m move. All that is computed is computed by the pack of one
+    (`frisket.algos.look_ahead_pack`), so a replica alone and a replica in a pack are the same method.
 
     State: ``seed, step, theta, m, memory/x, memory/y, memory/age``.
     """
@@ -95,17 +89,37 @@ class LookAheadLearner(Learner):
 
     def __init__(self, config: LookAheadConfig, network: Network) -> None:
         self.config, self.network = config, network
-        self.modulation = config.modulation()
-        self._look_ahead = build_look_ahead(network, config.inner_clamp, compiled=config.compile)
+
+    @cached_property
+    def modulation(self) -> EntrywiseModulation:
+        """The rates of the inner loop, for this replica."""
+        numbers = {name: torch.tensor(float(getattr(self.config, name))) for name in packed_fields(self.config)}
+        return self.config.modulation(numbers)
 
     @abstractmethod
-    def outer(self, theta: Params, m: Params, gradients: Gradients, meta: Data) -> tuple[Params, Params]:
-        """``(theta, m)`` after the outer step; ``meta`` is the meta-batch the gradients come from."""
+    def outer(
+        self, theta: Params, m: Params, ahead: LookAhead, along: Params, hyper: Params
+    ) -> tuple[Params, Params]:
+        """``(theta, m)`` after the outer step. Pure; all tensors have a leading replica dimension P.
+
+        Args:
+            theta, m: before.
+            ahead: the gradients of the meta-loss for theta and of the loss at theta, clipped.
+            along: the gradient of the meta-loss for m, clipped.
+            hyper: the fields `packed` of the configuration, [P] each.
+        """
+
+    def pack(self, others: Sequence[Learner]) -> Pack[Any]:
+        return LookAheadPack([self, *(one for one in others if isinstance(one, LookAheadLearner))])
 
     def init(self, seed: int, warm_start: State | None = None) -> State:
         state = weights_start(self.network, seed, warm_start)
         m = self.modulation.init(state["theta"], torch_generator(seed, "modulation"))
         return {**state, "m": m, "memory": reservoir.empty()}
+
+    def observe(self, state: State, batch: Batch) -> tuple[State, Metrics]:
+        packed, (metrics,) = self._alone.observe(lifted(state), [batch])
+        return picked(packed, 0), metrics
 
     def predict(self, state: State, x: Tensor, task: Task | None = None) -> Tensor | None:
         """Logits under theta."""
@@ -115,62 +129,16 @@ class LookAheadLearner(Learner):
     def masks(self, state: State) -> MaskSet:
         return self.modulation.masks(state["m"])
 
-    @torch.no_grad()
-    def observe(self, state: State, batch: Batch) -> tuple[State, Metrics]:
-        seed, position, config = int(state["seed"]), int(state["step"]), self.config
-        data = Data(batch.x, batch.y)
-        before = F.cross_entropy(self.network(state["theta"], batch.x), batch.y)
-        theta, m, memory = state["theta"], state["m"], state["memory"]
-        losses = []
-        for glance in range(config.glances):
-            generator = numpy_generator(seed, "glance", position, glance)
-            shuffled = shuffle(data, generator)
-            meta = reservoir.draw_with(memory, config.replay_batch, shuffled, generator)
-            theta, m, loss = self.meta_update(theta, m, chunks(shuffled, config.inner_steps), meta)
-            losses.append(loss)
-            if glance == (0 if self.push_after_first_glance else config.glances - 1):
-                generator = numpy_generator(seed, "push", position)
-                memory = reservoir.push(memory, shuffled, config.memory_slots, config.reservoir, generator)
-        following = {**state, "step": state["step"] + 1, "theta": theta, "m": m, "memory": memory}
-        return following, {"loss_before": float(before), "outer_loss": float(torch.stack(losses).mean())}
-
-    @torch.no_grad()
-    def meta_update(self, theta: Params, m: Params, inner: list[Data], meta: Data) -> tuple[Params, Params, Tensor]:
-        """``(theta, m, meta-loss)`` after one outer step with ``inner`` chunks and meta-batch ``meta``."""
-        rates = self.modulation.rates(m, theta)
-        ahead = self._look_ahead(theta, rates, inner, meta, self.config.meta_loss)
-        slopes = self.modulation.slopes(m)
-        m_grads = {k: g * slopes[k] for k, g in ahead.rates.items()}
-        c = self.config.clip_norm
-        gradients = Gradients(clip_by_global_norm(ahead.theta, c), clip_by_global_norm(m_grads, c))
-        theta, m = self.outer(theta, m, gradients, meta)
-        return theta, m, ahead.loss
-
-
-def build_look_ahead(
-    network: Network, clamp: float | None, *, compiled: bool
-) -> Callable[[Params, Params, Sequence[Data], Data, MetaLoss], LookAhead]:
-    """The look-ahead gradient of ``network`` as a function of theta, rates, chunks, meta-batch and how it is judged.
-
-    It is the fast form where there is one; clamped gradients have no low rank to make use of.
-    """
-    if isinstance(network, MLP) and clamp is None:
-        return functools.partial(look_ahead_mlp, network, build_mlp_inner_step(network, compiled=compiled))
-    return functools.partial(look_ahead, build_inner_step(network, clamp, compiled=compiled))
-
-
-def shuffle(data: Data, generator: np.random.Generator) -> Data:
-    """``data`` in random order."""
-    order = torch.from_numpy(generator.permutation(len(data.y))).to(data.y.device)
-    return Data(data.x[order], data.y[order])
-
-
-def chunks(data: Data, count: int) -> list[Data]:
-    """At most ``count`` chunks of ceil(N / count) samples; a batch that does not fill them gives fewer."""
-    size = -(-len(data.y) // count)
-    return [Data(x, y) for x, y in zip(data.x.split(size), data.y.split(size), strict=True)]
+    @cached_property
+    def _alone(self) -> LookAheadPack:
+        return LookAheadPack([self])
 
 
 def step_down(params: Params, rates: Params, grads: Params) -> Params:
     """``params - rates o grads``."""
     return {k: torch.addcmul(v, rates[k], grads[k], value=-1) for k, v in params.items()}
+
+
+def descend_replicas(params: Params, lr: Tensor, grads: Params) -> Params:
+    """``params - lr grads`` with one rate per replica, [P]."""
+    return {k: v - spread(lr, v) * grads[k] for k, v in params.items()}

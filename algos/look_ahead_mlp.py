@@ -1,125 +1,223 @@
-"""The look-ahead gradient of a fully connected network, its first layer never unrolled.
+"""The look-ahead gradient of a fully connected network, P replicas at once, its first layer never unrolled.
 
-The same numbers as `frisket.algos.look_ahead`, in another order of summation. With few samples a first-layer gradient
-has low rank, and the inner loop never needs the layer's fast weights themselves. For inner samples x_j with first-layer
-deltas d_j (d loss / d output of the first layer, taken in the step that learns from x_j) and meta-samples X_n:
+The same numbers as `frisket.algos.look_ahead`, in another order of summation. Three observations make it fast:
 
-    Q_jn  = (x_j o X_n) s^T                                   once per call: one matrix product
-    z_n  <- z_n - sum_{j in chunk} d_j o (Q_jn + s_bias)      the layer's output after an inner step
-    G_theta = (w sum_k D_k)^T X                               D_kn deltas of the meta-samples after step k
-    G_s     = - F^T P                                         P_jn = x_j o X_n,  F_jn = d_j o w sum_{k >= k(j)} D_kn
+* The meta-batch holds the inner samples. So going forward and back through the network for the meta-loss at phi_k also
+  yields, row by row, the gradient of the next inner step at phi_k.
+* With few samples a first-layer gradient has low rank, and the inner loop never needs that layer's fast weights. For
+  inner samples x_j with first-layer deltas d_j (d loss / d output), meta-samples X_n and rates s::
 
-That is four matrix products for the layer that holds nearly all weights, instead of K passes over six arrays of its
-size. The later layers are unrolled as in the general form.
+      Q_jn  = (x_j o X_n) s^T                                 one matrix product per call
+      z_n  <- z_n - sum_{j in chunk} d_j o (Q_jn + s_bias)    the layer's output after an inner step
+      G_theta = (w sum_k D_k)^T X                             D_kn deltas of the meta-samples after step k
+      G_s     = - F^T P                                       P_jn = x_j o X_n,  F_jn = d_j o w sum_{k >= k(j)} D_kn
 
-The meta-batch must end with the samples of the chunks, in their order, as b_m = draws ++ batch does.
+* The later layers' G_s needs no running sums inside the loop: with H_k = D_k^T A_k their gradients after step k,
+  ``G_s = - w sum_j g_j o sum_{k >= k(j)} H_k``, taken at the end.
+
+Three pure functions: `begin`, `inner_step` (K times), `finish`. Each can be compiled (`frisket.algos.program`).
 """
 
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from collections.abc import Sequence
+from typing import Any, NamedTuple, Protocol
 
 import torch
 from torch import Tensor
 
 from frisket.algos.inner import Data
-from frisket.algos.look_ahead import LookAhead, MetaLoss, compile_step
-from frisket.algos.networks.mlp import MLP
+from frisket.algos.look_ahead import LookAhead, MetaLoss
+from frisket.algos.networks.mlp import MLP, Backward, outer
+from frisket.algos.program import Pure, compiled
 from frisket.types import Params
 
 _WEIGHT, _BIAS = "fc1.weight", "fc1.bias"
 
 
-class Carry(NamedTuple):
-    """What goes from inner step to inner step; dicts hold the later layers.
+class Method(Protocol):
+    """What a method adds to the gradient. Pure; all tensors are [P, ...], ``hyper`` has one number per replica, [P]."""
 
-    Attributes:
-        z: first layer's output on the meta-batch, [N, H].
-        phi, travelled, theta, rates: as in `frisket.algos.look_ahead.Carry`.
-        loss: sum of the meta-losses, scalar.
+    def rates(self, m: Params, hyper: Params) -> Params:
+        """Rates of the inner loop, s(m)."""
+        ...
+
+    def outer_step(self, theta: Params, m: Params, ahead: LookAhead, hyper: Params) -> tuple[Params, Params]:
+        """``(theta, m)`` after the outer step."""
+        ...
+
+
+class Begun(NamedTuple):
+    """Attributes:
+    products: x_j o X_n, [P, n N, I].
+    q: Q + s_bias, [P, n, N, H].
+    rates: of the later layers.
+    z: first layer's output on the meta-batch, [P, N, H].
+    back: the network there and back at phi_0.
     """
 
-    z: Tensor
-    phi: Params
-    travelled: Params
-    theta: Params
+    products: Tensor
+    q: Tensor
     rates: Params
-    loss: Tensor
+    z: Tensor
+    back: Backward
 
 
-class Deltas(NamedTuple):
-    """First-layer deltas of one step. Attributes: inner [s, H]; meta [N, H]."""
+class Rows(NamedTuple):
+    """What an inner step learns from: rows of a `Backward`, deltas divided by the chunk's size. Attributes: inputs,
+    deltas: each [P, s, width]."""
 
-    inner: Tensor
-    meta: Tensor
-
-
-Step = Callable[[Carry, Params, Tensor, Tensor, Tensor, Tensor], tuple[Carry, Deltas]]
+    inputs: tuple[Tensor, ...]
+    deltas: tuple[Tensor, ...]
 
 
-def mlp_inner_step(
-    network: MLP, carry: Carry, rates: Params, q: Tensor, z: Tensor, y: Tensor, meta_y: Tensor
-) -> tuple[Carry, Deltas]:
-    """One inner step on samples with first-layer outputs ``z`` [s, H], labels ``y`` [s] and Q ``q`` [s, N, H]."""
-    _, g, inner = network.after_first(carry.phi, z, y)
-    phi = {k: torch.addcmul(v, rates[k], g[k], value=-1) for k, v in carry.phi.items()}
-    travelled = {k: v + g[k] for k, v in carry.travelled.items()}
-    moved = carry.z - (inner[:, None] * (q + rates[_BIAS])).sum(0)
-    loss, h, meta = network.after_first(phi, moved, meta_y)
-    theta = {k: v + h[k] for k, v in carry.theta.items()}
-    along = {k: torch.addcmul(v, h[k], travelled[k], value=-1) for k, v in carry.rates.items()}
-    return Carry(moved, phi, travelled, theta, along, carry.loss + loss), Deltas(inner, meta)
+class Stepped(NamedTuple):
+    """Attributes: z, late: first layer's output and later layers' weights after an inner step; back: there and back."""
+
+    z: Tensor
+    late: Params
+    back: Backward
 
 
-def build_mlp_inner_step(network: MLP, *, compiled: bool) -> Step:
-    """`mlp_inner_step` on ``network``, compiled if asked for. Raises `SpecError` as `compile_step` does."""
-    step = functools.partial(mlp_inner_step, network)
-    return compile_step(step) if compiled else step
+def begin(
+    network: MLP, method: Method, theta: Params, m: Params, hyper: Params, new: Tensor, x: Tensor, y: Tensor
+) -> Begun:
+    """Everything before the first inner step. ``new`` [P, n, I] are the last n rows of ``x`` [P, N, I]."""
+    rates = method.rates(m, hyper)
+    products = (new[:, :, None] * x[:, None]).flatten(1, 2)
+    q = (products @ rates[_WEIGHT].mT).unflatten(1, (new.shape[1], x.shape[1])) + rates[_BIAS][:, None, None]
+    z = network.first(theta, x)
+    late = {k: v for k, v in rates.items() if k not in (_WEIGHT, _BIAS)}
+    return Begun(products, q, late, z, network.backward(theta, z, y))
 
 
-@torch.no_grad()
-def look_ahead_mlp(
-    network: MLP, step: Step, theta: Params, rates: Params, chunks: Sequence[Data], meta: Data, judged: MetaLoss
-) -> LookAhead:
-    """`frisket.algos.look_ahead.look_ahead` of an `MLP`. ``step`` is from `build_mlp_inner_step`."""
-    new = torch.cat([chunk.x for chunk in chunks]).flatten(1)  # [n, I]
-    x = meta.x.flatten(1)  # [N, I], its last n rows being `new`
-    products = (new[:, None] * x).flatten(0, 1)  # P, [n N, I]
-    q = (products @ rates[_WEIGHT].T).view(len(new), len(x), -1)
+def inner_step(network: MLP, z: Tensor, late: Params, rates: Params, q: Tensor, y: Tensor, rows: Rows) -> Stepped:
+    """One inner step on ``rows``, whose part of Q is ``q`` [P, s, N, H]; ``rates`` are those of the later layers."""
+    z = z - (rows.deltas[0][:, :, None] * q).sum(1)
+    moved = {}
+    for layer, inputs, deltas in zip(network.layers[1:], rows.inputs, rows.deltas[1:], strict=True):
+        weight, bias = f"{layer}.weight", f"{layer}.bias"
+        moved[weight] = late[weight] - rates[weight] * outer(deltas, inputs)
+        moved[bias] = late[bias] - rates[bias] * deltas.sum(1)
+    return Stepped(z, moved, network.backward(moved, z, y))
 
-    late = [k for k in theta if k not in (_WEIGHT, _BIAS)]
-    zeros = {k: torch.zeros_like(theta[k]) for k in late}
-    start = Carry(network.first(theta, x), {k: theta[k] for k in late}, zeros, zeros, zeros, x.new_zeros(()))
-    carry, inner, judges = start, [], []
-    first, row = 0, len(x) - len(new)
-    for i, chunk in enumerate(chunks):
-        if judged == "last" and i == len(chunks) - 1:
-            carry = carry._replace(theta=zeros, rates=zeros, loss=start.loss)
-        end = first + len(chunk.y)
-        z = carry.z[row + first : row + end]
-        carry, deltas = step(carry, rates, q[first:end], z, chunk.y, meta.y)
-        inner.append(deltas.inner)
-        judges.append(deltas.meta)
-        first = end
 
-    share = 1 / len(chunks) if judged == "mean" else 1.0
-    meta_deltas = torch.stack(judges)  # D_k, [K, N, H]
-    if judged == "last":
-        meta_deltas[:-1] = 0
-    ahead = meta_deltas.flip(0).cumsum(0).flip(0) * share  # sum over k >= the step, [K, N, H]
-    size = torch.tensor([len(chunk.y) for chunk in chunks], device=x.device)
-    ahead_of = ahead.repeat_interleave(size, 0) if len(new) != len(chunks) else ahead  # by inner sample, [n, N, H]
-    weighted = torch.cat(inner)[:, None] * ahead_of  # F, [n, N, H]
-    gradient = {
-        _WEIGHT: ahead[0].T @ x,
-        _BIAS: ahead[0].sum(0),
-        **{k: v * share for k, v in carry.theta.items()},
-    }
-    along = {
-        _WEIGHT: -(weighted.flatten(0, 1).T @ products),
-        _BIAS: -weighted.sum((0, 1)),
-        **{k: v * share for k, v in carry.rates.items()},
-    }
-    return LookAhead({k: gradient[k] for k in theta}, {k: along[k] for k in theta}, carry.loss * share)
+def finish(
+    network: MLP, method: Method, judged: MetaLoss, theta: Params, m: Params, hyper: Params, x: Tensor, products: Tensor,
+    learned: list[Rows], backs: list[Backward], at_start: Backward,
+) -> tuple[Params, Params, Tensor]:  # fmt: skip
+    """``(theta, m, loss [P])`` after the outer step, from what the K inner steps left.
+
+    Args:
+        network, judged: as in `frisket.algos.look_ahead.look_ahead`.
+        method, theta, m, hyper: the outer step and what it works on.
+        x: meta-batch, [P, N, I].
+        products: from `begin`.
+        learned: what each inner step learned from.
+        backs: there and back after each inner step.
+        at_start: there and back before the first.
+    """
+    steps, n = len(backs), x.shape[1]
+    share = (1 / steps if judged == "mean" else 1.0) / n
+    counted = [judged != "last" or k == steps - 1 for k in range(steps)]
+
+    judges = _sums_from(torch.stack([back.deltas[0] for back in backs]), counted)
+    weighted = torch.cat([a[:, None] * r.deltas[0][:, :, None] for a, r in zip(judges, learned, strict=True)], 1)
+    weighted = weighted.flatten(1, 2)  # F, [P, n N, H]
+    gradient = {_WEIGHT: outer(judges[0], x) * share, _BIAS: judges[0].sum(1) * share}
+    along = {_WEIGHT: outer(weighted, products) * -share, _BIAS: weighted.sum(1) * -share}
+    for i, layer in enumerate(network.layers[1:]):
+        deltas = torch.stack([back.deltas[i + 1] for back in backs])
+        inputs = torch.stack([back.inputs[i] for back in backs])
+        weights = _sums_from(outer(deltas, inputs), counted)
+        biases = _sums_from(deltas.sum(2), counted)
+        gradient[f"{layer}.weight"], gradient[f"{layer}.bias"] = weights[0] * share, biases[0] * share
+        travelled = [outer(rows.deltas[i + 1], rows.inputs[i]) * h for rows, h in zip(learned, weights, strict=True)]
+        along[f"{layer}.weight"] = functools.reduce(torch.add, travelled) * -share
+        travelled = [rows.deltas[i + 1].sum(1) * h for rows, h in zip(learned, biases, strict=True)]
+        along[f"{layer}.bias"] = functools.reduce(torch.add, travelled) * -share
+
+    losses = functools.reduce(torch.add, [back.losses.sum(1) for back, on in zip(backs, counted, strict=True) if on])
+
+    def plain() -> Params:
+        inputs = (x, *at_start.inputs)
+        layers = list(zip(network.layers, at_start.deltas, inputs, strict=True))
+        grads = {f"{layer}.weight": outer(delta, given) / n for layer, delta, given in layers}
+        return grads | {f"{layer}.bias": delta.sum(1) / n for layer, delta, _ in layers}
+
+    ahead = LookAhead({k: gradient[k] for k in theta}, {k: along[k] for k in theta}, losses * share, plain)
+    return *method.outer_step(theta, m, ahead, hyper), ahead.loss
+
+
+class MLPMetaUpdate:
+    """One meta-update of P replicas: `begin`, K times `inner_step`, `finish`.
+
+    Args:
+        network: the network.
+        method: the rates and the outer step.
+        judged: how the meta-loss is judged.
+        name: what tells this method's programs from others'; None compiles nothing.
+        full: samples drawn from a memory that holds enough. Only meta-batches with that many draws are compiled for;
+            the few before the memory has filled are run plainly.
+    """
+
+    def __init__(self, network: MLP, method: Method, judged: MetaLoss, name: str | None, full: int) -> None:
+        self._name = None if name is None else f"{name}, {network.widths}, {network.own}, {judged}"
+        self._full = full
+        self._functions: dict[str, Pure] = {
+            "begin": functools.partial(begin, network, method),
+            "inner step": functools.partial(inner_step, network),
+            "finish": functools.partial(finish, network, method, judged),
+        }
+        self._programs: dict[tuple[Any, ...], Pure] = {}
+
+    @torch.no_grad()
+    def __call__(
+        self, theta: Params, m: Params, hyper: Params, sizes: Sequence[int], meta: Data
+    ) -> tuple[Params, Params, Tensor, Tensor]:
+        """``(theta, m, meta-loss [P], loss of the new samples before the step [P])``.
+
+        Args:
+            theta, m, hyper: [P, ...].
+            sizes: samples of each chunk; together the last rows of the meta-batch, in order.
+            meta: b_m, x [P, N, ...], y [P, N].
+        """
+        x, y = meta.x.flatten(2), meta.y
+        first = x.shape[1] - sum(sizes)
+        run = functools.partial(self._run, first == self._full, (*x.shape, x.dtype, x.device))
+        begun: Begun = run("begin", (first,), theta, m, hyper, x[:, first:], x, y)
+        z, late, back = begun.z, {k: theta[k] for k in begun.rates}, begun.back
+        learned, backs, at = [], [], 0
+        for size in sizes:
+            rows = _rows(back, first + at, size)
+            z, late, back = run("inner step", (size,), z, late, begun.rates, begun.q[:, at : at + size], y, rows)
+            learned.append(rows)
+            backs.append(back)
+            at += size
+        theta, m, loss = run("finish", tuple(sizes), theta, m, hyper, x, begun.products, learned, backs, begun.back)
+        return theta, m, loss, begun.back.losses[:, first:].mean(1)
+
+    def _run(self, full: bool, shape: tuple[Any, ...], name: str, more: tuple[int, ...], *arguments: Any) -> Any:
+        """One of the functions, by its program where it has one."""
+        if self._name is None or not full:
+            return self._functions[name](*arguments)
+        key = (name, more, shape)
+        if key not in self._programs:
+            self._programs[key] = compiled(self._functions[name], f"{self._name}, {name}", *arguments)
+        return self._programs[key](*arguments)
+
+
+def _rows(back: Backward, first: int, size: int) -> Rows:
+    at = slice(first, first + size)
+    deltas = tuple(d[:, at] for d in back.deltas)
+    return Rows(tuple(a[:, at] for a in back.inputs), deltas if size == 1 else tuple(d / size for d in deltas))
+
+
+def _sums_from(parts: Tensor, counted: list[bool]) -> list[Tensor]:
+    """``sum_{k >= j} parts_k`` over those that count, for every j."""
+    running, sums = parts[-1], [parts[-1]]
+    for k in reversed(range(len(parts) - 1)):
+        running = running + parts[k] if counted[k] else running
+        sums.insert(0, running)
+    return sums

@@ -11,6 +11,7 @@ Draws come from a generator made by the caller, so nothing random is kept here.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Literal
 
 import numpy as np
@@ -36,16 +37,32 @@ def stored(memory: State) -> int:
 def push(memory: State, data: Data, slots: int, rule: ReservoirRule, generator: np.random.Generator) -> State:
     """``memory`` after pushing the samples of ``data`` one by one; its tensors are written in place."""
     x, y, age = memory["x"], memory["y"], int(memory["age"])
-    if not age:
+    if not len(y):
         x = torch.zeros((slots, *data.x.shape[1:]), dtype=data.x.dtype, device=data.x.device)
         y = torch.zeros(slots, dtype=data.y.dtype, device=data.y.device)
     ages = np.arange(age + 1, age + 1 + len(data.y))  # with the new sample
     draws = generator.integers(0, ages + (rule == "official"))
     targets = np.where(ages <= slots, ages - 1, draws)
-    for i in np.flatnonzero(targets < slots).tolist():
-        slot = int(targets[i])
-        x[slot], y[slot] = data.x[i], data.y[i]
+    last = {int(targets[i]): i for i in np.flatnonzero(targets < slots).tolist()}  # of several in one slot
+    if last:
+        to, of = (torch.tensor(list(indices), device=data.y.device) for indices in (last.keys(), last.values()))
+        x[to], y[to] = data.x[of], data.y[of]
     return {"x": x, "y": y, "age": torch.tensor(age + len(data.y))}
+
+
+def push_each(
+    memory: State, data: Data, slots: int, rule: ReservoirRule, generators: Sequence[np.random.Generator]
+) -> State:
+    """`push` for the memories of a pack: ``data`` is x [P, n, ...], y [P, n], ``memory`` has a leading dimension P."""
+    if not memory["y"].shape[1]:
+        shape = (len(generators), slots)
+        x = torch.zeros((*shape, *data.x.shape[2:]), dtype=data.x.dtype, device=data.x.device)
+        memory = {**memory, "x": x, "y": torch.zeros(shape, dtype=data.y.dtype, device=data.y.device)}
+    ends = [
+        push({k: v[i] for k, v in memory.items()}, Data(data.x[i], data.y[i]), slots, rule, generator)
+        for i, generator in enumerate(generators)
+    ]
+    return {**memory, "age": torch.stack([end["age"] for end in ends])}
 
 
 def draw(memory: State, count: int, generator: np.random.Generator) -> Data | None:
@@ -61,3 +78,12 @@ def draw_with(memory: State, count: int, new: Data, generator: np.random.Generat
     """The meta-batch b_m: draws first, then the ``new`` samples."""
     old = draw(memory, count, generator)
     return new if old is None else Data(torch.cat([old.x, new.x]), torch.cat([old.y, new.y]))
+
+
+def draw_with_each(memory: State, count: int, new: Data, generators: Sequence[np.random.Generator]) -> Data:
+    """`draw_with` for the memories of a pack, which are all of one age: x [P, N, ...], y [P, N]."""
+    drawn = [
+        draw_with({k: v[i] for k, v in memory.items()}, count, Data(new.x[i], new.y[i]), generator)
+        for i, generator in enumerate(generators)
+    ]
+    return Data(torch.stack([one.x for one in drawn]), torch.stack([one.y for one in drawn]))

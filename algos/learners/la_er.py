@@ -23,13 +23,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from frisket.algos.clip import clip_by_global_norm
-from frisket.algos.inner import Data
 from frisket.algos.learners.la_maml import LearnedRateConfig
-from frisket.algos.look_ahead import MetaLoss
-from frisket.algos.look_ahead_learner import Gradients, LookAheadLearner, step_down
+from frisket.algos.look_ahead import LookAhead, MetaLoss
+from frisket.algos.look_ahead_learner import LookAheadLearner, descend_replicas, step_down
 from frisket.algos.networks.network import Network
-from frisket.algos.tree import descend
 from frisket.types import Params
 
 
@@ -54,8 +51,8 @@ class LaER(LookAheadLearner):
     def __init__(self, config: LaERConfig, network: Network) -> None:
         super().__init__(config, network)
 
-    def outer(self, theta: Params, m: Params, gradients: Gradients, meta: Data) -> tuple[Params, Params]:
-        m = descend(m, self.config.alpha_lr, gradients.m)
-        _, grads = self.network.loss_and_gradients(theta, meta.x, meta.y)
-        rates = {k: v.relu() for k, v in m.items()}
-        return step_down(theta, rates, clip_by_global_norm(grads, self.config.clip_norm)), m
+    def outer(
+        self, theta: Params, m: Params, ahead: LookAhead, along: Params, hyper: Params
+    ) -> tuple[Params, Params]:
+        m = descend_replicas(m, hyper["alpha_lr"], along)
+        return step_down(theta, {k: v.relu() for k, v in m.items()}, ahead.plain()), m

@@ -23,13 +23,12 @@ writes and the released code does otherwise: ``meta_loss: sum``, ``reservoir: te
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import ClassVar, Literal
 
 from frisket.algos.entrywise import EntrywiseModulation, PlainRelu, Raw
-from frisket.algos.inner import Data
-from frisket.algos.look_ahead_learner import Gradients, LookAheadConfig, LookAheadLearner, step_down
+from frisket.algos.look_ahead import LookAhead
+from frisket.algos.look_ahead_learner import LookAheadConfig, LookAheadLearner, descend_replicas, step_down
 from frisket.algos.networks.network import Network
-from frisket.algos.tree import descend
 from frisket.errors import require
 from frisket.types import Params
 
@@ -44,6 +43,8 @@ class LearnedRateConfig(LookAheadConfig):
         inner_rate: ``relu`` (MNIST) or ``raw`` (CIFAR-100, TinyImageNet).
     """
 
+    packed: ClassVar[tuple[str, ...]] = ("alpha_init", "alpha_lr")
+
     alpha_init: float = 0.15
     alpha_lr: float = 0.3
     inner_rate: Literal["relu", "raw"] = "relu"
@@ -53,7 +54,7 @@ class LearnedRateConfig(LookAheadConfig):
         require(self.alpha_init > 0, "alpha_init", self.alpha_init, "above 0")
         require(self.alpha_lr >= 0, "alpha_lr", self.alpha_lr, "at least 0")
 
-    def modulation(self) -> EntrywiseModulation:
+    def modulation(self, hyper: Params) -> EntrywiseModulation:
         return PlainRelu(self.alpha_init) if self.inner_rate == "relu" else Raw(self.alpha_init)
 
 
@@ -70,6 +71,8 @@ class LaMAML(LookAheadLearner):
     def __init__(self, config: LaMAMLConfig, network: Network) -> None:
         super().__init__(config, network)
 
-    def outer(self, theta: Params, m: Params, gradients: Gradients, meta: Data) -> tuple[Params, Params]:
-        m = descend(m, self.config.alpha_lr, gradients.m)
-        return step_down(theta, {k: v.relu() for k, v in m.items()}, gradients.theta), m
+    def outer(
+        self, theta: Params, m: Params, ahead: LookAhead, along: Params, hyper: Params
+    ) -> tuple[Params, Params]:
+        m = descend_replicas(m, hyper["alpha_lr"], along)
+        return step_down(theta, {k: v.relu() for k, v in m.items()}, ahead.theta), m

@@ -21,14 +21,14 @@ Symbols and arguments: alpha ``alpha_init``, beta ``outer_lr``.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 from frisket.algos.entrywise import EntrywiseModulation, Raw
-from frisket.algos.inner import Data
 from frisket.algos.learner import Capabilities
-from frisket.algos.look_ahead_learner import Gradients, LookAheadConfig, LookAheadLearner
+from frisket.algos.look_ahead import LookAhead
+from frisket.algos.look_ahead_learner import LookAheadConfig, LookAheadLearner, descend_replicas
 from frisket.algos.masks import MaskSet
 from frisket.algos.networks.network import Network
-from frisket.algos.tree import descend
 from frisket.errors import require
 from frisket.types import Params, State
 
@@ -42,6 +42,8 @@ class ReplayCMAMLConfig(LookAheadConfig):
         outer_lr: beta, plain SGD rate of theta.
     """
 
+    packed: ClassVar[tuple[str, ...]] = ("alpha_init", "outer_lr")
+
     alpha_init: float = 0.1
     outer_lr: float = 0.1
 
@@ -50,7 +52,7 @@ class ReplayCMAMLConfig(LookAheadConfig):
         require(self.alpha_init >= 0, "alpha_init", self.alpha_init, "at least 0")
         require(self.outer_lr > 0, "outer_lr", self.outer_lr, "above 0")
 
-    def modulation(self) -> EntrywiseModulation:
+    def modulation(self, hyper: Params) -> EntrywiseModulation:
         return Raw(self.alpha_init)
 
 
@@ -66,5 +68,7 @@ class ReplayCMAML(LookAheadLearner):
     def masks(self, state: State) -> MaskSet:
         return MaskSet({})
 
-    def outer(self, theta: Params, m: Params, gradients: Gradients, meta: Data) -> tuple[Params, Params]:
-        return descend(theta, self.config.outer_lr, gradients.theta), m
+    def outer(
+        self, theta: Params, m: Params, ahead: LookAhead, along: Params, hyper: Params
+    ) -> tuple[Params, Params]:
+        return descend_replicas(theta, hyper["outer_lr"], ahead.theta), m

@@ -26,12 +26,12 @@ from __future__ import annotations
 
 from abc import ABC
 from dataclasses import dataclass
+from typing import ClassVar
 
 from frisket.algos.entrywise import DenseMask, EntrywiseModulation, StraightRelu
-from frisket.algos.inner import Data
-from frisket.algos.look_ahead_learner import Gradients, LookAheadConfig, LookAheadLearner, step_down
+from frisket.algos.look_ahead import LookAhead
+from frisket.algos.look_ahead_learner import LookAheadConfig, LookAheadLearner, descend_replicas, step_down
 from frisket.algos.networks.network import Network
-from frisket.algos.tree import descend
 from frisket.errors import require
 from frisket.types import Params
 
@@ -57,6 +57,8 @@ class SparseLaMAMLConfig(LearnedMaskConfig):
         ste_scale: kappa.
     """
 
+    packed: ClassVar[tuple[str, ...]] = ("gamma_m", "alpha_0", "m_init", "ste_scale")
+
     alpha_0: float = 0.1
     m_init: float = 0.3
     ste_scale: float = 1.0
@@ -66,13 +68,15 @@ class SparseLaMAMLConfig(LearnedMaskConfig):
         require(self.alpha_0 > 0, "alpha_0", self.alpha_0, "above 0")
         require(self.ste_scale > 0, "ste_scale", self.ste_scale, "above 0")
 
-    def modulation(self) -> EntrywiseModulation:
-        return DenseMask(self.alpha_0, self.m_init, self.ste_scale)
+    def modulation(self, hyper: Params) -> EntrywiseModulation:
+        return DenseMask(hyper["alpha_0"], self.m_init, hyper["ste_scale"])
 
 
 @dataclass(frozen=True, kw_only=True)
 class SparseReluLaMAMLConfig(LearnedMaskConfig):
     """sparse-ReLU-La-MAML. Attributes: gamma_m: rate of m; alpha_init: first value of every m."""
+
+    packed: ClassVar[tuple[str, ...]] = ("gamma_m", "alpha_init")
 
     gamma_m: float = 0.3
     alpha_init: float = 0.15
@@ -81,7 +85,7 @@ class SparseReluLaMAMLConfig(LearnedMaskConfig):
         super().__post_init__()
         require(self.alpha_init > 0, "alpha_init", self.alpha_init, "above 0")
 
-    def modulation(self) -> EntrywiseModulation:
+    def modulation(self, hyper: Params) -> EntrywiseModulation:
         return StraightRelu(self.alpha_init)
 
 
@@ -93,6 +97,8 @@ class SparseLaMAML(LookAheadLearner):
     def __init__(self, config: LearnedMaskConfig, network: Network) -> None:
         super().__init__(config, network)
 
-    def outer(self, theta: Params, m: Params, gradients: Gradients, meta: Data) -> tuple[Params, Params]:
-        m = descend(m, self.config.gamma_m, gradients.m)
-        return step_down(theta, self.modulation.rates(m, theta), gradients.theta), m
+    def outer(
+        self, theta: Params, m: Params, ahead: LookAhead, along: Params, hyper: Params
+    ) -> tuple[Params, Params]:
+        m = descend_replicas(m, hyper["gamma_m"], along)
+        return step_down(theta, self.config.modulation(hyper).rates(m, theta), ahead.theta), m

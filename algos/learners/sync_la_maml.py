@@ -19,12 +19,12 @@ Symbols and arguments: beta ``outer_lr``, eta ``alpha_lr``, first alpha ``alpha_
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
-from frisket.algos.inner import Data
 from frisket.algos.learners.la_maml import LearnedRateConfig
-from frisket.algos.look_ahead_learner import Gradients, LookAheadLearner
+from frisket.algos.look_ahead import LookAhead
+from frisket.algos.look_ahead_learner import LookAheadLearner, descend_replicas
 from frisket.algos.networks.network import Network
-from frisket.algos.tree import descend
 from frisket.errors import require
 from frisket.types import Params
 
@@ -32,6 +32,8 @@ from frisket.types import Params
 @dataclass(frozen=True, kw_only=True)
 class SyncLaMAMLConfig(LearnedRateConfig):
     """Sync-La-MAML. Attributes: outer_lr: beta, plain SGD rate of theta."""
+
+    packed: ClassVar[tuple[str, ...]] = (*LearnedRateConfig.packed, "outer_lr")
 
     outer_lr: float = 0.1
 
@@ -48,5 +50,10 @@ class SyncLaMAML(LookAheadLearner):
     def __init__(self, config: SyncLaMAMLConfig, network: Network) -> None:
         super().__init__(config, network)
 
-    def outer(self, theta: Params, m: Params, gradients: Gradients, meta: Data) -> tuple[Params, Params]:
-        return descend(theta, self.config.outer_lr, gradients.theta), descend(m, self.config.alpha_lr, gradients.m)
+    def outer(
+        self, theta: Params, m: Params, ahead: LookAhead, along: Params, hyper: Params
+    ) -> tuple[Params, Params]:
+        return (
+            descend_replicas(theta, hyper["outer_lr"], ahead.theta),
+            descend_replicas(m, hyper["alpha_lr"], along),
+        )

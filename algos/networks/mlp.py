@@ -4,7 +4,7 @@ H_l hidden widths::
 
     flatten -> linear H_1 -> ReLU -> ... -> linear H_n -> ReLU -> linear
 
-784-100-100-10 has 89,610 weights. `MLP.loss_and_gradients` is back-propagation written out: at this size automatic
+784-100-100-10 has 89,610 weights. `MLP.backward` is back-propagation written out: at this size automatic
 differentiation costs more than the arithmetic, and a compiler can fuse what is written out with what follows it.
 """
 
@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -23,6 +23,20 @@ from frisket.errors import require
 from frisket.types import Params
 
 Init = Literal["kaiming_normal", "xavier_uniform"]
+
+
+class Backward(NamedTuple):
+    """A batch taken forward and back through the network; leading dimensions are replicas.
+
+    Attributes:
+        inputs: what layers 2, 3, ... see, after the ReLU, each [..., N, width].
+        deltas: derivative of each sample's own loss by what layers 1, 2, ... make, each [..., N, width].
+        losses: cross-entropy of each sample, [..., N].
+    """
+
+    inputs: tuple[Tensor, ...]
+    deltas: tuple[Tensor, ...]
+    losses: Tensor
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,46 +87,49 @@ class MLP(Network):
         return self._forward(params, self.first(params, x))[-1]
 
     def first(self, params: Params, x: Tensor) -> Tensor:
-        """What the first layer makes of ``x``, before its ReLU, ``[N, widths[1]]``."""
-        return F.linear(x.flatten(1), params["fc1.weight"], params["fc1.bias"])
+        """What the first layer makes of images ``x`` [N, C, H, W] before its ReLU, ``[N, widths[1]]``; or, of
+        replicas, of flat images ``[P, N, widths[0]]``, ``[P, N, widths[1]]``."""
+        weight, bias = params["fc1.weight"], params["fc1.bias"]
+        return _linear(x.flatten(1) if weight.dim() == 2 else x, weight, bias)
 
     def loss_and_gradients(self, params: Params, x: Tensor, y: Tensor) -> tuple[Tensor, Params]:
-        loss, grads, delta = self.after_first(params, self.first(params, x), y)
-        grads = {"fc1.weight": _outer(delta, x.flatten(1)), "fc1.bias": delta.sum(0), **grads}
-        return loss, {k: grads[k] for k in params}
+        run = self.backward(params, self.first(params, x), y)
+        inputs, grads = (x.flatten(1), *run.inputs), {}
+        for layer, delta, given in zip(self.layers, run.deltas, inputs, strict=True):
+            delta = delta / len(y)
+            grads[f"{layer}.weight"], grads[f"{layer}.bias"] = outer(delta, given), delta.sum(0)
+        return run.losses.mean(), {k: grads[k] for k in params}
 
-    def after_first(self, params: Params, z: Tensor, y: Tensor) -> tuple[Tensor, Params, Tensor]:
-        """From the first layer's output on.
+    def backward(self, params: Params, z: Tensor, y: Tensor) -> Backward:
+        """Forward from the first layer's output ``z`` [..., N, widths[1]] and back to it, sample by sample.
 
         Args:
-            params: weights of at least the later layers.
-            z: what the first layer made, before its ReLU, [N, widths[1]].
-            y: labels, [N].
-
-        Returns:
-            The mean cross-entropy, its gradient for the weights of the later layers, and that for ``z``.
+            params: weights of at least the later layers, with the same leading dimensions as ``z``.
+            z: what the first layer made, before its ReLU.
+            y: labels, [..., N].
         """
         outputs = self._forward(params, z)
         logp = F.log_softmax(outputs[-1], -1)
-        hot = y[:, None] == torch.arange(self.ways, device=y.device)
-        loss = -torch.where(hot, logp, 0).sum() / len(y)
-        delta = (logp.exp() - hot.to(logp.dtype)) / len(y)  # d loss / d logits
-        grads: Params = {}
-        for i in reversed(range(1, len(self.layers))):
-            name, before = self.layers[i], outputs[i - 1]
-            grads[f"{name}.weight"] = _outer(delta, before.relu())
-            grads[f"{name}.bias"] = delta.sum(0)
-            delta = torch.where(before > 0, delta @ params[f"{name}.weight"], 0)
-        return loss, grads, delta
+        hot = y[..., None] == torch.arange(self.ways, device=y.device)
+        deltas = [logp.exp() - hot.to(logp.dtype)]
+        for layer, before in zip(reversed(self.layers[1:]), reversed(outputs[:-1]), strict=True):
+            deltas.insert(0, torch.where(before > 0, deltas[0] @ params[f"{layer}.weight"], 0))
+        losses = -torch.where(hot, logp, 0).sum(-1)
+        return Backward(tuple(before.relu() for before in outputs[:-1]), tuple(deltas), losses)
 
     def _forward(self, params: Params, z: Tensor) -> list[Tensor]:
         """What every layer makes, before its ReLU, the first one having made ``z``; the last entry is the logits."""
         outputs = [z]
         for layer in self.layers[1:]:
-            outputs.append(F.linear(outputs[-1].relu(), params[f"{layer}.weight"], params[f"{layer}.bias"]))
+            outputs.append(_linear(outputs[-1].relu(), params[f"{layer}.weight"], params[f"{layer}.bias"]))
         return outputs
 
 
-def _outer(delta: Tensor, inputs: Tensor) -> Tensor:
-    """``delta^T inputs``; of one sample as a plain multiplication, which a compiler can fuse with its use."""
-    return delta.T * inputs if len(delta) == 1 else delta.T @ inputs
+def outer(deltas: Tensor, inputs: Tensor) -> Tensor:
+    """``sum_n deltas_n inputs_n^T``: [..., N, O], [..., N, I] to [..., O, I]; of one sample as a plain multiplication,
+    which a compiler can fuse with its use."""
+    return deltas.mT * inputs if inputs.shape[-2] == 1 else deltas.mT @ inputs
+
+
+def _linear(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    return F.linear(x, weight, bias) if weight.dim() == 2 else torch.baddbmm(bias[..., None, :], x, weight.mT)

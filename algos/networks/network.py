@@ -17,10 +17,12 @@ class Network(ABC):
     Attributes:
         adaptable: names of the weights an inner loop may change (theta_A); the others are outer-loop only.
         head: names of the output layer's weights.
+        own: labels come in blocks of so many, and a sample is judged among its own block; None for one block.
     """
 
     adaptable: tuple[str, ...]
     head: tuple[str, ...]
+    own: int | None = None
 
     @abstractmethod
     def init(self, generator: torch.Generator) -> Params:

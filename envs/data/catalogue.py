@@ -14,8 +14,9 @@ from frisket.envs.data.embedded import EMBEDDED, load_embedded
 from frisket.envs.data.fetch import fetch_source, select
 from frisket.envs.data.imageset import ImageSet, Provenance
 from frisket.envs.data.sources import SOURCES, Source, SourceFile
-from frisket.envs.data.store import Store, cache_folder, cached_arrays
+from frisket.envs.data.store import Store, cached_arrays
 from frisket.errors import DataError, nearest
+from frisket.folders import cache_folder
 
 _log = logging.getLogger("frisket.data")
 

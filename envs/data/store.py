@@ -20,6 +20,7 @@ from typing import BinaryIO
 import numpy as np
 
 from frisket.errors import DataError
+from frisket.folders import cache_folder
 
 _log = logging.getLogger("frisket.data")
 
@@ -36,7 +37,7 @@ class Store:
 
     @classmethod
     def open(cls, data_dir: str | Path | None = None) -> Store:
-        """``data_dir``, then the environment's FRISKET_DATA, then the cache folder (see `cache_folder`).
+        """``data_dir``, then the environment's FRISKET_DATA, then the cache folder (see `frisket.folders`).
 
         Raises:
             DataError: a folder was named which is not there.
@@ -51,16 +52,6 @@ class Store:
             roots.append(folder)
         cache = cache_folder()
         return cls((*roots, cache), cache)
-
-
-def cache_folder() -> Path:
-    """The environment's FRISKET_CACHE, or the place this system keeps caches in."""
-    named = os.environ.get("FRISKET_CACHE")
-    if named:
-        return Path(named).expanduser().absolute()
-    import pooch
-
-    return Path(pooch.os_cache("frisket"))
 
 
 @contextlib.contextmanager

@@ -1,0 +1,141 @@
+"""Replicas of a look-ahead method as one program (`frisket.algos.look_ahead_learner` says what the method is).
+
+With the fully connected network all replicas go through the same matrix products. Other networks, and inner gradients
+that are clamped, have no low rank to make use of; their replicas take the general form one after the other.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from frisket.algos import reservoir
+from frisket.algos.clip import clip_replicas
+from frisket.algos.inner import Data
+from frisket.algos.look_ahead import LookAhead, look_ahead
+from frisket.algos.look_ahead_mlp import MLPMetaUpdate
+from frisket.algos.networks.mlp import MLP
+from frisket.algos.pack import Pack, lifted, packed_fields, picked, stacked
+from frisket.errors import require
+from frisket.rng import numpy_generator
+from frisket.types import Batch, Metrics, Params, State
+
+if TYPE_CHECKING:
+    from frisket.algos.look_ahead_learner import LookAheadLearner
+
+MetaUpdate = Callable[[Params, Params, Params, Sequence[int], Data], tuple[Params, Params, Tensor, Tensor]]
+"""``(theta, m, hyper, chunk sizes, b_m) -> (theta, m, meta-loss [P], loss of the new samples before [P])``."""
+
+
+class LookAheadPack(Pack["LookAheadLearner"]):
+    """A pack. State: that of its learners, with a leading replica dimension.
+
+    Args:
+        learners: P learners which differ in `packed_fields` only.
+    """
+
+    def __init__(self, learners: Sequence[LookAheadLearner]) -> None:
+        self.learners, self._method = learners, learners[0]
+        config = self._method.config
+        self._hyper = {
+            name: torch.tensor([float(getattr(one.config, name)) for one in learners])
+            for name in packed_fields(config)
+        }
+        network = self._method.network
+        if isinstance(network, MLP) and config.inner_clamp is None:
+            name = _program_name(self._method) if config.compile is True else None
+            self._update: MetaUpdate = MLPMetaUpdate(network, self, config.meta_loss, name, config.replay_batch)
+        else:
+            require(config.compile is not True, "compile", True, "false: only mlp networks without inner_clamp compile")
+            self._update = self._one_after_the_other
+
+    def join(self, states: Sequence[State]) -> State:
+        return lifted(states[0]) if len(states) == 1 else stacked(states)
+
+    def replica(self, state: State, index: int) -> State:
+        return picked(state, index)
+
+    @torch.no_grad()
+    def observe(self, state: State, batches: Sequence[Batch]) -> tuple[State, list[Metrics]]:
+        config, seeds, position = self._method.config, state["seed"].tolist(), int(state["step"][0])
+        data = [Data(batch.x, batch.y) for batch in batches]
+        theta, m, memory = state["theta"], state["m"], state["memory"]
+        before, losses = None, []
+        for glance in range(config.glances):
+            generators = [numpy_generator(seed, "glance", position, glance) for seed in seeds]
+            shuffled = [_shuffle(one, generator) for one, generator in zip(data, generators, strict=True)]
+            new = Data(torch.stack([one.x for one in shuffled]), torch.stack([one.y for one in shuffled]))
+            meta = reservoir.draw_with_each(memory, config.replay_batch, new, generators)
+            theta, m, loss, first = self.meta_update(theta, m, meta, len(data[0].y))
+            before = first if before is None else before
+            losses.append(loss)
+            if glance == (0 if self._method.push_after_first_glance else config.glances - 1):
+                generators = [numpy_generator(seed, "push", position) for seed in seeds]
+                memory = reservoir.push_each(memory, new, config.memory_slots, config.reservoir, generators)
+        assert before is not None
+        rows = zip(before.tolist(), torch.stack(losses).mean(0).tolist(), strict=True)
+        metrics = [{"loss_before": first, "outer_loss": loss} for first, loss in rows]
+        return {**state, "step": state["step"] + 1, "theta": theta, "m": m, "memory": memory}, metrics
+
+    def meta_update(self, theta: Params, m: Params, meta: Data, new: int) -> tuple[Params, Params, Tensor, Tensor]:
+        """One outer step; the last ``new`` rows of ``meta`` are the inner loop's. Returns as `MetaUpdate`."""
+        like = next(iter(theta.values()))
+        hyper = {k: v.to(like) for k, v in self._hyper.items()}
+        return self._update(theta, m, hyper, chunk_sizes(new, self._method.config.inner_steps), meta)
+
+    def rates(self, m: Params, hyper: Params) -> Params:
+        """Rates of the inner loop, s(m)."""
+        return self._method.config.modulation(hyper).rates(m, m)
+
+    def outer_step(self, theta: Params, m: Params, ahead: LookAhead, hyper: Params) -> tuple[Params, Params]:
+        """``(theta, m)`` after the method's outer step with both gradients clipped."""
+        slopes, bound = self._method.config.modulation(hyper).slopes(m), self._method.config.clip_norm
+        along = clip_replicas({k: g * slopes[k] for k, g in ahead.rates.items()}, bound)
+        clipped = ahead._replace(
+            theta=clip_replicas(ahead.theta, bound), plain=lambda: clip_replicas(ahead.plain(), bound)
+        )
+        return self._method.outer(theta, m, clipped, along, hyper)
+
+    def _one_after_the_other(
+        self, theta: Params, m: Params, hyper: Params, sizes: Sequence[int], meta: Data
+    ) -> tuple[Params, Params, Tensor, Tensor]:
+        """A `MetaUpdate` by the general form."""
+        network, config, ends = self._method.network, self._method.config, []
+        for i in range(len(self.learners)):
+            one, x, y = picked(theta, i), meta.x[i], meta.y[i]
+            numbers = {k: v[i : i + 1] for k, v in hyper.items()}
+            at = len(y) - sum(sizes)
+            chunks = [Data(a, b) for a, b in zip(x[at:].split(list(sizes)), y[at:].split(list(sizes)), strict=True)]
+            slow = picked(m, i)
+            rates = {k: v[0] for k, v in self.rates(lifted(slow), numbers).items()}
+            ahead = look_ahead(network, config.inner_clamp, one, rates, chunks, Data(x, y), config.meta_loss)
+            before = network.loss(one, x[at:], y[at:])
+            packed = ahead._replace(
+                theta=lifted(ahead.theta), rates=lifted(ahead.rates), plain=lambda ahead=ahead: lifted(ahead.plain())
+            )
+            ends.append((*self.outer_step(lifted(one), lifted(slow), packed, numbers), ahead.loss, before))
+        thetas, ms, losses, befores = zip(*ends, strict=True)
+        joined = [{k: torch.cat([part[k] for part in parts]) for k in parts[0]} for parts in (thetas, ms)]
+        return joined[0], joined[1], torch.stack(losses), torch.stack(befores)
+
+
+def chunk_sizes(samples: int, count: int) -> list[int]:
+    """Sizes of at most ``count`` chunks of ceil(samples / count); a batch that does not fill them gives fewer."""
+    size = -(-samples // count)
+    return [min(size, samples - at) for at in range(0, samples, size)]
+
+
+def _shuffle(data: Data, generator: np.random.Generator) -> Data:
+    """``data`` in random order."""
+    order = torch.from_numpy(generator.permutation(len(data.y))).to(data.y.device)
+    return Data(data.x[order], data.y[order])
+
+
+def _program_name(learner: LookAheadLearner) -> str:
+    """The method and all of its configuration that is no number of a replica's."""
+    config = {k: v for k, v in vars(learner.config).items() if k not in packed_fields(learner.config)}
+    return f"{type(learner).__qualname__}({config})"

@@ -1,0 +1,88 @@
+"""Several replicas of one method led as one: `Pack`.
+
+The replicas of a pack take the same position of their streams together. They may differ in seed and in the numbers a
+configuration declares as `packed` (rates, starting values), never in shapes. A pack's `State` is a learner's, every
+tensor with one more leading dimension, the replica.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
+
+import torch
+from torch import Tensor
+
+from frisket.algos.tree import map_tensors
+from frisket.types import Batch, Metrics, State
+
+if TYPE_CHECKING:
+    from frisket.algos.learner import Learner
+
+L = TypeVar("L")
+
+
+class Pack(ABC, Generic[L]):
+    """P replicas.
+
+    Attributes:
+        learners: the method of each replica; what it says of a replica's own state (`replica`) holds here too.
+    """
+
+    learners: Sequence[L]
+
+    @abstractmethod
+    def join(self, states: Sequence[State]) -> State:
+        """The pack's state made of its replicas' own."""
+
+    @abstractmethod
+    def replica(self, state: State, index: int) -> State:
+        """The state of one replica, for its learner to predict with or to go on alone; shares storage."""
+
+    @abstractmethod
+    def observe(self, state: State, batches: Sequence[Batch]) -> tuple[State, list[Metrics]]:
+        """Learn from one labelled batch each. As with `Learner.observe`, go on with the state that is returned."""
+
+
+class Alone(Pack["Learner"]):
+    """The pack every method has: a pack of one, whose state is the learner's."""
+
+    def __init__(self, learner: Learner) -> None:
+        self.learners = (learner,)
+
+    def join(self, states: Sequence[State]) -> State:
+        (state,) = states
+        return state
+
+    def replica(self, state: State, index: int) -> State:
+        return state
+
+    def observe(self, state: State, batches: Sequence[Batch]) -> tuple[State, list[Metrics]]:
+        (batch,) = batches
+        state, metrics = self.learners[0].observe(state, batch)
+        return state, [metrics]
+
+
+def packed_fields(config: object) -> tuple[str, ...]:
+    """Names of the fields in which replicas of one pack may differ; empty for a method that has no packs."""
+    return getattr(type(config), "packed", ())
+
+
+def stacked(states: Sequence[Mapping[str, Any]]) -> State:
+    """``states`` of one structure as one, their tensors stacked along a new first dimension."""
+    first = states[0]
+    return {
+        k: torch.stack([s[k] for s in states]) if isinstance(v, Tensor) else stacked([s[k] for s in states])
+        for k, v in first.items()
+    }
+
+
+def picked(state: State, index: int) -> State:
+    """One of the states `stacked` made one; shares storage."""
+    return map_tensors(lambda t: t[index], state)
+
+
+def lifted(state: State) -> State:
+    """``state`` as that of a pack of one; shares storage."""
+    return map_tensors(lambda t: t[None], state)
