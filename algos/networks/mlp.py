@@ -18,7 +18,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from frisket.algos.networks.network import Network
+from frisket.algos.networks.network import Network, kaiming_normal, own_logits, require_blocks
 from frisket.errors import require
 from frisket.types import Params
 
@@ -49,8 +49,9 @@ class MLP(Network):
     89610
     """
 
-    def __init__(self, config: MLPConfig, *, in_channels: int, size: int, ways: int) -> None:
-        self.config, self.ways = config, ways
+    def __init__(self, config: MLPConfig, *, in_channels: int, size: int, ways: int, own: int | None = None) -> None:
+        require_blocks(own, ways)
+        self.config, self.ways, self.own = config, ways, own
         self.widths = (in_channels * size**2, *config.hidden, ways)
         self.layers = tuple(f"fc{i}" for i in range(1, len(self.widths)))
         self.adaptable = tuple(f"{layer}.{part}" for layer in self.layers for part in ("weight", "bias"))
@@ -59,12 +60,11 @@ class MLP(Network):
     def init(self, generator: torch.Generator) -> Params:
         params: Params = {}
         for layer, inputs, outputs in zip(self.layers, self.widths, self.widths[1:], strict=False):
-            weight = torch.empty(outputs, inputs)
             if self.config.init == "kaiming_normal":
-                weight.normal_(0, math.sqrt(2 / inputs), generator=generator)
+                weight = kaiming_normal((outputs, inputs), generator)
             else:
                 bound = math.sqrt(6 / (inputs + outputs))
-                weight.uniform_(-bound, bound, generator=generator)
+                weight = torch.empty(outputs, inputs).uniform_(-bound, bound, generator=generator)
             params[f"{layer}.weight"] = weight
             params[f"{layer}.bias"] = torch.zeros(outputs)
         return params
@@ -90,10 +90,11 @@ class MLP(Network):
             y: labels, [N].
 
         Returns:
-            The mean cross-entropy, its gradient for the weights of the later layers, and that for ``z``.
+            The loss, its gradient for the weights of the later layers, and that for ``z``.
         """
         outputs = self._forward(params, z)
-        logp = F.log_softmax(outputs[-1], -1)
+        # outside a sample's own block: logit -inf, probability and delta 0
+        logp = F.log_softmax(own_logits(outputs[-1], y, self.own), -1)
         hot = y[:, None] == torch.arange(self.ways, device=y.device)
         loss = -torch.where(hot, logp, 0).sum() / len(y)
         delta = (logp.exp() - hot.to(logp.dtype)) / len(y)  # d loss / d logits
