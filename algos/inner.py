@@ -15,7 +15,6 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from frisket.algos.modulation import Modulation
@@ -57,8 +56,8 @@ class MetaGradient(NamedTuple):
 
 
 def loss_on(network: Network, rest: Params, data: Data) -> Loss:
-    """Mean cross-entropy on ``data`` as a function of the adaptable weights, the others held at ``rest``."""
-    return lambda phi: F.cross_entropy(network({**rest, **phi}, data.x), data.y)
+    """The network's loss on ``data`` as a function of the adaptable weights, the others held at ``rest``."""
+    return lambda phi: network.loss({**rest, **phi}, data.x, data.y)
 
 
 def penalised(loss: Loss, penalty: Loss | None) -> Loss:

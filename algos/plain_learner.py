@@ -6,7 +6,6 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from frisket.algos.inner import Data
@@ -66,7 +65,7 @@ class PlainLearner(Learner, ABC):
             raise SpecError(
                 "learner.kind", type(self).__name__, "needs to be told the task: use a stream with task labels"
             )
-        before = F.cross_entropy(self.network(state["theta"], batch.x), batch.y)
+        before = self.network.loss(state["theta"], batch.x, batch.y)
         size, losses = self.config.samples_per_step, []
         for piece, (x, y) in enumerate(zip(batch.x.split(size), batch.y.split(size), strict=True)):
             state, loss = self.learn(state, Data(x, y), piece, batch.task)

@@ -26,7 +26,7 @@ from frisket.algos.learners import (
     static_maml,
     sync_la_maml,
 )
-from frisket.algos.networks import conv4, mlp
+from frisket.algos.networks import conv4, mlp, strided_conv
 from frisket.algos.networks.network import Network
 
 
@@ -95,7 +95,10 @@ LEARNERS: Mapping[str, LearnerEntry] = MappingProxyType(
 
 @dataclass(frozen=True, kw_only=True)
 class NetworkEntry:
-    """Attributes: config: the configuration dataclass; build: ``(config, in_channels=, size=, ways=) -> Network``."""
+    """Attributes:
+    config: the configuration dataclass.
+    build: ``(config, in_channels=, size=, ways=, own=None) -> Network``.
+    """
 
     config: type[Any]
     build: Callable[..., Network]
@@ -105,5 +108,6 @@ NETWORKS: Mapping[str, NetworkEntry] = MappingProxyType(
     {
         "conv4": NetworkEntry(config=conv4.Conv4Config, build=conv4.Conv4),
         "mlp": NetworkEntry(config=mlp.MLPConfig, build=mlp.MLP),
+        "strided-conv": NetworkEntry(config=strided_conv.StridedConvConfig, build=strided_conv.StridedConv),
     }
 )

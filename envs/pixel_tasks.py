@@ -10,8 +10,7 @@ or blank where the map points outside. So both kinds of task are one table ``[T,
 The published files were made once and every run used the same ones: the angles and orders come from ``task_seed``. The
 run's seed chooses each task's training samples, anew for every task, so an image may come back in another task.
 
-Where the data have a published test split it is the test set. An embedded stand-in has none; a third of each of its
-classes, the last in file order, is then set apart for testing.
+Where the data have a published test split it is the test set; for those without see `frisket.envs.held_out`.
 """
 
 from __future__ import annotations
@@ -27,12 +26,12 @@ import torch
 from torch import Tensor
 
 from frisket.envs.data.imageset import ImageSet
+from frisket.envs.held_out import learn_and_judge
 from frisket.envs.task_stream import TaskStream
 from frisket.errors import require
 from frisket.rng import numpy_generator
 from frisket.types import Batch, Task
 
-_TEST_SHARE = 3  # one in so many, where there is no published test split
 BLANK = -1
 
 
@@ -105,7 +104,7 @@ class PixelTaskStream(TaskStream):
         self.config, self.seed = config, seed
         train, test = (data[name] for name in config.datasets())
         self._train, self._test = train, test
-        self._pool, held_out = _pools(train, test)
+        self._pool, held_out = learn_and_judge(train, test)
         require(
             config.samples <= len(self._pool), "samples", config.samples, f"at most {len(self._pool)} ({train.name})"
         )
@@ -162,12 +161,3 @@ def rotation_map(angle: float, height: int, width: int) -> np.ndarray:
     source_down = np.floor(math.sin(turn) * right + math.cos(turn) * down + height / 2).astype(np.int64)
     inside = (source_right >= 0) & (source_right < width) & (source_down >= 0) & (source_down < height)
     return np.where(inside, source_down * width + source_right, BLANK).reshape(-1)
-
-
-def _pools(train: ImageSet, test: ImageSet) -> tuple[np.ndarray, np.ndarray]:
-    """Indices that may be trained on, and indices of ``test`` to be judged on; the two share no image."""
-    if train is not test and train.name != test.name:
-        return np.arange(len(train.labels)), np.arange(len(test.labels))
-    cuts = [len(indices) - len(indices) // _TEST_SHARE for indices in train.class_indices()]
-    parts = [np.split(indices, [cut]) for indices, cut in zip(train.class_indices(), cuts, strict=True)]
-    return tuple(np.sort(np.concatenate(side)) for side in zip(*parts, strict=True))  # pyright: ignore[reportReturnType]

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any
 
-from frisket.envs import osaka, pixel_tasks
+from frisket.envs import osaka, pixel_tasks, split_classes
 from frisket.envs.data.imageset import ImageSet
 from frisket.envs.episodes import EpisodeSource
 from frisket.envs.stream import Stream
@@ -51,6 +51,12 @@ STREAMS: Mapping[str, StreamEntry] = MappingProxyType(
             datasets=lambda config: config.datasets(),
             build=pixel_tasks.PixelTaskStream,
             summary="tasks in sequence, each the same images with their pixels in another order",
+        ),
+        "split-classes": StreamEntry(
+            config=split_classes.SplitClassesConfig,
+            datasets=lambda config: config.datasets(),
+            build=split_classes.SplitClassesStream,
+            summary="tasks in sequence, each with classes of its own, or all of them mixed",
         ),
     }
 )

@@ -44,12 +44,14 @@ class Batch:
         y: labels, ``[N]`` int64.
         position: index in the stream, from 0.
         task: the hidden task, None once hidden.
+        epoch: which pass over its task's samples it belongs to, from 0.
     """
 
     x: Tensor
     y: Tensor
     position: int
     task: Task | None = None
+    epoch: int = 0
 
     def hide_task(self) -> Batch:
         """The same batch without its task, as a learner that does not declare ``needs_task`` sees it."""

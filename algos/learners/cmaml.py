@@ -42,7 +42,6 @@ from dataclasses import dataclass
 from typing import Literal
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from frisket.algos import adam
@@ -278,7 +277,7 @@ class CMAML(Learner):
 
     @torch.no_grad()
     def _loss(self, state: State, phi: Params, data: Data) -> float:
-        return float(F.cross_entropy(self.network({**state["theta"], **phi}, data.x), data.y))
+        return float(self.network.loss({**state["theta"], **phi}, data.x, data.y))
 
     def _next_buffer(self, buffer: State, data: Data, detected: bool) -> State:
         """The buffer after an outer step: empty, or with the betraying batch as its first."""

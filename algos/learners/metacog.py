@@ -58,7 +58,7 @@ class Gated(Network):
     """``network`` whose body weights are multiplied by ``sigmoid(logit.NAME)``; the logits and the head adapt."""
 
     def __init__(self, network: Network) -> None:
-        self.network, self.head = network, network.head
+        self.network, self.head, self.own = network, network.head, network.own
         self.gated = _body(network)
         self.adaptable = (*(f"logit.{k}" for k in self.gated), *network.head)
 
@@ -74,7 +74,7 @@ class SelfGated(Network):
     """``network`` whose body weights are multiplied by their own sigmoid."""
 
     def __init__(self, network: Network) -> None:
-        self.network, self.adaptable, self.head = network, network.adaptable, network.head
+        self.network, self.adaptable, self.head, self.own = network, network.adaptable, network.head, network.own
         self.gated = _body(network)
 
     def init(self, generator: torch.Generator) -> Params:

@@ -22,7 +22,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from frisket.algos.networks.network import Network
+from frisket.algos.networks.network import Network, require_blocks
 from frisket.errors import require
 from frisket.types import Params
 
@@ -45,9 +45,10 @@ class Conv4(Network):
     With 64 channels, 1x28x28 inputs and 10 ways: 112,586 weights, 10 adaptable tensors (112,074), 8 batch-norm tensors.
     """
 
-    def __init__(self, config: Conv4Config, *, in_channels: int, size: int, ways: int) -> None:
+    def __init__(self, config: Conv4Config, *, in_channels: int, size: int, ways: int, own: int | None = None) -> None:
+        require_blocks(own, ways)
         require(size >= 2**BLOCKS, "image size", size, f"at least {2**BLOCKS} for {BLOCKS} poolings")
-        self.channels, self.in_channels, self.ways = config.channels, in_channels, ways
+        self.channels, self.in_channels, self.ways, self.own = config.channels, in_channels, ways, own
         self.features = config.channels * (size // 2**BLOCKS) ** 2
         layers = [f"conv{i}" for i in range(1, BLOCKS + 1)] + ["classifier"]
         self.adaptable = tuple(f"{layer}.{part}" for layer in layers for part in ("weight", "bias"))

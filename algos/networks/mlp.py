@@ -18,7 +18,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from frisket.algos.networks.network import Network
+from frisket.algos.networks.network import Network, kaiming_normal, own_logits, require_blocks
 from frisket.errors import require
 from frisket.types import Params
 
@@ -63,8 +63,9 @@ class MLP(Network):
     89610
     """
 
-    def __init__(self, config: MLPConfig, *, in_channels: int, size: int, ways: int) -> None:
-        self.config, self.ways = config, ways
+    def __init__(self, config: MLPConfig, *, in_channels: int, size: int, ways: int, own: int | None = None) -> None:
+        require_blocks(own, ways)
+        self.config, self.ways, self.own = config, ways, own
         self.widths = (in_channels * size**2, *config.hidden, ways)
         self.layers = tuple(f"fc{i}" for i in range(1, len(self.widths)))
         self.adaptable = tuple(f"{layer}.{part}" for layer in self.layers for part in ("weight", "bias"))
@@ -73,12 +74,11 @@ class MLP(Network):
     def init(self, generator: torch.Generator) -> Params:
         params: Params = {}
         for layer, inputs, outputs in zip(self.layers, self.widths, self.widths[1:], strict=False):
-            weight = torch.empty(outputs, inputs)
             if self.config.init == "kaiming_normal":
-                weight.normal_(0, math.sqrt(2 / inputs), generator=generator)
+                weight = kaiming_normal((outputs, inputs), generator)
             else:
                 bound = math.sqrt(6 / (inputs + outputs))
-                weight.uniform_(-bound, bound, generator=generator)
+                weight = torch.empty(outputs, inputs).uniform_(-bound, bound, generator=generator)
             params[f"{layer}.weight"] = weight
             params[f"{layer}.bias"] = torch.zeros(outputs)
         return params
@@ -109,7 +109,8 @@ class MLP(Network):
             y: labels, [..., N].
         """
         outputs = self._forward(params, z)
-        logp = F.log_softmax(outputs[-1], -1)
+        # outside a sample's own block: logit -inf, probability and delta 0
+        logp = F.log_softmax(own_logits(outputs[-1], y, self.own), -1)
         hot = y[..., None] == torch.arange(self.ways, device=y.device)
         deltas = [logp.exp() - hot.to(logp.dtype)]
         for layer, before in zip(reversed(self.layers[1:]), reversed(outputs[:-1]), strict=True):

@@ -1,13 +1,20 @@
-"""What a network is to a learner."""
+"""What a network is to a learner, and the one place where its training loss is written.
+
+Where tasks are learned among their own labels (lamaml spec, section 2, "Task identity"), labels come in blocks of
+``own``, task t's being ``t own .. (t + 1) own - 1``. A sample's loss is then the cross-entropy over the logits of its
+own block alone, so the other tasks' logits neither enter it nor get a gradient.
+"""
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from frisket.errors import require
 from frisket.types import Params
 
 
@@ -17,7 +24,7 @@ class Network(ABC):
     Attributes:
         adaptable: names of the weights an inner loop may change (theta_A); the others are outer-loop only.
         head: names of the output layer's weights.
-        own: labels come in blocks of so many, and a sample is judged among its own block; None for one block.
+        own: size of the blocks of labels that are learned among themselves; None for one head over all labels.
     """
 
     adaptable: tuple[str, ...]
@@ -32,12 +39,16 @@ class Network(ABC):
     def __call__(self, params: Params, x: Tensor) -> Tensor:
         """Logits ``[N, ways]`` of inputs ``[N, C, H, W]``."""
 
+    def loss(self, params: Params, x: Tensor, y: Tensor) -> Tensor:
+        """Mean cross-entropy of ``x`` [N, C, H, W] with labels ``y`` [N], each among its own block; scalar."""
+        return F.cross_entropy(own_logits(self(params, x), y, self.own), y)
+
     def loss_and_gradients(self, params: Params, x: Tensor, y: Tensor) -> tuple[Tensor, Params]:
-        """Mean cross-entropy of ``x`` [N, C, H, W] with labels ``y`` [N], scalar, and its gradient for all ``params``,
-        both without a graph. A network may override it with its own back-propagation."""
+        """`loss` and its gradient for all ``params``, both without a graph. A network may override it with its own
+        back-propagation."""
         leaves = {k: v.detach().requires_grad_() for k, v in params.items()}
         with torch.enable_grad():
-            loss = F.cross_entropy(self(leaves, x), y)
+            loss = self.loss(leaves, x, y)
             grads = torch.autograd.grad(loss, list(leaves.values()), materialize_grads=True)
         return loss.detach(), dict(zip(leaves, grads, strict=True))
 
@@ -46,13 +57,43 @@ class Adapting(Network):
     """``network`` with another set of adaptable weights: ANIL adapts ``network.head`` only."""
 
     def __init__(self, network: Network, adaptable: tuple[str, ...]) -> None:
-        self.network, self.adaptable, self.head = network, adaptable, network.head
+        self.network, self.adaptable, self.head, self.own = network, adaptable, network.head, network.own
 
     def init(self, generator: torch.Generator) -> Params:
         return self.network.init(generator)
 
     def __call__(self, params: Params, x: Tensor) -> Tensor:
         return self.network(params, x)
+
+
+def within_block(logits: Tensor, block: Tensor | int, own: int) -> Tensor:
+    """``logits`` with those outside one block of ``own`` labels at minus infinity.
+
+    Args:
+        logits: [N, ways] or [S, N, ways].
+        block: which block, for every sample ([N] int64) or for all of them.
+        own: labels in a block.
+    """
+    of_label = torch.arange(logits.shape[-1], device=logits.device) // own
+    inside = of_label == (block[..., None] if isinstance(block, Tensor) else block)
+    return torch.where(inside, logits, -math.inf)
+
+
+def own_logits(logits: Tensor, y: Tensor, own: int | None) -> Tensor:
+    """``logits`` [N, ways] as the samples with labels ``y`` [N] are to learn from them: among their own block of
+    labels, or all of them (``own`` None)."""
+    return logits if own is None else within_block(logits, y // own, own)
+
+
+def require_blocks(own: int | None, ways: int) -> None:
+    """Raise `SpecError` unless ``ways`` labels can be divided into blocks of ``own``."""
+    require(own is None or (own >= 1 and ways % own == 0), "own", own, f"a divisor of the {ways} labels")
+
+
+def kaiming_normal(shape: tuple[int, ...], generator: torch.Generator) -> Tensor:
+    """Normal weights ``shape`` = [out, in, ...] of variance 2 / fan_in, which suits layers followed by ReLU."""
+    weight = torch.empty(shape)
+    return weight.normal_(0, math.sqrt(2 / fan_in(weight)), generator=generator)
 
 
 def split(network: Network, theta: Params) -> tuple[Params, Params]:
