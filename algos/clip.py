@@ -33,8 +33,8 @@ def clip_replicas(grads: Params, bound: float | None) -> Params:
 
 
 def spread(values: float | Tensor, like: Tensor) -> float | Tensor:
-    """One value per replica, ``[P]``, shaped to be multiplied with ``like`` [P, ...]; a plain number as it is."""
-    return values.view(-1, *[1] * (like.dim() - 1)) if isinstance(values, Tensor) else values
+    """One value per replica, ``[P]``, shaped to be multiplied with ``like`` [P, ...]; a single number as it is."""
+    return values.view(-1, *[1] * (like.dim() - 1)) if isinstance(values, Tensor) and values.dim() else values
 
 
 def _scale(norm: Tensor, bound: float) -> Tensor:

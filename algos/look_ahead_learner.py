@@ -93,8 +93,8 @@ class LookAheadLearner(Learner):
     @cached_property
     def modulation(self) -> EntrywiseModulation:
         """The rates of the inner loop, for this replica."""
-        numbers = {name: torch.tensor(float(getattr(self.config, name))) for name in packed_fields(self.config)}
-        return self.config.modulation(numbers)
+        fields = packed_fields(self.config)
+        return self.config.modulation({k: torch.tensor(getattr(self.config, k), dtype=torch.float64) for k in fields})
 
     @abstractmethod
     def outer(

@@ -42,7 +42,7 @@ class LookAheadPack(Pack["LookAheadLearner"]):
         self.learners, self._method = learners, learners[0]
         config = self._method.config
         self._hyper = {
-            name: torch.tensor([float(getattr(one.config, name)) for one in learners])
+            name: torch.tensor([float(getattr(one.config, name)) for one in learners], dtype=torch.float64)
             for name in packed_fields(config)
         }
         network = self._method.network

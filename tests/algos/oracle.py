@@ -34,6 +34,11 @@ def eager_look_ahead(
     loss = {"mean": stacked.mean(), "sum": stacked.sum(), "last": stacked[-1]}[judged]
     flat = torch.autograd.grad(loss, [*theta.values(), *rates.values()])
     half = len(theta)
+
+    def plain() -> Params:
+        at_theta = F.cross_entropy(network(theta, meta.x), meta.y)
+        return dict(zip(theta, torch.autograd.grad(at_theta, list(theta.values())), strict=True))
+
     return LookAhead(
-        dict(zip(theta, flat[:half], strict=True)), dict(zip(rates, flat[half:], strict=True)), loss.detach()
+        dict(zip(theta, flat[:half], strict=True)), dict(zip(rates, flat[half:], strict=True)), loss.detach(), plain
     )

@@ -9,16 +9,18 @@ from toys import SIZE, build, double, noise_batch, noise_data, small_mlp, small_
 
 from frisket.algos.clip import clip_by_global_norm, global_norm
 from frisket.algos.entrywise import DenseMask, EntrywiseModulation, PlainRelu, Raw, StraightRelu
-from frisket.algos.inner import Data, pull_back
+from frisket.algos.inner import Data
 from frisket.algos.learners.la_er import LaER
 from frisket.algos.learners.la_maml import LaMAML, LaMAMLConfig
 from frisket.algos.learners.replay_cmaml import ReplayCMAML, ReplayCMAMLConfig
 from frisket.algos.learners.sparse_la_maml import SparseLaMAML, SparseLaMAMLConfig
 from frisket.algos.learners.sync_la_maml import SyncLaMAML, SyncLaMAMLConfig
-from frisket.algos.look_ahead import LookAhead, MetaLoss, build_inner_step, look_ahead
-from frisket.algos.look_ahead_learner import LookAheadLearner, build_look_ahead, chunks
-from frisket.algos.look_ahead_mlp import build_mlp_inner_step, look_ahead_mlp
+from frisket.algos.look_ahead import LookAhead, MetaLoss, look_ahead
+from frisket.algos.look_ahead_learner import LookAheadLearner
+from frisket.algos.look_ahead_mlp import MLPMetaUpdate
+from frisket.algos.look_ahead_pack import LookAheadPack, chunk_sizes
 from frisket.algos.networks.mlp import MLP, MLPConfig
+from frisket.algos.pack import lifted, picked
 from frisket.errors import SpecError
 from frisket.rng import torch_generator
 from frisket.types import Batch, Params
@@ -51,7 +53,22 @@ def largest_difference(a: Params, b: Params) -> float:
 def ahead(
     network: MLP, theta: Params, rates: Params, clamp: float | None = None, judged: MetaLoss = "mean"
 ) -> LookAhead:
-    return look_ahead(build_inner_step(network, clamp, compiled=False), theta, rates, *inner_and_meta(), judged)
+    return look_ahead(network, clamp, theta, rates, *inner_and_meta(), judged)
+
+
+def chunks(data: Data, count: int) -> list[Data]:
+    sizes = chunk_sizes(len(data.y), count)
+    return [Data(x, y) for x, y in zip(data.x.split(sizes), data.y.split(sizes), strict=True)]
+
+
+class Untouched:
+    """A method whose rates are m and whose outer step hands out the gradients themselves."""
+
+    def rates(self, m: Params, hyper: Params) -> Params:
+        return m
+
+    def outer_step(self, theta: Params, m: Params, ahead: LookAhead, hyper: Params) -> tuple[Params, Params]:
+        return ahead.theta, ahead.rates
 
 
 @pytest.mark.parametrize("judged", ["mean", "sum", "last"])
@@ -64,12 +81,18 @@ def test_1_form_of_the_mlp_is_the_eager_oracle(judged: MetaLoss, hidden: tuple[i
     new = noise_data(1)
     uneven = [Data(new.x[:4], new.y[:4]), Data(new.x[4:], new.y[4:])]
     for inner in (chunks(new, steps), uneven):
-        step = build_mlp_inner_step(network, compiled=False)
-        ours = look_ahead_mlp(network, step, theta, rates, inner, meta, judged)
+        update = MLPMetaUpdate(network, Untouched(), judged, None, 0)
+        sizes = [len(chunk.y) for chunk in inner]
+        g_theta, g_rates, loss, before = update(lifted(theta), lifted(rates), {}, sizes, lifted_data(meta))
         theirs = eager_look_ahead(network, theta, rates, inner, meta, judged=judged)
-        assert largest_difference(ours.theta, theirs.theta) < EXACT
-        assert largest_difference(ours.rates, theirs.rates) < EXACT
-        assert float(ours.loss) == pytest.approx(float(theirs.loss), abs=EXACT)
+        assert largest_difference(picked(g_theta, 0), theirs.theta) < EXACT
+        assert largest_difference(picked(g_rates, 0), theirs.rates) < EXACT
+        assert float(loss[0]) == pytest.approx(float(theirs.loss), abs=EXACT)
+        assert float(before[0]) == pytest.approx(float(network.loss(theta, new.x, new.y)), abs=EXACT)
+
+
+def lifted_data(data: Data) -> Data:
+    return Data(data.x[None], data.y[None])
 
 
 @pytest.mark.parametrize("judged", ["mean", "sum", "last"])
@@ -87,28 +110,32 @@ def test_1_holds_for_a_network_without_its_own_back_propagation() -> None:
     network = small_network()
     theta = double(network.init(torch_generator(0, "theta")))
     inner, meta = inner_and_meta()
-    ours = look_ahead(build_inner_step(network, None, compiled=False), theta, rates_like(theta), inner, meta, "mean")
+    ours = look_ahead(network, None, theta, rates_like(theta), inner, meta, "mean")
     theirs = eager_look_ahead(network, theta, rates_like(theta), inner, meta)
     assert largest_difference(ours.theta, theirs.theta) < EXACT
     assert largest_difference(ours.rates, theirs.rates) < EXACT
 
 
 @pytest.mark.parametrize(
-    "modulation",
-    [PlainRelu(0.1), Raw(0.1), StraightRelu(0.1), DenseMask(0.1, 0.3, 1.0)],
+    ("modulation", "where_closed"),
+    [(PlainRelu(0.1), 0.0), (Raw(0.1), 1.0), (StraightRelu(0.1), 1.0), (DenseMask(0.1, 0.3, 1.0), 0.1)],
     ids=lambda m: type(m).__name__,
 )
-def test_1_slopes_are_the_derivative_of_the_rates(modulation: EntrywiseModulation) -> None:
-    """D = 1[alpha > 0] under ReLU, 1 for raw and straight-through rates, alpha_0 for the mask."""
+def test_1_slopes_are_the_derivative_of_the_rates(modulation: EntrywiseModulation, where_closed: float) -> None:
+    """D = 1[alpha > 0] under ReLU, 1 for raw and straight-through rates, alpha_0 for the mask; where the rate is open
+    and not a mask, they are the finite difference of the rates."""
     _, theta = start()
-    m, into = rates_like(theta), rates_like(theta, 1)
-    through = pull_back(modulation, m, theta, into)
+    m = rates_like(theta)
     slopes = modulation.slopes(m)
-    assert largest_difference(through, {k: into[k] * slopes[k] for k in m}) == 0
     closed = {k: v < 0 for k, v in m.items()}
     assert any(bool(c.any()) for c in closed.values())
-    expected = {"PlainRelu": 0.0, "Raw": 1.0, "StraightRelu": 1.0, "DenseMask": 0.1}[type(modulation).__name__]
-    assert all(bool((slopes[k][c] == expected).all()) for k, c in closed.items())
+    assert all(bool((slopes[k][c] == where_closed).all()) for k, c in closed.items())
+    step = 1e-7
+    ahead_, here = modulation.rates({k: v + step for k, v in m.items()}, theta), modulation.rates(m, theta)
+    for k, c in closed.items():
+        far = m[k].abs() > 1e-6
+        expected = slopes[k] if not isinstance(modulation, DenseMask) else torch.zeros_like(m[k])
+        assert torch.allclose(((ahead_[k] - here[k]) / step)[~c & far], expected[~c & far], atol=1e-6)
 
 
 def test_1_ste_scale_scales_the_derivative_only() -> None:
@@ -120,8 +147,13 @@ def test_1_ste_scale_scales_the_derivative_only() -> None:
 
 
 def meta_update(learner: LookAheadLearner, theta: Params, m: Params) -> tuple[Params, Params]:
-    theta, m, _ = learner.meta_update(theta, m, *inner_and_meta())
-    return theta, m
+    return update(learner, theta, m, 6, inner_and_meta()[1])
+
+
+def update(learner: LookAheadLearner, theta: Params, m: Params, new: int, meta: Data) -> tuple[Params, Params]:
+    """One outer step of a replica alone."""
+    theta, m, _, _ = LookAheadPack([learner]).meta_update(lifted(theta), lifted(m), lifted_data(meta), new)
+    return picked(theta, 0), picked(m, 0)
 
 
 def test_2_one_inner_step_at_a_constant_rate_is_fomaml() -> None:
@@ -130,7 +162,7 @@ def test_2_one_inner_step_at_a_constant_rate_is_fomaml() -> None:
     config = ReplayCMAMLConfig(inner_steps=1, alpha_init=0.1, outer_lr=0.2, clip_norm=None)
     learner = ReplayCMAML(config, network)
     m = learner.modulation.init(theta, torch_generator(0))
-    moved, _, _ = learner.meta_update(theta, m, chunks(new, 1), meta)
+    moved, _ = update(learner, theta, m, 6, meta)
     _, g = network.loss_and_gradients(theta, new.x, new.y)
     phi = {k: v - 0.1 * g[k] for k, v in theta.items()}
     _, outer = network.loss_and_gradients(phi, meta.x, meta.y)
@@ -216,12 +248,12 @@ def test_6_clipping_bounds_each_list_by_itself() -> None:
 def test_8_meta_batches_hold_replay_first_and_grow_from_the_second_meta_update(monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[Data] = []
 
-    def spy(self: LookAheadLearner, theta: Params, m: Params, inner: list[Data], meta: Data) -> object:
-        seen.append(meta)
-        return original(self, theta, m, inner, meta)
+    def spy(self: LookAheadPack, theta: Params, m: Params, meta: Data, new: int) -> object:
+        seen.append(Data(meta.x[0], meta.y[0]))
+        return original(self, theta, m, meta, new)
 
-    original = LookAheadLearner.meta_update
-    monkeypatch.setattr(LookAheadLearner, "meta_update", spy)
+    original = LookAheadPack.meta_update
+    monkeypatch.setattr(LookAheadPack, "meta_update", spy)
     for form, sizes in (("la-maml", [10, 20, 10 + 10, 20]), ("la-er", [10, 10, 20, 20])):
         seen.clear()
         learner = build(form, glances=2, inner_steps=10)
@@ -246,8 +278,8 @@ def test_la_er_moves_theta_by_the_gradient_at_theta_itself() -> None:
     assert isinstance(learner, LaER)
     learner.network = network
     m = learner.modulation.init(theta, torch_generator(0))
-    inner, meta = inner_and_meta()
-    moved, moved_m, _ = LaER(learner.config, network).meta_update(theta, m, inner, meta)
+    meta = inner_and_meta()[1]
+    moved, moved_m = update(LaER(learner.config, network), theta, m, 6, meta)
     _, g = network.loss_and_gradients(theta, meta.x, meta.y)
     assert largest_difference(moved, {k: v - moved_m[k].relu() * g[k] for k, v in theta.items()}) < EXACT
 
@@ -269,29 +301,6 @@ def test_10_the_network_has_the_papers_size_and_its_gradients_are_right() -> Non
     assert largest_difference(ours[1], theirs[1]) < EXACT
     one = network.loss_and_gradients(theta, data.x[:1], data.y[:1])[1]
     assert largest_difference(one, super(MLP, network).loss_and_gradients(theta, data.x[:1], data.y[:1])[1]) < EXACT
-
-
-def test_compiling_without_a_compiler_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("PATH", "")
-    monkeypatch.delenv("CXX", raising=False)
-    with pytest.raises(SpecError, match="C\\+\\+ compiler"):
-        build("la-maml", compile=True)
-
-
-@pytest.mark.slow
-@pytest.mark.filterwarnings("ignore")  # whatever torch's compiler warns of
-def test_compiled_step_agrees_to_rounding() -> None:
-    network = MLP(MLPConfig(), in_channels=1, size=SIZE, ways=2)
-    theta = network.init(torch_generator(0, "theta"))
-    new = noise_data(1, dtype=torch.float32)
-    rates = {k: torch.full_like(v, 0.05) for k, v in theta.items()}
-    for clamp in (None, 10.0):  # the MLP's form, then the general one
-        plain, fast = (
-            build_look_ahead(network, clamp, compiled=c)(theta, rates, chunks(new, 6), new, "mean")
-            for c in (False, True)
-        )
-        assert largest_difference(plain.theta, fast.theta) < 1e-5
-        assert largest_difference(plain.rates, fast.rates) < 1e-5
 
 
 def test_a_batch_that_does_not_fill_the_chunks_gives_fewer() -> None:
