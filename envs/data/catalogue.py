@@ -8,11 +8,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Literal
 
-from frisket.envs.data.check import FileReport, candidates, find_file
-from frisket.envs.data.decode import Damaged, Resample, idx_arrays, omniglot_arrays
+from frisket.envs.data.check import FileReport, find_files, source_reports
+from frisket.envs.data.containers import Damaged
+from frisket.envs.data.decode import Resample, idx_arrays, omniglot_arrays
 from frisket.envs.data.embedded import EMBEDDED, load_embedded
 from frisket.envs.data.fetch import fetch_source, select
 from frisket.envs.data.imageset import ImageSet, Provenance
+from frisket.envs.data.photos import PHOTOS
 from frisket.envs.data.sources import SOURCES, Source, SourceFile
 from frisket.envs.data.store import Store, cached_arrays
 from frisket.errors import DataError, nearest
@@ -21,7 +23,7 @@ from frisket.folders import cache_folder
 _log = logging.getLogger("frisket.data")
 
 _DECODER = 1
-"""Part of the key of cached arrays: raise it when `omniglot_arrays` changes what it returns."""
+"""Part of the key of cached arrays: raise it when `omniglot_arrays` or one of `PHOTOS` changes what it returns."""
 
 
 def load(
@@ -35,10 +37,9 @@ def load(
     """One data set from this machine; nothing is downloaded.
 
     Args:
-        name: a published data set (``mnist``, ``fashion_mnist``, ``omniglot``) or an embedded one (``digits``,
-            ``glyphs``, ``patches``).
+        name: a published data set (a key of `SOURCES`) or an embedded one (``digits``, ``glyphs``, ``patches``).
         data_dir: folder looked at before FRISKET_DATA and the cache.
-        split: ``"train"`` or ``"test"`` of MNIST and Fashion-MNIST; the default is the only one or ``"train"``.
+        split: ``"train"`` or ``"test"``; Omniglot and the embedded ones have none. The default is ``"train"``.
         resample: filter that takes Omniglot's drawings to 28 x 28.
 
     Raises:
@@ -115,7 +116,7 @@ def verify(
     """
     store = Store.open(data_dir)
     chosen = select(names, sources)
-    return [row for source in chosen for file in source.files() for row in candidates(source, file, store)]
+    return [row for source in chosen for row in source_reports(source, store)]
 
 
 def _load_or_fetch(name: str, data_dir: str | Path | None, sources: Mapping[str, Source]) -> ImageSet:
@@ -133,22 +134,28 @@ def _load_or_fetch(name: str, data_dir: str | Path | None, sources: Mapping[str,
 
 
 def _load_source(source: Source, split: str, store: Store, resample: Resample) -> ImageSet:
-    files = source.splits[split]
-    found = [find_file(source, file, store) for file in files]
+    form, found = find_files(source, split, store)
+    files = form.splits[split]
     blobs = [data for _, data in found]
-    notes = [f"split: {split}"]
+    notes = [f"split: {split}", *form.notes]
     try:
-        if source.layout == "idx":
-            arrays, classes = idx_arrays(*blobs), source.classes
+        if form.layout == "idx":
+            arrays, classes = idx_arrays(*blobs), form.classes
         else:
             from PIL import __version__ as pillow
 
-            # Pillow's resize may round differently in another version, so its version is part of the key
-            digest = "-".join(file.content[:16] for file in files)
-            key = f"{source.name}-{split}-{resample}-{digest}-pillow{pillow}-v{_DECODER}"
-            arrays = cached_arrays(store.cache, key, lambda: omniglot_arrays(blobs, resample))
+            # Pillow's resize and its JPEG decoder may round differently in another version, so it is part of the key
+            digest = "-".join((file.content or file.containers[0])[:16] for file in files)
+            how = resample if form.layout == "omniglot" else form.layout
+            key = f"{form.name}-{split}-{how}-{digest}-pillow{pillow}-v{_DECODER}"
+            if form.layout == "omniglot":
+                arrays = cached_arrays(store.cache, key, lambda: omniglot_arrays(blobs, resample))
+                notes.append(f"105x105 to 28x28: {resample}, Pillow {pillow}")
+            else:
+                arrays = cached_arrays(store.cache, key, lambda: PHOTOS[form.layout](blobs[0], split))
+                if form.layout in ("tiles", "tiny-imagenet"):
+                    notes.append(f"JPEG decoded by Pillow {pillow}")
             classes = tuple(str(c) for c in arrays["classes"])
-            notes.append(f"105x105 to 28x28: {resample}, Pillow {pillow}")
     except Damaged as error:  # canonical content always decodes, so it is the description which is wrong
         path = str(found[0][0].path)
         raise DataError(f"data set {source.name}", path, f"does not fit its description: {error}") from None
@@ -161,10 +168,11 @@ def _load_source(source: Source, split: str, store: Store, resample: Resample) -
         citation=source.citation,
         sha256=_hashes(files, [row for row, _ in found]),
         notes=tuple(notes),
+        form=form.form,
     )
     return ImageSet(source.name, arrays["images"], arrays["labels"], classes, provenance)
 
 
 def _hashes(files: Sequence[SourceFile], rows: Sequence[FileReport]) -> dict[str, str]:
     containers = {row.file: row.found for row in rows}
-    return containers | {f"{file.name} content": file.content for file in files}
+    return containers | {f"{file.name} content": file.content for file in files if file.content}

@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from frisket.envs.data.decode import Damaged, content_digest
-from frisket.envs.data.sources import Source, SourceFile
+from frisket.envs.data.containers import Damaged
+from frisket.envs.data.decode import content_digest
+from frisket.envs.data.sources import CANONICAL, Source, SourceFile
 from frisket.envs.data.store import Store, replacing
 from frisket.errors import DataError
 
@@ -39,6 +40,7 @@ class FileReport:
         expected: the published container's sha256.
         found: sha256 of the file that is there, empty if none is.
         detail: what is wrong, empty if nothing.
+        form: the form of the data set the file belongs to.
     """
 
     dataset: str
@@ -48,6 +50,7 @@ class FileReport:
     expected: str
     found: str
     detail: str = ""
+    form: str = CANONICAL
 
     @property
     def usable(self) -> bool:
@@ -78,7 +81,7 @@ def check_file(source: Source, file: SourceFile, path: Path, store: Store) -> tu
     """
 
     def report(status: Status, found: str = "", detail: str = "") -> FileReport:
-        return FileReport(source.name, file.name, path, status, file.containers[0], found, detail)
+        return FileReport(source.name, file.name, path, status, file.containers[0], found, detail, source.form)
 
     try:
         data = path.read_bytes()
@@ -89,6 +92,8 @@ def check_file(source: Source, file: SourceFile, path: Path, store: Store) -> tu
     found = hashlib.sha256(data).hexdigest()
     if found in file.containers:
         return report("ok", found), data
+    if file.content is None:
+        return report("damaged", found, "it is not the published file, and nothing else is accepted for it"), data
     remembered = store.cache / "verified" / f"{found}-{file.content}"
     if remembered.exists():
         return report("repacked", found), data
@@ -114,18 +119,38 @@ def candidates(source: Source, file: SourceFile, store: Store) -> list[FileRepor
     return [report for report, _ in _search(source, file, store)]
 
 
-def find_file(source: Source, file: SourceFile, store: Store) -> tuple[FileReport, bytes]:
-    """The first usable copy of a file and its bytes. A damaged copy before it is passed over with a warning.
+def source_reports(source: Source, store: Store) -> list[FileReport]:
+    """Reports on the files of the first form of ``source`` that is whole, after those on damaged files of the forms
+    before it; if none is whole, on its canonical files and on whatever is there of the other forms."""
+    passed: list[FileReport] = []
+    for form in source.forms():
+        rows = [row for file in form.files() for row in candidates(form, file, store)]
+        good = {row.file for row in rows if row.usable}
+        if all(file.name in good for file in form.files()):
+            return [row for row in passed if row.status == "damaged"] + rows
+        passed += rows
+    return [row for row in passed if row.form == source.form or row.status != "missing"]
+
+
+def find_files(source: Source, split: str, store: Store) -> tuple[Source, list[tuple[FileReport, bytes]]]:
+    """The first form of ``source`` of which every file of ``split`` has a usable copy, and those copies with their
+    bytes. Damaged copies before them are passed over with a warning.
 
     Raises:
-        DataError: there is none; it tells of the first damaged one.
+        DataError: there is none; it tells of the first damaged file, else of the first missing one.
     """
-    *bad, (report, data) = _search(source, file, store)
-    if not report.usable:
-        raise (bad[0][0] if bad else report).error()
-    for passed, _ in bad:
-        _log.warning("%s is damaged (%s); using %s instead", passed.path, passed.detail, report.path)
-    return report, data
+    passed: list[FileReport] = []
+    for form in source.forms():
+        searches = [_search(form, file, store) for file in form.splits[split]]
+        found = [search[-1] for search in searches]
+        whole = all(report.usable for report, _ in found)
+        passed += [report for search in searches for report, _ in search if not report.usable]
+        if whole:
+            for report in passed:
+                if report.status == "damaged":
+                    _log.warning("%s is damaged (%s); using %s instead", report.path, report.detail, found[0][0].path)
+            return form, found
+    raise next((report for report in passed if report.status == "damaged"), passed[0]).error()
 
 
 def _search(source: Source, file: SourceFile, store: Store) -> list[tuple[FileReport, bytes]]:

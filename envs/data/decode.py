@@ -1,22 +1,24 @@
-"""From bytes to pictures: gzipped IDX files, zips of Omniglot PNGs, and the digest of what is inside them.
+"""From bytes to grey pictures: gzipped IDX files, zips of Omniglot PNGs; and the digest of what is inside any file.
 
 Digests, sha256 in hex: of an IDX file, its decompressed bytes; of an Omniglot zip, for every PNG in order
-``NAME NUL WIDTHxHEIGHT NUL`` and its pixels as one grey byte each, row by row, so that no compression counts.
+``NAME NUL WIDTHxHEIGHT NUL`` and its pixels as one grey byte each, row by row, so that no compression counts; of every
+other archive, for every file sorted by name ``NAME NUL LENGTH NUL`` and its bytes.
 """
 
 from __future__ import annotations
 
-import gzip
 import hashlib
 import io
 import math
 import struct
 import zipfile
-import zlib
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
+
+from frisket.envs.data.containers import Damaged, gunzip, reading, tar_members, zip_members, zip_names
+from frisket.envs.data.sources import Layout
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -29,24 +31,6 @@ SIDE = 28
 
 _PAPER = 255
 _UBYTE = 8
-
-
-class Damaged(ValueError):
-    """The bytes are not what their name says."""
-
-
-def gunzip(data: bytes) -> bytes:
-    """Decompress.
-
-    Raises:
-        Damaged: not gzip, cut short, or failing its own checksum.
-    """
-    if not data:  # which gzip takes for a whole file of no members
-        raise Damaged("not a whole gzip file: it is empty")
-    try:
-        return gzip.decompress(data)
-    except (OSError, EOFError, zlib.error) as error:
-        raise Damaged(f"not a whole gzip file: {error}") from None
 
 
 def parse_idx(data: bytes) -> np.ndarray:
@@ -78,20 +62,14 @@ def omniglot_pictures(data: bytes) -> Iterator[tuple[str, Image]]:
     """
     from PIL import Image
 
-    try:
-        with zipfile.ZipFile(io.BytesIO(data)) as archive:
-            # a zip packed on a Mac holds a shadow tree of resource forks, with the same names
-            names = [n for n in archive.namelist() if n.endswith(".png") and not n.startswith("__MACOSX/")]
-            for name in sorted(names, key=lambda n: n.split("/")):
-                with Image.open(io.BytesIO(archive.read(name)), formats=["PNG"]) as picture:
-                    yield name, picture.convert("L")
-    except (zipfile.BadZipFile, zlib.error, OSError, EOFError, SyntaxError, ValueError) as error:
-        raise Damaged(f"not a whole zip of PNG files: {error}") from None
-    except (NotImplementedError, RuntimeError) as error:  # an unknown compression method, an encrypted member
-        raise Damaged(f"a zip that cannot be read: {error}") from None
+    with reading("zip of PNG files"), zipfile.ZipFile(io.BytesIO(data)) as archive:
+        names = [n for n in zip_names(archive) if n.endswith(".png")]
+        for name in sorted(names, key=lambda n: n.split("/")):
+            with Image.open(io.BytesIO(archive.read(name)), formats=["PNG"]) as picture:
+                yield name, picture.convert("L")
 
 
-def content_digest(layout: Literal["idx", "omniglot"], data: bytes) -> str:
+def content_digest(layout: Layout, data: bytes) -> str:
     """The digest of what a file holds (see the module's docstring).
 
     Raises:
@@ -100,9 +78,15 @@ def content_digest(layout: Literal["idx", "omniglot"], data: bytes) -> str:
     if layout == "idx":
         return hashlib.sha256(gunzip(data)).hexdigest()
     digest = hashlib.sha256()
-    for name, picture in omniglot_pictures(data):
-        digest.update(f"{name}\0{picture.width}x{picture.height}\0".encode())
-        digest.update(picture.tobytes())
+    if layout == "omniglot":
+        for name, picture in omniglot_pictures(data):
+            digest.update(f"{name}\0{picture.width}x{picture.height}\0".encode())
+            digest.update(picture.tobytes())
+        return digest.hexdigest()
+    files = zip_members(data) if layout in ("tiles", "tiny-imagenet") else tar_members(data)
+    for name, content in files.items():
+        digest.update(f"{name}\0{len(content)}\0".encode())
+        digest.update(content)
     return digest.hexdigest()
 
 

@@ -21,6 +21,7 @@ class Provenance:
         citation: how to cite it.
         sha256: name of a file (or of an array, or ``NAME content``) to its hash.
         notes: everything else a reader needs: split, resize filter, library versions.
+        form: which kind of files a published data set was read from; empty for an embedded one.
     """
 
     name: str
@@ -30,6 +31,7 @@ class Provenance:
     citation: str
     sha256: Mapping[str, str]
     notes: tuple[str, ...] = ()
+    form: str = ""
 
     def as_dict(self) -> dict[str, Any]:
         """The same as plain JSON types."""
@@ -41,6 +43,7 @@ class Provenance:
             "citation": self.citation,
             "sha256": dict(self.sha256),
             "notes": list(self.notes),
+            "form": self.form,
         }
 
 

@@ -4,17 +4,28 @@ A gzip or zip can be packed again without touching what is inside, so each file 
 the containers known to be published, and the digest of the content (`frisket.envs.data.decode` says of what exactly).
 Either one is enough to accept a file.
 
-Where the hashes come from: container hashes are those of the files as published by their authors. Content digests are
-computed from copies whose content was compared with the published md5 of the content (MNIST), whose containers are the
-published ones (Fashion-MNIST), or whose pictures were compared with the author's (Omniglot).
+Where the hashes come from: container hashes are those of the files as published by their authors (CIFAR, TinyImageNet:
+as several public projects that read these files state them alike). Content digests are computed from copies whose
+content was compared with the published md5 of the content (MNIST), whose containers are the published ones
+(Fashion-MNIST), or whose pictures were compared with the author's (Omniglot). No copy of the published CIFAR and
+TinyImageNet archives was at hand to compute theirs from; of those only the published container is accepted.
+
+A data set may come in another form too, files with the same pictures that are not the published ones. It is used where
+the published files are absent, never downloaded, and every result says so.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import Literal
+
+Layout = Literal["idx", "omniglot", "cifar10", "cifar100", "tiny-imagenet", "tiles"]
+"""How files are read: gzipped IDX files (images, labels), zips of PNGs, CIFAR's binary records in a tar.gz, a zip of
+JPEGs, a zip of JPEGs made of tiles (see `decode.py` and `photos.py`)."""
+
+CANONICAL, TILED = "canonical files", "tiled pictures, lossy"
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,12 +35,12 @@ class SourceFile:
     Attributes:
         name: canonical file name; it lies in ``DATA_DIR/SOURCE_NAME/``.
         containers: sha256 of every container known to be published, the usual one first.
-        content: digest of the content, whatever the container.
+        content: digest of the content, whatever the container; None if unknown: only a published container will do.
     """
 
     name: str
     containers: tuple[str, ...]
-    content: str
+    content: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,28 +50,45 @@ class Source:
     Attributes:
         name: what the data set is called in a spec, and its folder in a data folder.
         title: its name in words.
-        layout: how its files are read: ``"idx"``, gzipped IDX files (images, labels), or ``"omniglot"``, zips of PNGs.
+        layout: how its files are read.
         splits: name of a split to its files, in reading order; the first split is the default one.
         mirrors: folders on the web, ending in ``/``, tried in this order.
-        classes: class names of an ``"idx"`` source (an ``"omniglot"`` one names them in its zips).
+        classes: class names of an ``"idx"`` source (the others name them in their archives).
         licence: what the authors state.
         citation: how to cite it.
         stand_in: the embedded data set used in its place when it cannot be had.
+        form: what kind of files these are.
+        notes: what a reader of results should know of this form.
+        others: the same data set in other forms, looked for in this order where the files of this one are absent.
     """
 
     name: str
     title: str
-    layout: Literal["idx", "omniglot"]
+    layout: Layout
     splits: Mapping[str, tuple[SourceFile, ...]]
     mirrors: tuple[str, ...]
     classes: tuple[str, ...]
     licence: str
     citation: str
     stand_in: str
+    form: str = CANONICAL
+    notes: tuple[str, ...] = ()
+    others: tuple[Source, ...] = ()
 
     def files(self) -> tuple[SourceFile, ...]:
-        """The files of all splits."""
-        return tuple(file for files in self.splits.values() for file in files)
+        """The files of all splits, each once."""
+        return tuple(dict.fromkeys(file for files in self.splits.values() for file in files))
+
+    def forms(self) -> tuple[Source, ...]:
+        """This form of the data set, then the others."""
+        return (self, *self.others)
+
+    def tiled(self, *, container: str, content: str, notes: tuple[str, ...]) -> Source:
+        """The form of tiled pictures of a CIFAR set, in one zip named like the set."""
+        file = SourceFile(f"{self.name}.zip", (container,), content)
+        return replace(
+            self, layout="tiles", splits=dict.fromkeys(self.splits, (file,)), mirrors=(), form=TILED, notes=notes
+        )
 
 
 MNIST = Source(
@@ -185,5 +213,80 @@ OMNIGLOT = Source(
     stand_in="glyphs",
 )
 
-SOURCES: Mapping[str, Source] = MappingProxyType({source.name: source for source in (MNIST, FASHION_MNIST, OMNIGLOT)})
+_CIFAR10_FILE = SourceFile(
+    "cifar-10-binary.tar.gz", ("c4a38c50a1bc5f3a1c5537f2155ab9d68f9f25eb1ed8d9ddda3db29a59bca1dd",)
+)
+_CIFAR100_FILE = SourceFile(
+    "cifar-100-binary.tar.gz", ("58a81ae192c23a4be8b1804d68e518ed807d710a4eb253b1f2a199162a40d8ec",)
+)
+_TINY_IMAGENET_FILE = SourceFile(
+    "tiny-imagenet-200.zip", ("6198c8ae015e2b3e007c7841da39ec069199b9aa3bfa943a462022fe5e43c821",)
+)
+
+_CIFAR10 = Source(
+    name="cifar10",
+    title="CIFAR-10",
+    layout="cifar10",
+    splits={"train": (_CIFAR10_FILE,), "test": (_CIFAR10_FILE,)},
+    mirrors=("https://www.cs.toronto.edu/~kriz/",),
+    classes=(),
+    licence="none stated by the authors",
+    citation="A. Krizhevsky. Learning multiple layers of features from tiny images. 2009.",
+    stand_in="digits",
+)
+CIFAR10 = replace(
+    _CIFAR10,
+    others=(
+        _CIFAR10.tiled(
+            container="992a97ecf1613e0e52be0e1c453bf3341888de5d325d253d552c4346078e4b8e",
+            content="f72d3752c142f5e61433446bd0b80a422b1bfc71848c3c7927884dbea46591d7",
+            notes=(
+                "lossy: JPEG, 36.2 dB against the published pixels; 1,135 pictures from a coarser JPEG, about 30 dB",
+                "train and test hold the same pictures as the published ones, in another order",
+            ),
+        ),
+    ),
+)
+
+_CIFAR100 = Source(
+    name="cifar100",
+    title="CIFAR-100",
+    layout="cifar100",
+    splits={"train": (_CIFAR100_FILE,), "test": (_CIFAR100_FILE,)},
+    mirrors=("https://www.cs.toronto.edu/~kriz/",),
+    classes=(),
+    licence="none stated by the authors",
+    citation="A. Krizhevsky. Learning multiple layers of features from tiny images. 2009.",
+    stand_in="glyphs",
+)
+CIFAR100 = replace(
+    _CIFAR100,
+    others=(
+        _CIFAR100.tiled(
+            container="31189a696e56475b936be4598d5d97b4a8f634dd136dd8c3e8c4a151fe83c4ec",
+            content="81ac9bb83d94e97e52d14fa77bed8ee528389f72286948522408f69491cc2a05",
+            notes=(
+                "lossy: JPEG, 35.9 dB against the published pixels",
+                "not the canonical split: of a class's 600 pictures the 500 of lowest pixel hash are train, 100 test",
+            ),
+        ),
+    ),
+)
+
+TINY_IMAGENET = Source(
+    name="tinyimagenet",
+    title="TinyImageNet-200",
+    layout="tiny-imagenet",
+    splits={"train": (_TINY_IMAGENET_FILE,), "test": (_TINY_IMAGENET_FILE,)},
+    mirrors=("https://cs231n.stanford.edu/", "http://cs231n.stanford.edu/"),
+    classes=(),
+    licence="ImageNet's terms: non-commercial research and education",
+    citation="Y. Le, X. Yang. Tiny ImageNet visual recognition challenge. Stanford CS 231N, 2015.",
+    stand_in="glyphs",
+    notes=("test is the official validation set: the labels of the official test set are not published",),
+)
+
+SOURCES: Mapping[str, Source] = MappingProxyType(
+    {source.name: source for source in (MNIST, FASHION_MNIST, OMNIGLOT, CIFAR10, CIFAR100, TINY_IMAGENET)}
+)
 """Every published data set frisket reads, by name."""

@@ -30,10 +30,10 @@ def list_data(data_dir: _DataDir = None) -> None:
 
     table = Table("name", "kind", "state", "stand-in", "licence", "what")
     for name, source in SOURCES.items():
-        states = {file.name: "missing" for file in source.files()}
-        states |= {row.file: row.status for row in verify([name], data_dir)}
-        usable = sum(state in ("ok", "repacked") for state in states.values())
-        state = "here" if usable == len(states) else f"{usable} of {len(states)} files"
+        rows = verify([name], data_dir)
+        named, usable = {row.file for row in rows}, {row.file: row.form for row in rows if row.usable}
+        forms = {form for form in usable.values() if form != source.form}
+        state = ", ".join(["here", *forms]) if len(usable) == len(named) else f"{len(usable)} of {len(named)} files"
         table.add_row(name, "real", state, source.stand_in, source.licence, source.title)
     for name, entry in EMBEDDED.items():
         table.add_row(name, "embedded", "here", "", entry.licence, entry.title)
@@ -66,8 +66,8 @@ def _show(rows: list[FileReport]) -> None:
     from rich.table import Table
 
     colours = {"ok": "green", "repacked": "green", "damaged": "red", "missing": "yellow"}
-    table = Table("data set", "file", "status", "expected sha256", "found sha256", "where")
+    table = Table("data set", "file", "form", "status", "expected sha256", "found sha256", "where")
     for row in rows:
         status = f"[{colours[row.status]}]{row.status}[/]"
-        table.add_row(row.dataset, row.file, status, row.expected[:12], row.found[:12] or "-", str(row.path))
+        table.add_row(row.dataset, row.file, row.form, status, row.expected[:12], row.found[:12] or "-", str(row.path))
     Console().print(table)

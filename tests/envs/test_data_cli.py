@@ -10,6 +10,7 @@ import pytest
 from tiny_data import bare_machine, put
 from typer.testing import CliRunner
 
+from frisket.envs.data import EMBEDDED, SOURCES
 from frisket.errors import DataError
 from frisket.platform.cli.data import app
 
@@ -26,7 +27,7 @@ def test_list_names_every_data_set_and_its_state(folder: Path) -> None:
     result = CliRunner().invoke(app, ["list", "--data-dir", str(folder)])
     assert result.exit_code == 0
     lines = {line.split()[1]: line for line in result.stdout.splitlines() if line.startswith("│")}
-    assert set(lines) == {"mnist", "fashion_mnist", "omniglot", "digits", "glyphs", "patches"}
+    assert set(lines) == {*SOURCES, *EMBEDDED}
     assert "0 of 4 files" in lines["mnist"]
     assert "0 of 2 files" in lines["omniglot"]
     assert "here" in lines["glyphs"]

@@ -26,10 +26,10 @@ def sets(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, ImageSe
         yield {name: load(name) for name in EMBEDDED}
 
 
-def test_every_published_set_has_a_stand_in_of_its_own() -> None:
-    stand_ins = [source.stand_in for source in SOURCES.values()]
-    assert set(stand_ins) <= set(EMBEDDED)
-    assert len(set(stand_ins)) == len(stand_ins)
+def test_every_published_set_has_a_stand_in() -> None:
+    assert {source.stand_in for source in SOURCES.values()} <= set(EMBEDDED)
+    together = [SOURCES[name].stand_in for name in ("mnist", "fashion_mnist", "omniglot")]  # the domains of one stream
+    assert len(set(together)) == 3
 
 
 @pytest.mark.parametrize("name", EXPECTED)

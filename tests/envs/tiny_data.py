@@ -6,7 +6,9 @@ import gzip
 import hashlib
 import io
 import struct
+import tarfile
 import zipfile
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -46,6 +48,34 @@ def drawings(names: list[str], seed: int = 0) -> bytes:
             png = io.BytesIO()
             Image.fromarray(pixels).convert("1").save(png, "PNG")
             archive.writestr(zipfile.ZipInfo(name), png.getvalue())
+    return out.getvalue()
+
+
+def tar_gz(files: Mapping[str, bytes]) -> bytes:
+    """A gzipped tar of those files, the same every time."""
+    out = io.BytesIO()
+    with tarfile.open(fileobj=out, mode="w") as archive:
+        for name, content in files.items():
+            member = tarfile.TarInfo(name)
+            member.size = len(content)
+            archive.addfile(member, io.BytesIO(content))
+    return gz(out.getvalue())
+
+
+def zipped(files: Mapping[str, bytes]) -> bytes:
+    """A zip of those files, stored."""
+    out = io.BytesIO()
+    with zipfile.ZipFile(out, "w") as archive:
+        for name, content in files.items():
+            archive.writestr(zipfile.ZipInfo(name), content)
+    return out.getvalue()
+
+
+def jpeg(pixels: np.ndarray) -> bytes:
+    """``[H, W, 3]`` or ``[H, W]`` uint8 as a JPEG of high quality."""
+    out = io.BytesIO()
+    colour = {"subsampling": 0} if pixels.ndim == 3 else {}
+    Image.fromarray(pixels).save(out, "JPEG", quality=95, **colour)
     return out.getvalue()
 
 

@@ -1,0 +1,170 @@
+"""Colour pictures from their archives: CIFAR-10, CIFAR-100, TinyImageNet, and tiled copies of the first two.
+
+The CIFAR archives read here are their authors' "binary version", plain records of label bytes and 3,072 pixel bytes.
+The other version is made of Python pickles, which run code when they are read; frisket never reads those.
+
+Tiled copies hold, for each split and class, one JPEG whose 32 x 32 tiles in row-major order are the class's pictures,
+and ``classes.csv`` (columns id and name, and more). JPEG loses a little, so these are not the published pixels.
+"""
+
+from __future__ import annotations
+
+import csv
+import functools
+import io
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from types import MappingProxyType
+
+import numpy as np
+
+from frisket.envs.data.containers import Damaged, reading, tar_members, zip_members
+
+CIFAR_SIDE, TINY_SIDE = 32, 64
+
+Arrays = dict[str, np.ndarray]
+
+
+@dataclass(frozen=True, slots=True)
+class CifarLayout:
+    """Attributes:
+    labels: label bytes before the pixels of a record; the last one is the class.
+    splits: names of the files of each split, in order.
+    names: the file of class names, one a line.
+    """
+
+    labels: int
+    splits: Mapping[str, tuple[str, ...]]
+    names: str
+
+
+CIFAR10 = CifarLayout(
+    1,
+    {"train": tuple(f"data_batch_{i}.bin" for i in range(1, 6)), "test": ("test_batch.bin",)},
+    "batches.meta.txt",
+)
+CIFAR100 = CifarLayout(2, {"train": ("train.bin",), "test": ("test.bin",)}, "fine_label_names.txt")
+
+
+def cifar_arrays(layout: CifarLayout, data: bytes, split: str) -> Arrays:
+    """One split of a CIFAR binary archive, in file order.
+
+    Returns:
+        ``images`` [n, 3, 32, 32] uint8, ``labels`` [n] int64, ``classes`` [k] str.
+
+    Raises:
+        Damaged: not such an archive.
+    """
+    files = {name.rpartition("/")[2]: content for name, content in tar_members(data).items()}
+    classes = _member(files, layout.names).decode("utf-8", "replace").split()
+    length = layout.labels + 3 * CIFAR_SIDE**2
+    parts = []
+    for name in layout.splits[split]:
+        content = _member(files, name)
+        if len(content) % length:
+            raise Damaged(f"{name} has {len(content)} bytes, which is no multiple of the {length} of a record")
+        parts.append(np.frombuffer(content, np.uint8).reshape(-1, length))
+    records = np.concatenate(parts)
+    labels = records[:, layout.labels - 1].astype(np.int64)
+    if len(labels) and labels.max() >= len(classes):
+        raise Damaged(f"label {labels.max()} of {len(classes)} classes")
+    images = np.ascontiguousarray(records[:, layout.labels :]).reshape(-1, 3, CIFAR_SIDE, CIFAR_SIDE)
+    return _arrays(images, labels, classes)
+
+
+def tiny_imagenet_arrays(data: bytes, split: str) -> Arrays:
+    """One split of ``tiny-imagenet-200.zip``; ``test`` is its official validation set, whose labels are published.
+
+    Returns:
+        ``images`` [n, 3, 64, 64] uint8 (train: by class and number; test: by number), ``labels`` [n] int64,
+        ``classes`` [k] str (WordNet ids, sorted).
+
+    Raises:
+        Damaged: not such an archive.
+    """
+    files = {name.partition("/")[2]: content for name, content in zip_members(data).items()}
+    train = [name.split("/") for name in files if name.startswith("train/") and name.endswith(".JPEG")]
+    classes = sorted({parts[1] for parts in train})
+    label_of = {wnid: label for label, wnid in enumerate(classes)}
+    if split == "train":
+        chosen = [("/".join(parts), parts[1]) for parts in sorted(train, key=lambda p: (p[1], _number(p[-1])))]
+    else:
+        lines = _member(files, "val/val_annotations.txt").decode("utf-8", "replace").splitlines()
+        rows = [line.split("\t") for line in lines]
+        if any(len(row) < 2 or row[1] not in label_of for row in rows):
+            raise Damaged("val_annotations.txt names a class that has no training pictures")
+        chosen = [(f"val/images/{row[0]}", row[1]) for row in sorted(rows, key=lambda row: _number(row[0]))]
+    images = np.empty((len(chosen), 3, TINY_SIDE, TINY_SIDE), np.uint8)
+    for place, (name, _) in zip(images, chosen, strict=True):
+        pixels = _jpeg(name, _member(files, name))
+        if pixels.shape != place.shape:
+            raise Damaged(f"{name} is {pixels.shape[2]} x {pixels.shape[1]} pixels, not {TINY_SIDE} x {TINY_SIDE}")
+        place[:] = pixels
+    return _arrays(images, np.array([label_of[wnid] for _, wnid in chosen], np.int64), classes)
+
+
+def tile_arrays(data: bytes, split: str) -> Arrays:
+    """One split of a tiled copy, by class and tile.
+
+    Returns:
+        ``images`` [n, 3, 32, 32] uint8, ``labels`` [n] int64, ``classes`` [k] str.
+
+    Raises:
+        Damaged: not such an archive.
+    """
+    files = zip_members(data)
+    rows = csv.DictReader(io.StringIO(_member(files, "classes.csv").decode("utf-8", "replace")))
+    numbered = {row.get("id"): row.get("name") for row in rows}
+    classes = [numbered.get(str(i)) for i in range(len(numbered))]
+    if not classes or None in classes:
+        raise Damaged("classes.csv does not number its classes 0, 1, 2, ...")
+    images = [_tiles(name, _member(files, name)) for name in (f"{split}/{c}.jpg" for c in classes)]
+    labels = np.repeat(np.arange(len(classes)), [len(part) for part in images])
+    return _arrays(np.concatenate(images), labels, [str(c) for c in classes])
+
+
+PHOTOS: Mapping[str, Callable[[bytes, str], Arrays]] = MappingProxyType(
+    {
+        "cifar10": functools.partial(cifar_arrays, CIFAR10),
+        "cifar100": functools.partial(cifar_arrays, CIFAR100),
+        "tiny-imagenet": tiny_imagenet_arrays,
+        "tiles": tile_arrays,
+    }
+)
+"""``(archive, split) -> arrays`` of every layout that is one archive of colour pictures."""
+
+
+def _arrays(images: np.ndarray, labels: np.ndarray, classes: Sequence[str]) -> Arrays:
+    return {"images": images, "labels": labels.astype(np.int64), "classes": np.array(classes, np.str_)}
+
+
+def _member(files: Mapping[str, bytes], name: str) -> bytes:
+    if name not in files:
+        raise Damaged(f"it holds no {name}")
+    return files[name]
+
+
+def _number(name: str) -> int:
+    """The number at the end of a picture's name, ``val_17.JPEG``."""
+    digits = name.rpartition(".")[0].rpartition("_")[2]
+    if not digits.isdecimal():
+        raise Damaged(f"a picture named {name!r} where a number is expected")
+    return int(digits)
+
+
+def _jpeg(name: str, data: bytes) -> np.ndarray:
+    """``[3, H, W]`` uint8; some of TinyImageNet's pictures are grey."""
+    from PIL import Image
+
+    with reading(f"JPEG file, {name}"), Image.open(io.BytesIO(data), formats=["JPEG"]) as picture:
+        return np.asarray(picture.convert("RGB")).transpose(2, 0, 1)
+
+
+def _tiles(name: str, data: bytes) -> np.ndarray:
+    """``[n, 3, 32, 32]``: the tiles of one picture."""
+    pixels = _jpeg(name, data)
+    _, height, width = pixels.shape
+    if height % CIFAR_SIDE or width % CIFAR_SIDE:
+        raise Damaged(f"{name} of {width} x {height} pixels is not made of tiles of {CIFAR_SIDE} x {CIFAR_SIDE}")
+    tiles = pixels.reshape(3, height // CIFAR_SIDE, CIFAR_SIDE, width // CIFAR_SIDE, CIFAR_SIDE)
+    return tiles.transpose(1, 3, 0, 2, 4).reshape(-1, 3, CIFAR_SIDE, CIFAR_SIDE)
