@@ -43,11 +43,16 @@ class Learner(ABC):
 
     capabilities: Capabilities
 
-    def pack(self, others: Sequence[Learner]) -> Pack[Any]:
-        """This learner and ``others``, of the same method on the same network, as a pack.
+    def pack(self, others: Sequence[Learner], *, steps: int = 0, may_compile: bool = False) -> Pack[Any]:
+        """This learner and ``others`` as a pack.
+
+        Args:
+            others: of the same method on the same network; they differ in the configuration's `packed` fields only.
+            steps: stream positions ahead.
+            may_compile: a method that can be compiled decides by ``steps`` whether it is.
 
         Raises:
-            SpecError: there are others, and the method has no packs.
+            SpecError: there are others, and the method has no packs; or it is to be compiled, and cannot be.
         """
         require(not others, "pack", 1 + len(others), f"1: {type(self).__name__} has no packs")
         return Alone(self)

@@ -109,8 +109,9 @@ class LookAheadLearner(Learner):
             hyper: the fields `packed` of the configuration, [P] each.
         """
 
-    def pack(self, others: Sequence[Learner]) -> Pack[Any]:
-        return LookAheadPack([self, *(one for one in others if isinstance(one, LookAheadLearner))])
+    def pack(self, others: Sequence[Learner], *, steps: int = 0, may_compile: bool = False) -> Pack[Any]:
+        all_ = [self, *(one for one in others if isinstance(one, LookAheadLearner))]
+        return LookAheadPack(all_, steps=steps, may_compile=may_compile)
 
     def init(self, seed: int, warm_start: State | None = None) -> State:
         state = weights_start(self.network, seed, warm_start)

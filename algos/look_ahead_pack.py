@@ -20,12 +20,17 @@ from frisket.algos.look_ahead import LookAhead, look_ahead
 from frisket.algos.look_ahead_mlp import MLPMetaUpdate
 from frisket.algos.networks.mlp import MLP
 from frisket.algos.pack import Pack, lifted, packed_fields, picked, stacked
+from frisket.algos.program import compiler
 from frisket.errors import require
 from frisket.rng import numpy_generator
 from frisket.types import Batch, Metrics, Params, State
 
 if TYPE_CHECKING:
     from frisket.algos.look_ahead_learner import LookAheadLearner
+
+_REPAYING = 5_000
+"""Meta-updates of a replica that repay compiling: it costs a minute or so once per machine and saves milliseconds each,
+and a run has several seeds."""
 
 MetaUpdate = Callable[[Params, Params, Params, Sequence[int], Data], tuple[Params, Params, Tensor, Tensor]]
 """``(theta, m, hyper, chunk sizes, b_m) -> (theta, m, meta-loss [P], loss of the new samples before [P])``."""
@@ -36,21 +41,30 @@ class LookAheadPack(Pack["LookAheadLearner"]):
 
     Args:
         learners: P learners which differ in `packed_fields` only.
+        steps: stream positions ahead.
+        may_compile: where the configuration leaves it open, compile if that many steps repay it.
+
+    Raises:
+        SpecError: the configuration asks for compiled programs, and there is no compiler or no form of the method that
+            compiles.
     """
 
-    def __init__(self, learners: Sequence[LookAheadLearner]) -> None:
+    def __init__(self, learners: Sequence[LookAheadLearner], *, steps: int = 0, may_compile: bool = False) -> None:
         self.learners, self._method = learners, learners[0]
         config = self._method.config
         self._hyper = {
             name: torch.tensor([float(getattr(one.config, name)) for one in learners], dtype=torch.float64)
             for name in packed_fields(config)
         }
-        network = self._method.network
+        network, wish = self._method.network, config.compile
         if isinstance(network, MLP) and config.inner_clamp is None:
-            name = _program_name(self._method) if config.compile is True else None
+            found = wish is not True or compiler() is not None
+            require(found, "compile", wish, "false on a machine without a C++ compiler")
+            repaid = may_compile and steps * config.glances >= _REPAYING
+            name = _program_name(self._method) if wish is True or (wish == "auto" and repaid) else None
             self._update: MetaUpdate = MLPMetaUpdate(network, self, config.meta_loss, name, config.replay_batch)
         else:
-            require(config.compile is not True, "compile", True, "false: only mlp networks without inner_clamp compile")
+            require(wish is not True, "compile", wish, "false: only the mlp network without inner_clamp has programs")
             self._update = self._one_after_the_other
 
     def join(self, states: Sequence[State]) -> State:

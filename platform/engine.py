@@ -1,12 +1,14 @@
-"""Leads one replica along its stream: learn, score, journal, checkpoint. Knows neither Ray nor MLflow."""
+"""Leads a pack of replicas along their streams: learn, score, journal, checkpoint. Knows neither Ray nor MLflow."""
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 import os
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import torch
@@ -14,6 +16,7 @@ from torch import Tensor
 
 from frisket.algos import pretrain
 from frisket.algos.learner import Learner
+from frisket.algos.masks import MaskSet
 from frisket.algos.networks.network import Network
 from frisket.algos.registry import LEARNERS, NETWORKS
 from frisket.algos.state_file import load_state, save_state
@@ -21,13 +24,14 @@ from frisket.algos.tree import to_device
 from frisket.envs.data import ImageSet, resolve
 from frisket.envs.registry import STREAMS
 from frisket.envs.stream import Stream
+from frisket.envs.task_stream import TaskStream
 from frisket.errors import FrisketError, UserError
 from frisket.platform.heap import keep_freed_memory
 from frisket.platform.journal import Journal
 from frisket.platform.protocols.protocol import Protocol
 from frisket.platform.registry import PROTOCOLS
-from frisket.platform.runfolder import ReplicaFolder, RunFolder, write_json
-from frisket.platform.spec import Experiment, Replica
+from frisket.platform.runfolder import PackFolder, RunFolder, write_json
+from frisket.platform.spec import Experiment, Pack, Replica
 from frisket.types import Batch, Episode, State
 
 PROGRESS_SECONDS = 1.0
@@ -51,17 +55,48 @@ def build_stream(experiment: Experiment, data: Mapping[str, ImageSet], seed: int
     return STREAMS[experiment.stream.kind].build(experiment.stream.config, data, seed)
 
 
-def build_network(experiment: Experiment, shape: tuple[int, int, int], ways: int) -> Network:
-    """The network for inputs of ``shape`` (C, H, W) and ``ways`` labels."""
-    channels, size, _ = shape
+@dataclass(frozen=True, kw_only=True)
+class Inputs:
+    """What a network is to take and to tell apart.
+
+    Attributes:
+        shape: (C, H, W) of one input.
+        ways: number of labels.
+        own: size of the blocks of labels that are learned and judged among themselves; None for one head over all.
+    """
+
+    shape: tuple[int, int, int]
+    ways: int
+    own: int | None = None
+
+    @classmethod
+    def of(cls, stream: Stream) -> Inputs:
+        """Those of ``stream``."""
+        return cls(shape=stream.shape, ways=stream.ways, own=stream.own if isinstance(stream, TaskStream) else None)
+
+    @classmethod
+    def from_dict(cls, raw: Mapping[str, Any]) -> Inputs:
+        """The inverse of `as_dict`."""
+        return cls(shape=tuple(raw["shape"]), ways=raw["ways"], own=raw.get("own"))
+
+    def as_dict(self) -> dict[str, Any]:
+        """JSON-able."""
+        return {"shape": list(self.shape), "ways": self.ways, "own": self.own}
+
+
+def build_network(experiment: Experiment, inputs: Inputs) -> Network:
+    """The network for ``inputs``."""
+    channels, size, _ = inputs.shape
     entry = NETWORKS[experiment.network.kind]
-    return entry.build(experiment.network.config, in_channels=channels, size=size, ways=ways)
+    return entry.build(
+        experiment.network.config, in_channels=channels, size=size, ways=inputs.ways, own=inputs.own
+    )
 
 
-def build_learner(experiment: Experiment, shape: tuple[int, int, int], ways: int) -> Learner:
-    """The learner, over a network for inputs of ``shape`` and ``ways`` labels."""
+def build_learner(experiment: Experiment, inputs: Inputs) -> Learner:
+    """The learner, over a network for ``inputs``."""
     entry = LEARNERS[experiment.learner.kind]
-    return entry.build(experiment.learner.config, build_network(experiment, shape, ways))
+    return entry.build(experiment.learner.config, build_network(experiment, inputs))
 
 
 def choose_device(wanted: str) -> torch.device:
@@ -76,69 +111,83 @@ def choose_device(wanted: str) -> torch.device:
 def run_replica(
     folder: RunFolder, replica: Replica, *, data_dir: str | None = None, stop: Callable[[], bool] = lambda: False
 ) -> None:
-    """Run ``replica`` to its end, from its checkpoint if it has one; nothing to do if it has a result.
+    """`run_pack` of a pack of one."""
+    run_pack(folder, (replica,), data_dir=data_dir, stop=stop)
+
+
+def run_pack(
+    folder: RunFolder, pack: Pack, *, data_dir: str | None = None, stop: Callable[[], bool] = lambda: False
+) -> None:
+    """Run the replicas of ``pack`` together to their end, from their checkpoint if they have one; nothing to do if all
+    have results.
 
     Args:
-        folder: the run it belongs to; everything is written there.
-        replica: which variant and seed.
+        folder: the run they belong to; everything is written there.
+        pack: one of `Experiment.packs`.
         data_dir: first place to look for data.
-        stop: asked at every step; when it says True the replica checkpoints and raises.
+        stop: asked at every step; when it says True the pack checkpoints and raises.
 
     Raises:
         Stopped: ``stop`` said so.
     """
-    files = folder.replica(replica)
+    files = folder.pack(pack)
     with files.lock():
-        if files.result is None:
-            experiment = folder.experiment.variant(replica.variant)
-            _Walk(folder, files, experiment, replica, data_dir).run(stop)
+        if not files.done:
+            _Walk(folder, files, pack, data_dir).run(stop)
 
 
 class _Walk:
-    """One replica on its way: pre-training, if any, then the stream. Exists for the length of `run_replica`."""
+    """A pack on its way: pre-training, if any, then the stream. Exists for the length of `run_pack`."""
 
-    def __init__(
-        self, folder: RunFolder, files: ReplicaFolder, experiment: Experiment, replica: Replica, data_dir: str | None
-    ) -> None:
-        torch.set_num_threads(experiment.threads)
+    def __init__(self, folder: RunFolder, files: PackFolder, pack: Pack, data_dir: str | None) -> None:
+        experiments = [folder.experiment.variant(replica.variant) for replica in pack]
+        self.experiment = experiments[0]  # what follows is the same in all, but for fields of the learner
+        torch.set_num_threads(self.experiment.threads)
         keep_freed_memory()
-        self.folder, self.files, self.experiment, self.replica = folder, files, experiment, replica
-        self.device = choose_device(experiment.device)
-        self.stream_entry = STREAMS[experiment.stream.kind]
-        names = self.stream_entry.datasets(experiment.stream.config)
+        self.folder, self.files, self.replicas = folder, files, pack
+        self.name = " and ".join(dict.fromkeys((pack[0].key, pack[-1].key)))
+        self.device = choose_device(self.experiment.device)
+        self.stream_entry = STREAMS[self.experiment.stream.kind]
+        names = self.stream_entry.datasets(self.experiment.stream.config)
         self.data = resolve(names, folder.manifest["data_mode"], data_dir)
-        self.stream = build_stream(experiment, self.data, replica.seed)
-        self.learner = build_learner(experiment, self.stream.shape, self.stream.ways)
-        entry = PROTOCOLS[experiment.protocol.kind]
-        self.protocol: Protocol = entry.build(experiment.protocol.config, self.stream)
+        self.streams = [build_stream(one, self.data, r.seed) for one, r in zip(experiments, pack, strict=True)]
+        self.stream = self.streams[0]
+        first, *others = (build_learner(one, Inputs.of(self.stream)) for one in experiments)
+        self.pack = first.pack(others, steps=self.stream.steps, may_compile=folder.manifest["compiler"])
+        entry = PROTOCOLS[self.experiment.protocol.kind]
+        self.protocol: Protocol = entry.build(self.experiment.protocol.config, self.stream)
 
         self.clock = self.saved = self.shown = time.monotonic()
-        self.cursor, self.seconds, self.journal_bytes = 0, 0.0, 0
+        self.cursor, self.seconds, self.journal_bytes = 0, 0.0, [0] * len(pack)
         self.state: State = {}
-        self.scores: State = self.protocol.init()
+        self.scores: list[State] = [self.protocol.init() for _ in pack]
         self.pretrained: State | None = None
         if files.checkpoint.exists():
             saved, metadata = load_state(files.checkpoint)
-            self.cursor, self.journal_bytes = int(metadata["cursor"]), int(metadata["journal_bytes"])
+            self.cursor, self.journal_bytes = int(metadata["cursor"]), json.loads(metadata["journal_bytes"])
             self.seconds = float(metadata["seconds"])
             if "pretrain" in saved:
                 self.pretrained = to_device(saved["pretrain"], self.device)
             else:
-                self.state, self.scores = to_device(saved["learner"], self.device), saved["scores"]
+                self.state = to_device(saved["learner"], self.device)
+                self.scores = [saved["scores"][str(i)] for i in range(len(pack))]
 
     def run(self, stop: Callable[[], bool]) -> None:
-        with Journal(self.files.journal, keep=self.journal_bytes) as journal:
+        with contextlib.ExitStack() as stack:
+            each = zip(self.files.members, self.journal_bytes, strict=True)
+            journals = [stack.enter_context(Journal(files.journal, keep=keep)) for files, keep in each]
             if not self.state:
-                start = self._pretrain(journal, stop) if self.experiment.pretrain else None
-                self.state = to_device(self.learner.init(self.replica.seed, start), self.device)
-            self._follow_stream(journal, stop)
+                start = self._pretrain(journals, stop) if self.experiment.pretrain else None
+                states = [one.init(r.seed, start) for one, r in zip(self.pack.learners, self.replicas, strict=True)]
+                self.state = to_device(self.pack.join(states), self.device)
+            self._follow_stream(journals, stop)
         self._finish()
 
-    def _pretrain(self, journal: Journal, stop: Callable[[], bool]) -> State:
-        config = self.experiment.pretrain
+    def _pretrain(self, journals: list[Journal], stop: Callable[[], bool]) -> State:
+        config, (journal,), (replica,) = self.experiment.pretrain, journals, self.replicas
         assert config is not None
-        network = build_network(self.experiment, self.stream.shape, self.stream.ways)
-        seed = self.replica.seed
+        network = build_network(self.experiment, Inputs.of(self.stream))
+        seed = replica.seed
         start = self.pretrained or to_device(pretrain.init(config, network, seed), self.device)
         state = start
         assert self.stream_entry.episodes is not None  # refused before the start otherwise
@@ -152,77 +201,91 @@ class _Walk:
             self._show(0, config.epochs)
             stopping = stop()
             if stopping or self._checkpoint_due():
-                self._save(journal, {"pretrain": state})
+                self._save(journals, {"pretrain": state})
             if stopping:
-                raise Stopped(f"replica {self.replica.key} stopped after epoch {epoch} of its pre-training")
+                raise Stopped(f"replica {self.name} stopped after epoch {epoch} of its pre-training")
         return pretrain.warm_start(state)
 
-    def _follow_stream(self, journal: Journal, stop: Callable[[], bool]) -> None:
+    def _follow_stream(self, journals: list[Journal], stop: Callable[[], bool]) -> None:
         steps = self.stream.steps
         while self.cursor < steps:
             position = self.cursor
-            batch = _on(self.stream.batch(position), self.device)
-            self.state, self.scores, record = self.protocol.step(self.learner, self.state, self.scores, batch)
-            journal.step(position, record)
+            batches = [_on(stream.batch(position), self.device) for stream in self.streams]
+            self.state, scored = self.protocol.step(self.pack, self.state, self.scores, batches)
+            self.scores = [one.scores for one in scored]
+            for journal, one in zip(journals, scored, strict=True):
+                journal.step(position, one.record)
             self.cursor += 1
             done, stopping = self.cursor == steps, stop()
             if done or self.cursor % self.experiment.log_every == 0:
-                points, self.scores = self.protocol.points(self.scores)
-                journal.points(position, {**points, **self._sparsity_points()})
+                for i, journal in enumerate(journals):
+                    points, self.scores[i] = self.protocol.points(self.scores[i])
+                    journal.points(position, {**points, **self._sparsity_points(i)})
             if done or time.monotonic() - self.shown >= PROGRESS_SECONDS:
-                self._show(self.protocol.final(self.scores)[self.protocol.headline], steps)
+                self._show(steps, steps)
             if done or stopping or self._checkpoint_due():
-                self._save(journal, {"learner": self.state, "scores": self.scores})
+                scores = {str(i): one for i, one in enumerate(self.scores)}
+                self._save(journals, {"learner": self.state, "scores": scores})
             if stopping and not done:
-                raise Stopped(f"replica {self.replica.key} stopped at step {self.cursor} of {steps}")
+                raise Stopped(f"replica {self.name} stopped at step {self.cursor} of {steps}")
 
     def _checkpoint_due(self) -> bool:
         return time.monotonic() - self.saved >= self.experiment.checkpoint_seconds
 
     def _elapsed(self) -> float:
-        """Seconds worked on this replica, earlier attempts counted in."""
-        return self.seconds + time.monotonic() - self.clock
+        """Seconds worked on the pack, divided among its replicas, earlier attempts counted in."""
+        return self.seconds + (time.monotonic() - self.clock) / len(self.replicas)
 
-    def _sparsity_points(self) -> dict[str, float]:
-        masks = self.learner.masks(self.state)
+    def _masks(self, index: int) -> MaskSet:
+        return self.pack.learners[index].masks(self.pack.replica(self.state, index))
+
+    def _sparsity_points(self, index: int) -> dict[str, float]:
+        masks = self._masks(index)
         return (
             {f"sparsity/{k}": v for k, v in masks.sparsities().items()} | {"sparsity": masks.sparsity()}
             if masks
             else {}
         )
 
-    def _show(self, score: float, steps: int) -> None:
-        """The progress file: not durable, written for the eye."""
-        progress = {"cursor": self.cursor, "steps": steps, self.protocol.headline: score, "seconds": self._elapsed()}
-        temporary = self.files.path / f".progress.{os.getpid()}"
-        temporary.write_text(json.dumps(progress), encoding="utf-8")
-        os.replace(temporary, self.files.path / "progress.json")
+    def _show(self, done: int, steps: int) -> None:
+        """The progress files: not durable, written for the eye."""
+        headline = self.protocol.headline
+        for files, scores in zip(self.files.members, self.scores, strict=True):
+            score = self.protocol.final(scores)[headline] if done else 0
+            progress = {"cursor": self.cursor, "steps": steps, headline: score, "seconds": self._elapsed()}
+            temporary = files.path / f".progress.{os.getpid()}"
+            temporary.write_text(json.dumps(progress), encoding="utf-8")
+            os.replace(temporary, files.path / "progress.json")
         self.shown = time.monotonic()
 
-    def _save(self, journal: Journal, state: State) -> None:
-        """Journal first, then the checkpoint that refers to it."""
-        journal_bytes = journal.commit()
+    def _save(self, journals: list[Journal], state: State) -> None:
+        """Journals first, then the checkpoint that refers to them, then word of it to whoever reads the journals."""
+        journal_bytes = [journal.commit() for journal in journals]
         metadata = {"cursor": self.cursor, "journal_bytes": journal_bytes, "seconds": self._elapsed()}
-        save_state(self.files.checkpoint, state, {k: str(v) for k, v in metadata.items()})
+        save_state(self.files.checkpoint, state, {k: json.dumps(v) for k, v in metadata.items()})
+        self.files.commit(journal_bytes)
         self.saved = time.monotonic()
 
     def _finish(self) -> None:
-        masks = self.learner.masks(self.state)
-        if masks:
-            masks.save(self.files.masks)
-        write_json(
-            self.files.path / "result.json",
-            {
-                "replica": self.replica.key,
-                "variant": self.replica.variant,
-                "seed": self.replica.seed,
-                "config": _config(self.folder.experiment, self.replica.variant),
-                "metrics": self.protocol.final(self.scores) | ({"sparsity": masks.sparsity()} if masks else {}),
-                "sparsity": {"overall": masks.sparsity(), **masks.sparsities()} if masks else {},
-                "input": {"shape": list(self.stream.shape), "ways": self.stream.ways},
-                "seconds": self._elapsed(),
-            },
-        )
+        for i, (replica, files) in enumerate(zip(self.replicas, self.files.members, strict=True)):
+            masks = self._masks(i)
+            if masks:
+                masks.save(files.masks)
+            save_state(files.final, self.pack.replica(self.state, i), {})
+            write_json(
+                files.path / "result.json",
+                {
+                    "replica": replica.key,
+                    "variant": replica.variant,
+                    "seed": replica.seed,
+                    "config": _config(self.folder.experiment, replica.variant),
+                    "metrics": self.protocol.final(self.scores[i]) | ({"sparsity": masks.sparsity()} if masks else {}),
+                    "sparsity": {"overall": masks.sparsity(), **masks.sparsities()} if masks else {},
+                    "input": Inputs.of(self.stream).as_dict(),
+                    "seconds": self._elapsed(),
+                },
+            )
+        self.files.checkpoint.unlink(missing_ok=True)
 
 
 def _on(data: T, device: torch.device) -> T:

@@ -30,7 +30,7 @@ from frisket.algos.masks import MaskSet
 from frisket.algos.state_file import load_state, save_state
 from frisket.algos.tree import map_tensors
 from frisket.errors import ModelError, UserError
-from frisket.platform.engine import build_learner
+from frisket.platform.engine import Inputs, build_learner
 from frisket.platform.runfolder import RunFolder
 from frisket.platform.spec import Experiment, Replica, from_dict
 from frisket.types import State, Task
@@ -45,13 +45,11 @@ class Member:
 
     Attributes:
         state: the learner's State at the end of its stream.
-        shape: (C, H, W) of one input.
-        ways: number of labels.
+        inputs: what it takes and tells apart.
     """
 
     state: State
-    shape: tuple[int, int, int]
-    ways: int
+    inputs: Inputs
 
 
 class FrisketModel:
@@ -91,7 +89,7 @@ class FrisketModel:
             for replica in experiment.replicas():
                 entry = index["replicas"][replica.key]
                 state, _ = load_state(path / "replicas" / replica.key / "state.safetensors")
-                members[replica] = Member(state=state, shape=tuple(entry["shape"]), ways=entry["ways"])
+                members[replica] = Member(state=state, inputs=Inputs.from_dict(entry))
             return cls(experiment, members, _read(path / _PROVENANCE))
 
     @classmethod
@@ -121,7 +119,7 @@ class FrisketModel:
         """The learner of ``variant``; None for the headline."""
         member = self.member(variant=variant)
         label = variant or next(iter(self.variants), None)
-        return build_learner(self.experiment.variant(label), member.shape, member.ways)
+        return build_learner(self.experiment.variant(label), member.inputs)
 
     def member(self, seed: int | None = None, variant: str | None = None) -> Member:
         """One replica; by default the first seed of the headline. Raises `ModelError` for one there is not."""
@@ -159,8 +157,8 @@ class FrisketModel:
         """
         member = self.member(seed, variant)
         inputs = torch.as_tensor(x, dtype=torch.float32)
-        if inputs.dim() != 4 or tuple(inputs.shape[1:]) != member.shape:
-            raise ModelError("x", tuple(inputs.shape), f"must have shape (N, {', '.join(map(str, member.shape))})")
+        if inputs.dim() != 4 or tuple(inputs.shape[1:]) != member.inputs.shape:
+            raise ModelError("x", tuple(inputs.shape), f"must have shape (N, {', '.join(map(str, member.inputs.shape))})")
         with torch.no_grad():
             logits = self.learner_of(variant).predict(member.state, inputs, task)
         if logits is None:
@@ -179,7 +177,7 @@ def write_model(folder: RunFolder, path: Path) -> None:
         save_state(target / "state.safetensors", member.state, {})
         if source.masks.exists():
             shutil.copyfile(source.masks, target / source.masks.name)
-        replicas[replica.key] = {"shape": list(member.shape), "ways": member.ways}
+        replicas[replica.key] = member.inputs.as_dict()
     _write(path / _SPEC, folder.experiment.as_dict())
     _write(path / _PROVENANCE, provenance(folder))
     files = sorted(p.relative_to(path).as_posix() for p in path.rglob("*") if p.is_file())
@@ -197,9 +195,8 @@ def _member(folder: RunFolder, replica: Replica) -> Member:
     result = files.result
     if result is None:
         raise ModelError("run", folder.run_id, f"replica {replica.key} has no result")
-    saved, _ = load_state(files.checkpoint)
-    given = result["input"]
-    return Member(state=saved["learner"], shape=tuple(given["shape"]), ways=given["ways"])
+    state, _ = load_state(files.final)
+    return Member(state=state, inputs=Inputs.from_dict(result["input"]))
 
 
 def _require_done(folder: RunFolder) -> None:

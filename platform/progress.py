@@ -81,7 +81,8 @@ def take(folder: RunFolder, workers: int) -> Snapshot:
         left = max(
             sum(
                 (steps[r.key] - cursor[r.key]) * pace.get(r.variant, _mean(known))
-                for r in share(replicas, rank, workers)
+                for pack in share(folder.packs, rank, workers)
+                for r in pack
             )
             for rank in range(workers)
         )

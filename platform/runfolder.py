@@ -4,7 +4,9 @@
 
     RUN/run.json                              written once: specification, data, versions
     RUN/replicas/KEY/journal.jsonl            `frisket.platform.journal`
-    RUN/replicas/KEY/checkpoint.safetensors   State and scores, replaced atomically
+    RUN/replicas/KEY/committed.json           how much of the journal is final
+    RUN/replicas/KEY/final.safetensors        the learner's State once the replica is done
+    RUN/packs/KEY.safetensors                 State and scores of the pack that begins with KEY, replaced atomically
     RUN/replicas/KEY/progress.json            about once a second, for the progress line
     RUN/replicas/KEY/result.json              once, when the replica is done
     RUN/replicas/KEY/masks.safetensors        final masks, where the method has masks
@@ -20,15 +22,16 @@ import json
 import os
 import secrets
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import frisket
-from frisket.algos.state_file import read_metadata, sync_folder
+from frisket.algos.program import compiler
+from frisket.algos.state_file import sync_folder
 from frisket.errors import RunError, nearest
-from frisket.platform.spec import Experiment, Replica, from_dict
+from frisket.platform.spec import Experiment, Pack, Replica, from_dict
 
 
 class ReplicaFolder:
@@ -38,7 +41,7 @@ class ReplicaFolder:
         self.path = path
         self.key = path.name
         self.journal = path / "journal.jsonl"
-        self.checkpoint = path / "checkpoint.safetensors"
+        self.final = path / "final.safetensors"
         self.masks = path / "masks.safetensors"
 
     @property
@@ -50,7 +53,8 @@ class ReplicaFolder:
         """Length of the part of the journal that is final."""
         if self.result is not None:
             return self.journal.stat().st_size
-        return int(read_metadata(self.checkpoint)["journal_bytes"]) if self.checkpoint.exists() else 0
+        committed = read_json(self.path / "committed.json")
+        return 0 if committed is None else int(committed["journal_bytes"])
 
     def progress(self) -> dict[str, Any] | None:
         """``{"cursor", "steps", "accuracy", "seconds"}``, None before the first step."""
@@ -71,6 +75,33 @@ class ReplicaFolder:
                 raise RunError(
                     "replica", str(self.path), "is being worked on by another process; wait or end it"
                 ) from None
+            yield
+
+
+class PackFolder:
+    """Files of a pack of replicas. Attributes: members: its replicas' files; checkpoint: all of them at one cursor."""
+
+    def __init__(self, run: Path, members: Sequence[ReplicaFolder]) -> None:
+        self.members = members
+        self.checkpoint = run / "packs" / f"{members[0].key}.safetensors"
+
+    @property
+    def done(self) -> bool:
+        """Whether every replica of the pack is done."""
+        return all(files.result is not None for files in self.members)
+
+    def commit(self, journal_bytes: Sequence[int]) -> None:
+        """Say which part of every journal is final. What a death prevents from being said is only sent later."""
+        for files, length in zip(self.members, journal_bytes, strict=True):
+            write_json(files.path / "committed.json", {"journal_bytes": length})
+
+    @contextlib.contextmanager
+    def lock(self) -> Iterator[None]:
+        """Hold all of the pack's replicas, as `ReplicaFolder.lock` does."""
+        self.checkpoint.parent.mkdir(parents=True, exist_ok=True)
+        with contextlib.ExitStack() as stack:
+            for files in self.members:
+                stack.enter_context(files.lock())
             yield
 
 
@@ -108,6 +139,7 @@ class RunFolder:
             "data": data,
             "frisket": frisket.__version__,
             "git": git_revision(),
+            "compiler": compiler() is not None,
             "created": now.isoformat(timespec="seconds"),
             "register": register,
             "tracking": tracking,
@@ -158,9 +190,18 @@ class RunFolder:
         """The run's specification."""
         return from_dict(self.manifest["experiment"])
 
+    @cached_property
+    def packs(self) -> list[Pack]:
+        """The experiment's packs."""
+        return self.experiment.packs()
+
     def replica(self, replica: Replica | str) -> ReplicaFolder:
         """The files of one replica."""
         return ReplicaFolder(self.path / "replicas" / (replica if isinstance(replica, str) else replica.key))
+
+    def pack(self, pack: Pack) -> PackFolder:
+        """The files of one of the experiment's packs."""
+        return PackFolder(self.path, [self.replica(r) for r in pack])
 
     def replicas(self) -> list[ReplicaFolder]:
         """The files of all replicas, in the experiment's order."""

@@ -20,6 +20,7 @@ from typing import Any
 
 import yaml
 
+from frisket.algos.pack import packed_fields
 from frisket.algos.pretrain import PretrainConfig
 from frisket.errors import SpecError, nearest, require
 from frisket.platform.registry import SECTIONS
@@ -69,11 +70,16 @@ class Replica:
         return f"seed{self.seed}" if self.variant is None else f"{self.variant}-seed{self.seed}"
 
 
+Pack = tuple[Replica, ...]
+"""Replicas that run together as one program."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class _Settings:
     """The fields of an experiment that belong to no section."""
 
     seeds: int = 5
+    pack: int = 1
     threads: int = 1
     device: str = "auto"
     log_every: int = 50
@@ -81,6 +87,7 @@ class _Settings:
 
     def __post_init__(self) -> None:
         require(self.seeds >= 1, "seeds", self.seeds, "at least 1")
+        require(self.pack >= 1, "pack", self.pack, "at least 1")
         require(self.threads >= 1, "threads", self.threads, "at least 1")
         ok = self.device in ("auto", "cpu") or re.fullmatch(r"cuda(:\d+)?", self.device) is not None
         require(ok, "device", self.device, "auto, cpu, cuda or cuda:N")
@@ -100,7 +107,8 @@ class Experiment(_Settings):
         variants: label to the partial specification that makes it; the first is the headline, the others what it is
             compared with. Empty for a plain experiment.
         seeds: seeds 0 .. seeds - 1.
-        threads: threads per replica; part of the specification, because rounding depends on it.
+        pack: most replicas that run as one program; part of the specification, because rounding depends on it.
+        threads: threads per pack; part of the specification, because rounding depends on it.
         device: ``auto`` (a GPU where there is one), ``cpu``, ``cuda`` or ``cuda:N``.
         log_every: steps between points sent to MLflow.
         checkpoint_seconds: seconds between checkpoints.
@@ -134,6 +142,22 @@ class Experiment(_Settings):
     def replicas(self) -> list[Replica]:
         """Every run, headline variant first, seeds in order."""
         return [Replica(variant=label, seed=s) for label in self.variants or [None] for s in range(self.seeds)]
+
+    def packs(self) -> list[Pack]:
+        """The replicas in packs of at most `pack`: those of a pack differ in seed and in what their learner's
+        configuration declares as `packed`, in nothing else. A method that has no packs runs one by one."""
+        groups: dict[str, list[Replica]] = {}
+        variants = {label: self.variant(label) for label in self.variants or [None]}
+        for replica in self.replicas():
+            plain = variants[replica.variant]
+            may_differ = packed_fields(plain.learner.config)
+            learner = {k: v for k, v in plain.learner.as_dict().items() if k not in may_differ}
+            alone = None if may_differ and plain.pretrain is None else replica.key
+            shared = [plain.stream.as_dict(), plain.network.as_dict(), plain.protocol.as_dict()]
+            groups.setdefault(json.dumps([learner, alone, *shared]), []).append(replica)
+        return [
+            tuple(group[i : i + self.pack]) for group in groups.values() for i in range(0, len(group), self.pack)
+        ]
 
 
 def load_spec(spec: str, overrides: Sequence[str] = (), *, seeds: int | None = None) -> Experiment:
@@ -189,7 +213,9 @@ def from_dict(raw: Mapping[str, Any]) -> Experiment:
         )
         allowed = {*SECTIONS, "pretrain"}
         _refuse_unknown(variants[label], allowed, prefix=f"variants.{label}.")
-        experiment.variant(label)
+    methods = [experiment.variant(label).learner for label in variants or [None]]
+    packed = experiment.pack == 1 or any(packed_fields(method.config) for method in methods)
+    require(packed, "pack", experiment.pack, f"1: learner.kind {methods[0].kind} has no packs")
     return experiment
 
 

@@ -1,6 +1,6 @@
 """Where replicas run: in this process (`local`) or on Ray (`ray_train`).
 
-Both lead the same replicas through `frisket.platform.engine.run_replica`, so where and by how many workers a run is
+Both lead the same packs through `frisket.platform.engine.run_pack`, so where and by how many workers a run is
 executed moves no number.
 """
 
@@ -10,23 +10,23 @@ import time
 from collections.abc import Callable, Sequence
 
 from frisket.errors import RunError
-from frisket.platform.runfolder import ReplicaFolder
-from frisket.platform.spec import Replica
+from frisket.platform.runfolder import PackFolder
+from frisket.platform.spec import Pack
 
 Stop = Callable[[], bool]
 """Asked often; True means: checkpoint and stop."""
 
 _DYING_SECONDS = 20.0
-"""How long a killed process may take to let go of its replica; Ray starts new workers while the old ones still die."""
+"""How long a killed process may take to let go of its replicas; Ray starts new workers while the old ones still die."""
 
 
-def share(replicas: Sequence[Replica], rank: int, workers: int) -> Sequence[Replica]:
-    """The replicas that fall to worker ``rank`` of ``workers``, dealt out like cards."""
-    return replicas[rank::workers]
+def share(packs: Sequence[Pack], rank: int, workers: int) -> Sequence[Pack]:
+    """The packs that fall to worker ``rank`` of ``workers``, dealt out like cards."""
+    return packs[rank::workers]
 
 
-def wait_until_free(files: ReplicaFolder, patience: float = _DYING_SECONDS) -> None:
-    """Wait up to ``patience`` seconds for a dying process to let go of a replica.
+def wait_until_free(files: PackFolder, patience: float = _DYING_SECONDS) -> None:
+    """Wait up to ``patience`` seconds for a dying process to let go of a pack.
 
     Raises:
         RunError: it is still being worked on.

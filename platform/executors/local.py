@@ -1,8 +1,8 @@
-"""Runs an experiment in this process, one replica after the other. Needs neither Ray nor MLflow."""
+"""Runs an experiment in this process, one pack after the other. Needs neither Ray nor MLflow."""
 
 from __future__ import annotations
 
-from frisket.platform.engine import run_replica
+from frisket.platform.engine import run_pack
 from frisket.platform.executors import Stop, wait_until_free
 from frisket.platform.runfolder import RunFolder
 
@@ -19,6 +19,6 @@ def execute(folder: RunFolder, *, data_dir: str | None, stop: Stop) -> None:
         Stopped: ``stop`` said so.
         UserError: data, device or folder are not as they must be.
     """
-    for replica in folder.experiment.replicas():
-        wait_until_free(folder.replica(replica))
-        run_replica(folder, replica, data_dir=data_dir, stop=stop)
+    for pack in folder.packs:
+        wait_until_free(folder.pack(pack))
+        run_pack(folder, pack, data_dir=data_dir, stop=stop)

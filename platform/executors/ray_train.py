@@ -1,7 +1,7 @@
-"""Runs an experiment on Ray Train: replicas dealt out over N workers.
+"""Runs an experiment on Ray Train: packs dealt out over N workers.
 
 Workers share nothing but the run folder, which must lie on storage all of them see. A worker that dies (kill -9, a lost
-node) makes Ray start the group again, and every replica goes on from its checkpoint. A replica that *fails* would fail
+node) makes Ray start the group again, and every pack goes on from its checkpoint. A replica that *fails* would fail
 again, so its error is kept in the folder, everybody stops with a checkpoint, and the driver raises it here.
 """
 
@@ -20,7 +20,7 @@ import torch
 
 from frisket import errors
 from frisket.errors import FrisketError, UserError
-from frisket.platform.engine import Stopped, run_replica
+from frisket.platform.engine import Stopped, run_pack
 from frisket.platform.executors import Stop, share, wait_until_free
 from frisket.platform.executors.ray_session import ray_session, worker_environment
 from frisket.platform.runfolder import ReplicaFolder, RunFolder, read_json, write_json
@@ -37,7 +37,7 @@ def execute(folder: RunFolder, *, workers: int | None, data_dir: str | None, sto
 
     Args:
         folder: the run.
-        workers: how many; None for one per replica, as far as CPUs (or GPUs) go.
+        workers: how many; None for one per pack, as far as CPUs (or GPUs) go.
         data_dir: first place to look for data.
         stop: True ends the run, after checkpoints.
 
@@ -74,12 +74,12 @@ def _supervise(folder: RunFolder, workers: int | None, data_dir: str | None, sto
 
 
 def worker_count(experiment: Experiment, wanted: int | None) -> int:
-    """Workers for ``experiment``: at most one per replica, by default as many as this machine feeds."""
+    """Workers for ``experiment``: at most one per pack, by default as many as this machine feeds."""
     if wanted is None:
         cpus = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
         gpus = 0 if experiment.device == "cpu" else torch.cuda.device_count()
         wanted = gpus or max(1, cpus // experiment.threads)
-    return min(wanted, len(experiment.replicas()))
+    return min(wanted, len(experiment.packs()))
 
 
 def _fit(folder: RunFolder, workers: int | None, data_dir: str | None) -> None:
@@ -91,7 +91,7 @@ def _fit(folder: RunFolder, workers: int | None, data_dir: str | None) -> None:
     gpus = 0 if experiment.device == "cpu" else int(there.get("GPU", 0))
     if workers is None:
         workers = gpus or max(1, int(there.get("CPU", 1)) // experiment.threads)
-    workers = min(workers, len(experiment.replicas()))
+    workers = min(workers, len(experiment.packs()))
     resources: dict[str, float] = {"CPU": experiment.threads}
     if gpus:
         resources["GPU"] = min(1.0, gpus / workers)
@@ -111,21 +111,21 @@ def _fit(folder: RunFolder, workers: int | None, data_dir: str | None) -> None:
 
 
 def _work(config: dict[str, Any]) -> None:
-    """One Ray Train worker: its share of the replicas, one after the other."""
+    """One Ray Train worker: its share of the packs, one after the other."""
     from ray import train
 
     context = train.get_context()
     folder = RunFolder.open(Path(config["run"]))
     stop = _StopFile(folder)
-    for replica in share(folder.experiment.replicas(), context.get_world_rank(), context.get_world_size()):
-        files = folder.replica(replica)
+    for pack in share(folder.packs, context.get_world_rank(), context.get_world_size()):
+        files = folder.pack(pack)
         try:
             wait_until_free(files)
-            run_replica(folder, replica, data_dir=config["data_dir"], stop=stop)
+            run_pack(folder, pack, data_dir=config["data_dir"], stop=stop)
         except Stopped:
             return
         except Exception as error:  # a failure is not a death: Ray would try it again and again
-            _keep(files, error)
+            _keep(files.members[0], error)
             _ask_to_stop(folder)
             return
 

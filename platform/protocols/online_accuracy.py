@@ -13,8 +13,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from frisket.algos.learner import Learner
-from frisket.platform.protocols.protocol import Outcome, Protocol
+from frisket.platform.protocols.protocol import Answers, Protocol, Scored
 from frisket.types import Batch, Metrics, State
 
 
@@ -40,27 +39,35 @@ class OnlineAccuracy(Protocol):
         names = ("sum", "steps", "recent_sum", "recent_steps")
         return {**{k: zeros.clone() for k in names}, "switches": torch.zeros(2, 2, dtype=torch.int64)}
 
-    def step(self, learner: Learner, state: State, scores: State, batch: Batch) -> Outcome:
+    def before(self, answers: Sequence[Answers], scores: Sequence[State], batches: Sequence[Batch]) -> list[Scored]:
+        return [self._score(*one) for one in zip(answers, scores, batches, strict=True)]
+
+    def after(self, answers: Sequence[Answers], known: list[Scored], batches: Sequence[Batch]) -> list[Scored]:
+        return [self._count_switch(one, batch) for one, batch in zip(known, batches, strict=True)]
+
+    def _score(self, answer: Answers, scores: State, batch: Batch) -> Scored:
         task = batch.task
         if task is None:
             raise ValueError("online accuracy is scored per domain: the stream must give the hidden task")
-        shown = task if learner.capabilities.needs_task else None
-        accuracy = accuracy_of(learner.predict(state, batch.x, shown), batch.y)
-        state, metrics = learner.observe(state, batch if shown else batch.hide_task())
-
+        accuracy = accuracy_of(answer(batch.x, task), batch.y)
         here = torch.zeros(len(self.domains), dtype=torch.float64)
         here[self.domains.index(task.domain)] = 1
-        switch = task.start == batch.position
         scores = {
+            **scores,
             "sum": scores["sum"] + accuracy * here,
             "steps": scores["steps"] + here,
             "recent_sum": scores["recent_sum"] + accuracy * here,
             "recent_steps": scores["recent_steps"] + here,
-            "switches": scores["switches"].clone(),
         }
-        if batch.position == 0 or "detected" in metrics:
-            scores["switches"][int(switch), int(metrics.get("detected", 0))] += 1
-        return Outcome(state, scores, {"accuracy": accuracy, "domain": task.domain, "switch": switch, **metrics})
+        return Scored(scores, {"accuracy": accuracy, "domain": task.domain, "switch": task.start == batch.position})
+
+    def _count_switch(self, known: Scored, batch: Batch) -> Scored:
+        scores, record = known
+        if batch.position != 0 and "detected" not in record:
+            return known
+        switches = scores["switches"].clone()
+        switches[int(record["switch"]), int(record.get("detected", 0))] += 1
+        return Scored({**scores, "switches": switches}, record)
 
     def points(self, scores: State) -> tuple[Metrics, State]:
         points = self._accuracies(scores["sum"], scores["steps"])

@@ -3,22 +3,44 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
+from torch import Tensor
+
 from frisket.algos.learner import Learner
-from frisket.types import Batch, Metrics, State
+from frisket.algos.pack import Pack
+from frisket.types import Batch, Metrics, State, Task
 
 
-class Outcome(NamedTuple):
-    """Attributes: state, scores: as they go on; record: what the journal keeps of this position, JSON-able."""
+class Answers(NamedTuple):
+    """What a replica answers at one moment. Attributes: learner, state: its method and its own state."""
 
+    learner: Learner
     state: State
+
+    def __call__(self, x: Tensor, task: Task | None) -> Tensor | None:
+        """As `Learner.predict`; a learner that does not need the task never sees it."""
+        return self.learner.predict(self.state, x, task if self.learner.capabilities.needs_task else None)
+
+
+class Scored(NamedTuple):
+    """Attributes: scores: as they go on; record: what the journal keeps of this position, JSON-able."""
+
     scores: State
     record: dict[str, Any]
 
 
+class Outcome(NamedTuple):
+    """Attributes: state: of the pack, as it goes on; scored: for every replica."""
+
+    state: State
+    scored: list[Scored]
+
+
 class Protocol(ABC):
-    """Leads a learner over a stream and keeps the scores, themselves a `State`, so that they resume with it.
+    """Leads the replicas of a pack over their streams and keeps each one's scores, themselves a `State`, so that they
+    resume with it.
 
     Attributes:
         headline: the metric an experiment is judged by.
@@ -28,11 +50,28 @@ class Protocol(ABC):
 
     @abstractmethod
     def init(self) -> State:
-        """Scores before the stream."""
+        """Scores of a replica before its stream."""
+
+    def step(self, pack: Pack[Learner], state: State, scores: Sequence[State], batches: Sequence[Batch]) -> Outcome:
+        """Measure and learn at one position of the replicas' streams."""
+        before = self.before(_answers(pack, state), scores, batches)
+        seen = [
+            batch if learner.capabilities.needs_task else batch.hide_task()
+            for learner, batch in zip(pack.learners, batches, strict=True)
+        ]
+        state, metrics = pack.observe(state, seen)
+        known = [
+            Scored(one.scores, {**one.record, **learned}) for one, learned in zip(before, metrics, strict=True)
+        ]
+        return Outcome(state, self.after(_answers(pack, state), known, batches))
 
     @abstractmethod
-    def step(self, learner: Learner, state: State, scores: State, batch: Batch) -> Outcome:
-        """Measure and learn at one position of the stream."""
+    def before(self, answers: Sequence[Answers], scores: Sequence[State], batches: Sequence[Batch]) -> list[Scored]:
+        """Measure every replica before it learns from its batch."""
+
+    def after(self, answers: Sequence[Answers], known: list[Scored], batches: Sequence[Batch]) -> list[Scored]:
+        """Measure every replica after it has learned. ``known``: what `before` gave, with what the learner reports."""
+        return known
 
     @abstractmethod
     def points(self, scores: State) -> tuple[Metrics, State]:
@@ -41,3 +80,7 @@ class Protocol(ABC):
     @abstractmethod
     def final(self, scores: State) -> Metrics:
         """The run's metrics, once the stream has ended."""
+
+
+def _answers(pack: Pack[Learner], state: State) -> list[Answers]:
+    return [Answers(learner, pack.replica(state, i)) for i, learner in enumerate(pack.learners)]

@@ -13,18 +13,19 @@ All test samples are scored; the released evaluator leaves one of 10,000 out.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 from torch import Tensor
 
-from frisket.algos.learner import Learner
+from frisket.algos.networks.network import own_logits
 from frisket.envs.stream import Stream
 from frisket.envs.task_stream import TaskStream
 from frisket.errors import SpecError
 from frisket.platform.protocols.online_accuracy import accuracy_of
-from frisket.platform.protocols.protocol import Outcome, Protocol
+from frisket.platform.protocols.protocol import Answers, Protocol, Scored
 from frisket.types import Batch, Metrics, State, Task
 
 
@@ -60,7 +61,7 @@ class RetainedAccuracy(Protocol):
             raise SpecError(
                 "protocol.kind",
                 "retained-accuracy",
-                "needs a stream of tasks with test sets: rotations or permutations",
+                "needs a stream of tasks with test sets: rotations, permutations or split-classes",
             )
         self.config, self.stream = config, stream
 
@@ -74,27 +75,33 @@ class RetainedAccuracy(Protocol):
             "online_steps": torch.zeros((), dtype=torch.int64),
         }
 
-    def step(self, learner: Learner, state: State, scores: State, batch: Batch) -> Outcome:
+    def before(self, answers: Sequence[Answers], scores: Sequence[State], batches: Sequence[Batch]) -> list[Scored]:
+        if batches[0].position == 0:
+            untrained = self._accuracies(answers, range(self.stream.tasks), batches[0].x.device)
+            scores = [{**one, "before": row} for one, row in zip(scores, untrained, strict=True)]
+        return [self._score(*one) for one in zip(answers, scores, batches, strict=True)]
+
+    def after(self, answers: Sequence[Answers], known: list[Scored], batches: Sequence[Batch]) -> list[Scored]:
+        position = batches[0].position
+        if not self.stream.ends_task(position):
+            return known
+        row = self.stream.task_index(position)
+        found = self._accuracies(answers, self._columns(row), batches[0].x.device)
+        return [self._with_row(*one, row) for one in zip(known, found, strict=True)]
+
+    def _score(self, answer: Answers, scores: State, batch: Batch) -> Scored:
         task = batch.task
         if task is None:
             raise ValueError("retained accuracy is scored per task: the stream must give the hidden task")
-        tasks = self.stream.tasks
-        if batch.position == 0:
-            scores = {**scores, "before": self._accuracies(learner, state, range(tasks), batch)}
-        shown = task if learner.capabilities.needs_task else None
-        online = accuracy_of(learner.predict(state, batch.x, shown), batch.y)
-        state, metrics = learner.observe(state, batch if shown else batch.hide_task())
+        online = self._accuracy(answer(batch.x, task), batch.y)
         scores = {**scores, "online": scores["online"] + online, "online_steps": scores["online_steps"] + 1}
-        record: dict[str, Any] = {
-            "accuracy": online, "domain": task.domain, "switch": task.start == batch.position, **metrics
-        }  # fmt: skip
-        if self.stream.ends_task(batch.position):
-            row = self.stream.task_index(batch.position)
-            matrix = scores["matrix"].clone()
-            matrix[row] = self._accuracies(learner, state, self._columns(row), batch)
-            scores = {**scores, "matrix": matrix, "rows": torch.tensor(row + 1)}
-            record["row"] = [None if math.isnan(v) else v for v in matrix[row].tolist()]
-        return Outcome(state, scores, record)
+        return Scored(scores, {"accuracy": online, "domain": task.domain, "switch": task.start == batch.position})
+
+    def _with_row(self, known: Scored, accuracies: Tensor, row: int) -> Scored:
+        matrix = known.scores["matrix"].clone()
+        matrix[row] = accuracies
+        shown = [None if math.isnan(v) else v for v in accuracies.tolist()]
+        return Scored({**known.scores, "matrix": matrix, "rows": torch.tensor(row + 1)}, {**known.record, "row": shown})
 
     def points(self, scores: State) -> tuple[Metrics, State]:
         steps = int(scores["online_steps"])
@@ -117,17 +124,19 @@ class RetainedAccuracy(Protocol):
             return range(tasks)
         return range(row, row + 2)
 
-    def _accuracies(self, learner: Learner, state: State, tasks: range, batch: Batch) -> Tensor:
-        """``[T]``: accuracy on the test set of each of ``tasks``, NaN elsewhere."""
-        result = torch.full((self.stream.tasks,), math.nan, dtype=torch.float64)
+    def _accuracies(self, answers: Sequence[Answers], tasks: range, device: torch.device) -> Tensor:
+        """``[P, T]``: accuracy of every replica on the test set of each of ``tasks``, NaN elsewhere."""
+        result = torch.full((len(answers), self.stream.tasks), math.nan, dtype=torch.float64)
         for j in tasks:
-            x, y = self.stream.test_set(j)
-            shown = None
-            if learner.capabilities.needs_task:
-                shown = Task(self.stream.domains[0], tuple(range(self.stream.ways)), j * self.stream.steps_per_task)
-            logits = learner.predict(state, x.to(batch.x.device), shown)
-            result[j] = accuracy_of(logits, y.to(batch.x.device))
+            x, y = (t.to(device) for t in self.stream.test_set(j))
+            task = Task(self.stream.domains[0], tuple(range(self.stream.ways)), j * self.stream.steps_per_task)
+            for i, answer in enumerate(answers):
+                result[i, j] = self._accuracy(answer(x, task), y)
         return result
+
+    def _accuracy(self, logits: Tensor | None, y: Tensor) -> float:
+        """Where tasks are judged among their own labels, only those count as answers."""
+        return accuracy_of(None if logits is None else own_logits(logits, y, self.stream.own), y)
 
 
 def retention(matrix: Tensor, before: Tensor) -> Metrics:

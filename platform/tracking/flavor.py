@@ -64,8 +64,8 @@ def signature(model: FrisketModel) -> ModelSignature:
     if model.variants:
         params.append(ParamSpec("variant", DataType.string, model.variants[0]))
     return ModelSignature(
-        inputs=Schema([TensorSpec(np.dtype(np.float32), (-1, *member.shape))]),
-        outputs=Schema([TensorSpec(np.dtype(np.float32), (-1, member.ways))]),
+        inputs=Schema([TensorSpec(np.dtype(np.float32), (-1, *member.inputs.shape))]),
+        outputs=Schema([TensorSpec(np.dtype(np.float32), (-1, member.inputs.ways))]),
         params=ParamSchema(params),
     )
 

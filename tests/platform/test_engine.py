@@ -95,7 +95,7 @@ def test_stop_and_resume_equals_never_stopped(tmp_path: Path, pretrain: dict[str
     assert stops > 10
     assert [{k: r[k] for k in expected[0]} for r in parts.results()] == expected
     assert steps_of(parts, "seed0") == steps_of(whole, "seed0")
-    a, b = (flatten(load_state(f.replica("seed0").checkpoint)[0]) for f in (whole, parts))
+    a, b = (flatten(load_state(f.replica("seed0").final)[0]) for f in (whole, parts))
     assert a.keys() == b.keys()
     assert all(a[k].equal(b[k]) for k in a)
 

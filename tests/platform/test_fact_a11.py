@@ -10,7 +10,7 @@ import torch
 from frisket.envs.data import load, resolve
 from frisket.envs.data.imageset import ImageSet
 from frisket.errors import DataError
-from frisket.platform.engine import build_learner, build_stream, datasets
+from frisket.platform.engine import Inputs, build_learner, build_stream, datasets
 from frisket.platform.protocols.online_accuracy import accuracy_of
 from frisket.platform.spec import Experiment, load_spec
 
@@ -19,7 +19,7 @@ def accuracies(experiment: Experiment, data: dict[str, ImageSet]) -> tuple[list[
     """Accuracy at every position, and how many positions the task then had lasted."""
     torch.set_num_threads(1)
     stream = build_stream(experiment, data, seed=0)
-    learner = build_learner(experiment, stream.shape, stream.ways)
+    learner = build_learner(experiment, Inputs.of(stream))
     state, scores, ages = learner.init(0), [], []
     for t in range(stream.steps):
         batch = stream.batch(t)

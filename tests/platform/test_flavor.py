@@ -212,7 +212,7 @@ def test_stopped_before_the_first_step_has_nothing_to_say(finished_run: MakeRun)
     (replica, *_) = folder.experiment.replicas()
     files = folder.replica(replica)
     result = (files.path / "result.json").read_text()
-    for name in ("result.json", "checkpoint.safetensors"):
+    for name in ("result.json", "final.safetensors"):
         (files.path / name).unlink()
     with pytest.raises(Stopped):
         run_replica(folder, replica, stop=lambda: True)

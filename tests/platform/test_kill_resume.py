@@ -48,7 +48,7 @@ def undisturbed(tiny_spec: str, tmp_path: Path) -> dict[str, object]:
 def begun(workplace: Path) -> RunFolder:
     """The run in ``workplace``, once a replica has a checkpoint and is not done."""
     runs = workplace / "frisket_runs"
-    wait_for(lambda: any(runs.glob("*/replicas/*/checkpoint.safetensors")))
+    wait_for(lambda: any(runs.glob("*/packs/*.safetensors")))
     folder = RunFolder.find("last", runs)
     assert not folder.done, "too late to prove anything"
     return folder

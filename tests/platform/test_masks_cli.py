@@ -71,7 +71,7 @@ def test_mistakes_are_told(finished: RunFolder, tmp_path: Path) -> None:
     with pytest.raises(MaskError, match="no such file"):
         masks_of(str(tmp_path / "none.safetensors"))
     with pytest.raises(MaskError, match="not a mask file"):
-        masks_of(str(shutil.copy(finished.replica("sparse-seed0").checkpoint, tmp_path / "x.safetensors")))
+        masks_of(str(shutil.copy(finished.replica("sparse-seed0").final, tmp_path / "x.safetensors")))
 
 
 def test_ui_refuses_a_port_in_use() -> None:

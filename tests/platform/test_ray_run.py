@@ -51,7 +51,7 @@ def test_killed_worker_is_replaced_and_leaves_no_trace_in_the_numbers(
     killed: list[int] = []
 
     def kill() -> None:
-        wait_for(first.checkpoint.exists)
+        wait_for((first.path / "committed.json").exists)
         pid = holder(first)
         assert pid is not None
         assert pid != os.getpid()
@@ -71,7 +71,7 @@ def test_stopped_run_checkpoints_and_goes_on(tiny_spec: str, undisturbed: dict[s
     folder = prepare(tiny_spec)
     last = folder.replicas()[-1]
     with pytest.raises(Stopped):
-        ray_train.execute(folder, workers=2, data_dir=None, stop=last.checkpoint.exists)
+        ray_train.execute(folder, workers=2, data_dir=None, stop=(last.path / "committed.json").exists)
     assert last.result is None
     reopened = launch.reopen(str(folder.path))
     local.execute(reopened, data_dir=None, stop=never)

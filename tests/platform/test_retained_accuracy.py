@@ -12,6 +12,7 @@ from torch import Tensor
 
 from frisket.algos.learner import Capabilities, Learner
 from frisket.algos.masks import MaskSet
+from frisket.algos.pack import Alone
 from frisket.envs.stream import Stream
 from frisket.envs.task_stream import TaskStream
 from frisket.errors import SpecError
@@ -90,7 +91,7 @@ def play(learner: Scripted, **config: Any) -> tuple[RetainedAccuracy, State, lis
     protocol = RetainedAccuracy(RetainedAccuracyConfig(**config), stream)
     state, scores, records = learner.init(0), protocol.init(), []
     for position in range(stream.steps):
-        state, scores, record = protocol.step(learner, state, scores, stream.batch(position))
+        state, ((scores, record),) = protocol.step(Alone(learner), state, [scores], [stream.batch(position)])
         records.append(record)
     return protocol, scores, records
 
@@ -120,9 +121,9 @@ def test_numbers_on_the_way_are_those_of_the_tasks_so_far() -> None:
     stream, learner = Rows(), Scripted(lambda n, j: TABLE[n][j])
     protocol = RetainedAccuracy(RetainedAccuracyConfig(), stream)
     state, scores = learner.init(0), protocol.init()
-    state, scores, _ = protocol.step(learner, state, scores, stream.batch(0))
+    state, ((scores, _),) = protocol.step(Alone(learner), state, [scores], [stream.batch(0)])
     assert protocol.final(scores) == {"ra": pytest.approx(0.4 / 3)}
-    state, scores, _ = protocol.step(learner, state, scores, stream.batch(1))
+    state, ((scores, _),) = protocol.step(Alone(learner), state, [scores], [stream.batch(1)])
     points, closed = protocol.points(scores)
     assert points == {"recent/accuracy": 1.0, "ra": 0.9, "bti": 0.0, "la": 0.9, "fwt": 0.0}
     assert "recent/accuracy" not in protocol.points(closed)[0]

@@ -1,0 +1,130 @@
+"""Packs: grouped by what may differ, equal to their replicas run alone up to rounding, resumed bit for bit."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from frisket.algos.state_file import load_state
+from frisket.algos.tree import flatten
+from frisket.errors import SpecError
+from frisket.platform import launch
+from frisket.platform.engine import Stopped, run_pack
+from frisket.platform.executors import local
+from frisket.platform.journal import read_journal
+from frisket.platform.runfolder import RunFolder
+from frisket.platform.spec import Experiment, from_dict
+
+ROUNDING = 1e-4
+SPARSE = {"kind": "sparse-la-maml", "alpha_0": 0.02, "gamma_m": 0.1, "inner_steps": 5, "glances": 2, "memory_slots": 20}
+
+
+def experiment(pack: int, seeds: int = 2, **fields: Any) -> Experiment:
+    return from_dict(
+        {
+            "name": "packs",
+            "stream": {"kind": "permutations", "tasks": 2, "samples": 60, "test_samples": 50},
+            "network": {"kind": "mlp", "hidden": [12]},
+            "learner": SPARSE,
+            "protocol": {"kind": "retained-accuracy"},
+            "variants": {"low": {"learner": {"gamma_m": 4.0}}, "high": {"learner": {"gamma_m": 8.0, "alpha_0": 0.03}}},
+            "seeds": seeds,
+            "pack": pack,
+            "log_every": 4,
+            **fields,
+        }
+    )
+
+
+def folder_of(where: Path, pack: int, **fields: Any) -> RunFolder:
+    return RunFolder.create(
+        where, experiment(pack, **fields), data_mode="embedded", data={}, register=False, tracking={}
+    )  # fmt: skip
+
+
+def run(folder: RunFolder) -> RunFolder:
+    local.execute(folder, data_dir=None, stop=lambda: False)
+    return folder
+
+
+def final_of(folder: RunFolder, key: str) -> dict[str, torch.Tensor]:
+    return flatten(load_state(folder.replica(key).final)[0])
+
+
+def test_replicas_that_differ_in_numbers_share_packs_and_others_do_not() -> None:
+    assert [len(pack) for pack in experiment(3).packs()] == [3, 1]
+    assert [r.key for r in experiment(4).packs()[0]] == ["low-seed0", "low-seed1", "high-seed0", "high-seed1"]
+    glances = {"few": {}, "many": {"learner": {"glances": 3}}}
+    assert [[r.variant for r in p] for p in experiment(4, variants=glances).packs()] == [["few"] * 2, ["many"] * 2]
+    longer = {"one": {}, "two": {"stream": {"tasks": 3}}}
+    assert [len(p) for p in experiment(4, variants=longer).packs()] == [2, 2]
+    er = {"kind": "er", "memory_slots": 20}
+    assert [len(p) for p in experiment(4, learner=er, variants={}).packs()] == [1, 1]
+
+
+def test_a_pack_is_its_replicas_up_to_rounding(tmp_path: Path) -> None:
+    packed, alone = run(folder_of(tmp_path / "a", 4)), run(folder_of(tmp_path / "b", 1))
+    for replica in packed.experiment.replicas():
+        a, b = final_of(packed, replica.key), final_of(alone, replica.key)
+        assert a.keys() == b.keys()
+        for name in a:
+            assert torch.allclose(a[name].double(), b[name].double(), atol=ROUNDING), name
+    for a, b in zip(packed.results(), alone.results(), strict=True):
+        assert {k: a[k] for k in ("replica", "seed", "config", "input")} == {
+            k: b[k] for k in ("replica", "seed", "config", "input")
+        }
+        assert a["metrics"]["ra"] == pytest.approx(b["metrics"]["ra"], abs=0.05)
+    seen = {r["metrics"]["sparsity"] for r in packed.results()}
+    assert len(seen) > 1, "its replicas are not all the same one"
+    assert not list((packed.path / "packs").glob("*.safetensors"))
+
+
+def test_stopped_pack_resumes_bit_for_bit(tmp_path: Path) -> None:
+    whole, parts = run(folder_of(tmp_path / "a", 4)), folder_of(tmp_path / "b", 4)
+    (pack,) = parts.packs
+    stops = 0
+    while True:
+        asked = iter([False])
+        try:
+            run_pack(parts, pack, stop=lambda asked=asked: next(asked, True))
+            break
+        except Stopped:
+            stops += 1
+            for files in parts.replicas():
+                assert files.committed_bytes() == files.journal.stat().st_size
+    assert stops > 3
+    for replica in whole.experiment.replicas():
+        a, b = final_of(whole, replica.key), final_of(parts, replica.key)
+        assert all(torch.equal(a[k], b[k]) for k in a)
+        steps = [
+            [line for line, _ in read_journal(folder.replica(replica).journal) if "step" in line]
+            for folder in (whole, parts)
+        ]
+        assert steps[0] == steps[1]
+
+
+def test_death_between_two_results_of_a_pack_is_mended(tmp_path: Path) -> None:
+    folder = folder_of(tmp_path, 4)
+    (pack,) = folder.packs
+    with pytest.raises(Stopped):
+        run_pack(folder, pack, stop=lambda: True)
+    kept = folder.pack(pack).checkpoint.read_bytes()
+    run(folder)
+    expected = [{k: v for k, v in r.items() if k != "seconds"} for r in folder.results()]
+    folder.pack(pack).checkpoint.write_bytes(kept)
+    for files in folder.replicas()[2:]:
+        (files.path / "result.json").unlink()
+    run(RunFolder.open(folder.path))
+    assert [{k: v for k, v in r.items() if k != "seconds"} for r in folder.results()] == expected
+
+
+def test_a_method_without_packs_is_asked_for_none(tmp_path: Path) -> None:
+    spec = tmp_path / "er.json.yaml"
+    raw = experiment(1, learner={"kind": "er", "memory_slots": 20}, variants={}).as_dict()
+    spec.write_text(json.dumps({**{k: v for k, v in raw.items() if k != "name"}, "pack": 4}))
+    with pytest.raises(SpecError, match="pack"):
+        launch.prepare(str(spec), data="embedded", runs_dir=tmp_path)
