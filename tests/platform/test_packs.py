@@ -20,7 +20,7 @@ from frisket.platform.runfolder import RunFolder
 from frisket.platform.spec import Experiment, from_dict
 
 ROUNDING = 1e-4
-SPARSE = {"kind": "sparse-la-maml", "alpha_0": 0.02, "gamma_m": 0.1, "inner_steps": 5, "glances": 2, "memory_slots": 20}
+SPARSE = {"kind": "sparse-la-maml", "alpha_0": 0.02, "gamma_m": 0.1, "m_init": 0.001, "inner_steps": 5, "glances": 2, "memory_slots": 20}
 
 
 def experiment(pack: int, seeds: int = 2, **fields: Any) -> Experiment:
@@ -62,8 +62,8 @@ def test_replicas_that_differ_in_numbers_share_packs_and_others_do_not() -> None
     assert [[r.variant for r in p] for p in experiment(4, variants=glances).packs()] == [["few"] * 2, ["many"] * 2]
     longer = {"one": {}, "two": {"stream": {"tasks": 3}}}
     assert [len(p) for p in experiment(4, variants=longer).packs()] == [2, 2]
-    er = {"kind": "er", "memory_slots": 20}
-    assert [len(p) for p in experiment(4, learner=er, variants={}).packs()] == [1, 1]
+    mixed = {"sparse": {}, "er": {"learner": {"kind": "er", "memory_slots": 20}}}
+    assert [len(p) for p in experiment(4, variants=mixed).packs()] == [2, 1, 1]
 
 
 def test_a_pack_is_its_replicas_up_to_rounding(tmp_path: Path) -> None:

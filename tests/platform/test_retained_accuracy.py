@@ -146,5 +146,5 @@ def test_a_stream_without_test_sets_is_refused() -> None:
         def provenance(self) -> dict[str, Any]:
             return {}
 
-    with pytest.raises(SpecError, match=r"protocol\.kind.*rotations or permutations"):
+    with pytest.raises(SpecError, match=r"protocol\.kind.*split-classes"):
         RetainedAccuracy(RetainedAccuracyConfig(), Endless())
