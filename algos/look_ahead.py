@@ -16,6 +16,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Literal, NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -104,3 +105,21 @@ def look_ahead(
         carry.loss * share,
         lambda: network.loss_and_gradients(theta, meta.x, meta.y)[1],
     )
+
+
+def shuffle(data: Data, generator: np.random.Generator) -> Data:
+    """``data`` in random order."""
+    order = torch.from_numpy(generator.permutation(len(data.y))).to(data.y.device)
+    return Data(data.x[order], data.y[order])
+
+
+def chunk_sizes(samples: int, count: int) -> list[int]:
+    """Sizes of at most ``count`` chunks of ceil(samples / count); a batch that does not fill them gives fewer."""
+    size = -(-samples // count)
+    return [min(size, samples - at) for at in range(0, samples, size)]
+
+
+def chunks(data: Data, count: int) -> list[Data]:
+    """``data`` in pieces of `chunk_sizes`."""
+    sizes = chunk_sizes(len(data.y), count)
+    return [Data(x, y) for x, y in zip(data.x.split(sizes), data.y.split(sizes), strict=True)]

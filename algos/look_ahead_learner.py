@@ -47,6 +47,8 @@ class LookAheadConfig(ABC):
         meta_loss: ``mean`` over the losses after every inner step (code), their ``sum`` (paper), or the ``last`` one
             (paper's equation for alpha).
         reservoir: ``official`` or ``textbook`` acceptance (`frisket.algos.reservoir`).
+        second_order: differentiate through the inner gradients (the code on CIFAR-100 and TinyImageNet).
+        alignment: also report the metric ``alignment`` (`frisket.algos.alignment`).
         compile: run compiled programs (`frisket.algos.program`): ``true``, ``false``, or ``auto``: where there is a
             compiler and the run is long enough to repay it. Numbers differ from plain ones by float32 rounding.
     """
@@ -62,6 +64,8 @@ class LookAheadConfig(ABC):
     inner_clamp: float | None = None
     meta_loss: MetaLoss = "mean"
     reservoir: ReservoirRule = "official"
+    second_order: bool = False
+    alignment: bool = False
     compile: bool | Literal["auto"] = "auto"
 
     def __post_init__(self) -> None:
@@ -81,6 +85,9 @@ class LookAheadLearner(Learner):
     """A method of the family; subclasses say how theta and m move. All that is computed is computed by the pack of one
     (`frisket.algos.look_ahead_pack`), so a replica alone and a replica in a pack are the same method.
 
+    A batch enters the memory after its first glance and in its first epoch; with ``push_after_first_glance`` False
+    after its last glance, in every epoch (lamaml spec, sections 2.2 and 4).
+
     State: ``seed, step, theta, m, memory/x, memory/y, memory/age``.
     """
 
@@ -97,9 +104,7 @@ class LookAheadLearner(Learner):
         return self.config.modulation({k: torch.tensor(getattr(self.config, k), dtype=torch.float64) for k in fields})
 
     @abstractmethod
-    def outer(
-        self, theta: Params, m: Params, ahead: LookAhead, along: Params, hyper: Params
-    ) -> tuple[Params, Params]:
+    def outer(self, theta: Params, m: Params, ahead: LookAhead, along: Params, hyper: Params) -> tuple[Params, Params]:
         """``(theta, m)`` after the outer step. Pure; all tensors have a leading replica dimension P.
 
         Args:

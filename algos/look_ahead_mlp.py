@@ -104,8 +104,8 @@ def inner_step(network: MLP, z: Tensor, late: Params, rates: Params, q: Tensor, 
 
 
 def finish(
-    network: MLP, method: Method, judged: MetaLoss, theta: Params, m: Params, hyper: Params, x: Tensor, products: Tensor,
-    learned: list[Rows], backs: list[Backward], at_start: Backward,
+    network: MLP, method: Method, judged: MetaLoss, theta: Params, m: Params, hyper: Params, x: Tensor,
+    products: Tensor, learned: list[Rows], backs: list[Backward], at_start: Backward,
 ) -> tuple[Params, Params, Tensor]:  # fmt: skip
     """``(theta, m, loss [P])`` after the outer step, from what the K inner steps left.
 

@@ -9,15 +9,16 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from frisket.algos import reservoir
+from frisket.algos.alignment import alignment
 from frisket.algos.clip import clip_replicas
 from frisket.algos.inner import Data
-from frisket.algos.look_ahead import LookAhead, look_ahead
+from frisket.algos.look_ahead import LookAhead, chunk_sizes, chunks, look_ahead, shuffle
 from frisket.algos.look_ahead_mlp import MLPMetaUpdate
+from frisket.algos.look_ahead_second import look_ahead_second
 from frisket.algos.networks.mlp import MLP
 from frisket.algos.pack import Pack, lifted, packed_fields, picked, stacked
 from frisket.algos.program import compiler
@@ -57,14 +58,20 @@ class LookAheadPack(Pack["LookAheadLearner"]):
             for name in packed_fields(config)
         }
         network, wish = self._method.network, config.compile
-        if isinstance(network, MLP) and config.inner_clamp is None:
+        self._gradient = look_ahead_second if config.second_order else look_ahead
+        if isinstance(network, MLP) and config.inner_clamp is None and not config.second_order:
             found = wish is not True or compiler() is not None
             require(found, "compile", wish, "false on a machine without a C++ compiler")
             repaid = may_compile and steps * config.glances >= _REPAYING
             name = _program_name(self._method) if wish is True or (wish == "auto" and repaid) else None
             self._update: MetaUpdate = MLPMetaUpdate(network, self, config.meta_loss, name, config.replay_batch)
         else:
-            require(wish is not True, "compile", wish, "false: only the mlp network without inner_clamp has programs")
+            require(
+                wish is not True,
+                "compile",
+                wish,
+                "false: programs are for the mlp network, first order, without inner_clamp",
+            )
             self._update = self._one_after_the_other
 
     def join(self, states: Sequence[State]) -> State:
@@ -78,21 +85,27 @@ class LookAheadPack(Pack["LookAheadLearner"]):
         config, seeds, position = self._method.config, state["seed"].tolist(), int(state["step"][0])
         data = [Data(batch.x, batch.y) for batch in batches]
         theta, m, memory = state["theta"], state["m"], state["memory"]
-        before, losses = None, []
+        before, losses, aligned = None, [], []
         for glance in range(config.glances):
             generators = [numpy_generator(seed, "glance", position, glance) for seed in seeds]
-            shuffled = [_shuffle(one, generator) for one, generator in zip(data, generators, strict=True)]
+            shuffled = [shuffle(one, generator) for one, generator in zip(data, generators, strict=True)]
             new = Data(torch.stack([one.x for one in shuffled]), torch.stack([one.y for one in shuffled]))
             meta = reservoir.draw_with_each(memory, config.replay_batch, new, generators)
-            theta, m, loss, first = self.meta_update(theta, m, meta, len(data[0].y))
+            if config.alignment and meta.y.shape[1] > new.y.shape[1]:
+                aligned.append(self._alignments(theta, meta, new.y.shape[1]))
+            theta, m, loss, first = self.meta_update(theta, m, meta, new.y.shape[1])
             before = first if before is None else before
             losses.append(loss)
-            if glance == (0 if self._method.push_after_first_glance else config.glances - 1):
+            early = self._method.push_after_first_glance
+            if batches[0].epoch == glance == 0 if early else glance == config.glances - 1:
                 generators = [numpy_generator(seed, "push", position) for seed in seeds]
                 memory = reservoir.push_each(memory, new, config.memory_slots, config.reservoir, generators)
         assert before is not None
-        rows = zip(before.tolist(), torch.stack(losses).mean(0).tolist(), strict=True)
-        metrics = [{"loss_before": first, "outer_loss": loss} for first, loss in rows]
+        measured = {"loss_before": before, "outer_loss": torch.stack(losses).mean(0)}
+        if aligned:
+            measured["alignment"] = torch.stack(aligned).mean(0)
+        columns = {k: v.tolist() for k, v in measured.items()}
+        metrics = [{k: v[i] for k, v in columns.items()} for i in range(len(batches))]
         return {**state, "step": state["step"] + 1, "theta": theta, "m": m, "memory": memory}, metrics
 
     def meta_update(self, theta: Params, m: Params, meta: Data, new: int) -> tuple[Params, Params, Tensor, Tensor]:
@@ -114,6 +127,11 @@ class LookAheadPack(Pack["LookAheadLearner"]):
         )
         return self._method.outer(theta, m, clipped, along, hyper)
 
+    def _alignments(self, theta: Params, meta: Data, new: int) -> Tensor:
+        """`alignment` of every replica, [P]."""
+        network, of = self._method.network, range(len(self.learners))
+        return torch.stack([alignment(network, picked(theta, i), Data(meta.x[i], meta.y[i]), new) for i in of])
+
     def _one_after_the_other(
         self, theta: Params, m: Params, hyper: Params, sizes: Sequence[int], meta: Data
     ) -> tuple[Params, Params, Tensor, Tensor]:
@@ -123,10 +141,10 @@ class LookAheadPack(Pack["LookAheadLearner"]):
             one, x, y = picked(theta, i), meta.x[i], meta.y[i]
             numbers = {k: v[i : i + 1] for k, v in hyper.items()}
             at = len(y) - sum(sizes)
-            chunks = [Data(a, b) for a, b in zip(x[at:].split(list(sizes)), y[at:].split(list(sizes)), strict=True)]
+            inner = chunks(Data(x[at:], y[at:]), config.inner_steps)
             slow = picked(m, i)
             rates = {k: v[0] for k, v in self.rates(lifted(slow), numbers).items()}
-            ahead = look_ahead(network, config.inner_clamp, one, rates, chunks, Data(x, y), config.meta_loss)
+            ahead = self._gradient(network, config.inner_clamp, one, rates, inner, Data(x, y), config.meta_loss)
             before = network.loss(one, x[at:], y[at:])
             packed = ahead._replace(
                 theta=lifted(ahead.theta), rates=lifted(ahead.rates), plain=lambda ahead=ahead: lifted(ahead.plain())
@@ -135,18 +153,6 @@ class LookAheadPack(Pack["LookAheadLearner"]):
         thetas, ms, losses, befores = zip(*ends, strict=True)
         joined = [{k: torch.cat([part[k] for part in parts]) for k in parts[0]} for parts in (thetas, ms)]
         return joined[0], joined[1], torch.stack(losses), torch.stack(befores)
-
-
-def chunk_sizes(samples: int, count: int) -> list[int]:
-    """Sizes of at most ``count`` chunks of ceil(samples / count); a batch that does not fill them gives fewer."""
-    size = -(-samples // count)
-    return [min(size, samples - at) for at in range(0, samples, size)]
-
-
-def _shuffle(data: Data, generator: np.random.Generator) -> Data:
-    """``data`` in random order."""
-    order = torch.from_numpy(generator.permutation(len(data.y))).to(data.y.device)
-    return Data(data.x[order], data.y[order])
 
 
 def _program_name(learner: LookAheadLearner) -> str:

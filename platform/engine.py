@@ -88,9 +88,7 @@ def build_network(experiment: Experiment, inputs: Inputs) -> Network:
     """The network for ``inputs``."""
     channels, size, _ = inputs.shape
     entry = NETWORKS[experiment.network.kind]
-    return entry.build(
-        experiment.network.config, in_channels=channels, size=size, ways=inputs.ways, own=inputs.own
-    )
+    return entry.build(experiment.network.config, in_channels=channels, size=size, ways=inputs.ways, own=inputs.own)
 
 
 def build_learner(experiment: Experiment, inputs: Inputs) -> Learner:

@@ -158,7 +158,9 @@ class FrisketModel:
         member = self.member(seed, variant)
         inputs = torch.as_tensor(x, dtype=torch.float32)
         if inputs.dim() != 4 or tuple(inputs.shape[1:]) != member.inputs.shape:
-            raise ModelError("x", tuple(inputs.shape), f"must have shape (N, {', '.join(map(str, member.inputs.shape))})")
+            raise ModelError(
+                "x", tuple(inputs.shape), f"must have shape (N, {', '.join(map(str, member.inputs.shape))})"
+            )
         with torch.no_grad():
             logits = self.learner_of(variant).predict(member.state, inputs, task)
         if logits is None:

@@ -136,7 +136,7 @@ class Experiment(_Settings):
         label = next(iter(self.variants)) if label is None else label
         if label not in self.variants:
             raise SpecError("variant", label, nearest(label, self.variants))
-        base = {k: v for k, v in self.as_dict().items() if k != "variants"}
+        base = {k: v for k, v in self.as_dict().items() if k not in ("variants", "pack")}  # packs span variants
         return from_dict(_merge(base, self.variants[label]))
 
     def replicas(self) -> list[Replica]:
@@ -155,9 +155,7 @@ class Experiment(_Settings):
             alone = None if may_differ and plain.pretrain is None else replica.key
             shared = [plain.stream.as_dict(), plain.network.as_dict(), plain.protocol.as_dict()]
             groups.setdefault(json.dumps([learner, alone, *shared]), []).append(replica)
-        return [
-            tuple(group[i : i + self.pack]) for group in groups.values() for i in range(0, len(group), self.pack)
-        ]
+        return [tuple(group[i : i + self.pack]) for group in groups.values() for i in range(0, len(group), self.pack)]
 
 
 def load_spec(spec: str, overrides: Sequence[str] = (), *, seeds: int | None = None) -> Experiment:

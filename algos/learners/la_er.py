@@ -51,8 +51,6 @@ class LaER(LookAheadLearner):
     def __init__(self, config: LaERConfig, network: Network) -> None:
         super().__init__(config, network)
 
-    def outer(
-        self, theta: Params, m: Params, ahead: LookAhead, along: Params, hyper: Params
-    ) -> tuple[Params, Params]:
+    def outer(self, theta: Params, m: Params, ahead: LookAhead, along: Params, hyper: Params) -> tuple[Params, Params]:
         m = descend_replicas(m, hyper["alpha_lr"], along)
         return step_down(theta, {k: v.relu() for k, v in m.items()}, ahead.plain()), m

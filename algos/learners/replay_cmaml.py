@@ -68,7 +68,5 @@ class ReplayCMAML(LookAheadLearner):
     def masks(self, state: State) -> MaskSet:
         return MaskSet({})
 
-    def outer(
-        self, theta: Params, m: Params, ahead: LookAhead, along: Params, hyper: Params
-    ) -> tuple[Params, Params]:
+    def outer(self, theta: Params, m: Params, ahead: LookAhead, along: Params, hyper: Params) -> tuple[Params, Params]:
         return descend_replicas(theta, hyper["outer_lr"], ahead.theta), m

@@ -97,8 +97,6 @@ class SparseLaMAML(LookAheadLearner):
     def __init__(self, config: LearnedMaskConfig, network: Network) -> None:
         super().__init__(config, network)
 
-    def outer(
-        self, theta: Params, m: Params, ahead: LookAhead, along: Params, hyper: Params
-    ) -> tuple[Params, Params]:
+    def outer(self, theta: Params, m: Params, ahead: LookAhead, along: Params, hyper: Params) -> tuple[Params, Params]:
         m = descend_replicas(m, hyper["gamma_m"], along)
         return step_down(theta, self.config.modulation(hyper).rates(m, theta), ahead.theta), m

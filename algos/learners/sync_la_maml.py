@@ -50,9 +50,7 @@ class SyncLaMAML(LookAheadLearner):
     def __init__(self, config: SyncLaMAMLConfig, network: Network) -> None:
         super().__init__(config, network)
 
-    def outer(
-        self, theta: Params, m: Params, ahead: LookAhead, along: Params, hyper: Params
-    ) -> tuple[Params, Params]:
+    def outer(self, theta: Params, m: Params, ahead: LookAhead, along: Params, hyper: Params) -> tuple[Params, Params]:
         return (
             descend_replicas(theta, hyper["outer_lr"], ahead.theta),
             descend_replicas(m, hyper["alpha_lr"], along),

@@ -60,9 +60,7 @@ class Protocol(ABC):
             for learner, batch in zip(pack.learners, batches, strict=True)
         ]
         state, metrics = pack.observe(state, seen)
-        known = [
-            Scored(one.scores, {**one.record, **learned}) for one, learned in zip(before, metrics, strict=True)
-        ]
+        known = [Scored(one.scores, {**one.record, **learned}) for one, learned in zip(before, metrics, strict=True)]
         return Outcome(state, self.after(_answers(pack, state), known, batches))
 
     @abstractmethod

@@ -15,10 +15,10 @@ from frisket.algos.learners.la_maml import LaMAML, LaMAMLConfig
 from frisket.algos.learners.replay_cmaml import ReplayCMAML, ReplayCMAMLConfig
 from frisket.algos.learners.sparse_la_maml import SparseLaMAML, SparseLaMAMLConfig
 from frisket.algos.learners.sync_la_maml import SyncLaMAML, SyncLaMAMLConfig
-from frisket.algos.look_ahead import LookAhead, MetaLoss, look_ahead
+from frisket.algos.look_ahead import LookAhead, MetaLoss, chunks, look_ahead
 from frisket.algos.look_ahead_learner import LookAheadLearner
 from frisket.algos.look_ahead_mlp import MLPMetaUpdate
-from frisket.algos.look_ahead_pack import LookAheadPack, chunk_sizes
+from frisket.algos.look_ahead_pack import LookAheadPack
 from frisket.algos.networks.mlp import MLP, MLPConfig
 from frisket.algos.pack import lifted, picked
 from frisket.errors import SpecError
@@ -54,11 +54,6 @@ def ahead(
     network: MLP, theta: Params, rates: Params, clamp: float | None = None, judged: MetaLoss = "mean"
 ) -> LookAhead:
     return look_ahead(network, clamp, theta, rates, *inner_and_meta(), judged)
-
-
-def chunks(data: Data, count: int) -> list[Data]:
-    sizes = chunk_sizes(len(data.y), count)
-    return [Data(x, y) for x, y in zip(data.x.split(sizes), data.y.split(sizes), strict=True)]
 
 
 class Untouched:

@@ -20,7 +20,9 @@ from frisket.platform.runfolder import RunFolder
 from frisket.platform.spec import Experiment, from_dict
 
 ROUNDING = 1e-4
-SPARSE = {"kind": "sparse-la-maml", "alpha_0": 0.02, "gamma_m": 0.1, "m_init": 0.001, "inner_steps": 5, "glances": 2, "memory_slots": 20}
+SPARSE = {
+    "kind": "sparse-la-maml", "alpha_0": 0.02, "m_init": 0.001, "inner_steps": 5, "glances": 2, "memory_slots": 20
+}  # fmt: skip
 
 
 def experiment(pack: int, seeds: int = 2, **fields: Any) -> Experiment:
