@@ -148,7 +148,8 @@ def data() -> Iterator[Check]:
             fix = f"frisket data fetch {name}, or set FRISKET_DATA; --data embedded needs none"
             yield Check(what=f"data {name}", status="warn", found=", ".join(wrong), fix=fix)
         else:
-            yield Check(what=f"data {name}", status="ok", found=f"{len(good)} files, hashes good")
+            forms = ", ".join(sorted({row.form for row in rows}))
+            yield Check(what=f"data {name}", status="ok", found=f"{len(good)} files, hashes good; {forms}")
 
 
 def mlflow() -> Iterator[Check]:

@@ -100,6 +100,21 @@ def test_fact_9_other_tasks_logits_change_neither_loss_nor_answer(kind: str) -> 
     assert not torch.equal(before, network(shifted, x).argmax(-1))  # over all labels the shift would have won
 
 
+@pytest.mark.parametrize("kind", ["mlp", "strided-conv"])
+def test_replicas_learn_as_one_program(kind: str) -> None:
+    """`torch.func.vmap` over weights and labels, which packs rely on: blocks differ from replica to replica."""
+    network, params, x, _ = tiny(kind, 2)
+    labels = torch.tensor([[0, 3, 5, 3, 1], [4, 5, 0, 1, 2]])
+    replicas = [params, {k: v + 0.1 for k, v in params.items()}]
+    stacked = {k: torch.stack([one[k] for one in replicas]) for k in params}
+    losses = torch.func.vmap(network.loss, in_dims=(0, None, 0))(stacked, x, labels)
+    grads = torch.func.vmap(torch.func.grad(network.loss), in_dims=(0, None, 0))(stacked, x, labels)
+    for i, (one, y) in enumerate(zip(replicas, labels, strict=True)):
+        loss, alone = network.loss_and_gradients(one, x, y)
+        assert torch.allclose(losses[i], loss, rtol=1e-12)
+        assert all(torch.allclose(grads[k][i], alone[k], rtol=1e-9, atol=1e-12) for k in params)
+
+
 @every_network
 def test_own_block_loss_is_the_cross_entropy_of_a_small_head(kind: str) -> None:
     network, params, x, y = tiny(kind, 3)
