@@ -95,7 +95,8 @@ def _measure(reproduction: Reproduction, table: Table, index: int) -> _Measured:
     run = reproduction.run_of(index)
     if run is None or not run.done:
         return _Measured(cell=cell, numbers={}, obstacle="not run" if run is None else "not finished")
-    numbers = {name: Number(**found) for name, found in aggregate(values_of(r) for r in run.results()).items()}
+    found = aggregate(values_of(result) for result in run.results())
+    numbers = {name: Number(mean=one["mean"], std=one["std"], n=int(one["n"])) for name, one in found.items()}
     return _Measured(cell=cell, numbers=numbers, obstacle=_obstacle(reproduction.manifest["scale"], run))
 
 

@@ -111,7 +111,7 @@ def finished_run(
             continue
         if (_work_of(folder.experiment), {name: _hashes(one) for name, one in manifest["data"].items()}) == wanted:
             found.append(folder)
-    return max(found, key=lambda folder: folder.manifest["created"], default=None)
+    return max(found, key=lambda folder: folder.created, default=None)
 
 
 def execute(

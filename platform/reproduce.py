@@ -127,9 +127,7 @@ def execute(
             from frisket.platform.tracking.reproduction import send_or_warn
 
             send_or_warn(reproduction)
-        lines = compare(reproduction)
-        write_text(reproduction, lines)  # now with the MLflow run in it
-        return as_json(reproduction, lines)
+        return as_json(reproduction, compare(reproduction))
 
 
 def seconds_left(

@@ -105,6 +105,11 @@ class Reproduction:
         return self.manifest["run_id"]
 
     @property
+    def created(self) -> str:
+        """When it was begun, in a form that sorts."""
+        return self.manifest["created"]
+
+    @property
     def table(self) -> Table:
         """The table that is reproduced."""
         return load_table(self.manifest["table"])

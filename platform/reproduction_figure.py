@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from frisket.platform.comparison import Comparison
 from frisket.platform.figures import PALETTE
+from frisket.platform.verdict import Number
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -50,6 +51,11 @@ def draw_comparison(lines: Sequence[Comparison], *, title: str, caption: str) ->
     return figure
 
 
+def _bar(number: Number, scale: float) -> float | None:
+    """Half the bar's length; one seed, or a number without a spread, has none."""
+    return None if number.std is None or number.n == 1 else scale * number.std
+
+
 def _panel(ax: Axes, lines: Sequence[Comparison], rows: Sequence[str], *, first: bool) -> None:
     for line in lines:
         scale = 100 if line.unit == "percent" else 1
@@ -58,7 +64,7 @@ def _panel(ax: Axes, lines: Sequence[Comparison], rows: Sequence[str], *, first:
             if number is None:
                 continue
             ax.errorbar(
-                scale * number.mean, at + (2 * i - 1) * _OFFSET, xerr=scale * (number.std or 0.0), fmt="os"[i],
+                scale * number.mean, at + (2 * i - 1) * _OFFSET, xerr=_bar(number, scale), fmt="os"[i],
                 color=PALETTE[i], markersize=5, capsize=2, linewidth=1,
             )  # fmt: skip
     ax.set_ylim(len(rows) - 0.5, -0.5)

@@ -140,6 +140,11 @@ class RunFolder:
         """The run's name, unique."""
         return self.manifest["run_id"]
 
+    @property
+    def created(self) -> str:
+        """When it was begun, in a form that sorts."""
+        return self.manifest["created"]
+
     @cached_property
     def experiment(self) -> Experiment:
         """The run's specification."""
@@ -164,7 +169,7 @@ class RunFolder:
 
 
 class Kept(Protocol):
-    """What `choose` chooses from: something with a folder and a manifest."""
+    """What `choose` chooses from."""
 
     path: Path
 
@@ -172,7 +177,7 @@ class Kept(Protocol):
     def run_id(self) -> str: ...
 
     @property
-    def manifest(self) -> dict[str, Any]: ...
+    def created(self) -> str: ...
 
 
 K = TypeVar("K", bound=Kept)
@@ -187,7 +192,7 @@ def choose(wanted: str, kept: Sequence[K], none: str) -> K:
     if not kept:
         raise RunError("run", wanted, none)
     if wanted == "last":
-        return max(kept, key=lambda f: (f.manifest["created"], f.path.stat().st_mtime))
+        return max(kept, key=lambda f: (f.created, f.path.stat().st_mtime))
     found = [f for f in kept if f.run_id == wanted] or [f for f in kept if f.run_id.startswith(wanted)]
     if len(found) != 1:
         raise RunError("run", wanted, nearest(wanted, [f.run_id for f in found or kept]))

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from frisket.platform.comparison import compare, counts
 from frisket.platform.reproduction import Reproduction
-from frisket.platform.reproduction_report import report_path
+from frisket.platform.reproduction_report import report_path, write_text
 from frisket.platform.runfolder import read_json, write_json
 from frisket.platform.tracking.settings import limit_client, public_uri
 from frisket.platform.tracking.uploader import UploadStatus, reason_of
@@ -45,6 +45,7 @@ def send(reproduction: Reproduction) -> UploadStatus:
     except Exception as error:  # a client has many ways to fail, and none of them may end the command
         return UploadStatus(reachable=False, reason=reason_of(error))
     write_json(reproduction.path / "sent.json", {"run_id": run_id})
+    write_text(reproduction, compare(reproduction))  # now with the MLflow run in it
     return UploadStatus(reachable=True, complete=True)
 
 
