@@ -118,9 +118,17 @@ def execute(
         UserError: a mistake that shows up late.
     """
     with reproduction.lock():
-        with _session(reproduction, local, workers):
+        with contextlib.ExitStack() as session:
+            ray_is_up = local  # or not needed
             for index in range(len(reproduction.cells)):
-                _run_cell(reproduction, index, local, workers, data_dir, stop, watch)
+                run = _taken_up(reproduction, index, data_dir)
+                if not (run.done and (run.path / "summary.json").is_file()):
+                    if not ray_is_up:
+                        session.enter_context(_ray(reproduction, workers))
+                        ray_is_up = True
+                    count = launch.worker_count(run, local, workers)
+                    with watch(run, count, _wording(reproduction, index, local, workers)):
+                        launch.execute(run, local=local, workers=workers, data_dir=data_dir, stop=stop)
                 write_text(reproduction, compare(reproduction))
         write_picture(reproduction, compare(reproduction))
         if not local:
@@ -151,10 +159,8 @@ def seconds_left(
     return total
 
 
-def _session(reproduction: Reproduction, local: bool, workers: int | None) -> contextlib.AbstractContextManager[object]:
+def _ray(reproduction: Reproduction, workers: int | None) -> contextlib.AbstractContextManager[None]:
     """One Ray session for all cells, which otherwise would each start their own."""
-    if local or reproduction.done:
-        return contextlib.nullcontext()
     from frisket.platform.executors.ray_session import ray_session
     from frisket.platform.executors.ray_train import worker_count
 
@@ -162,17 +168,12 @@ def _session(reproduction: Reproduction, local: bool, workers: int | None) -> co
     return ray_session(cpus=max(worker_count(one, workers) * one.threads for one in experiments))
 
 
-def _run_cell(
-    reproduction: Reproduction, index: int, local: bool, workers: int | None, data_dir: str | None, stop: Stop,
-    watch: Watch,
-) -> None:  # fmt: skip
+def _taken_up(reproduction: Reproduction, index: int, data_dir: str | None) -> RunFolder:
+    """The run of a cell: the one it has, if its data are still the same, else a new one."""
     begun = reproduction.run_of(index)
-    run = _begin(reproduction, index, data_dir) if begun is None else launch.reopen(str(begun.path), data_dir=data_dir)
-    if run.done and (run.path / "summary.json").is_file():
-        return
-    count = launch.worker_count(run, local, workers)
-    with watch(run, count, _wording(reproduction, index, local, workers)):
-        launch.execute(run, local=local, workers=workers, data_dir=data_dir, stop=stop)
+    if begun is None:
+        return _begin(reproduction, index, data_dir)
+    return launch.reopen(str(begun.path), data_dir=data_dir)
 
 
 def _begin(reproduction: Reproduction, index: int, data_dir: str | None) -> RunFolder:

@@ -110,7 +110,8 @@ def reproduce(
             )  # fmt: skip
         from frisket.platform.progress import ProgressLine
 
-        typer.echo(f"{reproduction.run_id}: {len(reproduction.cells)} cells", err=True)
+        count = len(reproduction.cells)
+        typer.echo(f"{reproduction.run_id}: {count} cell{'s' if count > 1 else ''}", err=True)
         with resumable(f"frisket reproduce --resume {name_of(reproduction)}", stop):
             summary = work.execute(
                 reproduction, local=local, workers=workers, data_dir=place, stop=stop,
