@@ -9,7 +9,7 @@ from typing import Any
 
 from frisket.platform.reproduction import Reproduction
 from frisket.platform.runfolder import RunFolder
-from frisket.platform.spec import load_spec
+from frisket.platform.spec import Experiment, load_spec
 from frisket.platform.summary import aggregate
 from frisket.platform.tables import Cell, Metric, Ratio, Table
 from frisket.platform.verdict import Judgement, Number, judge, ratio
@@ -40,11 +40,36 @@ class Comparison:
 
 @dataclass(frozen=True, kw_only=True)
 class _Measured:
-    """One cell as it is. Attributes: numbers: metric to ours; obstacle: why nothing of it may get a verdict."""
+    """One cell as it is.
+
+    Attributes:
+        cell: the table's.
+        spec: its specification as it stands, for what is published and how many seeds are its own.
+        numbers: metric to ours.
+        obstacle: why nothing of it may get a verdict; empty for nothing.
+    """
 
     cell: Cell
+    spec: Experiment
     numbers: Mapping[str, Number]
     obstacle: str
+
+    def published(self, metric: str) -> tuple[Number | None, str]:
+        """What is published for ``metric``: the table's own number, else the specification's, and the latter's
+        source."""
+        if metric in self.cell.published:
+            return Number(**self.cell.published[metric], n=self.cell.n), ""
+        given = self.spec.published
+        if given is None or metric not in given.metrics:
+            return None, ""
+        return Number(**given.metrics[metric], n=given.n), given.source
+
+    def too_few(self, published: Number | None, ours: Number | None) -> str:
+        """Why the seeds do not suffice, empty where they do."""
+        if ours is None or published is None or ours.n is None:
+            return ""
+        needed = published.n or self.spec.seeds
+        return f"{ours.n} of {needed} seeds" if ours.n < needed else ""
 
 
 def compare(reproduction: Reproduction) -> list[Comparison]:
@@ -73,16 +98,6 @@ def values_of(result: Mapping[str, Any]) -> dict[str, float]:
     return {**result["metrics"], **tensors, "seconds": result["seconds"]}
 
 
-def published_number(cell: Cell, metric: str) -> tuple[Number | None, str]:
-    """What is published for ``metric``: the table's own number, else the specification's; and the latter's source."""
-    if metric in cell.published:
-        return Number(**cell.published[metric], n=cell.n), ""
-    published = load_spec(cell.spec).published
-    if published is None or metric not in published.metrics:
-        return None, ""
-    return Number(**published.metrics[metric], n=published.n), published.source
-
-
 def counts(lines: Sequence[Comparison]) -> dict[str, int]:
     """How many of each verdict, those without one last."""
     found = Counter(line.judgement.verdict or "no verdict" for line in lines)
@@ -92,12 +107,13 @@ def counts(lines: Sequence[Comparison]) -> dict[str, int]:
 def _measure(reproduction: Reproduction, table: Table, index: int) -> _Measured:
     planned = reproduction.cells[index]
     cell = table.cell(planned.row, planned.column)
-    run = reproduction.run_of(index)
+    spec, run = load_spec(cell.spec), reproduction.run_of(index)
     if run is None or not run.done:
-        return _Measured(cell=cell, numbers={}, obstacle="not run" if run is None else "not finished")
-    found = aggregate(values_of(result) for result in run.results())
+        return _Measured(cell=cell, spec=spec, numbers={}, obstacle="not run" if run is None else "not finished")
+    headline = next(iter(run.experiment.variants), None)
+    found = aggregate(values_of(result) for result in run.results() if result["variant"] == headline)
     numbers = {name: Number(mean=one["mean"], std=one["std"], n=int(one["n"])) for name, one in found.items()}
-    return _Measured(cell=cell, numbers=numbers, obstacle=_obstacle(reproduction.manifest["scale"], run))
+    return _Measured(cell=cell, spec=spec, numbers=numbers, obstacle=_obstacle(reproduction.manifest["scale"], run))
 
 
 def _obstacle(scale: str, run: RunFolder) -> str:
@@ -108,18 +124,10 @@ def _obstacle(scale: str, run: RunFolder) -> str:
     return ""
 
 
-def _too_few(cell: Cell, published: Number | None, ours: Number | None) -> str:
-    """Why the seeds do not suffice, empty where they do."""
-    if ours is None or published is None or ours.n is None:
-        return ""
-    needed = published.n or load_spec(cell.spec).seeds
-    return f"{ours.n} of {needed} seeds" if ours.n < needed else ""
-
-
 def _line(table: Table, row: str, column: str, name: str, metric: Metric, one: _Measured) -> Comparison:
-    published, source = published_number(one.cell, name)
+    published, source = one.published(name)
     ours = one.numbers.get(name)
-    obstacle = one.obstacle or ("not measured" if ours is None else "") or _too_few(one.cell, published, ours)
+    obstacle = one.obstacle or ("not measured" if ours is None else "") or one.too_few(published, ours)
     if not metric.judged:
         obstacle = obstacle or "depends on the machine; its ratio is judged"
     return Comparison(
@@ -139,9 +147,9 @@ def _line(table: Table, row: str, column: str, name: str, metric: Metric, one: _
 
 def _ratio_line(table: Table, column: str, derived: Ratio, top: _Measured, bottom: _Measured) -> Comparison:
     metric = table.metrics[derived.metric]
-    pairs = [(published_number(one.cell, derived.metric)[0], one.numbers.get(derived.metric)) for one in (top, bottom)]
+    pairs = [(one.published(derived.metric)[0], one.numbers.get(derived.metric)) for one in (top, bottom)]
     published, ours = (ratio(*numbers) for numbers in zip(*pairs, strict=True))
-    few = [_too_few(one.cell, *pair) for one, pair in zip((top, bottom), pairs, strict=True)]
+    few = [one.too_few(*pair) for one, pair in zip((top, bottom), pairs, strict=True)]
     obstacle = next(filter(None, (top.obstacle, bottom.obstacle, *few)), "")
     return Comparison(
         row=derived.label,

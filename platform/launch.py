@@ -103,13 +103,14 @@ def finished_run(
     and data, the same version of frisket; None where there is none."""
     experiment = load_spec(spec, overrides, seeds=seeds)
     images = resolve(datasets(experiment), data, data_dir)
-    wanted = _work_of(experiment), {name: _hashes(one) for name, one in _provenance(images).items()}
+    wanted = _work_of(experiment.as_dict()), {name: _hashes(one) for name, one in _provenance(images).items()}
     found = []
     for folder in RunFolder.all(default_runs_folder() if runs_dir is None else runs_dir):
         manifest = folder.manifest
-        if (manifest["spec"], manifest["frisket"]) != (experiment.name, frisket.__version__) or not folder.done:
+        if manifest["frisket"] != frisket.__version__:
             continue
-        if (_work_of(folder.experiment), {name: _hashes(one) for name, one in manifest["data"].items()}) == wanted:
+        work = _work_of(manifest["experiment"]), {name: _hashes(one) for name, one in manifest["data"].items()}
+        if work == wanted and folder.done:
             found.append(folder)
     return max(found, key=lambda folder: folder.created, default=None)
 
@@ -190,10 +191,9 @@ def _provenance(images: Mapping[str, ImageSet]) -> dict[str, Any]:
     return {one.name: one.provenance.as_dict() for one in images.values()}
 
 
-def _work_of(experiment: Experiment) -> dict[str, Any]:
-    """What of an experiment decides its numbers."""
-    aside = ("published", "log_every", "checkpoint_seconds")
-    return {k: v for k, v in experiment.as_dict().items() if k not in aside}
+def _work_of(experiment: Mapping[str, Any]) -> dict[str, Any]:
+    """What of a complete specification decides its numbers."""
+    return {k: v for k, v in experiment.items() if k not in ("published", "log_every", "checkpoint_seconds")}
 
 
 def _hashes(provenance: Mapping[str, Any] | None) -> dict[str, str]:

@@ -89,6 +89,11 @@ def reopen(run: str, *, table: str | None = None, runs_dir: Path | None = None) 
     found = Reproduction.find(run, default_runs_folder() if runs_dir is None else runs_dir)
     if table is not None and table != found.manifest["table"]:
         raise RunError("--resume", run, f"is a reproduction of {found.manifest['table']}, not of {table}")
+    for cell in found.cells:
+        if cell.column not in found.table.rows.get(cell.row, {}):
+            raise RunError(
+                "--resume", run, f"the table has no {cell.row}, {cell.column} any more; start anew with --reuse"
+            )
     return found
 
 

@@ -15,6 +15,7 @@ import dataclasses
 import datetime
 import secrets
 from collections.abc import Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -109,7 +110,7 @@ class Reproduction:
         """When it was begun, in a form that sorts."""
         return self.manifest["created"]
 
-    @property
+    @cached_property
     def table(self) -> Table:
         """The table that is reproduced."""
         return load_table(self.manifest["table"])

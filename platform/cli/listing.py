@@ -80,14 +80,16 @@ def _tables() -> Table:
     from frisket.platform.spec import spec_names
     from frisket.platform.tables import load_table, table_names
 
-    shown = Table("table", "what it shows", "rows", "columns", "cells that can be run")
+    shown = Table()
+    for heading in ("table", "what it shows", "rows", "columns", "can be run"):
+        shown.add_column(heading, overflow="fold", no_wrap=heading in ("table", "columns"))
     for name in table_names():
         table = load_table(name)
         specs = [table.cell(row, column).spec for row, cells in table.rows.items() for column in cells]
         ready = sum(spec in spec_names() for spec in specs)
         shown.add_row(
-            name, f"{table.title} ({table.source})", ", ".join(table.rows), ", ".join(table.columns),
-            f"{ready} of {len(specs)}",
+            name, f"{table.title} ({table.source})", ", ".join(table.rows), "\n".join(table.columns),
+            f"{ready} of {len(specs)} cells",
         )  # fmt: skip
         shown.add_section()
     return shown

@@ -271,6 +271,14 @@ def test_resumed_as_another_table(copied: Path) -> None:
         Reproduction(copied)
 
 
+def test_resumed_after_the_table_has_lost_a_cell(copied: Path) -> None:
+    (reproduction,) = Reproduction.all(copied)
+    reproduction.manifest["cells"][0]["cell"]["row"] = "Offline"
+    write_json(reproduction.path / "reproduction.json", reproduction.manifest)
+    with pytest.raises(RunError, match=r"no Offline, rotations any more; start anew with --reuse"):
+        reproduce.reopen("last")
+
+
 def test_command_line_writes_where_it_is_told(workplace: Path, capsys: pytest.CaptureFixture[str]) -> None:
     arguments = ["--rows", "online", "--columns", "rotations", "--scale", "smoke", "--data", "embedded", "--local"]
     assert main(["reproduce", "lamaml/table1", *arguments, "--json", "out.json", "--out", "report"]) == 0
