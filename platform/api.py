@@ -13,6 +13,7 @@ from frisket.errors import ModelError
 if TYPE_CHECKING:
     from frisket.platform.launch import DataMode
     from frisket.platform.model import FrisketModel
+    from frisket.platform.tables import ScaleName
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,6 +81,77 @@ def run(
         )  # fmt: skip
     summary = launch.execute(folder, local=local, workers=workers, data_dir=place)
     return FinishedRun(run_id=folder.run_id, path=folder.path, summary=summary)
+
+
+@dataclass(frozen=True, kw_only=True)
+class FinishedReproduction:
+    """What `reproduce` gives back.
+
+    Attributes:
+        run_id: its name, for ``frisket reproduce --resume``.
+        path: its folder.
+        out: the folder of its report: Markdown, JSON, picture.
+        summary: what ``--json`` writes; ``comparison`` holds published, ours, difference and verdict.
+    """
+
+    run_id: str
+    path: Path
+    out: Path
+    summary: dict[str, Any]
+
+
+def reproduce(
+    table: str | None = None,
+    *,
+    rows: Sequence[str] | None = None,
+    columns: Sequence[str] | None = None,
+    seeds: int | None = None,
+    scale: ScaleName = "paper",
+    workers: int | None = None,
+    data: DataMode = "auto",
+    data_dir: str | Path | None = None,
+    runs_dir: str | Path | None = None,
+    out: str | Path | None = None,
+    resume: str | Path | None = None,
+    reuse: bool = False,
+    register: bool | None = None,
+    local: bool = False,
+) -> FinishedReproduction:
+    """Run a published table, or a part of it, and compare.
+
+    Args:
+        table: ``PAPER/NAME``; may be left out with ``resume``, which goes on as the reproduction began: it looks at
+            ``workers``, ``data_dir``, ``runs_dir`` and ``local`` alone.
+        rows, columns: labels of the table; None for all.
+        seeds: how many in every cell; None for the scale's.
+        scale: ``smoke``, ``short``, or ``paper``: as published. Verdicts are given at ``paper`` only.
+        workers, data, data_dir, runs_dir, local: as for `run`.
+        out: folder of the report; None for the reproduction's own.
+        resume: an earlier reproduction to go on with: its path, its id, the beginning of its id, or ``last``.
+        reuse: take finished runs of the same specification, data and version as cells.
+        register: register a model version of every cell; None: at paper scale only.
+
+    Raises:
+        UserError: the table, the selection, a specification, the data, the device or what is to be resumed.
+    """
+    from frisket.errors import SpecError
+    from frisket.platform import reproduce as work
+
+    place = None if data_dir is None else str(data_dir)
+    runs = None if runs_dir is None else Path(runs_dir)
+    if resume is not None:
+        reproduction = work.reopen(str(resume), table=table, runs_dir=runs)
+    elif table is None:
+        raise SpecError("TABLE", None, "is required; `frisket list tables` shows the names")
+    else:
+        reproduction = work.start(
+            table, rows=rows, columns=columns, seeds=seeds, scale=scale, data=data, data_dir=place, runs_dir=runs,
+            out=None if out is None else Path(out), register=register, reuse=reuse,
+        )  # fmt: skip
+    summary = work.execute(reproduction, local=local, workers=workers, data_dir=place)
+    return FinishedReproduction(
+        run_id=reproduction.run_id, path=reproduction.path, out=reproduction.out, summary=summary
+    )
 
 
 def load_model(uri: str | Path, *, tracking_uri: str | None = None) -> FrisketModel:

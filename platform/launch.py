@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
+import frisket
 from frisket.envs.data import ImageSet, resolve
 from frisket.envs.registry import STREAMS
 from frisket.errors import RunError, SpecError, require
@@ -89,6 +90,31 @@ def reopen(
     return folder
 
 
+def finished_run(
+    spec: str,
+    overrides: Sequence[str] = (),
+    *,
+    seeds: int | None = None,
+    data: DataMode = "auto",
+    data_dir: str | None = None,
+    runs_dir: Path | None = None,
+) -> RunFolder | None:
+    """The newest finished run that did what `prepare` would set up with these arguments: the same specification, seeds
+    and data, the same version of frisket; None where there is none."""
+    experiment = load_spec(spec, overrides, seeds=seeds)
+    images = resolve(datasets(experiment), data, data_dir)
+    wanted = _work_of(experiment.as_dict()), {name: _hashes(one) for name, one in _provenance(images).items()}
+    found = []
+    for folder in RunFolder.all(default_runs_folder() if runs_dir is None else runs_dir):
+        manifest = folder.manifest
+        if manifest["frisket"] != frisket.__version__:
+            continue
+        work = _work_of(manifest["experiment"]), {name: _hashes(one) for name, one in manifest["data"].items()}
+        if work == wanted and folder.done:
+            found.append(folder)
+    return max(found, key=lambda folder: folder.created, default=None)
+
+
 def execute(
     folder: RunFolder,
     *,
@@ -163,6 +189,11 @@ def _mode_of(images: Mapping[str, ImageSet]) -> str:
 def _provenance(images: Mapping[str, ImageSet]) -> dict[str, Any]:
     """Provenance by the data set's own name, which is the name its metrics carry."""
     return {one.name: one.provenance.as_dict() for one in images.values()}
+
+
+def _work_of(experiment: Mapping[str, Any]) -> dict[str, Any]:
+    """What of a complete specification decides its numbers."""
+    return {k: v for k, v in experiment.items() if k not in ("published", "log_every", "checkpoint_seconds")}
 
 
 def _hashes(provenance: Mapping[str, Any] | None) -> dict[str, str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any
@@ -44,7 +45,7 @@ class Snapshot:
         if self.done == self.replicas:
             parts.append("finishing")
         elif self.seconds_left is not None:
-            parts.append(f"{_duration(self.seconds_left)} left")
+            parts.append(f"{duration(self.seconds_left)} left")
         return "  ".join(parts)
 
 
@@ -103,10 +104,17 @@ class ProgressLine:
         folder: the run.
         workers: how many work on it.
         console: where to; by default standard error, so that standard output stays for results.
+        wording: what a line says.
     """
 
-    def __init__(self, folder: RunFolder, workers: int, console: Console | None = None) -> None:
-        self._folder, self._workers = folder, workers
+    def __init__(
+        self,
+        folder: RunFolder,
+        workers: int,
+        console: Console | None = None,
+        wording: Callable[[Snapshot], str] = Snapshot.text,
+    ) -> None:
+        self._folder, self._workers, self._wording = folder, workers, wording
         self._console = console or Console(stderr=True)
         self._end = threading.Event()
         self._thread = threading.Thread(target=self._show, name="frisket-progress", daemon=True)
@@ -133,7 +141,7 @@ class ProgressLine:
             row = bar.add_task("starting", total=None)
             while not self._end.wait(_LIVE_SECONDS):
                 now = take(self._folder, self._workers)
-                bar.update(row, total=now.steps or None, completed=now.cursor, description=now.text())
+                bar.update(row, total=now.steps or None, completed=now.cursor, description=self._wording(now))
 
     def _plain(self) -> None:
         last, said = None, time.monotonic() - _PLAIN_SECONDS
@@ -142,7 +150,7 @@ class ProgressLine:
                 continue
             now = take(self._folder, self._workers)
             if now != last:
-                self._console.print(now.text(), markup=False, highlight=False, soft_wrap=True)
+                self._console.print(self._wording(now), markup=False, highlight=False, soft_wrap=True)
                 last, said = now, time.monotonic()
 
 
@@ -150,7 +158,8 @@ def _mean(values: list[float]) -> float:
     return sum(values) / len(values)
 
 
-def _duration(seconds: float) -> str:
+def duration(seconds: float) -> str:
+    """``1 h 05 min``, ``3 min 20 s`` or ``12 s``."""
     minutes, rest = divmod(max(0, round(seconds)), 60)
     hours, minutes = divmod(minutes, 60)
     if hours:

@@ -25,7 +25,7 @@ import subprocess
 from collections.abc import Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, TypeVar
 
 import frisket
 from frisket.algos.program import compiler
@@ -68,13 +68,8 @@ class ReplicaFolder:
             RunError: another live process works on it.
         """
         self.path.mkdir(parents=True, exist_ok=True)
-        with (self.path / ".lock").open("w") as file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                raise RunError(
-                    "replica", str(self.path), "is being worked on by another process; wait or end it"
-                ) from None
+        busy = RunError("replica", str(self.path), "is being worked on by another process; wait or end it")
+        with hold(self.path / ".lock", busy):
             yield
 
 
@@ -160,15 +155,7 @@ class RunFolder:
         """A run by path, by id or unique beginning of an id under ``parent``, or ``last``."""
         if (Path(run) / "run.json").is_file():
             return cls.open(Path(run))
-        runs = cls.all(parent)
-        if not runs:
-            raise RunError("run", run, f"there are no runs in {parent}")
-        if run == "last":
-            return max(runs, key=lambda f: (f.manifest["created"], f.path.stat().st_mtime))
-        found = [f for f in runs if f.run_id == run] or [f for f in runs if f.run_id.startswith(run)]
-        if len(found) != 1:
-            raise RunError("run", run, nearest(run, [f.run_id for f in found or runs]))
-        return found[0]
+        return choose(run, cls.all(parent), f"there are no runs in {parent}")
 
     @classmethod
     def all(cls, parent: Path) -> list[RunFolder]:
@@ -184,6 +171,11 @@ class RunFolder:
     def run_id(self) -> str:
         """The run's name, unique."""
         return self.manifest["run_id"]
+
+    @property
+    def created(self) -> str:
+        """When it was begun, in a form that sorts."""
+        return self.manifest["created"]
 
     @cached_property
     def experiment(self) -> Experiment:
@@ -217,9 +209,56 @@ class RunFolder:
         return all(r.result is not None for r in self.replicas())
 
 
+class Kept(Protocol):
+    """What `choose` chooses from."""
+
+    path: Path
+
+    @property
+    def run_id(self) -> str: ...
+
+    @property
+    def created(self) -> str: ...
+
+
+K = TypeVar("K", bound=Kept)
+
+
+def choose(wanted: str, kept: Sequence[K], none: str) -> K:
+    """The one of ``kept`` whose id is ``wanted`` or alone begins with it; ``last``: the newest.
+
+    Raises:
+        RunError: there is none (``none`` says so), or not one.
+    """
+    if not kept:
+        raise RunError("run", wanted, none)
+    if wanted == "last":
+        return max(kept, key=lambda f: (f.created, f.path.stat().st_mtime))
+    found = [f for f in kept if f.run_id == wanted] or [f for f in kept if f.run_id.startswith(wanted)]
+    if len(found) != 1:
+        raise RunError("run", wanted, nearest(wanted, [f.run_id for f in found or kept]))
+    return found[0]
+
+
+@contextlib.contextmanager
+def hold(file: Path, busy: RunError) -> Iterator[None]:
+    """Hold the lock ``file`` for this process, or raise ``busy``; the kernel lets go when the process dies."""
+    with file.open("w") as handle:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise busy from None
+        yield
+
+
 def default_runs_folder() -> Path:
     """Where runs are kept: ``FRISKET_RUNS``, or ``frisket_runs`` in the working folder."""
     return Path(os.environ.get("FRISKET_RUNS", "frisket_runs"))
+
+
+def name_of(kept: Kept) -> str:
+    """What ``--resume`` will find it by: its id, or its path if it is not where runs are kept."""
+    return kept.run_id if kept.path.parent == default_runs_folder().absolute() else str(kept.path)
 
 
 def write_json(path: Path, value: Any) -> None:

@@ -25,6 +25,8 @@ from frisket.algos.pretrain import PretrainConfig
 from frisket.errors import SpecError, nearest, require
 from frisket.platform.registry import SECTIONS
 
+TABLES = "tables/"
+"""Where in tune_configs the published tables lie (`frisket.platform.tables`), which are no specifications."""
 DEFAULT_KINDS = {"stream": "osaka", "network": "conv4", "protocol": "online-accuracy"}
 
 
@@ -217,10 +219,25 @@ def from_dict(raw: Mapping[str, Any]) -> Experiment:
     return experiment
 
 
-@cache
 def spec_names() -> tuple[str, ...]:
     """Names of all specifications in tune_configs, sorted."""
+    return tuple(name for name in config_names() if not name.startswith(TABLES))
+
+
+@cache
+def config_names() -> tuple[str, ...]:
+    """Names of all YAML files in tune_configs, published tables included, sorted."""
     return tuple(sorted(_walk(resources.files("frisket.tune_configs"), "")))
+
+
+def read_config(cls: type[Any], name: str) -> Any:
+    """The file ``name`` of tune_configs as the dataclass ``cls``, whose field ``name`` is set; as strict as a spec.
+
+    Raises:
+        SpecError: a field that is wrong.
+    """
+    text = resources.files("frisket.tune_configs").joinpath(f"{name}.yaml").read_text("utf-8")
+    return _typed(cls, {"name": name, **_parse(text, name)}, name)
 
 
 def _walk(folder: Any, prefix: str) -> Iterable[str]:

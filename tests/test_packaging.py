@@ -101,7 +101,9 @@ def test_wheel_holds_every_module_and_specification_and_works(checkout: Path, tm
         capture_output=True,
         text=True,
     ).stdout.split()
-    assert {f"frisket/tune_configs/{name}.yaml" for name in listing} == specs
+    assert {f"frisket/tune_configs/{name}.yaml" for name in listing} == {
+        name for name in specs if "/tables/" not in name
+    }
 
 
 @pytest.mark.parametrize("package", ["algos", "envs"])

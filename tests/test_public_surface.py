@@ -23,7 +23,7 @@ def modules_after(code: str, checkout: Path) -> set[str]:
 
 
 def test_exported_names() -> None:
-    assert frisket.__all__ == ["FrisketError", "MaskSet", "UserError", "__version__", "load_model", "run"]
+    assert frisket.__all__ == ["FrisketError", "MaskSet", "UserError", "__version__", "load_model", "reproduce", "run"]
     for name in frisket.__all__:
         assert getattr(frisket, name) is not None
     assert dir(frisket) == sorted(frisket.__all__)
@@ -34,6 +34,10 @@ def test_exported_names() -> None:
 def test_verbs_take_what_the_command_line_takes() -> None:
     assert list(inspect.signature(frisket.run).parameters) == [
         "spec", "overrides", "seeds", "workers", "data", "data_dir", "runs_dir", "resume", "register", "local",
+    ]  # fmt: skip
+    assert list(inspect.signature(frisket.reproduce).parameters) == [
+        "table", "rows", "columns", "seeds", "scale", "workers", "data", "data_dir", "runs_dir", "out", "resume",
+        "reuse", "register", "local",
     ]  # fmt: skip
     assert "uri" in inspect.signature(frisket.load_model).parameters
 

@@ -73,23 +73,26 @@ def _learners() -> Table:
     return table
 
 
-def _tables() -> Table | str:
-    """The published tables that specifications answer to."""
+def _tables() -> Table:
+    """The published tables `frisket reproduce` knows."""
     from rich.table import Table
 
-    from frisket.platform.spec import load_spec, spec_names
+    from frisket.platform.spec import spec_names
+    from frisket.platform.tables import load_table, table_names
 
-    rows: dict[str, list[str]] = {}
-    for name in spec_names():
-        published = load_spec(name).published
-        if published is not None:
-            rows.setdefault(published.table, []).append(name)
-    if not rows:
-        return "no published table yet: no specification here answers to one"
-    table = Table("table", "specs that answer to it; run them one by one")
-    for name, specs in rows.items():
-        table.add_row(name, "\n".join(specs))
-    return table
+    shown = Table()
+    for heading in ("table", "what it shows", "rows", "columns", "can be run"):
+        shown.add_column(heading, overflow="fold", no_wrap=heading in ("table", "columns"))
+    for name in table_names():
+        table = load_table(name)
+        specs = [table.cell(row, column).spec for row, cells in table.rows.items() for column in cells]
+        ready = sum(spec in spec_names() for spec in specs)
+        shown.add_row(
+            name, f"{table.title} ({table.source})", ", ".join(table.rows), "\n".join(table.columns),
+            f"{ready} of {len(specs)} cells",
+        )  # fmt: skip
+        shown.add_section()
+    return shown
 
 
 def _fields(config: type[Any]) -> str:

@@ -17,6 +17,7 @@ import frisket
 from frisket.errors import FrisketError, UserError
 from frisket.platform.cli import data, listing, masks
 from frisket.platform.cli.doctor import doctor
+from frisket.platform.cli.reproduce import reproduce
 from frisket.platform.cli.run import run
 from frisket.platform.cli.sync import sync
 from frisket.platform.cli.ui import ui
@@ -30,6 +31,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.command()(run)
+app.command()(reproduce)
 app.command("list")(listing.show)
 app.add_typer(data.app, name="data")
 app.add_typer(masks.app, name="masks")

@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import contextlib
 import enum
 import json
-import signal
 import sys
-from collections.abc import Iterator
 from pathlib import Path
-from types import FrameType
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from frisket.errors import RunError, SpecError
+from frisket.platform.cli.stopping import Stop, resumable, stopping
 
 if TYPE_CHECKING:
     from frisket.platform.runfolder import RunFolder
@@ -70,7 +67,7 @@ def run(
     if json_file is not None and not json_file.absolute().parent.is_dir():
         raise SpecError("--json", str(json_file), "its folder does not exist")
     place = None if data_dir is None else str(data_dir)
-    with _stopping() as stop:
+    with stopping() as stop:
         from frisket.platform import launch
 
         if resume is None:
@@ -94,33 +91,6 @@ def run(
         json_file.write_text(json.dumps(summary, indent=1) + "\n", encoding="utf-8")
 
 
-class _Stop:
-    """Remembers the first SIGINT or SIGTERM; a second one ends the process in the usual way."""
-
-    def __init__(self) -> None:
-        self.signal: int | None = None
-
-    def __call__(self) -> bool:
-        return self.signal is not None
-
-    def take(self, number: int, frame: FrameType | None) -> None:
-        if self.signal is not None:
-            raise KeyboardInterrupt
-        self.signal = number
-        typer.echo("frisket: stopping after a checkpoint; once more to stop without one", err=True)
-
-
-@contextlib.contextmanager
-def _stopping() -> Iterator[_Stop]:
-    stop = _Stop()
-    before = {number: signal.signal(number, stop.take) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield stop
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-
-
 def _reopen(run: str, spec: str | None, data_dir: str | None, runs_dir: Path | None, given: list[str]) -> RunFolder:
     from frisket.platform import launch
 
@@ -129,9 +99,8 @@ def _reopen(run: str, spec: str | None, data_dir: str | None, runs_dir: Path | N
     return launch.reopen(run, spec=spec, data_dir=data_dir, runs_dir=runs_dir)
 
 
-def _execute(folder: RunFolder, local: bool, workers: int | None, data_dir: str | None, stop: _Stop) -> dict[str, Any]:
+def _execute(folder: RunFolder, local: bool, workers: int | None, data_dir: str | None, stop: Stop) -> dict[str, Any]:
     from frisket.platform import launch
-    from frisket.platform.engine import Stopped
     from frisket.platform.progress import ProgressLine
 
     count = launch.worker_count(folder, local, workers)
@@ -139,22 +108,15 @@ def _execute(folder: RunFolder, local: bool, workers: int | None, data_dir: str 
     typer.echo(
         f"{folder.run_id}: {len(folder.replicas())} replicas {where}, {folder.manifest['data_mode']} data", err=True
     )
-    try:
-        with ProgressLine(folder, count):
-            return launch.execute(folder, local=local, workers=workers, data_dir=data_dir, stop=stop)
-    except (Stopped, KeyboardInterrupt):
-        typer.echo(f"frisket: stopped; go on with: frisket run --resume {_name(folder)}", err=True)
-        raise typer.Exit(128 + signal.SIGINT if stop.signal in (None, signal.SIGINT) else 1) from None
-    except Exception:
-        typer.echo(f"frisket: failed; once mended, go on with: frisket run --resume {_name(folder)}", err=True)
-        raise
+    with resumable(f"frisket run --resume {_name(folder)}", stop), ProgressLine(folder, count):
+        return launch.execute(folder, local=local, workers=workers, data_dir=data_dir, stop=stop)
 
 
 def _name(folder: RunFolder) -> str:
-    """What ``--resume`` will find the run by: its id, or its path if it is not where runs are kept."""
-    from frisket.platform.runfolder import default_runs_folder
+    """What ``--resume`` will find the run by."""
+    from frisket.platform.runfolder import name_of
 
-    return folder.run_id if folder.path.parent == default_runs_folder().absolute() else str(folder.path)
+    return name_of(folder)
 
 
 def _report(folder: RunFolder, summary: dict[str, Any], local: bool) -> None:

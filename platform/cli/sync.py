@@ -20,14 +20,17 @@ def sync(
     from rich.console import Console
 
     from frisket.errors import RunError
+    from frisket.platform.reproduction import Reproduction
     from frisket.platform.runfolder import RunFolder, default_runs_folder, write_json
     from frisket.platform.summary import summarise
+    from frisket.platform.tracking.reproduction import send, sent
     from frisket.platform.tracking.settings import public_uri
     from frisket.platform.tracking.uploader import Uploader, unsent
 
     console, parent = Console(soft_wrap=True, highlight=False), runs_dir or default_runs_folder()
     folders = [RunFolder.find(run, parent)] if run is not None else [f for f in RunFolder.all(parent) if unsent(f)]
-    if not folders:
+    tables = [] if run is not None else [table for table in Reproduction.all(parent) if table.done and not sent(table)]
+    if not folders and not tables:
         console.print(f"nothing to send: every run in {parent} is in MLflow")
     failed = False
     for folder in folders:
@@ -50,5 +53,14 @@ def sync(
         console.print(f"{folder.run_id}: {status.points} points sent to {uri}; {state}{model}")
         if status.complete:
             write_json(folder.path / "summary.json", summarise(folder))
+    for table in tables:
+        status = send(table)
+        uri = public_uri(table.manifest["tracking"]["uri"])
+        failed = failed or not status.reachable
+        console.print(
+            f"{table.run_id}: its table is in MLflow at {uri}"
+            if status.reachable
+            else f"{table.run_id}: not sent, MLflow at {uri} is not reachable ({status.reason})"
+        )
     if failed:
         raise typer.Exit(1)

@@ -45,7 +45,7 @@ class Session:
         self.folder, self.record, self.live = folder, record, live
         tracking = folder.manifest["tracking"]
         self.client = MlflowClient(tracking["uri"], registry_uri=tracking["uri"])
-        self.experiment_id = self._experiment(tracking["experiment"], tracking["uri"])
+        self.experiment_id = experiment_id(self.client, tracking["experiment"], tracking["uri"])
         record.open = True
         record.save()
         self.runs = self._runs()
@@ -107,19 +107,6 @@ class Session:
         self.record.save()
 
     # -- runs ----------------------------------------------------------------------------------------------------------
-
-    def _experiment(self, name: str, uri: str) -> str:
-        found = self.client.get_experiment_by_name(name)
-        if found is None:
-            try:
-                return self.client.create_experiment(name, artifact_location(uri, name))
-            except MlflowException:  # another run of the same experiment was quicker
-                found = self.client.get_experiment_by_name(name)
-                if found is None:
-                    raise
-        if found.lifecycle_stage == "deleted":
-            raise MlflowException(f"experiment {name!r} is deleted there; restore it: mlflow experiments restore")
-        return found.experiment_id
 
     def _runs(self) -> dict[str | None, Run]:
         """The runs made for this folder, by replica key; None is the parent. Of doubles, one is kept."""
@@ -209,6 +196,25 @@ class Session:
                 values[f"{prefix}{name}"] = row["mean"]
                 values[f"{prefix}{name}_std"] = row["std"]
         return metrics(values, time, step)
+
+
+def experiment_id(client: MlflowClient, name: str, uri: str) -> str:
+    """The MLflow experiment ``name``, found or made.
+
+    Raises:
+        MlflowException: it is deleted there, or the client's own.
+    """
+    found = client.get_experiment_by_name(name)
+    if found is None:
+        try:
+            return client.create_experiment(name, artifact_location(uri, name))
+        except MlflowException:  # another run of the same experiment was quicker
+            found = client.get_experiment_by_name(name)
+            if found is None:
+                raise
+    if found.lifecycle_stage == "deleted":
+        raise MlflowException(f"experiment {name!r} is deleted there; restore it: mlflow experiments restore")
+    return found.experiment_id
 
 
 def flatten(value: Mapping[str, Any], prefix: str = "") -> dict[str, str]:

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import logging
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from frisket.errors import RunError
-from frisket.platform.runfolder import RunFolder
+from frisket.platform.runfolder import RunFolder, hold
 from frisket.platform.tracking.record import Record
 from frisket.platform.tracking.settings import public_uri
 
@@ -64,12 +63,8 @@ class Uploader:
         Raises:
             RunError: another process is sending the run.
         """
-        with (self.folder.path / ".upload.lock").open("w") as file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                fix = "is being sent by another process, which will finish it"
-                raise RunError("run", self.folder.run_id, fix) from None
+        busy = RunError("run", self.folder.run_id, "is being sent by another process, which will finish it")
+        with hold(self.folder.path / ".upload.lock", busy):
             yield
 
     def push(self) -> UploadStatus:
@@ -110,7 +105,7 @@ class Uploader:
         except Exception as error:  # a client has many ways to fail, and none of them may end the run
             _log.debug("sending %s failed", self.folder.run_id, exc_info=True)
             self._session = None
-            reason = f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
+            reason = reason_of(error)
         return UploadStatus(
             reachable=not reason,
             points=self._points,
@@ -119,6 +114,11 @@ class Uploader:
             version=self.record.version,
             reason=reason,
         )
+
+
+def reason_of(error: Exception) -> str:
+    """An error of the client's in one line."""
+    return f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
 
 
 def unreachable_message(folder: RunFolder, status: UploadStatus) -> str:

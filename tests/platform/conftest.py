@@ -9,10 +9,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from runs import MakeRun, new_run
+from runs import SMOKE, MakeRun, new_run
 from servers import Server
 
+import frisket
 from frisket.platform.engine import run_replica
+from frisket.platform.reproduction import Reproduction
 from frisket.platform.runfolder import RunFolder, write_json
 
 
@@ -58,3 +60,26 @@ def own_server(tmp_path: Path) -> Iterator[Server]:
     server.start()
     yield server
     server.kill()
+
+
+@pytest.fixture(scope="session")
+def small_table(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Runs folder of a finished reproduction, two rows of one column. Not to be changed: copy it."""
+    runs = tmp_path_factory.mktemp("table") / "runs"
+    frisket.reproduce("lamaml/table1", **SMOKE, seeds=2, local=True, runs_dir=runs)
+    return runs
+
+
+@pytest.fixture
+def copied(small_table: Path, workplace: Path) -> Path:
+    """A copy of `small_table` in the working folder, whose report goes beside it."""
+    shutil.copytree(small_table, workplace / "frisket_runs")
+    (reproduction,) = Reproduction.all(workplace / "frisket_runs")
+    uri = f"sqlite:///{workplace}/mlflow.db"
+    tracking = reproduction.manifest["tracking"] | {"uri": uri}
+    changes = {"out": str(reproduction.path), "tracking": tracking}
+    write_json(reproduction.path / "reproduction.json", reproduction.manifest | changes)
+    for run in RunFolder.all(workplace / "frisket_runs"):
+        tracking = run.manifest["tracking"] | {"uri": uri}
+        write_json(run.path / "run.json", run.manifest | {"tracking": tracking, "register": False})
+    return workplace / "frisket_runs"

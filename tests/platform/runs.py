@@ -23,6 +23,11 @@ TINY: dict[str, Any] = {
     "variants": {"sparse": {}, "fixed": {"learner": {"kind": "cmaml-fixed", "inner_steps": 1}}},
 }
 
+SMOKE: dict[str, Any] = {
+    "rows": ["Online", "La-MAML"], "columns": ["rotations"], "scale": "smoke", "data": "embedded"
+}  # fmt: skip
+"""Two cells of the table ``lamaml/table1``, seconds each."""
+
 
 def new_run(parent: Path, uri: str, *, register: bool = True, **fields: Any) -> RunFolder:
     """A run folder on embedded data, nothing run yet."""

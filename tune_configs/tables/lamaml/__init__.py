@@ -1,0 +1,1 @@
+"""Tables of the La-MAML paper."""
