@@ -129,8 +129,10 @@ class LookAheadPack(Pack["LookAheadLearner"]):
 
     def _alignments(self, theta: Params, meta: Data, new: int) -> Tensor:
         """`alignment` of every replica, [P]."""
-        network, of = self._method.network, range(len(self.learners))
-        return torch.stack([alignment(network, picked(theta, i), Data(meta.x[i], meta.y[i]), new) for i in of])
+        network = self._method.network
+        each = [Data(x, y) for x, y in zip(meta.x, meta.y, strict=True)]
+        cosines = [alignment(network, picked(theta, i), one, new) for i, one in enumerate(each)]
+        return torch.stack([cosine for cosine in cosines if cosine is not None])
 
     def _one_after_the_other(
         self, theta: Params, m: Params, hyper: Params, sizes: Sequence[int], meta: Data

@@ -89,11 +89,12 @@ def measure(channels: int, rounds: int) -> dict[str, float]:
         return gradients(loss(phi), phi)
 
     with tempfile.TemporaryDirectory() as folder, Journal(Path(folder) / "journal.jsonl", keep=0) as journal:
+        pack = learner.pack([])
         state, scores, position = learner.init(0), protocol.init(), 0
 
         def stream_loop() -> None:
             nonlocal state, scores, position
-            state, scores, record = protocol.step(learner, state, scores, stream.batch(position))
+            state, ((scores, record),) = protocol.step(pack, state, [scores], [stream.batch(position)])
             journal.step(position, record)
             position += 1
 
