@@ -31,7 +31,7 @@ def draw_comparison(lines: Sequence[Comparison], *, title: str, caption: str) ->
     metrics = list(dict.fromkeys(line.metric for line in lines))
     rows = {m: list(dict.fromkeys(line.row for line in lines if line.metric == m)) for m in metrics}
     height = sum(0.42 * len(rows[m]) + 0.8 for m in metrics)
-    figure = Figure(figsize=(3.2 * len(columns) + 2.2, height + 1.1), dpi=110)
+    figure = Figure(figsize=(max(3.2 * len(columns) + 2.2, 7.0), height + 1.1), dpi=110)
     figure.set_layout_engine("constrained")
     figure.suptitle(f"{title}\n{caption}; bars: one standard deviation", fontsize=10)
     panels = figure.subplots(
