@@ -19,12 +19,14 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from frisket.algos import reservoir
+from frisket.algos.alignment import alignment
 from frisket.algos.clip import clip_by_global_norm
 from frisket.algos.entrywise import EntrywiseModulation
 from frisket.algos.inner import Data
 from frisket.algos.learner import Capabilities, Learner
 from frisket.algos.look_ahead import LookAhead, MetaLoss, build_inner_step, look_ahead
 from frisket.algos.look_ahead_mlp import build_mlp_inner_step, look_ahead_mlp
+from frisket.algos.look_ahead_second import look_ahead_second
 from frisket.algos.masks import MaskSet
 from frisket.algos.networks.mlp import MLP
 from frisket.algos.networks.network import Network
@@ -50,6 +52,8 @@ class LookAheadConfig(ABC):
         meta_loss: ``mean`` over the losses after every inner step (code), their ``sum`` (paper), or the ``last`` one
             (paper's equation for alpha).
         reservoir: ``official`` or ``textbook`` acceptance (`frisket.algos.reservoir`).
+        second_order: differentiate through the inner gradients (the code on CIFAR-100 and TinyImageNet).
+        alignment: also report the metric ``alignment`` (`frisket.algos.alignment`).
         compile: compile the inner step. Needs a C++ compiler; the first run on a machine waits for it, and numbers
             differ from plain ones by float32 rounding.
     """
@@ -62,6 +66,8 @@ class LookAheadConfig(ABC):
     inner_clamp: float | None = None
     meta_loss: MetaLoss = "mean"
     reservoir: ReservoirRule = "official"
+    second_order: bool = False
+    alignment: bool = False
     compile: bool = False
 
     def __post_init__(self) -> None:
@@ -71,6 +77,7 @@ class LookAheadConfig(ABC):
         for name in ("clip_norm", "inner_clamp"):
             value = getattr(self, name)
             require(value is None or value > 0, name, value, "above 0, or null for none")
+        require(not (self.compile and self.second_order), "compile", self.compile, "false with second_order")
 
     @abstractmethod
     def modulation(self) -> EntrywiseModulation:
@@ -87,6 +94,9 @@ class Gradients(NamedTuple):
 class LookAheadLearner(Learner):
     """A method of the family; subclasses say how theta and m move.
 
+    A batch enters the memory after its first glance and in its first epoch; with ``push_after_first_glance`` False
+    after its last glance, in every epoch (lamaml spec, sections 2.2 and 4).
+
     State: ``seed, step, theta, m, memory/x, memory/y, memory/age``.
     """
 
@@ -96,7 +106,9 @@ class LookAheadLearner(Learner):
     def __init__(self, config: LookAheadConfig, network: Network) -> None:
         self.config, self.network = config, network
         self.modulation = config.modulation()
-        self._look_ahead = build_look_ahead(network, config.inner_clamp, compiled=config.compile)
+        self._look_ahead = build_look_ahead(
+            network, config.inner_clamp, compiled=config.compile, second_order=config.second_order
+        )
 
     @abstractmethod
     def outer(self, theta: Params, m: Params, gradients: Gradients, meta: Data) -> tuple[Params, Params]:
@@ -121,18 +133,24 @@ class LookAheadLearner(Learner):
         data = Data(batch.x, batch.y)
         before = F.cross_entropy(self.network(state["theta"], batch.x), batch.y)
         theta, m, memory = state["theta"], state["m"], state["memory"]
-        losses = []
+        losses, aligned = [], []
         for glance in range(config.glances):
             generator = numpy_generator(seed, "glance", position, glance)
             shuffled = shuffle(data, generator)
             meta = reservoir.draw_with(memory, config.replay_batch, shuffled, generator)
+            if config.alignment and (cosine := alignment(self.network, theta, meta, len(shuffled.y))) is not None:
+                aligned.append(cosine)
             theta, m, loss = self.meta_update(theta, m, chunks(shuffled, config.inner_steps), meta)
             losses.append(loss)
-            if glance == (0 if self.push_after_first_glance else config.glances - 1):
+            pushes = batch.epoch == glance == 0 if self.push_after_first_glance else glance == config.glances - 1
+            if pushes:
                 generator = numpy_generator(seed, "push", position)
                 memory = reservoir.push(memory, shuffled, config.memory_slots, config.reservoir, generator)
         following = {**state, "step": state["step"] + 1, "theta": theta, "m": m, "memory": memory}
-        return following, {"loss_before": float(before), "outer_loss": float(torch.stack(losses).mean())}
+        metrics = {"loss_before": float(before), "outer_loss": float(torch.stack(losses).mean())}
+        if aligned:
+            metrics["alignment"] = float(torch.stack(aligned).mean())
+        return following, metrics
 
     @torch.no_grad()
     def meta_update(self, theta: Params, m: Params, inner: list[Data], meta: Data) -> tuple[Params, Params, Tensor]:
@@ -148,12 +166,14 @@ class LookAheadLearner(Learner):
 
 
 def build_look_ahead(
-    network: Network, clamp: float | None, *, compiled: bool
+    network: Network, clamp: float | None, *, compiled: bool, second_order: bool = False
 ) -> Callable[[Params, Params, Sequence[Data], Data, MetaLoss], LookAhead]:
     """The look-ahead gradient of ``network`` as a function of theta, rates, chunks, meta-batch and how it is judged.
 
     It is the fast form where there is one; clamped gradients have no low rank to make use of.
     """
+    if second_order:
+        return functools.partial(look_ahead_second, network, clamp)
     if isinstance(network, MLP) and clamp is None:
         return functools.partial(look_ahead_mlp, network, build_mlp_inner_step(network, compiled=compiled))
     return functools.partial(look_ahead, build_inner_step(network, clamp, compiled=compiled))
