@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections import defaultdict
 from dataclasses import dataclass
+from typing import TypeAlias
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from frisket.algos.inner import Data
 from frisket.algos.learner import Capabilities, Learner
 from frisket.algos.masks import MaskSet
-from frisket.algos.networks.network import Network
+from frisket.algos.networks.network import Network, own_logits
 from frisket.algos.start import weights_start
 from frisket.errors import SpecError, require
 from frisket.types import Batch, Metrics, State, Task
+
+Measured: TypeAlias = "dict[str, Tensor]"
+"""What learning from one piece of a batch measured, scalars by name: ``outer_loss``, and whatever else a method has."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,8 +50,8 @@ class PlainLearner(Learner, ABC):
         self.config, self.network = config, network
 
     @abstractmethod
-    def learn(self, state: State, data: Data, piece: int, task: Task | None) -> tuple[State, Tensor]:
-        """``(state, loss)`` after learning from ``data``, the batch's piece number ``piece``."""
+    def learn(self, state: State, data: Data, piece: int, task: Task | None) -> tuple[State, Measured]:
+        """The state after learning from ``data``, the batch's piece number ``piece``, and what was measured."""
 
     def extra(self) -> State:
         """What a method keeps beside its weights, before the stream."""
@@ -65,16 +71,27 @@ class PlainLearner(Learner, ABC):
             raise SpecError(
                 "learner.kind", type(self).__name__, "needs to be told the task: use a stream with task labels"
             )
-        before = self.network.loss(state["theta"], batch.x, batch.y)
-        size, losses = self.config.samples_per_step, []
-        for piece, (x, y) in enumerate(zip(batch.x.split(size), batch.y.split(size), strict=True)):
-            state, loss = self.learn(state, Data(x, y), piece, batch.task)
-            losses.append(loss)
-        metrics = {"loss_before": float(before), "outer_loss": float(torch.stack(losses).mean())}
-        return {**state, "step": state["step"] + 1}, metrics
+        before = self._loss_of_answer(state, batch)
+        measured = defaultdict[str, list[Tensor]](list)
+        for piece, data in enumerate(self.pieces(batch)):
+            state, found = self.learn(state, data, piece, batch.task)
+            for name, value in found.items():
+                measured[name].append(value)
+        means = {name: float(torch.stack(values).mean()) for name, values in measured.items()}
+        return {**state, "step": state["step"] + 1}, {"loss_before": float(before), **means}
+
+    def pieces(self, batch: Batch) -> list[Data]:
+        """``batch`` as it is learned from, `samples_per_step` samples at a time."""
+        size = self.config.samples_per_step
+        return [Data(x, y) for x, y in zip(batch.x.split(size), batch.y.split(size), strict=True)]
 
     def masks(self, state: State) -> MaskSet:
         return MaskSet({})
+
+    def _loss_of_answer(self, state: State, batch: Batch) -> Tensor:
+        logits = self.predict(state, batch.x, batch.task)
+        assert logits is not None
+        return F.cross_entropy(own_logits(logits, batch.y, self.network.own), batch.y)
 
 
 def require_memory(slots: int, replay_batch: int) -> None:

@@ -15,6 +15,8 @@ from frisket.algos.learners import (
     er,
     ewc,
     gem,
+    icarl,
+    independent,
     la_er,
     la_maml,
     mer,
@@ -22,6 +24,7 @@ from frisket.algos.learners import (
     metacog,
     online_adam,
     replay_cmaml,
+    replay_metabgd,
     sparse_la_maml,
     static_maml,
     sync_la_maml,
@@ -72,6 +75,11 @@ LEARNERS: Mapping[str, LearnerEntry] = MappingProxyType(
         "replay-cmaml": _entry(
             replay_cmaml.ReplayCMAMLConfig, replay_cmaml.ReplayCMAML, "looks ahead with replay at constant rates"
         ),
+        "replay-metabgd": _entry(
+            replay_metabgd.ReplayMetaBGDConfig,
+            replay_metabgd.ReplayMetaBGD,
+            "replay-cmaml with a Gaussian over the weights, moved by BGD",
+        ),
         "la-er": _entry(la_er.LaERConfig, la_er.LaER, "La-MAML's learned rates under experience replay"),
         "sparse-la-maml": _entry(
             sparse_la_maml.SparseLaMAMLConfig,
@@ -89,6 +97,10 @@ LEARNERS: Mapping[str, LearnerEntry] = MappingProxyType(
         "ewc": _entry(ewc.EWCConfig, ewc.EWC, "elastic weight consolidation: weights held near earlier tasks' ends"),
         "gem": _entry(gem.GEMConfig, gem.GEM, "gradients projected to hurt no earlier task's memory"),
         "a-gem": _entry(gem.AGEMConfig, gem.AGEM, "as gem, against one gradient for all earlier tasks"),
+        "icarl": _entry(icarl.ICaRLConfig, icarl.ICaRL, "nearest class mean of chosen exemplars, old logits distilled"),
+        "independent": _entry(
+            independent.IndependentConfig, independent.Independent, "a small network of its own for every task"
+        ),
     }
 )
 

@@ -4,7 +4,7 @@
 
 `samples_per_step` cuts the stream's batch into the pieces that are learned from one after the other: 1 is the published
 setting of the MNIST baselines. ER draws from its memory once per glance and pushes a piece after its last glance;
-Online has no memory.
+Online has no memory. Every epoch of a multiple-pass stream pushes again, as in the released code.
 
 Symbols and arguments: c ``clip_norm``, memory slots S ``memory_slots``, draws B_r ``replay_batch``.
 
@@ -25,11 +25,12 @@ from dataclasses import dataclass
 import torch
 
 from frisket.algos import reservoir
+from frisket.algos.alignment import alignment
 from frisket.algos.clip import clip_by_global_norm
 from frisket.algos.inner import Data
 from frisket.algos.learner import Capabilities
 from frisket.algos.networks.network import Network
-from frisket.algos.plain_learner import PlainConfig, PlainLearner, require_memory
+from frisket.algos.plain_learner import Measured, PlainConfig, PlainLearner, require_memory
 from frisket.algos.reservoir import ReservoirRule
 from frisket.algos.tree import descend
 from frisket.errors import require
@@ -48,10 +49,10 @@ class OnlineSGD(PlainLearner):
     def __init__(self, config: OnlineSGDConfig, network: Network) -> None:
         super().__init__(config, network)
 
-    def learn(self, state: State, data: Data, piece: int, task: Task | None) -> tuple[State, torch.Tensor]:
+    def learn(self, state: State, data: Data, piece: int, task: Task | None) -> tuple[State, Measured]:
         loss, grads = self.network.loss_and_gradients(state["theta"], data.x, data.y)
         grads = clip_by_global_norm(grads, self.config.clip_norm)
-        return {**state, "theta": descend(state["theta"], self.config.lr, grads)}, loss
+        return {**state, "theta": descend(state["theta"], self.config.lr, grads)}, {"outer_loss": loss}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,6 +64,7 @@ class ERConfig(PlainConfig):
         replay_batch: B_r.
         glances: steps per piece, each with fresh draws.
         reservoir: ``official`` or ``textbook`` acceptance (`frisket.algos.reservoir`).
+        alignment: also report the metric ``alignment`` (`frisket.algos.alignment`).
     """
 
     lr: float = 0.1
@@ -70,6 +72,7 @@ class ERConfig(PlainConfig):
     replay_batch: int = 10
     glances: int = 1
     reservoir: ReservoirRule = "official"
+    alignment: bool = False
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -89,13 +92,18 @@ class ER(PlainLearner):
     def extra(self) -> State:
         return {"memory": reservoir.empty()}
 
-    def learn(self, state: State, data: Data, piece: int, task: Task | None) -> tuple[State, torch.Tensor]:
-        config, theta, losses = self.config, state["theta"], []
+    def learn(self, state: State, data: Data, piece: int, task: Task | None) -> tuple[State, Measured]:
+        config, theta, losses, aligned = self.config, state["theta"], [], []
         generator = numpy_generator(int(state["seed"]), "replay", int(state["step"]), piece)
         for _ in range(config.glances):
             meta = reservoir.draw_with(state["memory"], config.replay_batch, data, generator)
+            if config.alignment and (cosine := alignment(self.network, theta, meta, len(data.y))) is not None:
+                aligned.append(cosine)
             loss, grads = self.network.loss_and_gradients(theta, meta.x, meta.y)
             theta = descend(theta, config.lr, clip_by_global_norm(grads, config.clip_norm))
             losses.append(loss)
         memory = reservoir.push(state["memory"], data, config.memory_slots, config.reservoir, generator)
-        return {**state, "theta": theta, "memory": memory}, torch.stack(losses).mean()
+        measured = {"outer_loss": torch.stack(losses).mean()}
+        if aligned:
+            measured["alignment"] = torch.stack(aligned).mean()
+        return {**state, "theta": theta, "memory": memory}, measured

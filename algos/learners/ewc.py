@@ -31,7 +31,7 @@ from frisket.algos.clip import clip_by_global_norm
 from frisket.algos.inner import Data
 from frisket.algos.learner import Capabilities
 from frisket.algos.networks.network import Network
-from frisket.algos.plain_learner import PlainConfig, PlainLearner
+from frisket.algos.plain_learner import Measured, PlainConfig, PlainLearner
 from frisket.algos.tree import descend
 from frisket.errors import require
 from frisket.types import State, Task
@@ -66,7 +66,7 @@ class EWC(PlainLearner):
         kept = {"x": torch.zeros(0), "y": torch.zeros(0, dtype=torch.int64)}
         return {"task": torch.tensor(_NO_TASK), "kept": kept, "fisher": {}, "anchored": {}}
 
-    def learn(self, state: State, data: Data, piece: int, task: Task | None) -> tuple[State, torch.Tensor]:
+    def learn(self, state: State, data: Data, piece: int, task: Task | None) -> tuple[State, Measured]:
         assert task is not None
         if int(state["task"]) != task.start:
             state = self._begin(state, task)
@@ -84,7 +84,7 @@ class EWC(PlainLearner):
             pull, anchored = 2 * self.config.strength, state["anchored"]
             grads = {k: g + pull * (state["fisher"][k] * theta[k] - anchored[k]) for k, g in grads.items()}
         theta = descend(theta, self.config.lr, clip_by_global_norm(grads, self.config.clip_norm))
-        return {**state, "theta": theta, "kept": kept}, loss
+        return {**state, "theta": theta, "kept": kept}, {"outer_loss": loss}
 
     def _begin(self, state: State, task: Task) -> State:
         """The state at the start of ``task``, what the one before it taught anchored."""

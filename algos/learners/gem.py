@@ -1,13 +1,14 @@
 """GEM and A-GEM: gradients that may not raise the loss on what is remembered of earlier tasks (lamaml spec, section 5).
 
-Every task has a ring of its last n samples. With g the gradient on the new samples and G_t that of task t's whole ring:
+Every task has a ring of its last n samples. With g the gradient on the new samples and G_t that of task t's whole ring,
+each clipped to `clip_norm` where there is one:
 
 * GEM: if g . G_t < 0 for an earlier task, g is replaced by `frisket.algos.projection.gem_projection`;
 * A-GEM: one reference gradient r stands for all earlier tasks (`agem_projection`). ``reference: textbook`` takes r on
-  `reference_batch` samples drawn from all earlier rings; ``code`` averages the G_t, each clipped, of the earlier tasks
-  except the first, which the released code never registers.
+  `reference_batch` samples drawn from all earlier rings; ``code`` averages the G_t of the earlier tasks except the
+  first, which the released code never registers.
 
-    theta <- theta - lr g'
+    theta <- theta - lr g'                                `glances` times for the same new samples
 
 Symbols and arguments: n ``memories``, lower bound of the programme's unknowns ``margin``, its ridge ``ridge``.
 
@@ -35,7 +36,7 @@ from frisket.algos.clip import clip_by_global_norm
 from frisket.algos.inner import Data
 from frisket.algos.learner import Capabilities
 from frisket.algos.networks.network import Network
-from frisket.algos.plain_learner import PlainConfig, PlainLearner
+from frisket.algos.plain_learner import Measured, PlainConfig, PlainLearner
 from frisket.algos.projection import agem_projection, gem_projection
 from frisket.algos.tree import descend
 from frisket.errors import require
@@ -45,13 +46,15 @@ from frisket.types import Params, State, Task
 
 @dataclass(frozen=True, kw_only=True)
 class RingsConfig(PlainConfig):
-    """Attributes: memories: n, samples kept per task."""
+    """Attributes: memories: n, samples kept per task; glances: steps per piece of a batch."""
 
     memories: int = 10
+    glances: int = 1
 
     def __post_init__(self) -> None:
         super().__post_init__()
         require(self.memories >= 1, "memories", self.memories, "at least 1")
+        require(self.glances >= 1, "glances", self.glances, "at least 1")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,18 +82,14 @@ class AGEMConfig(RingsConfig):
     Attributes:
         reference: ``textbook`` or ``code``, see the module.
         reference_batch: samples the textbook's reference gradient is taken on.
-        reference_clip: bound of the norm of each gradient the code's reference averages; null for none.
     """
 
     reference: Literal["textbook", "code"] = "textbook"
     reference_batch: int = 10
-    reference_clip: float | None = 2.0
 
     def __post_init__(self) -> None:
         super().__post_init__()
         require(self.reference_batch >= 1, "reference_batch", self.reference_batch, "at least 1")
-        ok = self.reference_clip is None or self.reference_clip > 0
-        require(ok, "reference_clip", self.reference_clip, "above 0, or null for none")
 
 
 class Rings(PlainLearner):
@@ -104,17 +103,18 @@ class Rings(PlainLearner):
 
     def __init__(self, config: RingsConfig, network: Network) -> None:
         super().__init__(config, network)
-        self.memories = config.memories
+        self.memories, self.glances = config.memories, config.glances
 
     @abstractmethod
-    def project(self, state: State, g: Tensor, piece: int) -> Tensor:
-        """``g`` [P] as it may be used, given the rings of at least one earlier task."""
+    def project(self, state: State, g: Tensor, *at: int) -> Tensor:
+        """``g`` [P] as it may be used, given the rings of at least one earlier task; ``at`` tells one step within the
+        batch from another."""
 
     def extra(self) -> State:
         nothing = torch.zeros(0, dtype=torch.int64)
         return {"task": torch.tensor(-1), "rings": {"x": torch.zeros(0), "y": nothing, "pushed": nothing}}
 
-    def learn(self, state: State, data: Data, piece: int, task: Task | None) -> tuple[State, Tensor]:
+    def learn(self, state: State, data: Data, piece: int, task: Task | None) -> tuple[State, Measured]:
         assert task is not None
         if int(state["task"]) != task.start:
             state = {**state, "task": torch.tensor(task.start), "rings": self._with_ring(state["rings"], data)}
@@ -125,14 +125,14 @@ class Rings(PlainLearner):
             rings["x"][-1, slot], rings["y"][-1, slot] = data.x[i], data.y[i]
         rings["pushed"][-1] += len(data.y)
 
-        theta = state["theta"]
-        loss, grads = self.network.loss_and_gradients(theta, data.x, data.y)
-        if len(rings["pushed"]) > 1:
-            grads = unflatten(self.project(state, flatten(grads), piece), grads)
-        return {
-            **state,
-            "theta": descend(theta, self.config.lr, clip_by_global_norm(grads, self.config.clip_norm)),
-        }, loss
+        losses = []
+        for glance in range(self.glances):
+            loss, grads = self.gradient_on(state, data)
+            if len(rings["pushed"]) > 1:
+                grads = unflatten(self.project(state, flatten(grads), piece, glance), grads)
+            state = {**state, "theta": descend(state["theta"], self.config.lr, grads)}
+            losses.append(loss)
+        return state, {"outer_loss": torch.stack(losses).mean()}
 
     def ring(self, state: State, task: int) -> Data:
         """What is held of the ``task``-th task met."""
@@ -140,9 +140,14 @@ class Rings(PlainLearner):
         held = min(int(rings["pushed"][task]), self.memories)
         return Data(rings["x"][task, :held], rings["y"][task, :held])
 
-    def gradient_on(self, state: State, data: Data) -> Params:
-        """Gradient of the mean loss on ``data`` at the present weights."""
-        return self.network.loss_and_gradients(state["theta"], data.x, data.y)[1]
+    def gradient_on(self, state: State, data: Data) -> tuple[Tensor, Params]:
+        """The loss on ``data`` at the present weights, and its gradient, clipped."""
+        loss, grads = self.network.loss_and_gradients(state["theta"], data.x, data.y)
+        return loss, clip_by_global_norm(grads, self.config.clip_norm)
+
+    def past_gradient(self, state: State, data: Data) -> Tensor:
+        """The clipped gradient on ``data``, [P]."""
+        return flatten(self.gradient_on(state, data)[1])
 
     def _with_ring(self, rings: State, data: Data) -> State:
         x = torch.zeros((1, self.memories, *data.x.shape[1:]), dtype=data.x.dtype, device=data.x.device)
@@ -157,9 +162,9 @@ class GEM(Rings):
 
     config: GEMConfig
 
-    def project(self, state: State, g: Tensor, piece: int) -> Tensor:
+    def project(self, state: State, g: Tensor, *at: int) -> Tensor:
         tasks = len(state["rings"]["pushed"]) - 1
-        past = torch.stack([flatten(self.gradient_on(state, self.ring(state, t))) for t in range(tasks)])
+        past = torch.stack([self.past_gradient(state, self.ring(state, t)) for t in range(tasks)])
         return gem_projection(g, past, self.config.margin, self.config.ridge)
 
 
@@ -168,18 +173,17 @@ class AGEM(Rings):
 
     config: AGEMConfig
 
-    def project(self, state: State, g: Tensor, piece: int) -> Tensor:
+    def project(self, state: State, g: Tensor, *at: int) -> Tensor:
         earlier = [self.ring(state, t) for t in range(len(state["rings"]["pushed"]) - 1)]
         if self.config.reference == "textbook":
             memory = Data(torch.cat([r.x for r in earlier]), torch.cat([r.y for r in earlier]))
-            generator = numpy_generator(int(state["seed"]), "reference", int(state["step"]), piece)
+            generator = numpy_generator(int(state["seed"]), "reference", int(state["step"]), *at)
             count = min(self.config.reference_batch, len(memory.y))
-            at = torch.from_numpy(generator.choice(len(memory.y), count, replace=False)).to(memory.y.device)
-            return agem_projection(g, flatten(self.gradient_on(state, Data(memory.x[at], memory.y[at]))))
+            drawn = torch.from_numpy(generator.choice(len(memory.y), count, replace=False)).to(memory.y.device)
+            return agem_projection(g, self.past_gradient(state, Data(memory.x[drawn], memory.y[drawn])))
         if len(earlier) == 1:
             return g
-        clipped = [clip_by_global_norm(self.gradient_on(state, r), self.config.reference_clip) for r in earlier[1:]]
-        return agem_projection(g, torch.stack([flatten(c) for c in clipped]).mean(0))
+        return agem_projection(g, torch.stack([self.past_gradient(state, r) for r in earlier[1:]]).mean(0))
 
 
 def flatten(params: Params) -> Tensor:

@@ -33,7 +33,7 @@ from frisket.algos.clip import clip_by_global_norm
 from frisket.algos.inner import Data
 from frisket.algos.learner import Capabilities
 from frisket.algos.networks.network import Network
-from frisket.algos.plain_learner import PlainConfig, PlainLearner, require_memory
+from frisket.algos.plain_learner import Measured, PlainConfig, PlainLearner, require_memory
 from frisket.algos.reservoir import ReservoirRule
 from frisket.algos.tree import descend
 from frisket.errors import require
@@ -83,7 +83,7 @@ class MER(PlainLearner):
     def extra(self) -> State:
         return {"memory": reservoir.empty()}
 
-    def learn(self, state: State, data: Data, piece: int, task: Task | None) -> tuple[State, torch.Tensor]:
+    def learn(self, state: State, data: Data, piece: int, task: Task | None) -> tuple[State, Measured]:
         config, start, losses = self.config, state["theta"], []
         generator = numpy_generator(int(state["seed"]), "replay", int(state["step"]), piece)
         theta = start
@@ -98,7 +98,7 @@ class MER(PlainLearner):
             theta = between(within, theta, config.within_rate)
         theta = between(start, theta, config.across_rate)
         memory = reservoir.push(state["memory"], data, config.memory_slots, config.reservoir, generator)
-        return {**state, "theta": theta, "memory": memory}, torch.stack(losses).mean()
+        return {**state, "theta": theta, "memory": memory}, {"outer_loss": torch.stack(losses).mean()}
 
 
 def between(old: Params, new: Params, share: float) -> Params:

@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from toys import FORMS, WAYS, build, equal_states, noise_batch, replays, run, separable_batch, start
 
 from frisket.algos.learner import Learner
+from frisket.algos.look_ahead_learner import LookAheadConfig
 from frisket.algos.registry import LEARNERS
 from frisket.algos.state_file import load_state, save_state
 from frisket.algos.tree import flatten, map_tensors
@@ -162,7 +163,8 @@ def test_declared_meta_learning(form: str) -> None:
     learner = with_switches(form)
     state = learner.init(0, start(form, 0))
     end, _ = lead(learner, state, range(6))
-    names = ("theta", "m", "mu") if "phi" in state or "m" in state else ()
+    looks_ahead = issubclass(LEARNERS[FORMS[form][0]].config, LookAheadConfig)
+    names = ("theta", "m", "mu") if "phi" in state or "m" in state or looks_ahead else ()
     meta = {k: v for k, v in flatten(state).items() if k.split("/")[0] in names}
     changed = any(not torch.equal(v, flatten(end)[k]) for k, v in meta.items())
     assert changed == learner.capabilities.meta_learns

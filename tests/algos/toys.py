@@ -102,6 +102,9 @@ QUICK: dict[str, dict[str, object]] = {
     "ewc": {"lr": 0.02, "memories": 3},
     "gem": {"lr": 0.02, "memories": 3},
     "a-gem": {"lr": 0.02, "memories": 3},
+    "replay-metabgd": {"alpha_init": 0.02, "mean_lr": 2.0},
+    "icarl": {"lr": 0.02, "memories": 8, "task_steps": 3},
+    "independent": {"lr": 0.02},
 }
 
 # Further forms of a method that its registry row can take; the contract holds for them too.
@@ -119,9 +122,18 @@ FORMS: dict[str, tuple[str, dict[str, object]]] = {
     "la-maml/paper": ("la-maml", {"meta_loss": "sum", "reservoir": "textbook"}),
     "la-maml/raw_clamped_last": ("la-maml", {"inner_rate": "raw", "inner_clamp": 0.1, "meta_loss": "last"}),
     "la-maml/uneven_chunks": ("la-maml", {"inner_steps": 4, "memory_slots": 10}),
+    "la-maml/second_order": (
+        "la-maml",
+        {"inner_rate": "raw", "inner_clamp": 2.0, "inner_steps": 3, "second_order": True, "alignment": True},
+    ),
+    "replay-metabgd/code": ("replay-metabgd", {"alpha_bayes": True, "alignment": True}),
+    "replay-metabgd/first_order": ("replay-metabgd", {"second_order": False, "inner_clamp": None, "samples": 1}),
     "sparse-la-maml/half": ("sparse-la-maml", {"ste_scale": 0.5}),
     "er/batch": ("er", {"samples_per_step": 10, "glances": 5, "clip_norm": 2.0}),
+    "er/alignment": ("er", {"samples_per_step": 2, "glances": 2, "alignment": True}),
     "gem/margin": ("gem", {"margin": 0.1, "ridge": 0.001, "samples_per_step": 2}),
+    "gem/clipped": ("gem", {"samples_per_step": 10, "glances": 2, "clip_norm": 0.5}),
+    "icarl/all_candidates": ("icarl", {"task_steps": 2, "glances": 2, "skip_last_piece": False, "samples_per_step": 3}),
     "a-gem/code": ("a-gem", {"reference": "code"}),
     "metacog/intended": ("metacog", {"as_released": False, "l1": 0.001}),
     "metacog/intended_second_order": ("metacog", {"as_released": False, "order": 2, "samples": 2, "inner_steps": 1}),
