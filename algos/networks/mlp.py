@@ -18,19 +18,19 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from frisket.algos.networks.network import Network, kaiming_normal, own_logits, require_blocks
+from frisket.algos.networks.network import Network, kaiming_normal, own_logits, require_blocks, xavier_normal
 from frisket.errors import require
 from frisket.types import Params
 
-Init = Literal["kaiming_normal", "xavier_uniform"]
+Init = Literal["kaiming_normal", "xavier_uniform", "xavier_normal"]
 
 
 @dataclass(frozen=True, kw_only=True)
 class MLPConfig:
     """Attributes:
     hidden: width of every hidden layer.
-    init: ``kaiming_normal`` (fan in, gain sqrt 2; the La-MAML code) or ``xavier_uniform`` (the MER code's baselines);
-        biases start at 0 in both.
+    init: ``kaiming_normal`` (fan in, gain sqrt 2; the La-MAML code), ``xavier_uniform`` (the MER code's baselines) or
+        ``xavier_normal`` (Meta-BGD); biases start at 0 in all.
     """
 
     hidden: tuple[int, ...] = (100, 100)
@@ -58,14 +58,12 @@ class MLP(Network):
         self.head = self.adaptable[-2:]
 
     def init(self, generator: torch.Generator) -> Params:
+        draw = {
+            "kaiming_normal": kaiming_normal, "xavier_uniform": _xavier_uniform, "xavier_normal": xavier_normal
+        }[self.config.init]  # fmt: skip
         params: Params = {}
         for layer, inputs, outputs in zip(self.layers, self.widths, self.widths[1:], strict=False):
-            if self.config.init == "kaiming_normal":
-                weight = kaiming_normal((outputs, inputs), generator)
-            else:
-                bound = math.sqrt(6 / (inputs + outputs))
-                weight = torch.empty(outputs, inputs).uniform_(-bound, bound, generator=generator)
-            params[f"{layer}.weight"] = weight
+            params[f"{layer}.weight"] = draw((outputs, inputs), generator)
             params[f"{layer}.bias"] = torch.zeros(outputs)
         return params
 
@@ -112,6 +110,11 @@ class MLP(Network):
         for layer in self.layers[1:]:
             outputs.append(F.linear(outputs[-1].relu(), params[f"{layer}.weight"], params[f"{layer}.bias"]))
         return outputs
+
+
+def _xavier_uniform(shape: tuple[int, int], generator: torch.Generator) -> Tensor:
+    bound = math.sqrt(6 / sum(shape))
+    return torch.empty(shape).uniform_(-bound, bound, generator=generator)
 
 
 def _outer(delta: Tensor, inputs: Tensor) -> Tensor:

@@ -96,6 +96,13 @@ def kaiming_normal(shape: tuple[int, ...], generator: torch.Generator) -> Tensor
     return weight.normal_(0, math.sqrt(2 / fan_in(weight)), generator=generator)
 
 
+def xavier_normal(shape: tuple[int, ...], generator: torch.Generator) -> Tensor:
+    """Normal weights [out, in, ...] of variance 2 / (fan_in + fan_out)."""
+    weight = torch.empty(shape)
+    fan_out = shape[0] * weight[0, 0].numel()
+    return weight.normal_(0, math.sqrt(2 / (fan_in(weight) + fan_out)), generator=generator)
+
+
 def split(network: Network, theta: Params) -> tuple[Params, Params]:
     """``(adaptable, rest)`` of ``theta``: theta_A and, for Conv4, theta_BN (osaka spec, section 1)."""
     adaptable = {k: theta[k] for k in network.adaptable}

@@ -16,13 +16,15 @@ stack on 32 pixels with the CIFAR widths.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from frisket.algos.networks.network import Network, kaiming_normal, require_blocks
+from frisket.algos.networks.network import Network, kaiming_normal, require_blocks, xavier_normal
 from frisket.errors import require
 from frisket.types import Params
 
@@ -33,11 +35,14 @@ class StridedConvConfig:
     convolutions: number of convolutions L.
     filters: filters of each.
     hidden: width of every hidden linear layer.
+    init: ``kaiming_normal`` (fan in, gain sqrt 2; biases 0), or ``xavier_normal`` as Meta-BGD's code has it, whose
+        convolutions start with biases N(0, 2 / (1 + 9 F)) and whose linear layers with 0.
     """
 
     convolutions: int = 3
     filters: int = 160
     hidden: tuple[int, ...] = (320, 320)
+    init: Literal["kaiming_normal", "xavier_normal"] = "kaiming_normal"
 
     def __post_init__(self) -> None:
         require(self.convolutions >= 1, "convolutions", self.convolutions, "at least 1")
@@ -71,13 +76,16 @@ class StridedConv(Network):
         self.head = self.adaptable[-2:]
 
     def init(self, generator: torch.Generator) -> Params:
-        """Kaiming normal weights (fan in, gain sqrt 2), biases 0."""
         shapes = [(o, i, 3, 3) for i, o in zip(self.channels, self.channels[1:], strict=False)]
         shapes += [(o, i) for i, o in zip(self.widths, self.widths[1:], strict=False)]
+        xavier = self.config.init == "xavier_normal"
+        draw = xavier_normal if xavier else kaiming_normal
         params: Params = {}
         for layer, shape in zip((*self.convolutions, *self.linears), shapes, strict=True):
-            params[f"{layer}.weight"] = kaiming_normal(shape, generator)
-            params[f"{layer}.bias"] = torch.zeros(shape[0])
+            params[f"{layer}.weight"] = draw(shape, generator)
+            params[f"{layer}.bias"] = bias = torch.zeros(shape[0])
+            if xavier and layer in self.convolutions:
+                bias.normal_(0, math.sqrt(2 / (1 + 9 * shape[0])), generator=generator)
         return params
 
     def __call__(self, params: Params, x: Tensor) -> Tensor:

@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from frisket.algos.networks.mlp import MLP, MLPConfig
 from frisket.algos.networks.network import Adapting, Network, own_logits, within_block
 from frisket.algos.networks.strided_conv import StridedConv, StridedConvConfig
 from frisket.algos.registry import NETWORKS
@@ -172,6 +173,19 @@ def test_fact_10_parameter_counts(config: StridedConvConfig, size: int, ways: in
         weight = params[name]
         assert float(weight.std()) == pytest.approx((2 / weight[0].numel()) ** 0.5, rel=0.02)
         assert float(weight.mean()) == pytest.approx(0, abs=1e-3)
+
+
+def test_xavier_normal_starts() -> None:
+    """Meta-BGD's: convolutions with biases off 0, linear layers with 0."""
+    network = StridedConv(StridedConvConfig(init="xavier_normal"), in_channels=3, size=32, ways=100)
+    params = network.init(torch_generator(0, "theta"))
+    biases = torch.cat([params[f"conv{i}.bias"] for i in (1, 2, 3)])
+    assert float(biases.std()) == pytest.approx((2 / (1 + 9 * 160)) ** 0.5, rel=0.1)
+    assert not any(params[f"fc{i}.bias"].any() for i in (1, 2, 3))
+    dense = MLP(MLPConfig(init="xavier_normal"), in_channels=1, size=28, ways=10).init(torch_generator(0, "theta"))
+    assert not any(v.any() for k, v in dense.items() if k.endswith("bias"))
+    for weight, fans in ((params["conv2.weight"], 9 * 320), (params["fc1.weight"], 2880), (dense["fc1.weight"], 884)):
+        assert float(weight.std()) == pytest.approx((2 / fans) ** 0.5, rel=0.02)
 
 
 def test_strided_conv_equals_the_plain_layers() -> None:

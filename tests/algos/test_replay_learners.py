@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from typing import Any
 
 import pytest
@@ -21,6 +22,8 @@ from frisket.algos.learners.independent import Independent, IndependentConfig
 from frisket.algos.learners.replay_metabgd import ReplayMetaBGD, ReplayMetaBGDConfig
 from frisket.algos.look_ahead_second import look_ahead_second
 from frisket.algos.networks.mlp import MLP, MLPConfig
+from frisket.algos.networks.strided_conv import StridedConv, StridedConvConfig
+from frisket.algos.registry import LEARNERS
 from frisket.algos.tree import map_tensors
 from frisket.errors import SpecError
 from frisket.rng import torch_generator
@@ -304,6 +307,49 @@ def test_gem_of_the_cifar_profile_clips_before_it_projects_and_looks_twice() -> 
     assert seen["rings"]["pushed"].tolist() == [6]
     again, _ = learner.observe(after, batch)
     assert difference(seen["theta"], again["theta"]) < EXACT
+
+
+CIFAR_PROFILE: dict[str, dict[str, Any]] = {
+    "er": {"samples_per_step": 6, "glances": 2, "clip_norm": 2.0},
+    "gem": {"samples_per_step": 6, "glances": 2, "clip_norm": 5.0, "margin": 0.5, "ridge": 1e-3},
+    "a-gem": {"samples_per_step": 6, "glances": 2, "clip_norm": 2.0, "reference": "code"},
+    "mer": {"clip_norm": 10.0, "passes": 2},
+    "icarl": {"task_steps": 3, "clip_norm": 5.0},
+    "la-er": {"inner_steps": 5},
+    "la-maml": {"inner_steps": 3, "inner_rate": "raw", "inner_clamp": 1.0, "clip_norm": 1.0, "second_order": True},
+    "sparse-la-maml": {"inner_steps": 3, "inner_clamp": 1.0, "second_order": True},
+    "replay-cmaml": {"inner_steps": 3, "inner_clamp": 2.0, "second_order": True},
+    "replay-metabgd": {},
+    "independent": {},
+}
+
+
+@pytest.mark.parametrize("kind", list(CIFAR_PROFILE))
+def test_9_a_task_leaves_the_logits_of_the_others_alone(kind: str) -> None:
+    """On the convolutional network with blocks of two labels, the head's rows move block by block, replay included."""
+    entry = LEARNERS[kind]
+    network = StridedConv(
+        StridedConvConfig(convolutions=1, filters=2, hidden=(4,)), in_channels=1, size=SIDE, ways=WAYS, own=OWN
+    )
+    learner = entry.build(entry.config(**CIFAR_PROFILE[kind]), network)
+    state = doubled(learner.init(0))
+
+    def head() -> torch.Tensor:
+        weights = (state["theta"] if "theta" in state else state["mu"])["fc2.weight"]
+        return (weights[-1] if kind == "independent" else weights).clone()
+
+    heads = [head()]
+    for task in range(2):
+        for step in range(3):
+            state, metrics = learner.observe(state, task_batch(task, 3 * task + step))
+            assert all(math.isfinite(v) for v in metrics.values())
+        heads.append(head())
+    assert torch.equal(heads[1][OWN:], heads[0][OWN:])
+    assert not torch.equal(heads[1][:OWN], heads[0][:OWN])
+    assert not torch.equal(heads[2][OWN:], heads[1][OWN:])
+    # Old labels are learned again from what is remembered of them. The code's A-GEM protects nothing of two tasks.
+    remembers = learner.capabilities.replay and kind != "a-gem"
+    assert torch.equal(heads[2][:OWN], heads[1][:OWN]) != remembers
 
 
 @pytest.mark.parametrize(

@@ -32,6 +32,7 @@ PAGES = {
     "la-maml": "la-maml",
     "sync-la-maml": "la-maml",
     "replay-cmaml": "la-maml",
+    "replay-metabgd": "replay-metabgd",
     "la-er": "la-maml",
     "sparse-la-maml": "sparse-la-maml",
     "sparse-relu-la-maml": "sparse-la-maml",
@@ -41,6 +42,8 @@ PAGES = {
     "ewc": "ewc",
     "gem": "gem",
     "a-gem": "gem",
+    "icarl": "icarl",
+    "independent": "independent",
 }
 HEADINGS = ("The method", "Paper or released code", "Capabilities", "What is logged", "Published numbers and ours")
 

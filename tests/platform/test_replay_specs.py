@@ -40,6 +40,7 @@ SETTINGS: dict[str, tuple[tuple[str, ...], tuple[tuple[Any, ...], ...]]] = {
     "ewc": (("lr", "strength", "memories"), ((1e-3, 100, 10), (0.01, 10, 10), (3e-3, 1, 10))),
     "gem": (("lr", "memories", "margin"), ((0.01, 10, 0), (0.01, 10, 0), (3e-3, 5, 0.1))),
     "a-gem": (("lr", "memories"), ((0.01, 10), (0.01, 10), (3e-3, 5))),
+    "independent": (("lr",), ((0.01,), (0.01,), (0.01,))),
 }
 # Section 9.1, RA and BTI with their spreads, in percent.
 TABLE_1: dict[str, tuple[tuple[float, float, float, float], ...]] = {
@@ -66,7 +67,8 @@ NAMES = [f"{stream}-{method}" for stream in STREAMS for method in SETTINGS]
 
 
 def test_every_method_on_every_stream_and_nothing_else() -> None:
-    assert sorted(n for n in spec_names() if n.startswith("replay/")) == sorted(f"replay/{n}" for n in NAMES)
+    found = [n for n in spec_names() if n.startswith(tuple(f"replay/{stream}-" for stream in STREAMS))]
+    assert sorted(found) == sorted(f"replay/{n}" for n in NAMES)
 
 
 @pytest.mark.parametrize("stream", STREAMS)
@@ -87,12 +89,16 @@ def test_is_the_published_setting(stream: str, method: str) -> None:
     if method in ("la-maml", "sync-la-maml", "cmaml", "sparse-la-maml"):
         assert (learner.inner_steps, learner.replay_batch, learner.clip_norm) == (10, 10, 2.0)
         assert (learner.meta_loss, learner.inner_clamp, learner.reservoir) == ("mean", None, "official")
-    baseline = method in ("online", "er", "mer", "ewc", "gem", "a-gem")
+    baseline = method in ("online", "er", "mer", "ewc", "gem", "a-gem", "independent")
     assert spec.network.config.init == ("xavier_uniform" if baseline else "kaiming_normal")
     if baseline:
         assert (learner.samples_per_step, learner.clip_norm) == (1, None)
     network = NETWORKS[spec.network.kind].build(spec.network.config, in_channels=1, size=28, ways=10)
-    assert LEARNERS[spec.learner.kind].build(learner, network).capabilities.replay == (method != "online")
+    assert LEARNERS[spec.learner.kind].build(learner, network).capabilities.replay == (
+        method not in ("online", "independent")
+    )
+    width = 100 // config.tasks if method == "independent" else 100
+    assert spec.network.config.hidden == (width, width)
 
 
 @pytest.mark.parametrize("name", NAMES)
