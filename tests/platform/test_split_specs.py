@@ -3,12 +3,17 @@ sections 6, 7.3, 7.4, 9.2 and 9.3)."""
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 
 from frisket.algos.registry import LEARNERS, NETWORKS
+from frisket.algos.state_file import load_state
+from frisket.platform.engine import run_replica
+from frisket.platform.journal import read_journal
+from frisket.platform.launch import prepare
 from frisket.platform.spec import Experiment, load_spec, spec_names
 
 STREAMS = ("cifar100-single", "cifar100-multiple", "tinyimagenet-single", "tinyimagenet-multiple")
@@ -199,3 +204,24 @@ def test_split_cifar10(method: str, size: int) -> None:
     mean, std = TABLE_S7[method][at]
     assert spec.published.metrics["ra"] == pytest.approx({"mean": mean / 100, "std": std / 100})
     assert ("sparsity" in spec.published.metrics) == (method in ("la-maml", "sparse-la-maml"))
+
+
+SMALL = ["stream.tasks=2", "stream.samples=20", "network.filters=4", "network.hidden=[8]"]
+
+
+def test_runs_from_end_to_end_and_journals_alignment(tmp_path: Path) -> None:
+    """Second order, two epochs, on embedded data: the memory holds the first epoch of either task, and no more."""
+    overrides = [*SMALL, "stream.epochs=2", "learner.alignment=true"]
+    folder = prepare(
+        "replay/cifar100-multiple-la-maml", overrides, seeds=1, data="embedded", runs_dir=tmp_path, register=False
+    )
+    (replica,) = folder.experiment.replicas()
+    run_replica(folder, replica)
+    files = folder.replica(replica)
+    assert set(folder.results()[0]["metrics"]) == {"ra", "bti", "la", "fwt", "sparsity"}
+    saved, _ = load_state(files.checkpoint)
+    assert int(saved["learner"]["memory"]["age"]) == 40
+    steps = [line["step"] for line, _ in read_journal(files.journal) if "step" in line]
+    assert len(steps) == 8
+    assert "alignment" not in steps[0]  # nothing to draw yet
+    assert all(-1 <= step["alignment"] <= 1 for step in steps[1:])
