@@ -6,7 +6,7 @@
     RUN/replicas/KEY/journal.jsonl            `frisket.platform.journal`
     RUN/replicas/KEY/checkpoint.safetensors   State and scores, replaced atomically
     RUN/replicas/KEY/progress.json            about once a second, for the progress line
-    RUN/replicas/KEY/result.json              once, when the replica is done
+    RUN/replicas/KEY/result.json              once, when the replica is done, or was stopped early for good
     RUN/replicas/KEY/masks.safetensors        final masks, where the method has masks
     RUN/figures/  RUN/summary.json  RUN/upload.json
 """
@@ -43,7 +43,7 @@ class ReplicaFolder:
 
     @property
     def result(self) -> dict[str, Any] | None:
-        """The result once the replica is done, else None."""
+        """The result once the replica is done, else None. One that a search stopped early says so under ``stopped``."""
         return read_json(self.path / "result.json")
 
     def committed_bytes(self) -> int:
@@ -167,12 +167,17 @@ class RunFolder:
         return [self.replica(r) for r in self.experiment.replicas()]
 
     def results(self) -> list[dict[str, Any]]:
-        """Results of the replicas that are done, in the experiment's order."""
-        return [result for r in self.replicas() if (result := r.result) is not None]
+        """Results of the replicas that have run to their end, in the experiment's order."""
+        return [result for r in self.replicas() if (result := r.result) is not None and "stopped" not in result]
+
+    @property
+    def verb(self) -> str:
+        """The command that made the run, and goes on with it."""
+        return "run" if self.experiment.tune is None else "tune"
 
     @property
     def done(self) -> bool:
-        """Whether every replica is done."""
+        """Whether nothing of the run is left to do."""
         return all(r.result is not None for r in self.replicas())
 
 

@@ -1,8 +1,8 @@
 """Experiments as data: YAML (or a dict) to a typed, validated `Experiment`.
 
 A specification has sections ``stream``, ``network``, ``learner``, ``protocol`` (each with a ``kind`` and that kind's
-fields), optional ``pretrain``, ``published`` and ``variants``, and a few fields of its own. Whatever is left out
-takes the default of the component's own dataclass; nothing unknown passes.
+fields), optional ``pretrain``, ``published``, ``variants`` or ``tune``, and a few fields of its own. Whatever is left
+out takes the default of the component's own dataclass; nothing unknown passes.
 """
 
 from __future__ import annotations
@@ -16,13 +16,14 @@ from dataclasses import dataclass, field
 from functools import cache
 from importlib import resources
 from pathlib import Path
-from typing import Any
+from typing import Any, get_type_hints
 
 import yaml
 
 from frisket.algos.pretrain import PretrainConfig
 from frisket.errors import SpecError, nearest, require
-from frisket.platform.registry import SECTIONS
+from frisket.platform.registry import PROTOCOLS, SECTIONS
+from frisket.platform.search import Search, flat_axes, points
 
 DEFAULT_KINDS = {"stream": "osaka", "network": "conv4", "protocol": "online-accuracy"}
 
@@ -99,6 +100,7 @@ class Experiment(_Settings):
         published: the number it answers to, None for none.
         variants: label to the partial specification that makes it; the first is the headline, the others what it is
             compared with. Empty for a plain experiment.
+        tune: the search it is, None for none; its points are then the variants, and none is the headline.
         seeds: seeds 0 .. seeds - 1.
         threads: threads per replica; part of the specification, because rounding depends on it.
         device: ``auto`` (a GPU where there is one), ``cpu``, ``cuda`` or ``cuda:N``.
@@ -114,10 +116,13 @@ class Experiment(_Settings):
     pretrain: PretrainConfig | None = None
     published: Published | None = None
     variants: dict[str, dict[str, Any]] = field(default_factory=dict)
+    tune: Search | None = None
 
     def as_dict(self) -> dict[str, Any]:
         """The complete specification, JSON-able; `from_dict` gives the same experiment back."""
         plain = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
+        if self.tune is not None:
+            del plain["variants"]  # the search says them
         return json.loads(json.dumps({k: _plain(v) for k, v in plain.items() if v is not None}))
 
     def variant(self, label: str | None) -> Experiment:
@@ -128,7 +133,7 @@ class Experiment(_Settings):
         label = next(iter(self.variants)) if label is None else label
         if label not in self.variants:
             raise SpecError("variant", label, nearest(label, self.variants))
-        base = {k: v for k, v in self.as_dict().items() if k != "variants"}
+        base = {k: v for k, v in self.as_dict().items() if k not in ("variants", "tune")}
         return from_dict(_merge(base, self.variants[label]))
 
     def replicas(self) -> list[Replica]:
@@ -172,6 +177,9 @@ def from_dict(raw: Mapping[str, Any]) -> Experiment:
     pretrain = raw.pop("pretrain", None)
     published = raw.pop("published", None)
     variants = raw.pop("variants", {})
+    tune = raw.pop("tune", None)
+    if tune is not None and variants:
+        raise SpecError("variants", list(variants), "leave them out: the points of the tune section are the variants")
     if not isinstance(variants, dict) or not all(isinstance(v, dict) for v in variants.values()):
         raise SpecError("variants", variants, "must map labels to partial specifications")
     name = str(raw.pop("name"))
@@ -181,8 +189,11 @@ def from_dict(raw: Mapping[str, Any]) -> Experiment:
         pretrain=None if pretrain is None else _typed(PretrainConfig, pretrain, "pretrain"),
         published=None if published is None else _typed(Published, published, "published"),
         variants=variants,
+        tune=None if tune is None else _typed(Search, flat_axes(tune), "tune"),
         **dataclasses.asdict(_typed(_Settings, raw, "")),
     )
+    if experiment.tune is not None:
+        return _with_points(experiment, experiment.tune)
     for label in variants:
         require(
             re.fullmatch(r"[\w.-]+", label) is not None, "variants", label, "labels of letters, digits, '.', '_', '-'"
@@ -190,6 +201,33 @@ def from_dict(raw: Mapping[str, Any]) -> Experiment:
         allowed = {*SECTIONS, "pretrain"}
         _refuse_unknown(variants[label], allowed, prefix=f"variants.{label}.")
         experiment.variant(label)
+    return experiment
+
+
+def _with_points(experiment: Experiment, search: Search) -> Experiment:
+    """``experiment`` with the points of its search as variants."""
+    protocol = PROTOCOLS[experiment.protocol.kind]
+    metric = search.metric or protocol.headline
+    known = [*protocol.journalled, "sparsity"] + ([] if search.early_stopping else [*protocol.final])
+    if metric.partition("/")[0] not in {name.partition("/")[0] for name in known}:
+        why = "is not journalled while a point runs; " if search.early_stopping else ""
+        raise SpecError("tune.metric", metric, f"{why}{nearest(metric, known)}")
+    configs = {name: type(getattr(experiment, name).config) for name in SECTIONS}
+    if experiment.pretrain is not None:
+        configs["pretrain"] = PretrainConfig
+    fields = {f"{name}.{key}": hint for name, c in configs.items() for key, hint in get_type_hints(c).items()}
+    if search.early_stopping:
+        refuse = "with search: asha, which stops points early"
+        require(experiment.published is None, "published", experiment.published, f"left out {refuse}")
+        require(experiment.seeds == 1, "seeds", experiment.seeds, f"1 {refuse}; run the best point with more seeds")
+        moved = [name for name in search.axes if name.startswith("stream.")]
+        require(not moved, "tune.axes", moved, f"of other sections {refuse}: points race on one stream")
+    experiment = dataclasses.replace(experiment, variants=points(search, fields))
+    for label in experiment.variants:
+        try:
+            experiment.variant(label)
+        except SpecError as error:
+            raise SpecError(error.field, error.value, f"{error.fix} (point {label})") from None
     return experiment
 
 
@@ -222,7 +260,7 @@ def _section(name: str, raw: Any) -> Section:
 
 def _typed(cls: type[Any], raw: Any, prefix: str) -> Any:
     """``raw`` as the dataclass ``cls``: strict types (an int passes for a float), unknown keys refused."""
-    from pydantic import TypeAdapter, ValidationError
+    from pydantic import ValidationError
 
     dot = f"{prefix}." if prefix else ""
     if not isinstance(raw, dict):
@@ -230,7 +268,7 @@ def _typed(cls: type[Any], raw: Any, prefix: str) -> Any:
     _refuse_unknown(raw, [f.name for f in dataclasses.fields(cls)], dot)
     try:
         # JSON is the one form pydantic reads strictly into dataclasses and tuples.
-        return TypeAdapter(cls).validate_json(json.dumps(raw), strict=True)
+        return _reader(cls).validate_json(json.dumps(raw), strict=True)
     except (TypeError, ValueError) as error:
         if not isinstance(error, ValidationError):
             raise SpecError(prefix, raw, f"must be plain YAML values ({error})") from error
@@ -241,6 +279,14 @@ def _typed(cls: type[Any], raw: Any, prefix: str) -> Any:
         where = dot + ".".join(str(part) for part in first["loc"])
         value = None if first["type"] == "missing" else first["input"]
         raise SpecError(where.rstrip("."), value, first["msg"].lower()) from None
+
+
+@cache
+def _reader(cls: type[Any]) -> Any:
+    """Pydantic's reader of ``cls``, made once: a grid reads thousands of sections."""
+    from pydantic import TypeAdapter
+
+    return TypeAdapter(cls)
 
 
 def _refuse_unknown(raw: Mapping[str, Any], known: Iterable[str], prefix: str) -> None:

@@ -23,7 +23,7 @@ def modules_after(code: str, checkout: Path) -> set[str]:
 
 
 def test_exported_names() -> None:
-    assert frisket.__all__ == ["FrisketError", "MaskSet", "UserError", "__version__", "load_model", "run"]
+    assert frisket.__all__ == ["FrisketError", "MaskSet", "UserError", "__version__", "load_model", "run", "tune"]
     for name in frisket.__all__:
         assert getattr(frisket, name) is not None
     assert dir(frisket) == sorted(frisket.__all__)
@@ -35,6 +35,7 @@ def test_verbs_take_what_the_command_line_takes() -> None:
     assert list(inspect.signature(frisket.run).parameters) == [
         "spec", "overrides", "seeds", "workers", "data", "data_dir", "runs_dir", "resume", "register", "local",
     ]  # fmt: skip
+    assert inspect.signature(frisket.tune) == inspect.signature(frisket.run)
     assert "uri" in inspect.signature(frisket.load_model).parameters
 
 
