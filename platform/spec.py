@@ -209,7 +209,8 @@ def _with_points(experiment: Experiment, search: Search) -> Experiment:
     protocol = PROTOCOLS[experiment.protocol.kind]
     metric = search.metric or protocol.headline
     known = [*protocol.journalled, "sparsity"] + ([] if search.early_stopping else [*protocol.final])
-    if metric.partition("/")[0] not in {name.partition("/")[0] for name in known}:
+    name, _, part = metric.partition("/")
+    if metric not in known and not (part and name in ("accuracy", "sparsity") and name in known):
         why = "is not journalled while a point runs; " if search.early_stopping else ""
         raise SpecError("tune.metric", metric, f"{why}{nearest(metric, known)}")
     configs = {name: type(getattr(experiment, name).config) for name in SECTIONS}

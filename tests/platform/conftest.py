@@ -10,9 +10,11 @@ from pathlib import Path
 
 import pytest
 from runs import MakeRun, new_run
+from searches import prepare_search
 from servers import Server
 
 from frisket.platform.engine import run_replica
+from frisket.platform.executors import local
 from frisket.platform.runfolder import RunFolder, write_json
 
 
@@ -58,3 +60,11 @@ def own_server(tmp_path: Path) -> Iterator[Server]:
     server.start()
     yield server
     server.kill()
+
+
+@pytest.fixture(scope="session")
+def finished_search(tmp_path_factory: pytest.TempPathFactory) -> RunFolder:
+    """A finished search of four points, two seeds each, run in this process. Not to be changed."""
+    folder = prepare_search(tmp_path_factory.mktemp("search"), tracking="sqlite:///nowhere.db")
+    local.execute(folder, data_dir=None, stop=lambda: False)
+    return folder
