@@ -39,6 +39,7 @@ def write(folder: Path, **fields: Any) -> str:
 
 def prepare_search(parent: Path, tracking: str | None = None, **fields: Any) -> RunFolder:
     """The folder of a new search under ``parent``, tracked in a store there if none is named."""
+    parent.mkdir(exist_ok=True)
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("MLFLOW_TRACKING_URI", tracking or f"sqlite:///{parent}/mlflow.db")
         return launch.prepare(write(parent, **fields), data="embedded", runs_dir=parent / "runs", search=True)

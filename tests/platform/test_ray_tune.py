@@ -10,12 +10,12 @@ import threading
 from pathlib import Path
 
 import pytest
-from searches import assert_all_there_once, never, prepare_search, write
+from searches import TINY, assert_all_there_once, never, prepare_search, write
 from watching import holder, measured, wait_for
 
 import frisket
 from frisket.platform.cli.main import main
-from frisket.platform.executors import ray_tune
+from frisket.platform.executors import local, ray_tune
 from frisket.platform.runfolder import RunFolder
 from frisket.platform.tracking.record import Record
 from frisket.platform.tune_points import points_of
@@ -25,7 +25,7 @@ pytestmark = [pytest.mark.process, pytest.mark.usefixtures("ray_cluster", "workp
 DRIVER = """
 import sys
 from pathlib import Path
-from frisket.platform.executors import ray_tune
+from frisket.platform.executors import local, ray_tune
 from frisket.platform.runfolder import RunFolder
 from frisket.platform.tracking.background import BackgroundUploader
 folder = RunFolder.open(Path(sys.argv[1]))
@@ -52,10 +52,10 @@ def stamps(folder: RunFolder) -> dict[str, tuple[int, int]]:
     }
 
 
-def test_killed_driver_and_killed_worker_cost_nothing_but_time(
-    finished_search: RunFolder, workplace: Path, environment: dict[str, str]
-) -> None:
-    folder = prepare_search(workplace)
+def test_killed_driver_and_killed_worker_cost_nothing_but_time(workplace: Path, environment: dict[str, str]) -> None:
+    longer = {"stream": {**TINY["stream"], "samples": 400}}  # time enough to be killed in the middle
+    undisturbed, folder = (prepare_search(workplace / name, **longer) for name in ("undisturbed", "killed"))
+    local.execute(undisturbed, data_dir=None, stop=never)
     driver = subprocess.Popen(
         [sys.executable, "-c", DRIVER, str(folder.path)], cwd=workplace, env=environment, start_new_session=True
     )
@@ -72,7 +72,7 @@ def test_killed_driver_and_killed_worker_cost_nothing_but_time(
     killer.join()
     assert killed
     assert {key: stamp for key, stamp in stamps(folder).items() if key in before} == before
-    assert measured(folder) == measured(finished_search)
+    assert measured(folder) == measured(undisturbed)
     assert_all_there_once(folder)
 
 
