@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 
 from frisket.errors import SpecError, nearest, require
+from frisket.platform.registry import ProtocolEntry
 from frisket.rng import numpy_generator
 
 _LABEL_CHARS = 120  # a folder's name has room for 255, and MLflow's pages for fewer
@@ -119,6 +120,31 @@ def points(search: Search, fields: Mapping[str, Any]) -> dict[str, dict[str, dic
     made = list(_grid(search)) if search.samples is None else _draws(search, fields)
     labels = _labels(search, made)
     return {label: _partial(search, values) for label, values in zip(labels, made, strict=True)}
+
+
+def require_comparable(search: Search, protocol: ProtocolEntry, *, seeds: int, published: bool) -> None:
+    """Raise `SpecError` unless the points of ``search`` can be compared as it says.
+
+    Args:
+        search: the section.
+        protocol: says what is measured, and when.
+        seeds: of every point.
+        published: the experiment answers to a published number.
+    """
+    metric, early = search.metric or protocol.headline, search.early_stopping
+    known = [*protocol.journalled, "sparsity", *(() if early else protocol.final)]
+    name, _, part = metric.partition("/")
+    if metric not in known and not (part and name in ("accuracy", "sparsity") and name in known):
+        why = "is not journalled while a point runs; " if early else ""
+        raise SpecError("tune.metric", metric, f"{why}{nearest(metric, known)}")
+    if early:
+        asha = "with search: asha, which stops points early"
+        require(
+            not published, "published", "given", f"left out {asha}: every point of a paper's grid is to be reported"
+        )
+        require(seeds == 1, "seeds", seeds, f"1 {asha}; run the best point with more seeds")
+        moved = [name for name in search.axes if name.startswith("stream.")]
+        require(not moved, "tune.axes", moved, f"of other sections {asha}: points race on one stream")
 
 
 def values_of(search: Search, partial: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:

@@ -23,7 +23,7 @@ import yaml
 from frisket.algos.pretrain import PretrainConfig
 from frisket.errors import SpecError, nearest, require
 from frisket.platform.registry import PROTOCOLS, SECTIONS
-from frisket.platform.search import Search, flat_axes, points
+from frisket.platform.search import Search, flat_axes, points, require_comparable
 
 DEFAULT_KINDS = {"stream": "osaka", "network": "conv4", "protocol": "online-accuracy"}
 
@@ -206,23 +206,13 @@ def from_dict(raw: Mapping[str, Any]) -> Experiment:
 
 def _with_points(experiment: Experiment, search: Search) -> Experiment:
     """``experiment`` with the points of its search as variants."""
-    protocol = PROTOCOLS[experiment.protocol.kind]
-    metric = search.metric or protocol.headline
-    known = [*protocol.journalled, "sparsity"] + ([] if search.early_stopping else [*protocol.final])
-    name, _, part = metric.partition("/")
-    if metric not in known and not (part and name in ("accuracy", "sparsity") and name in known):
-        why = "is not journalled while a point runs; " if search.early_stopping else ""
-        raise SpecError("tune.metric", metric, f"{why}{nearest(metric, known)}")
     configs = {name: type(getattr(experiment, name).config) for name in SECTIONS}
     if experiment.pretrain is not None:
         configs["pretrain"] = PretrainConfig
     fields = {f"{name}.{key}": hint for name, c in configs.items() for key, hint in get_type_hints(c).items()}
-    if search.early_stopping:
-        refuse = "with search: asha, which stops points early"
-        require(experiment.published is None, "published", experiment.published, f"left out {refuse}")
-        require(experiment.seeds == 1, "seeds", experiment.seeds, f"1 {refuse}; run the best point with more seeds")
-        moved = [name for name in search.axes if name.startswith("stream.")]
-        require(not moved, "tune.axes", moved, f"of other sections {refuse}: points race on one stream")
+    require_comparable(
+        search, PROTOCOLS[experiment.protocol.kind], seeds=experiment.seeds, published=experiment.published is not None
+    )
     experiment = dataclasses.replace(experiment, variants=points(search, fields))
     for label in experiment.variants:
         try:

@@ -43,13 +43,13 @@ def best_over(
     points: Sequence[Point], rows: Sequence[Any], columns: Sequence[Any], names: tuple[str, str], mode: str
 ) -> list[list[Point | None]]:
     """``[rows][columns]``: the best of the points with these values of the axes ``names``; None where there is none."""
-    pick: Callable[..., Point] = max if mode == "max" else min
+    pick = max if mode == "max" else min
     table: list[list[Point | None]] = []
     for row in rows:
         table.append([])
         for column in columns:
             here = [p for p in points if (p.values[names[0]], p.values[names[1]]) == (row, column)]
-            table[-1].append(pick(here, key=lambda p: p.score) if here else None)
+            table[-1].append(pick(here, key=_score) if here else None)
     return table
 
 
@@ -57,7 +57,7 @@ def _heat_map(points: Sequence[Point], search: Search, axes: list[str], metric: 
     down, across, *others = axes
     rows, columns = list(search.axes[down]), list(search.axes[across])
     table = best_over(points, rows, columns, (down, across), search.mode)
-    scores = np.array([[math.nan if p is None or p.score is None else p.score for p in line] for line in table])
+    scores = np.array([[math.nan if p is None else _score(p) for p in line] for line in table])
     best = f", best over {', '.join(others)}" if others else ""
     figure, ax = _figure(
         spec, f"{metric} over the grid{best}", caption, 2.4 + 1.0 * len(columns), 1.9 + 0.6 * len(rows)
@@ -66,8 +66,8 @@ def _heat_map(points: Sequence[Point], search: Search, axes: list[str], metric: 
     low, high = float(np.nanmin(scores)), float(np.nanmax(scores))
     for i, line in enumerate(table):
         for j, point in enumerate(line):
-            if point is not None and point.score is not None:
-                dark = point.score < (low + high) / 2
+            if point is not None:
+                dark = _score(point) < (low + high) / 2
                 spread = f"\n± {point.std:.3f}" if point.n > 1 else ""
                 ax.text(
                     j, i, f"{point.score:.3f}{spread}", ha="center", va="center", fontsize=7.5,
@@ -84,7 +84,7 @@ def _line(points: Sequence[Point], search: Search, axis: str, metric: str, spec:
     values = list(search.axes[axis])
     figure, ax = _figure(spec, f"{metric} over {axis}", caption, 6.4, 4.0)
     at = _place(ax.set_xscale, ax.set_xticks, values)
-    shown = sorted((at[_key(p.values[axis])], p.score, p.std) for p in points)
+    shown = sorted((at[_key(p.values[axis])], _score(p), p.std) for p in points)
     x, mean, std = (np.array(column, float) for column in zip(*shown, strict=True))
     ax.plot(x, mean, "o-", color="#0072B2")
     ax.fill_between(x, mean - std, mean + std, color="#0072B2", alpha=0.15, lw=0)
@@ -97,10 +97,10 @@ def _scatter(points: Sequence[Point], search: Search, axes: list[str], metric: s
     figure, ax = _figure(spec, f"{metric} at the drawn points", caption, 6.4, 4.6)
     values = [[p.values[name] for p in points] for name in axes]
     x = _place(ax.set_xscale, ax.set_xticks, values[0], search.axes[axes[0]])
-    scores = [p.score for p in points]
+    scores = [_score(p) for p in points]
     ax.set(xlabel=axes[0])
     if len(axes) == 1:
-        ax.plot([x[_key(v)] for v in values[0]], scores, "o", color="#0072B2")  # pyright: ignore[reportArgumentType]
+        ax.plot([x[_key(v)] for v in values[0]], scores, "o", color="#0072B2")
         ax.set(ylabel=metric)
     else:
         y = _place(ax.set_yscale, ax.set_yticks, values[1], search.axes[axes[1]])
@@ -127,6 +127,11 @@ def _place(
     if min(numbers) > 0 and (drawn_log or (axis is None and max(numbers) > 10 * min(numbers))):
         scale("log")
     return {_key(v): float(v) for v in numbers}
+
+
+def _score(point: Point) -> float:
+    assert point.score is not None  # only ranked points are drawn
+    return point.score
 
 
 def _key(value: Any) -> str:

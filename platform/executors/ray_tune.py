@@ -9,7 +9,9 @@ A worker that dies (kill -9, a lost node) makes Tune start its trial again, whic
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from frisket.envs.data import resolve
@@ -43,6 +45,7 @@ def execute(folder: RunFolder, *, workers: int | None, data_dir: str | None, sto
     with ray_session(cpus=worker_count(experiment, workers) * experiment.threads):
         stopped = supervise(folder, lambda: _fit(folder, workers, data_dir, rungs), stop)
     conclude(folder)
+    shutil.rmtree(_tune_folder(folder), ignore_errors=True)
     if not stopped and rungs:
         mark_stopped(folder, rungs[-1])
     if not folder.done:
@@ -126,8 +129,8 @@ def _fit(folder: RunFolder, workers: int | None, data_dir: str | None, rungs: Se
             scheduler=scheduler, reuse_actors=True, max_concurrent_trials=share.workers, num_samples=1
         ),
         run_config=tune.RunConfig(
-            name="tune",
-            storage_path=str(folder.path / "ray"),
+            name=_tune_folder(folder).name,
+            storage_path=str(_tune_folder(folder).parent),
             failure_config=tune.FailureConfig(max_failures=MAX_DEATHS),
             checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),  # the run folder has them
             stop=StopWaiting(folder),
@@ -136,6 +139,11 @@ def _fit(folder: RunFolder, workers: int | None, data_dir: str | None, rungs: Se
     ).fit()
     if grid.errors:
         raise grid.errors[0]
+
+
+def _tune_folder(folder: RunFolder) -> Path:
+    """Tune's own record of its trials: of use while they run, and after a failure."""
+    return folder.path / "ray" / "tune"
 
 
 def _left(folder: RunFolder, experiment: Experiment, *, everything: bool) -> list[tuple[Replica, ...]]:

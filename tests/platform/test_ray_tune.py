@@ -53,8 +53,8 @@ def stamps(folder: RunFolder) -> dict[str, tuple[int, int]]:
 
 
 def test_killed_driver_and_killed_worker_cost_nothing_but_time(workplace: Path, environment: dict[str, str]) -> None:
-    longer = {"stream": {**TINY["stream"], "samples": 400}}  # time enough to be killed in the middle
-    undisturbed, folder = (prepare_search(workplace / name, **longer) for name in ("undisturbed", "killed"))
+    stream = {**TINY["stream"], "samples": 400}  # time enough to be killed in the middle
+    undisturbed, folder = (prepare_search(workplace / name, stream=stream) for name in ("undisturbed", "killed"))
     local.execute(undisturbed, data_dir=None, stop=never)
     driver = subprocess.Popen(
         [sys.executable, "-c", DRIVER, str(folder.path)], cwd=workplace, env=environment, start_new_session=True

@@ -249,6 +249,12 @@ def test_racing_needs_ray(workplace: Path) -> None:
         frisket.tune(write(workplace, seeds=1, tune=tune), data="embedded", local=True)
 
 
+def test_grids_are_listed_with_their_size(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setenv("COLUMNS", "200")
+    assert main(["list", "specs"]) == 0
+    assert "la-maml: 12 points over learner.alpha_init, learner.alpha_lr" in capsys.readouterr().out
+
+
 def test_search_is_refused_by_run_and_the_other_way_round(workplace: Path) -> None:
     with pytest.raises(SpecError, match="tune=null"):
         launch.prepare(write(workplace), data="embedded")
