@@ -70,6 +70,8 @@ class OsakaStream(Stream):
         seed: the run's seed.
     """
 
+    labelled = False  # which task a batch is from is what a learner has to find out
+
     def __init__(self, config: OsakaConfig, data: Mapping[str, ImageSet], seed: int) -> None:
         self.config, self.seed = config, seed
         self.steps, self.ways = config.steps, config.ways

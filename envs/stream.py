@@ -16,12 +16,15 @@ class Stream(ABC):
         shape: ``(C, H, W)`` of one input.
         ways: number of labels.
         domains: names of the domains tasks are drawn from, in the order of the specification.
+        labelled: a learner that needs it may be shown the task; False where the task is hidden by definition, and the
+            batches carry it for scoring alone.
     """
 
     steps: int
     shape: tuple[int, int, int]
     ways: int
     domains: tuple[str, ...]
+    labelled: bool = True
 
     @abstractmethod
     def batch(self, position: int) -> Batch:

@@ -62,6 +62,60 @@ def run(
     Raises:
         UserError: the specification, the data, the device or the run to resume.
     """
+    return _carry_out(
+        spec, overrides, seeds=seeds, workers=workers, data=data, data_dir=data_dir, runs_dir=runs_dir, resume=resume,
+        register=register, local=local, search=False,
+    )  # fmt: skip
+
+
+def tune(
+    spec: str | None = None,
+    overrides: Sequence[str] = (),
+    *,
+    seeds: int | None = None,
+    workers: int | None = None,
+    data: DataMode = "auto",
+    data_dir: str | Path | None = None,
+    runs_dir: str | Path | None = None,
+    resume: str | Path | None = None,
+    register: bool = True,
+    local: bool = False,
+) -> FinishedRun:
+    """Run every point of a search to its end, on Ray Tune and into MLflow, and rank the points.
+
+    ``summary`` of what it gives back also has ``points``, best first, and ``best``, the best one's label.
+
+    Args:
+        spec: name in tune_configs, or path of a YAML file, with a ``tune`` section; may be left out with ``resume``.
+        overrides, seeds, data, data_dir, runs_dir: as for `run`.
+        workers: trials at once; None for as many as CPUs or GPUs allow. They never move a number.
+        resume: an earlier search to go on with; no finished point is repeated.
+        register: register the best point's model.
+        local: in this process, without Ray; nothing is sent to MLflow until ``frisket sync``.
+
+    Raises:
+        UserError: the specification, the data, the device or the run to resume.
+    """
+    return _carry_out(
+        spec, overrides, seeds=seeds, workers=workers, data=data, data_dir=data_dir, runs_dir=runs_dir, resume=resume,
+        register=register, local=local, search=True,
+    )  # fmt: skip
+
+
+def _carry_out(
+    spec: str | None,
+    overrides: Sequence[str],
+    *,
+    seeds: int | None,
+    workers: int | None,
+    data: DataMode,
+    data_dir: str | Path | None,
+    runs_dir: str | Path | None,
+    resume: str | Path | None,
+    register: bool,
+    local: bool,
+    search: bool,
+) -> FinishedRun:
     from frisket.errors import SpecError
     from frisket.platform import launch
 
@@ -72,13 +126,13 @@ def run(
             raise SpecError(
                 "resume", str(resume), "a run goes on with the specification it has; leave overrides and seeds out"
             )
-        folder = launch.reopen(str(resume), spec=spec, data_dir=place, runs_dir=runs)
+        folder = launch.reopen(str(resume), spec=spec, data_dir=place, runs_dir=runs, search=search)
     elif spec is None:
         raise SpecError("SPEC", None, "is required; `frisket list specs` shows the names")
     else:
         folder = launch.prepare(
-            spec, overrides, seeds=seeds, data=data, data_dir=place, runs_dir=runs, register=register
-        )  # fmt: skip
+            spec, overrides, seeds=seeds, data=data, data_dir=place, runs_dir=runs, register=register, search=search
+        )
     summary = launch.execute(folder, local=local, workers=workers, data_dir=place)
     return FinishedRun(run_id=folder.run_id, path=folder.path, summary=summary)
 
@@ -159,7 +213,7 @@ def load_model(uri: str | Path, *, tracking_uri: str | None = None) -> FrisketMo
 
     Args:
         uri: ``models:/NAME/VERSION`` (or ``/latest``), ``models:/NAME@ALIAS``, ``runs:/RUN/model``, a downloaded model
-            folder, or the folder of a finished run.
+            folder, or the folder of a finished run (of a search: its best point).
         tracking_uri: the MLflow store to ask; None for ``MLFLOW_TRACKING_URI``, else ``mlflow.db`` in the working
             folder.
 
@@ -168,10 +222,11 @@ def load_model(uri: str | Path, *, tracking_uri: str | None = None) -> FrisketMo
     """
     from frisket.platform.model import FrisketModel
     from frisket.platform.runfolder import RunFolder
+    from frisket.platform.tune_points import product
 
     path = Path(uri)
     if (path / "run.json").is_file():
-        return FrisketModel.of_run(RunFolder.open(path))
+        return FrisketModel.of_run(product(RunFolder.open(path)))
     if path.is_dir():
         return FrisketModel.load(_data_folder(path))
     if ":/" not in str(uri):

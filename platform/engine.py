@@ -261,7 +261,7 @@ class _Walk:
         journal_bytes = [journal.commit() for journal in journals]
         metadata = {"cursor": self.cursor, "journal_bytes": journal_bytes, "seconds": self._elapsed()}
         save_state(self.files.checkpoint, state, {k: json.dumps(v) for k, v in metadata.items()})
-        self.files.commit(journal_bytes)
+        self.files.commit(journal_bytes, self.cursor, metadata["seconds"])
         self.saved = time.monotonic()
 
     def _finish(self) -> None:

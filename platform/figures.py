@@ -25,6 +25,8 @@ from frisket.platform.matrix_figure import draw_matrices, read_matrix
 from frisket.platform.registry import PROTOCOLS
 from frisket.platform.runfolder import ReplicaFolder, RunFolder
 from frisket.platform.summary import summarise
+from frisket.platform.tune_figure import draw_search
+from frisket.platform.tune_points import metric_of, points_of, product, search_of
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -46,7 +48,10 @@ class Trace:
 
 
 def draw_figures(folder: RunFolder) -> list[Path]:
-    """The pictures of the finished run ``folder``, in ``folder/figures``; drawn once, then found there."""
+    """The pictures of the finished run ``folder``, in ``folder/figures``; drawn once, then found there.
+
+    Those of a search are of its best point, and one of the score over its axes.
+    """
     target = folder.path / "figures"
     with (folder.path / ".figures.lock").open("w") as file:
         fcntl.flock(file, fcntl.LOCK_EX)  # the run and its uploader's thread both want them, and one drawing is enough
@@ -54,7 +59,9 @@ def draw_figures(folder: RunFolder) -> list[Path]:
             with tempfile.TemporaryDirectory(prefix=".figures-", dir=folder.path) as temporary:
                 drawn = Path(temporary) / "figures"
                 drawn.mkdir()
-                _draw(folder, drawn)
+                _draw(product(folder), drawn)
+                if folder.experiment.tune is not None:
+                    _draw_search(folder, drawn)
                 os.replace(drawn, target)
     return sorted(target.iterdir())
 
@@ -105,7 +112,18 @@ def caption(folder: RunFolder) -> str:
     names = (p.get("name", domain) for domain, p in folder.manifest["data"].items())
     sets = ", ".join(dict.fromkeys(names))  # a training and a test split are one data set
     seeds = folder.experiment.seeds
-    return f"{folder.manifest['data_mode']} data: {sets}  |  {seeds} seed{'s' * (seeds > 1)}  |  {folder.run_id}"
+    point = [f"best point: {folder.manifest['point']['label']}"] if "point" in folder.manifest else []
+    made = f"{folder.manifest['data_mode']} data: {sets}"
+    return "  |  ".join([made, f"{seeds} seed{'s' * (seeds > 1)}", *point, folder.run_id])
+
+
+def _draw_search(folder: RunFolder, target: Path) -> None:
+    pictures = draw_search(
+        points_of(folder), search_of(folder.experiment), metric_of(folder.experiment), folder.manifest["spec"],
+        caption(folder),
+    )  # fmt: skip
+    for name, figure in pictures.items():
+        figure.savefig(target / name)
 
 
 def _draw(folder: RunFolder, target: Path) -> None:

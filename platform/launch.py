@@ -1,6 +1,6 @@
 """From a specification to a finished run: resolve the data, make the run folder, execute, sum up.
 
-What `frisket.run` and ``frisket run`` have in common.
+What `frisket.run`, `frisket.tune` and their commands have in common.
 """
 
 from __future__ import annotations
@@ -12,9 +12,11 @@ from pathlib import Path
 from typing import Any, Literal
 
 import frisket
+from frisket.algos.learner import Learner
 from frisket.envs.data import ImageSet, resolve
 from frisket.envs.registry import STREAMS
-from frisket.errors import RunError, SpecError, require
+from frisket.envs.stream import Stream
+from frisket.errors import RunError, SpecError, nearest, require
 from frisket.platform.engine import Inputs, build_learner, build_stream, choose_device, datasets
 from frisket.platform.executors import Stop
 from frisket.platform.registry import PROTOCOLS
@@ -22,6 +24,7 @@ from frisket.platform.runfolder import RunFolder, default_runs_folder, write_jso
 from frisket.platform.spec import Experiment, load_spec
 from frisket.platform.summary import summarise
 from frisket.platform.tracking.settings import default_tracking
+from frisket.platform.tune_points import metric_of
 
 DataMode = Literal["auto", "real", "embedded"]
 
@@ -35,6 +38,7 @@ def prepare(
     data_dir: str | None = None,
     runs_dir: Path | None = None,
     register: bool = True,
+    search: bool = False,
 ) -> RunFolder:
     """The folder of a new run of ``spec``. Every mistake that can be seen before the first step is raised here.
 
@@ -46,11 +50,16 @@ def prepare(
         data_dir: first place to look for data.
         runs_dir: where runs are kept; None for `default_runs_folder`.
         register: register a model version at the end.
+        search: whether it is to be a search; a specification with a ``tune`` section is one, and no other.
 
     Raises:
         UserError: the specification, the data or the device.
     """
     experiment = load_spec(spec, overrides, seeds=seeds)
+    if search and experiment.tune is None:
+        raise SpecError("SPEC", spec, "has no tune section to search over; `frisket run` runs it")
+    if not search and experiment.tune is not None:
+        raise SpecError("SPEC", spec, "is a search: `frisket tune` runs it; with tune=null its base point can be run")
     images = resolve(datasets(experiment), data, data_dir)
     _rehearse(experiment, images)
     return RunFolder.create(
@@ -64,7 +73,12 @@ def prepare(
 
 
 def reopen(
-    run: str, *, spec: str | None = None, data_dir: str | None = None, runs_dir: Path | None = None
+    run: str,
+    *,
+    spec: str | None = None,
+    data_dir: str | None = None,
+    runs_dir: Path | None = None,
+    search: bool = False,
 ) -> RunFolder:
     """The folder of an earlier run, to go on with it.
 
@@ -73,11 +87,14 @@ def reopen(
         spec: if given, the specification the run must be of.
         data_dir: first place to look for data.
         runs_dir: where runs are kept; None for `default_runs_folder`.
+        search: whether it must be a search.
 
     Raises:
         UserError: no such run, one of another specification, or its data are not here any more.
     """
     folder = RunFolder.find(run, default_runs_folder() if runs_dir is None else runs_dir)
+    if search != (folder.experiment.tune is not None):
+        raise RunError("--resume", run, f"goes on with: frisket {folder.verb} --resume {folder.run_id}")
     name = folder.manifest["spec"]
     if spec is not None and spec != name and Path(spec).stem != name:
         raise RunError("--resume", run, f"is a run of {name}, not of {spec}; leave SPEC out")
@@ -128,7 +145,7 @@ def execute(
     Args:
         folder: from `prepare` or `reopen`.
         local: in this process, without Ray and without sending anything to MLflow.
-        workers: Ray Train workers; None for as many as are of use.
+        workers: Ray Train workers, or Ray Tune trials at once; None for as many as are of use.
         data_dir: first place to look for data.
         stop: asked often; True ends the run with a checkpoint.
 
@@ -143,7 +160,12 @@ def execute(
         if not folder.done and local:
             from frisket.platform.executors import local as in_process
 
+            refuse_local_race(folder)
             in_process.execute(folder, data_dir=data_dir, stop=stop)
+        elif not folder.done and folder.experiment.tune is not None:
+            from frisket.platform.executors import ray_tune
+
+            ray_tune.execute(folder, workers=workers, data_dir=data_dir, stop=stop)
         elif not folder.done:
             from frisket.platform.executors import ray_train
 
@@ -161,6 +183,13 @@ def worker_count(folder: RunFolder, local: bool, workers: int | None) -> int:
     return 1 if local else on_ray(folder.experiment, workers)
 
 
+def refuse_local_race(folder: RunFolder) -> None:
+    """Raise `RunError` where only Ray Tune can run ``folder``."""
+    search = folder.experiment.tune
+    if search is not None and search.early_stopping:
+        raise RunError("--local", folder.run_id, "stopping points early is Ray Tune's work: leave --local out")
+
+
 def _uploading(folder: RunFolder) -> contextlib.AbstractContextManager[object]:
     from frisket.platform.tracking.background import BackgroundUploader
 
@@ -170,16 +199,35 @@ def _uploading(folder: RunFolder) -> contextlib.AbstractContextManager[object]:
 def _rehearse(experiment: Experiment, images: Mapping[str, ImageSet]) -> None:
     """Build every variant once, so that a specification which fits no data or network is refused before Ray starts."""
     choose_device(experiment.device)
+    streams: dict[str, Stream] = {}  # points of a search often share one, and a stream costs more than a learner
     for label in experiment.variants or [None]:
         plain = experiment.variant(label)
-        try:
-            stream = build_stream(plain, images, seed=0)
-        except SpecError as error:  # a stream knows its own fields only
-            raise SpecError(f"stream.{error.field}", error.value, error.fix) from None
-        build_learner(plain, Inputs.of(stream)).pack([])
+        described = repr(plain.stream)
+        if described not in streams:
+            try:
+                streams[described] = build_stream(plain, images, seed=0)
+            except SpecError as error:  # a stream knows its own fields only
+                raise SpecError(f"stream.{error.field}", error.value, error.fix) from None
+        stream = streams[described]
+        learner = build_learner(plain, Inputs.of(stream))
+        if learner.capabilities.needs_task and not stream.labelled:
+            fix = f"must be told the task, which {plain.stream.kind} hides; take a stream of labelled tasks: rotations"
+            raise SpecError("learner.kind", plain.learner.kind, fix)
+        learner.pack([])
         PROTOCOLS[plain.protocol.kind].build(plain.protocol.config, stream)
         episodes = STREAMS[plain.stream.kind].episodes
         require(plain.pretrain is None or episodes is not None, "pretrain", plain.pretrain, "left out on this stream")
+        if experiment.tune is not None:
+            _require_measured(metric_of(experiment), stream, learner)
+
+
+def _require_measured(metric: str, stream: Stream, learner: Learner) -> None:
+    """Raise `SpecError` if a part that a search's metric names will not be there to compare points by."""
+    name, _, part = metric.partition("/")
+    if name == "sparsity":
+        require(learner.capabilities.masks, "tune.metric", metric, "another one: not every point has masks")
+    elif name == "accuracy" and part and part not in stream.domains:
+        raise SpecError("tune.metric", metric, nearest(metric, [f"accuracy/{domain}" for domain in stream.domains]))
 
 
 def _mode_of(images: Mapping[str, ImageSet]) -> str:

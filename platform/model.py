@@ -188,8 +188,8 @@ def write_model(folder: RunFolder, path: Path) -> None:
 
 def provenance(folder: RunFolder) -> dict[str, Any]:
     """Which data and versions made the run, and its results."""
-    kept = ("run_id", "spec", "data_mode", "data", "frisket", "git", "created")
-    return {**{k: folder.manifest[k] for k in kept}, "results": folder.results()}
+    kept = ("run_id", "spec", "data_mode", "data", "frisket", "git", "created", "point")
+    return {**{k: folder.manifest[k] for k in kept if k in folder.manifest}, "results": folder.results()}
 
 
 def _member(folder: RunFolder, replica: Replica) -> Member:
@@ -204,7 +204,7 @@ def _member(folder: RunFolder, replica: Replica) -> Member:
 def _require_done(folder: RunFolder) -> None:
     if not folder.done:
         raise ModelError(
-            "run", folder.run_id, f"is not finished; finish it with `frisket run --resume {folder.run_id}`"
+            "run", folder.run_id, f"is not finished; finish it with `frisket {folder.verb} --resume {folder.run_id}`"
         )
 
 

@@ -14,6 +14,7 @@ from rich.progress import BarColumn, Progress, TextColumn
 
 from frisket.platform.executors import share
 from frisket.platform.runfolder import RunFolder
+from frisket.platform.tune_points import best_of
 
 _LIVE_SECONDS, _PLAIN_SECONDS = 0.5, 10.0
 _NOT_A_SCORE = ("cursor", "steps", "seconds")
@@ -24,7 +25,8 @@ class Snapshot:
     """Attributes:
     done, replicas: replicas that are done, and all.
     cursor, steps: steps taken, and all, over the replicas; ``steps`` is 0 while nobody has begun.
-    scores: label of a variant (the metric's name in a plain experiment) to the mean so far.
+    scores: label of a variant (the metric's name in a plain experiment) to the mean so far; of a search, the best
+        point that is finished.
     seconds_left: estimate, None while there is nothing to go by.
     """
 
@@ -92,7 +94,7 @@ def take(folder: RunFolder, workers: int) -> Snapshot:
         replicas=len(replicas),
         cursor=sum(cursor.values()),
         steps=sum(steps.values()),
-        scores={name: _mean(values) for name, values in scores.items()},
+        scores=_best(folder) if folder.experiment.tune else {name: _mean(v) for name, v in scores.items()},
         seconds_left=left,
     )
 
@@ -152,6 +154,11 @@ class ProgressLine:
             if now != last:
                 self._console.print(self._wording(now), markup=False, highlight=False, soft_wrap=True)
                 last, said = now, time.monotonic()
+
+
+def _best(folder: RunFolder) -> dict[str, float]:
+    best = best_of(folder)
+    return {} if best is None or best.score is None else {f"best {best.label}": best.score}
 
 
 def _mean(values: list[float]) -> float:

@@ -21,12 +21,16 @@ class ProtocolEntry:
     build: ``(config, stream) -> Protocol``; raises `SpecError` for a stream it cannot measure on.
     headline: the metric an experiment is judged by.
     summary: one line.
+    journalled: names of what it measures along the way; those with parts have them after a ``/``.
+    final: names of what exists at the end alone.
     """
 
     config: type[Any]
     build: Callable[[Any, Stream], Measurement]
     headline: str
     summary: str
+    journalled: tuple[str, ...]
+    final: tuple[str, ...] = ()
 
 
 PROTOCOLS: Mapping[str, ProtocolEntry] = MappingProxyType(
@@ -36,12 +40,15 @@ PROTOCOLS: Mapping[str, ProtocolEntry] = MappingProxyType(
             build=lambda config, stream: online_accuracy.OnlineAccuracy(config, stream.domains),
             headline=online_accuracy.OnlineAccuracy.headline,
             summary="accuracy on every batch before its labels are seen",
+            journalled=("accuracy",),
+            final=("detection/f1", "detection/precision", "detection/recall"),
         ),
         "retained-accuracy": ProtocolEntry(
             config=retained_accuracy.RetainedAccuracyConfig,
             build=retained_accuracy.RetainedAccuracy,
             headline=retained_accuracy.RetainedAccuracy.headline,
             summary="accuracy on every task's test set after every task: RA, BTI, LA, FWT",
+            journalled=("ra", "bti", "la", "fwt"),
         ),
     }
 )

@@ -11,6 +11,7 @@ from frisket.errors import SpecError
 from frisket.platform.registry import PROTOCOLS
 from frisket.platform.runfolder import RunFolder
 from frisket.platform.spec import load_spec, spec_names
+from frisket.platform.tune_points import metric_of, search_of
 
 
 def results_table(folder: RunFolder, summary: Mapping[str, Any]) -> Table:
@@ -38,6 +39,33 @@ def results_table(folder: RunFolder, summary: Mapping[str, Any]) -> Table:
         given = published.metrics
         cells = [_spread(given[name]["mean"], given[name].get("std")) if name in given else "" for name in columns]
         table.add_row(f"published ({published.source})", *cells, str(published.n or ""), style="dim")
+    return table
+
+
+def points_table(folder: RunFolder, summary: Mapping[str, Any]) -> Table:
+    """The points of a search, best first: their values, score as mean ± population std over seeds, n, seconds of work;
+    of a point that was stopped early, where.
+
+    Args:
+        folder: the run.
+        summary: what `frisket.platform.summary.summarise` gives.
+    """
+    experiment = folder.experiment
+    search, metric = search_of(experiment), metric_of(experiment)
+    title = f"{experiment.name}, {folder.manifest['data_mode']} data, {len(summary['points'])} points by {metric}"
+    table = Table(title=title, title_justify="left")
+    for axis in search.axes:
+        table.add_column(axis.replace(".", ".\n"), justify="right", no_wrap=True)
+    for name in (metric, "n", "seconds"):
+        table.add_column(name, justify="right", no_wrap=True)
+    for point in summary["points"]:
+        stopped, score = point["stopped"], point["score"]
+        said = "-" if score is None else _spread(score, point["std"])
+        if stopped:
+            said = f"stopped at step {stopped['step']} of {stopped['of']}"
+        values = [str(point["values"][axis]) for axis in search.axes]
+        style = "bold" if point["label"] == summary["best"] else "dim" if stopped else None
+        table.add_row(*values, said, str(point["n"]), f"{point['seconds']:.1f}", style=style)
     return table
 
 

@@ -4,11 +4,11 @@
 
     RUN/run.json                              written once: specification, data, versions
     RUN/replicas/KEY/journal.jsonl            `frisket.platform.journal`
-    RUN/replicas/KEY/committed.json           how much of the journal is final
+    RUN/replicas/KEY/committed.json           how far the last checkpoint is: cursor, journal bytes, seconds
     RUN/replicas/KEY/final.safetensors        the learner's State once the replica is done
     RUN/packs/KEY.safetensors                 State and scores of the pack that begins with KEY, replaced atomically
     RUN/replicas/KEY/progress.json            about once a second, for the progress line
-    RUN/replicas/KEY/result.json              once, when the replica is done
+    RUN/replicas/KEY/result.json              once, when the replica is done, or was stopped early for good
     RUN/replicas/KEY/masks.safetensors        final masks, where the method has masks
     RUN/figures/  RUN/summary.json  RUN/upload.json
 """
@@ -46,15 +46,19 @@ class ReplicaFolder:
 
     @property
     def result(self) -> dict[str, Any] | None:
-        """The result once the replica is done, else None."""
+        """The result once the replica is done, else None. One that a search stopped early says so under ``stopped``."""
         return read_json(self.path / "result.json")
 
     def committed_bytes(self) -> int:
         """Length of the part of the journal that is final."""
         if self.result is not None:
             return self.journal.stat().st_size
-        committed = read_json(self.path / "committed.json")
-        return 0 if committed is None else int(committed["journal_bytes"])
+        return 0 if self.committed is None else int(self.committed["journal_bytes"])
+
+    @property
+    def committed(self) -> dict[str, Any] | None:
+        """``{"journal_bytes", "cursor", "seconds"}`` of the last checkpoint, None before the first."""
+        return read_json(self.path / "committed.json")
 
     def progress(self) -> dict[str, Any] | None:
         """``{"cursor", "steps", "accuracy", "seconds"}``, None before the first step."""
@@ -85,10 +89,11 @@ class PackFolder:
         """Whether every replica of the pack is done."""
         return all(files.result is not None for files in self.members)
 
-    def commit(self, journal_bytes: Sequence[int]) -> None:
-        """Say which part of every journal is final. What a death prevents from being said is only sent later."""
+    def commit(self, journal_bytes: Sequence[int], cursor: int, seconds: float) -> None:
+        """Say how far the checkpoint is. What a death prevents from being said is said by the next one."""
         for files, length in zip(self.members, journal_bytes, strict=True):
-            write_json(files.path / "committed.json", {"journal_bytes": length})
+            committed = {"journal_bytes": length, "cursor": cursor, "seconds": seconds}
+            write_json(files.path / "committed.json", committed)
 
     @contextlib.contextmanager
     def lock(self) -> Iterator[None]:
@@ -200,12 +205,17 @@ class RunFolder:
         return [self.replica(r) for r in self.experiment.replicas()]
 
     def results(self) -> list[dict[str, Any]]:
-        """Results of the replicas that are done, in the experiment's order."""
-        return [result for r in self.replicas() if (result := r.result) is not None]
+        """Results of the replicas that have run to their end, in the experiment's order."""
+        return [result for r in self.replicas() if (result := r.result) is not None and "stopped" not in result]
+
+    @property
+    def verb(self) -> str:
+        """The command that made the run, and goes on with it."""
+        return "run" if self.experiment.tune is None else "tune"
 
     @property
     def done(self) -> bool:
-        """Whether every replica is done."""
+        """Whether nothing of the run is left to do."""
         return all(r.result is not None for r in self.replicas())
 
 

@@ -1,8 +1,8 @@
 """Experiments as data: YAML (or a dict) to a typed, validated `Experiment`.
 
 A specification has sections ``stream``, ``network``, ``learner``, ``protocol`` (each with a ``kind`` and that kind's
-fields), optional ``pretrain``, ``published`` and ``variants``, and a few fields of its own. Whatever is left out
-takes the default of the component's own dataclass; nothing unknown passes.
+fields), optional ``pretrain``, ``published``, ``variants`` or ``tune``, and a few fields of its own. Whatever is left
+out takes the default of the component's own dataclass; nothing unknown passes.
 """
 
 from __future__ import annotations
@@ -16,14 +16,15 @@ from dataclasses import dataclass, field
 from functools import cache
 from importlib import resources
 from pathlib import Path
-from typing import Any
+from typing import Any, get_type_hints
 
 import yaml
 
 from frisket.algos.pack import packed_fields
 from frisket.algos.pretrain import PretrainConfig
 from frisket.errors import SpecError, nearest, require
-from frisket.platform.registry import SECTIONS
+from frisket.platform.registry import PROTOCOLS, SECTIONS
+from frisket.platform.search import Search, flat_axes, points, require_comparable
 
 TABLES = "tables/"
 """Where in tune_configs the published tables lie (`frisket.platform.tables`), which are no specifications."""
@@ -108,6 +109,7 @@ class Experiment(_Settings):
         published: the number it answers to, None for none.
         variants: label to the partial specification that makes it; the first is the headline, the others what it is
             compared with. Empty for a plain experiment.
+        tune: the search it is, None for none; its points are then the variants, and none is the headline.
         seeds: seeds 0 .. seeds - 1.
         pack: most replicas that run as one program; part of the specification, because rounding depends on it.
         threads: threads per pack; part of the specification, because rounding depends on it.
@@ -124,10 +126,13 @@ class Experiment(_Settings):
     pretrain: PretrainConfig | None = None
     published: Published | None = None
     variants: dict[str, dict[str, Any]] = field(default_factory=dict)
+    tune: Search | None = None
 
     def as_dict(self) -> dict[str, Any]:
         """The complete specification, JSON-able; `from_dict` gives the same experiment back."""
         plain = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
+        if self.tune is not None:
+            del plain["variants"]  # the search says them
         return json.loads(json.dumps({k: _plain(v) for k, v in plain.items() if v is not None}))
 
     def variant(self, label: str | None) -> Experiment:
@@ -138,7 +143,8 @@ class Experiment(_Settings):
         label = next(iter(self.variants)) if label is None else label
         if label not in self.variants:
             raise SpecError("variant", label, nearest(label, self.variants))
-        base = {k: v for k, v in self.as_dict().items() if k not in ("variants", "pack")}  # packs span variants
+        spanning = ("variants", "tune", "pack")
+        base = {k: v for k, v in self.as_dict().items() if k not in spanning}
         return from_dict(_merge(base, self.variants[label]))
 
     def replicas(self) -> list[Replica]:
@@ -196,6 +202,9 @@ def from_dict(raw: Mapping[str, Any]) -> Experiment:
     pretrain = raw.pop("pretrain", None)
     published = raw.pop("published", None)
     variants = raw.pop("variants", {})
+    tune = raw.pop("tune", None)
+    if tune is not None and variants:
+        raise SpecError("variants", list(variants), "leave them out: the points of the tune section are the variants")
     if not isinstance(variants, dict) or not all(isinstance(v, dict) for v in variants.values()):
         raise SpecError("variants", variants, "must map labels to partial specifications")
     name = str(raw.pop("name"))
@@ -205,8 +214,11 @@ def from_dict(raw: Mapping[str, Any]) -> Experiment:
         pretrain=None if pretrain is None else _typed(PretrainConfig, pretrain, "pretrain"),
         published=None if published is None else _typed(Published, published, "published"),
         variants=variants,
+        tune=None if tune is None else _typed(Search, flat_axes(tune), "tune"),
         **dataclasses.asdict(_typed(_Settings, raw, "")),
     )
+    if experiment.tune is not None:
+        return _with_points(experiment, experiment.tune)
     for label in variants:
         require(
             re.fullmatch(r"[\w.-]+", label) is not None, "variants", label, "labels of letters, digits, '.', '_', '-'"
@@ -216,6 +228,24 @@ def from_dict(raw: Mapping[str, Any]) -> Experiment:
     methods = [experiment.variant(label).learner for label in variants or [None]]
     packed = experiment.pack == 1 or any(packed_fields(method.config) for method in methods)
     require(packed, "pack", experiment.pack, f"1: learner.kind {methods[0].kind} has no packs")
+    return experiment
+
+
+def _with_points(experiment: Experiment, search: Search) -> Experiment:
+    """``experiment`` with the points of its search as variants."""
+    configs = {name: type(getattr(experiment, name).config) for name in SECTIONS}
+    if experiment.pretrain is not None:
+        configs["pretrain"] = PretrainConfig
+    fields = {f"{name}.{key}": hint for name, c in configs.items() for key, hint in get_type_hints(c).items()}
+    require_comparable(
+        search, PROTOCOLS[experiment.protocol.kind], seeds=experiment.seeds, published=experiment.published is not None
+    )
+    experiment = dataclasses.replace(experiment, variants=points(search, fields))
+    for label in experiment.variants:
+        try:
+            experiment.variant(label)
+        except SpecError as error:
+            raise SpecError(error.field, error.value, f"{error.fix} (point {label})") from None
     return experiment
 
 
@@ -263,7 +293,7 @@ def _section(name: str, raw: Any) -> Section:
 
 def _typed(cls: type[Any], raw: Any, prefix: str) -> Any:
     """``raw`` as the dataclass ``cls``: strict types (an int passes for a float), unknown keys refused."""
-    from pydantic import TypeAdapter, ValidationError
+    from pydantic import ValidationError
 
     dot = f"{prefix}." if prefix else ""
     if not isinstance(raw, dict):
@@ -271,7 +301,7 @@ def _typed(cls: type[Any], raw: Any, prefix: str) -> Any:
     _refuse_unknown(raw, [f.name for f in dataclasses.fields(cls)], dot)
     try:
         # JSON is the one form pydantic reads strictly into dataclasses and tuples.
-        return TypeAdapter(cls).validate_json(json.dumps(raw), strict=True)
+        return _reader(cls).validate_json(json.dumps(raw), strict=True)
     except (TypeError, ValueError) as error:
         if not isinstance(error, ValidationError):
             raise SpecError(prefix, raw, f"must be plain YAML values ({error})") from error
@@ -282,6 +312,14 @@ def _typed(cls: type[Any], raw: Any, prefix: str) -> Any:
         where = dot + ".".join(str(part) for part in first["loc"])
         value = None if first["type"] == "missing" else first["input"]
         raise SpecError(where.rstrip("."), value, first["msg"].lower()) from None
+
+
+@cache
+def _reader(cls: type[Any]) -> Any:
+    """Pydantic's reader of ``cls``, made once: a grid reads thousands of sections."""
+    from pydantic import TypeAdapter
+
+    return TypeAdapter(cls)
 
 
 def _refuse_unknown(raw: Mapping[str, Any], known: Iterable[str], prefix: str) -> None:

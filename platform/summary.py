@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
-import statistics
-from collections.abc import Iterable
 from typing import Any
 
+from frisket.platform.aggregate import aggregate
 from frisket.platform.runfolder import RunFolder, read_json
+from frisket.platform.tune_points import best_of, points_of
 
 
 def summarise(folder: RunFolder) -> dict[str, Any]:
     """The ``--json`` object of a run, over the replicas that are done.
 
     ``summary`` is the headline variant's; with variants, ``variants`` holds everyone's. ``std`` is the population's.
+    Of a search, ``points`` holds every point, best first, ``best`` the best one's label (None while no point has
+    finished), and ``summary`` is the best one's.
     """
-    manifest = folder.manifest
+    manifest, search = folder.manifest, folder.experiment.tune
     results = folder.results()
     labels = list(folder.experiment.variants) or [None]
     by_label = {label: aggregate(r["metrics"] for r in results if r["variant"] == label) for label in labels}
+    best = None if search is None else best_of(folder)
     upload = read_json(folder.path / "upload.json") or {}
     summary: dict[str, Any] = {
         "spec": manifest["spec"],
@@ -25,7 +28,7 @@ def summarise(folder: RunFolder) -> dict[str, Any]:
         "git": manifest["git"],
         "data": {"mode": manifest["data_mode"], "sets": manifest["data"]},
         "results": [{k: r[k] for k in ("seed", "config", "metrics", "sparsity", "seconds")} for r in results],
-        "summary": by_label[labels[0]],
+        "summary": by_label[labels[0]] if search is None else best.metrics if best else {},
         "mlflow": {
             "tracking_uri": manifest["tracking"]["uri"],
             "experiment": manifest["tracking"]["experiment"],
@@ -34,15 +37,8 @@ def summarise(folder: RunFolder) -> dict[str, Any]:
             "version": upload.get("version"),
         },
     }
-    if folder.experiment.variants:
+    if search is not None:
+        summary |= {"points": [point.as_dict() for point in points_of(folder)], "best": best and best.label}
+    elif folder.experiment.variants:
         summary["variants"] = by_label
     return summary
-
-
-def aggregate(metrics: Iterable[dict[str, float]]) -> dict[str, dict[str, float]]:
-    """``{metric: {"mean", "std", "n"}}`` over the replicas that have the metric."""
-    values: dict[str, list[float]] = {}
-    for row in metrics:
-        for name, value in row.items():
-            values.setdefault(name, []).append(value)
-    return {k: {"mean": statistics.fmean(v), "std": statistics.pstdev(v), "n": len(v)} for k, v in values.items()}

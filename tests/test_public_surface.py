@@ -23,7 +23,9 @@ def modules_after(code: str, checkout: Path) -> set[str]:
 
 
 def test_exported_names() -> None:
-    assert frisket.__all__ == ["FrisketError", "MaskSet", "UserError", "__version__", "load_model", "reproduce", "run"]
+    assert frisket.__all__ == [
+        "FrisketError", "MaskSet", "UserError", "__version__", "load_model", "reproduce", "run", "tune"
+    ]  # fmt: skip
     for name in frisket.__all__:
         assert getattr(frisket, name) is not None
     assert dir(frisket) == sorted(frisket.__all__)
@@ -39,6 +41,7 @@ def test_verbs_take_what_the_command_line_takes() -> None:
         "table", "rows", "columns", "seeds", "scale", "workers", "data", "data_dir", "runs_dir", "out", "resume",
         "reuse", "register", "local",
     ]  # fmt: skip
+    assert inspect.signature(frisket.tune) == inspect.signature(frisket.run)
     assert "uri" in inspect.signature(frisket.load_model).parameters
 
 

@@ -43,7 +43,13 @@ def _specs() -> Table:
     table = Table("spec", "stream", "learner", "seeds", "answers to")
     for name in spec_names():
         experiment = load_spec(name)
-        learners = ", ".join(experiment.variant(v).learner.kind for v in experiment.variants) or experiment.learner.kind
+        if experiment.tune is None:
+            kinds = ", ".join(experiment.variant(v).learner.kind for v in experiment.variants)
+            learners = kinds or experiment.learner.kind
+        else:
+            learners = (
+                f"{experiment.learner.kind}: {len(experiment.variants)} points over {', '.join(experiment.tune.axes)}"
+            )
         published = experiment.published
         table.add_row(
             name, experiment.stream.kind, learners, str(experiment.seeds), published.source if published else ""

@@ -20,6 +20,7 @@ from frisket.platform.cli.doctor import doctor
 from frisket.platform.cli.reproduce import reproduce
 from frisket.platform.cli.run import run
 from frisket.platform.cli.sync import sync
+from frisket.platform.cli.tune import tune
 from frisket.platform.cli.ui import ui
 
 app = typer.Typer(
@@ -31,6 +32,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.command()(run)
+app.command()(tune)
 app.command()(reproduce)
 app.command("list")(listing.show)
 app.add_typer(data.app, name="data")

@@ -25,45 +25,71 @@ class DataMode(str, enum.Enum):
     embedded = "embedded"
 
 
+Spec = Annotated[
+    str | None, typer.Argument(metavar="SPEC", help="Name of a specification (`frisket list specs`) or a YAML file.")
+]
+Overrides = Annotated[
+    list[str] | None, typer.Argument(metavar="[KEY.PATH=VALUE]...", help="Fields to set, e.g. stream.steps=300.")
+]
+Seeds = Annotated[int | None, typer.Option(min=1, help="Seeds 0 .. N-1 instead of the specification's number.")]
+Data = Annotated[
+    DataMode | None, typer.Option(help="Real data, embedded data, or auto (the default): real if they can be had.")
+]
+DataDir = Annotated[Path | None, typer.Option(help="Folder of data sets, looked at before FRISKET_DATA and the cache.")]
+JsonFile = Annotated[Path | None, typer.Option("--json", metavar="FILE", help="Write the results there as JSON.")]
+Resume = Annotated[
+    str | None, typer.Option(metavar="RUN", help="Go on with a run: its folder, id, beginning of its id, or 'last'.")
+]
+NoRegister = Annotated[bool, typer.Option("--no-register", help="Register no model version.")]
+Local = Annotated[
+    bool, typer.Option("--local", help="In this process, without Ray; `frisket sync` sends the results to MLflow.")
+]
+RunsDir = Annotated[
+    Path | None, typer.Option(help="Where runs are kept; by default FRISKET_RUNS, else ./frisket_runs.")
+]
+
+
 def run(
-    spec: Annotated[
-        str | None,
-        typer.Argument(metavar="SPEC", help="Name of a specification (`frisket list specs`) or a YAML file."),
-    ] = None,
-    overrides: Annotated[
-        list[str] | None, typer.Argument(metavar="[KEY.PATH=VALUE]...", help="Fields to set, e.g. stream.steps=300.")
-    ] = None,
-    seeds: Annotated[
-        int | None, typer.Option(min=1, help="Seeds 0 .. N-1 instead of the specification's number.")
-    ] = None,
+    spec: Spec = None,
+    overrides: Overrides = None,
+    seeds: Seeds = None,
     workers: Annotated[
         int | None, typer.Option(min=1, help="Ray Train workers; by default as many as are of use.")
     ] = None,
-    data: Annotated[
-        DataMode | None, typer.Option(help="Real data, embedded data, or auto (the default): real if they can be had.")
-    ] = None,
-    data_dir: Annotated[
-        Path | None, typer.Option(help="Folder of data sets, looked at before FRISKET_DATA and the cache.")
-    ] = None,
-    json_file: Annotated[
-        Path | None, typer.Option("--json", metavar="FILE", help="Write the results there as JSON.")
-    ] = None,
-    resume: Annotated[
-        str | None,
-        typer.Option(metavar="RUN", help="Go on with a run: its folder, id, beginning of its id, or 'last'."),
-    ] = None,
-    no_register: Annotated[bool, typer.Option("--no-register", help="Register no model version.")] = False,
-    local: Annotated[
-        bool, typer.Option("--local", help="In this process, without Ray; `frisket sync` sends the results to MLflow.")
-    ] = False,
-    runs_dir: Annotated[
-        Path | None, typer.Option(help="Where runs are kept; by default FRISKET_RUNS, else ./frisket_runs.")
-    ] = None,
+    data: Data = None,
+    data_dir: DataDir = None,
+    json_file: JsonFile = None,
+    resume: Resume = None,
+    no_register: NoRegister = False,
+    local: Local = False,
+    runs_dir: RunsDir = None,
 ) -> None:
     """Run an experiment: every seed of every variant, on Ray Train and into MLflow.
 
     Ctrl-C or SIGTERM stops with a checkpoint (exit code 130 or 1); `--resume last` goes on from there.
     """
+    carry_out(
+        spec, overrides, seeds=seeds, workers=workers, data=data, data_dir=data_dir, json_file=json_file, resume=resume,
+        register=not no_register, local=local, runs_dir=runs_dir, search=False,
+    )  # fmt: skip
+
+
+def carry_out(
+    spec: str | None,
+    overrides: list[str] | None,
+    *,
+    seeds: int | None,
+    workers: int | None,
+    data: DataMode | None,
+    data_dir: Path | None,
+    json_file: Path | None,
+    resume: str | None,
+    register: bool,
+    local: bool,
+    runs_dir: Path | None,
+    search: bool,
+) -> None:
+    """What ``frisket run`` and ``frisket tune`` (``search``) do with their arguments."""
     if json_file is not None and not json_file.absolute().parent.is_dir():
         raise SpecError("--json", str(json_file), "its folder does not exist")
     place = None if data_dir is None else str(data_dir)
@@ -75,12 +101,14 @@ def run(
                 raise SpecError("SPEC", None, "is required; `frisket list specs` shows the names")
             folder = launch.prepare(
                 spec, overrides or (), seeds=seeds, data=(data or DataMode.auto).value, data_dir=place,
-                runs_dir=runs_dir, register=not no_register,
+                runs_dir=runs_dir, register=register, search=search,
             )  # fmt: skip
         else:
-            folder = _reopen(
-                resume, spec, place, runs_dir, given=[*(overrides or ()), *([] if seeds is None else ["--seeds"])]
-            )
+            given = [*(overrides or ()), *([] if seeds is None else ["--seeds"])]
+            if given:
+                fix = f"a run goes on with the specification it has; leave {' '.join(given)} out"
+                raise RunError("--resume", resume, fix)
+            folder = launch.reopen(resume, spec=spec, data_dir=place, runs_dir=runs_dir, search=search)
             if data not in (None, DataMode.auto) and data.value != folder.manifest["data_mode"]:
                 raise RunError(
                     "--resume", resume, f"this run is on {folder.manifest['data_mode']} data; leave --data out"
@@ -91,24 +119,17 @@ def run(
         json_file.write_text(json.dumps(summary, indent=1) + "\n", encoding="utf-8")
 
 
-def _reopen(run: str, spec: str | None, data_dir: str | None, runs_dir: Path | None, given: list[str]) -> RunFolder:
-    from frisket.platform import launch
-
-    if given:
-        raise RunError("--resume", run, f"a run goes on with the specification it has; leave {' '.join(given)} out")
-    return launch.reopen(run, spec=spec, data_dir=data_dir, runs_dir=runs_dir)
-
-
 def _execute(folder: RunFolder, local: bool, workers: int | None, data_dir: str | None, stop: Stop) -> dict[str, Any]:
     from frisket.platform import launch
     from frisket.platform.progress import ProgressLine
 
     count = launch.worker_count(folder, local, workers)
     where = "in this process" if local else f"on Ray, {count} worker{'s' if count > 1 else ''}"
-    typer.echo(
-        f"{folder.run_id}: {len(folder.replicas())} replicas {where}, {folder.manifest['data_mode']} data", err=True
-    )
-    with resumable(f"frisket run --resume {_name(folder)}", stop), ProgressLine(folder, count):
+    what = f"{len(folder.replicas())} replicas"
+    if folder.experiment.tune is not None:
+        what = f"{len(folder.experiment.variants)} points, {what}"
+    typer.echo(f"{folder.run_id}: {what} {where}, {folder.manifest['data_mode']} data", err=True)
+    with resumable(f"frisket {folder.verb} --resume {_name(folder)}", stop), ProgressLine(folder, count):
         return launch.execute(folder, local=local, workers=workers, data_dir=data_dir, stop=stop)
 
 
@@ -122,13 +143,15 @@ def _name(folder: RunFolder) -> str:
 def _report(folder: RunFolder, summary: dict[str, Any], local: bool) -> None:
     from rich.console import Console
 
-    from frisket.platform.report import results_table, scale_note
+    from frisket.platform.report import points_table, results_table, scale_note
     from frisket.platform.tracking.settings import public_uri
 
     console = Console(width=None if sys.stdout.isatty() else 140)
-    console.print(results_table(folder, summary))
+    console.print((results_table if folder.experiment.tune is None else points_table)(folder, summary))
     note = scale_note(folder)
     lines = [] if note is None else [note]
+    if summary.get("best"):
+        lines.append(f"best      {summary['best']}")
     lines += [f"run       {folder.path}", f"pictures  {folder.path / 'figures'}"]
     mlflow = summary["mlflow"]
     if mlflow["run_id"] is None:

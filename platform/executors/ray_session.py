@@ -26,6 +26,9 @@ _QUIET = {
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",  # Ray's future default; unset, every start prints a warning about it
     "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.5",  # by default a dead worker, and the end, are noticed after 2 s
+    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",  # the run folder is the record; Tune's own files would be a second one
+    "TUNE_DISABLE_STRICT_METRIC_CHECKING": "1",  # a trial that was asked to stop has no score
+    "RAY_AIR_NEW_OUTPUT": "0",  # the new one prints a banner even when told to be silent
     "RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S": "180",  # importing torch on a busy laptop can take a minute
 }
 _PREFIX = "frisket-ray-"

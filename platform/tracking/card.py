@@ -11,6 +11,8 @@ from frisket.platform.figures import by_variant, mask_stem
 from frisket.platform.runfolder import RunFolder
 from frisket.platform.spec import Experiment
 from frisket.platform.summary import summarise
+from frisket.platform.tune_figure import HEAT_MAP, LINE, SCATTER
+from frisket.platform.tune_points import PointFolder, metric_of
 
 LIMIT = 5000  # characters a registry's database keeps of a description
 
@@ -44,10 +46,12 @@ def _fit(sections: list[str]) -> str:
 
 
 def _body(folder: RunFolder, experiment_id: str, run_id: str) -> list[str]:
+    """Sections on a run, or on the best point of a search."""
     summary = summarise(folder)
     return [
         _what(folder),
         _results(folder.experiment, summary),
+        *_search(folder, run_id),
         *_masks(folder, experiment_id, run_id),
         f"![accuracy over the stream]({_artifact('figures/accuracy.png', run_id)})",
         _data(folder),
@@ -75,6 +79,22 @@ def _what(folder: RunFolder) -> str:
         f"network {experiment.network.kind} ({network}), seeds 0 to {experiment.seeds - 1}, "
         f"on **{manifest['data_mode']} data** ({', '.join(_names(folder))}).{warning}"
     )
+
+
+def _search(folder: RunFolder, run_id: str) -> list[str]:
+    """Which point of which search a `PointFolder` is, and the picture of the search; nothing on any other run."""
+    if not isinstance(folder, PointFolder):
+        return []
+    search, experiment = folder.search.experiment.tune, folder.search.experiment
+    assert search is not None
+    values = ", ".join(f"`{axis}` = {value}" for axis, value in folder.point.values.items())
+    names = (HEAT_MAP, LINE, SCATTER)
+    drawn = [name for name in names if (folder.path / "figures" / name).exists()]
+    text = (
+        f"## Search\n\nBest by {metric_of(experiment)} ({search.mode}) of the {len(experiment.variants)} points of a "
+        f"{search.search} search: {values}. All points are in the run's `summary.json`."
+    )
+    return [text, *(f"![score over the axes]({_artifact(f'figures/{name}', run_id)})" for name in drawn)]
 
 
 def _results(experiment: Experiment, summary: Mapping[str, Any]) -> str:

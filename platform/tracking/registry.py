@@ -16,6 +16,7 @@ from mlflow.models import Model
 from frisket.platform.runfolder import RunFolder
 from frisket.platform.tracking.card import card
 from frisket.platform.tracking.flavor import save_model
+from frisket.platform.tune_points import PointFolder
 
 TAG = "frisket.run_id"
 ARTIFACT = "model"
@@ -27,7 +28,8 @@ def registered_name(spec: str) -> str:
 
 
 def register(client: MlflowClient, folder: RunFolder, experiment_id: str, run_id: str) -> tuple[str, str]:
-    """The model version of the finished run ``folder``, made unless it is there; returns ``(name, version)``."""
+    """The model version of the finished run, or best point, ``folder``, made unless it is there; returns ``(name,
+    version)``."""
     name = registered_name(folder.manifest["spec"])
     found = _version(client, name, folder.run_id)
     if found is None:
@@ -43,6 +45,7 @@ def register(client: MlflowClient, folder: RunFolder, experiment_id: str, run_id
                 "frisket.spec": folder.manifest["spec"],
                 "frisket.data": folder.manifest["data_mode"],
                 "frisket.figures": f"runs:/{run_id}/figures",
+                **_search_tags(folder),
             },
         )
         # Looked for again: an answer lost below us may have been asked for twice, and made two.
@@ -50,6 +53,13 @@ def register(client: MlflowClient, folder: RunFolder, experiment_id: str, run_id
     # The card says how to load this very version, so it can only be written once the version has its number.
     client.update_model_version(name, str(found.version), card(folder, experiment_id, run_id, name, str(found.version)))
     return name, str(found.version)
+
+
+def _search_tags(folder: RunFolder) -> dict[str, str]:
+    """For the best point of a search: which search, which point."""
+    if not isinstance(folder, PointFolder):
+        return {}
+    return {"frisket.best_of_search": folder.run_id, "frisket.point": folder.point.label}
 
 
 def _version(client: MlflowClient, name: str, frisket_run: str) -> ModelVersion | None:

@@ -25,8 +25,9 @@ from frisket.platform.tracking.points import BATCH, chunks, last_points, metrics
 from frisket.platform.tracking.record import Child, Record
 from frisket.platform.tracking.registry import register
 from frisket.platform.tracking.settings import artifact_location, limit_client
+from frisket.platform.tune_points import PointFolder, points_of, product
 
-RUN_ID, REPLICA = "frisket.run_id", "frisket.replica"
+RUN_ID, REPLICA, POINT = "frisket.run_id", "frisket.replica", "frisket.point"
 _PARAMS = 100  # MLflow's limit per request
 _PARAM_CHARS = 6000
 
@@ -45,6 +46,8 @@ class Session:
         self.folder, self.record, self.live = folder, record, live
         tracking = folder.manifest["tracking"]
         self.client = MlflowClient(tracking["uri"], registry_uri=tracking["uri"])
+        self.searches = folder.experiment.tune is not None
+        self.nests = self.searches and folder.experiment.seeds > 1
         self.experiment_id = experiment_id(self.client, tracking["experiment"], tracking["uri"])
         record.open = True
         record.save()
@@ -72,6 +75,8 @@ class Session:
                 sent += len(chunk.metrics)
             if files.result is not None:
                 self._close_child(files, child)
+        if self.nests:
+            self._close_points()
         return sent
 
     def finish(self) -> None:
@@ -81,14 +86,17 @@ class Session:
         self.runs = self._runs()
         figures = draw_figures(self.folder)
         self._metrics(parent, self._summary_metrics())
+        made = product(self.folder)
+        if isinstance(made, PointFolder):
+            self.client.set_tag(parent, "frisket.best_point", made.point.label)
         if figures:
             self.client.log_artifacts(parent, str(figures[0].parent), "figures")
         self.client.log_artifact(parent, str(self.folder.path / "run.json"))
         self.client.log_text(parent, json.dumps(self.folder.experiment.as_dict(), indent=1), "spec.json")
-        if self.folder.manifest["register"]:
-            self.record.model, self.record.version = register(self.client, self.folder, self.experiment_id, parent)
+        if self.folder.manifest["register"] and made.experiment.tune is None:
+            self.record.model, self.record.version = register(self.client, made, self.experiment_id, parent)
             self.record.save()
-        self.client.set_tag(parent, "mlflow.note.content", note(self.folder, self.experiment_id, parent))
+        self.client.set_tag(parent, "mlflow.note.content", note(made, self.experiment_id, parent))
         self.client.log_text(parent, json.dumps(summarise(self.folder), indent=1), "summary.json")
         self.client.set_terminated(parent, "FINISHED")
         self.record.done, self.record.open = True, False
@@ -109,17 +117,18 @@ class Session:
     # -- runs ----------------------------------------------------------------------------------------------------------
 
     def _runs(self) -> dict[str | None, Run]:
-        """The runs made for this folder, by replica key; None is the parent. Of doubles, one is kept."""
+        """The runs made for this folder, by key of replica or point; None is the parent. Of doubles, one is kept."""
         found = self.client.search_runs(
             [self.experiment_id], f"tags.`{RUN_ID}` = '{self.folder.run_id}'", max_results=10_000
         )
         known = {self.record.parent, *(child.run_id for child in self.record.children.values())}
         runs: dict[str | None, Run] = {}
         for run in sorted(found, key=lambda r: (r.info.run_id not in known, r.info.start_time, r.info.run_id)):
-            if run.data.tags.get(REPLICA) in runs:
+            key = _key(run.data.tags)
+            if key in runs:
                 self.client.delete_run(run.info.run_id)
             else:
-                runs[run.data.tags.get(REPLICA)] = run
+                runs[key] = run
         return runs
 
     def _run(self, key: str | None, experiment: Experiment, name: str, tags: Mapping[str, str] | None = None) -> str:
@@ -138,24 +147,57 @@ class Session:
         return run_id
 
     def _child(self, replica: Replica) -> Child:
-        assert self.record.parent is not None
-        tags = {REPLICA: replica.key, "frisket.seed": str(replica.seed), "mlflow.parentRunId": self.record.parent}
+        parent = self._point(replica.variant) if self.nests and replica.variant else self.record.parent
+        assert parent is not None
+        tags = {REPLICA: replica.key, "frisket.seed": str(replica.seed), "mlflow.parentRunId": parent}
         if replica.variant is not None:
             tags["frisket.variant"] = replica.variant
+            if self.searches and not self.nests:
+                tags[POINT] = replica.variant
         run_id = self._run(replica.key, self.folder.experiment.variant(replica.variant), replica.key, tags)
         self.client.log_batch(run_id, params=[Param("seed", str(replica.seed))])
         child = self.record.children[replica.key] = Child(run_id)
         self.record.save()
         return child
 
+    def _point(self, label: str) -> str:
+        """The run of a point with several seeds, which its replicas' runs lie under."""
+        child = self.record.children.get(_point_key(label))
+        if child is None:
+            assert self.record.parent is not None
+            tags = {POINT: label, "mlflow.parentRunId": self.record.parent}
+            run_id = self._run(_point_key(label), self.folder.experiment.variant(label), label, tags)
+            child = self.record.children[_point_key(label)] = Child(run_id)
+            self.record.save()
+        return child.run_id
+
+    def _close_points(self) -> None:
+        """Points all of whose replicas are sent get their means and spreads, and are closed."""
+        for point in points_of(self.folder):
+            child = self.record.children.get(_point_key(point.label))
+            keys = [r.key for r in self.folder.experiment.replicas() if r.variant == point.label]
+            sent = all(key in self.record.children and self.record.children[key].done for key in keys)
+            if child is None or child.done or not sent:
+                continue
+            time, step = max(last_points(self.folder.replica(key).journal) for key in keys)
+            self._metrics(child.run_id, metrics(_means(point.metrics), time, step))
+            self.client.set_terminated(child.run_id, "FINISHED")
+            child.done = True
+            self.record.save()
+
     def _close_child(self, files: ReplicaFolder, child: Child) -> None:
-        """The result's metrics, stamped like the last points: those that were sent already are not stored twice."""
+        """The result's metrics, stamped like the last points: those that were sent already are not stored twice. What a
+        search stopped early has no result of its own, and does not count as finished."""
         result = files.result
         assert result is not None
         time, step = last_points(files.journal)
-        self._metrics(child.run_id, metrics(result["metrics"], time, step))
-        self.client.log_batch(child.run_id, tags=[RunTag("frisket.seconds", f"{result['seconds']:.1f}")])
-        self.client.set_terminated(child.run_id, "FINISHED")
+        tags, stopped = [RunTag("frisket.seconds", f"{result['seconds']:.1f}")], result.get("stopped")
+        if stopped:
+            tags.append(RunTag("frisket.stopped", f"step {stopped['step']} of {stopped['of']}"))
+        else:
+            self._metrics(child.run_id, metrics(result["metrics"], time, step))
+        self.client.log_batch(child.run_id, tags=tags)
+        self.client.set_terminated(child.run_id, "KILLED" if stopped else "FINISHED")
         child.done = True
         self.record.save()
 
@@ -168,7 +210,7 @@ class Session:
             "frisket.version": manifest["frisket"],
             "frisket.folder": self.folder.path.name,
             "frisket.method": experiment.learner.kind,
-            "mlflow.source.name": f"frisket run {manifest['spec']}",
+            "mlflow.source.name": f"frisket {self.folder.verb} {manifest['spec']}",
         }
         if manifest["git"]:
             tags |= {"frisket.git": manifest["git"], "mlflow.source.git.commit": manifest["git"].rstrip("+")}
@@ -186,15 +228,12 @@ class Session:
             self.client.log_batch(run_id, metrics=batch[i : i + BATCH])
 
     def _summary_metrics(self) -> list[Metric]:
-        """Mean and spread over replicas, the headline's without prefix, every variant's as ``LABEL/METRIC``."""
+        """Mean and spread over replicas, the headline's (of a search, the best point's) without prefix, every variant's
+        as ``LABEL/METRIC``."""
         summary = summarise(self.folder)
         groups = {"": summary["summary"], **{f"{k}/": v for k, v in summary.get("variants", {}).items()}}
         time, step = max(last_points(files.journal) for files in self.folder.replicas())
-        values = {}
-        for prefix, group in groups.items():
-            for name, row in group.items():
-                values[f"{prefix}{name}"] = row["mean"]
-                values[f"{prefix}{name}_std"] = row["std"]
+        values = {f"{prefix}{name}": v for prefix, group in groups.items() for name, v in _means(group).items()}
         return metrics(values, time, step)
 
 
@@ -215,6 +254,22 @@ def experiment_id(client: MlflowClient, name: str, uri: str) -> str:
     if found.lifecycle_stage == "deleted":
         raise MlflowException(f"experiment {name!r} is deleted there; restore it: mlflow experiments restore")
     return found.experiment_id
+
+
+def _point_key(label: str) -> str:
+    return f"point/{label}"
+
+
+def _key(tags: Mapping[str, str]) -> str | None:
+    """What a run is of, by its tags: a replica, a point, or (None) the whole."""
+    if REPLICA in tags:
+        return tags[REPLICA]
+    return _point_key(tags[POINT]) if POINT in tags else None
+
+
+def _means(group: Mapping[str, Mapping[str, float]]) -> dict[str, float]:
+    """Aggregated metrics as ``{METRIC: mean, METRIC_std: std}``."""
+    return {name + end: row[key] for name, row in group.items() for end, key in (("", "mean"), ("_std", "std"))}
 
 
 def flatten(value: Mapping[str, Any], prefix: str = "") -> dict[str, str]:

@@ -10,10 +10,12 @@ from pathlib import Path
 
 import pytest
 from runs import SMOKE, MakeRun, new_run
+from searches import prepare_search
 from servers import Server
 
 import frisket
 from frisket.platform.engine import run_replica
+from frisket.platform.executors import local
 from frisket.platform.reproduction import Reproduction
 from frisket.platform.runfolder import RunFolder, write_json
 
@@ -83,3 +85,11 @@ def copied(small_table: Path, workplace: Path) -> Path:
         tracking = run.manifest["tracking"] | {"uri": uri}
         write_json(run.path / "run.json", run.manifest | {"tracking": tracking, "register": False})
     return workplace / "frisket_runs"
+
+
+@pytest.fixture(scope="session")
+def finished_search(tmp_path_factory: pytest.TempPathFactory) -> RunFolder:
+    """A finished search of four points, two seeds each, run in this process. Not to be changed."""
+    folder = prepare_search(tmp_path_factory.mktemp("search"), tracking="sqlite:///nowhere.db")
+    local.execute(folder, data_dir=None, stop=lambda: False)
+    return folder

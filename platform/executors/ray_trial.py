@@ -1,0 +1,108 @@
+"""What Ray Tune runs in its workers: a pack to its end (`PackTrial`), or a point in a race, rung by rung (`RungTrial`).
+
+Class trainables whose actors are used again: the next trial starts in a tenth of a second, a fresh actor in two. Their
+configuration is ``{"run", "data_dir", "pack": [replica keys]}``, for a race also ``rungs``: the steps at which points
+are compared. Nothing is kept in a trial: the run folder says how far its replicas are.
+"""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Any
+
+from ray.tune import Stopper, Trainable
+
+from frisket.platform.executors.supervision import StopFile, attempt
+from frisket.platform.journal import read_journal
+from frisket.platform.runfolder import ReplicaFolder, RunFolder
+from frisket.platform.spec import Pack
+from frisket.platform.tune_points import metric_of
+
+STEP, SCORE = "step", "score"
+_GRACE_SECONDS = 15.0
+"""How long running trials may take to checkpoint before those that wait are given up, and they with them."""
+
+
+class PackTrial(Trainable):
+    """A pack, from where it is to its end."""
+
+    def setup(self, config: dict[str, Any]) -> None:
+        self.folder = RunFolder.open(Path(config["run"]))
+        by_key = {replica.key: replica for replica in self.folder.experiment.replicas()}
+        self.pack: Pack = tuple(by_key[key] for key in config["pack"])
+        self.data_dir: str | None = config["data_dir"]
+        self.stop_file = StopFile(self.folder)
+
+    def reset_config(self, new_config: dict[str, Any]) -> bool:
+        self.setup(new_config)
+        return True
+
+    def step(self) -> dict[str, Any]:
+        attempt(self.folder, self.pack, self.data_dir, self.stop_file)
+        return {"done": True}
+
+
+class RungTrial(PackTrial):
+    """A pack of one, reporting its score at every rung; whoever listens may decide that it goes no further."""
+
+    def setup(self, config: dict[str, Any]) -> None:
+        super().setup(config)
+        (replica,) = self.pack
+        self.files = self.folder.replica(replica)
+        self.rungs: list[int] = list(config["rungs"])
+
+    def step(self) -> dict[str, Any]:
+        metric = metric_of(self.folder.experiment)
+        while self.rungs:
+            rung = self.rungs.pop(0)
+            while self.files.result is None and reached(self.files) < rung:
+                if not self._advance(rung - reached(self.files)):
+                    return {"done": True}
+            score = score_at(self.files, rung, metric)
+            if score is not None:
+                return {STEP: rung, SCORE: score, "done": False}
+        if self.files.result is None:
+            attempt(self.folder, self.pack, self.data_dir, self.stop_file)
+        return {"done": True}
+
+    def _advance(self, steps: int) -> bool:
+        """Go on for at most ``steps``; False if everybody was asked to stop, or it failed."""
+        asked = 0
+
+        def enough() -> bool:
+            nonlocal asked
+            asked += 1
+            return asked >= steps or self.stop_file()
+
+        return attempt(self.folder, self.pack, self.data_dir, enough) or not self.stop_file.now()
+
+
+class StopWaiting(Stopper):
+    """Ends the experiment some time after everybody was asked to stop: trials that were running have returned by then,
+    and those that were not need not be started."""
+
+    def __init__(self, folder: RunFolder) -> None:
+        self._asked, self._since = StopFile(folder), None
+
+    def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
+        return False
+
+    def stop_all(self) -> bool:
+        if self._since is None and self._asked():
+            self._since = time.monotonic()
+        return self._since is not None and time.monotonic() - self._since > _GRACE_SECONDS
+
+
+def reached(files: ReplicaFolder) -> int:
+    """Steps that are in the replica's checkpoint."""
+    return 0 if files.committed is None else int(files.committed["cursor"])
+
+
+def score_at(files: ReplicaFolder, step: int, metric: str) -> float | None:
+    """The last value of ``metric`` journalled in the first ``step`` steps; None if there is none yet."""
+    score = None
+    for line, _ in read_journal(files.journal):
+        if line["t"] < step:
+            score = line.get("points", {}).get(metric, score)
+    return score

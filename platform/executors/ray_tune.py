@@ -1,0 +1,143 @@
+"""Runs a search on Ray Tune: every pack is a trial, and Tune spreads the trials over the cluster.
+
+The run folder is the source of truth, so nothing of Tune's is ever restored: a resumed search is a new Tune experiment
+over the packs that have no result yet. Only a race (``search: asha``) makes trials of finished points too; they report
+what their journals say at once, so that points still running are compared with all that ever ran.
+
+A worker that dies (kill -9, a lost node) makes Tune start its trial again, which goes on from its checkpoint.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from frisket.envs.data import resolve
+from frisket.platform.engine import Stopped, build_stream, datasets
+from frisket.platform.executors import Stop
+from frisket.platform.executors.ray_session import ray_session
+from frisket.platform.executors.ray_train import shares, worker_count
+from frisket.platform.executors.supervision import MAX_DEATHS, clear, conclude, supervise
+from frisket.platform.runfolder import RunFolder, write_json
+from frisket.platform.spec import Pack
+from frisket.platform.tune_points import search_of
+
+
+def execute(folder: RunFolder, *, workers: int | None, data_dir: str | None, stop: Stop) -> None:
+    """Run every pack of the search in ``folder`` that has no result yet.
+
+    Args:
+        folder: the run.
+        workers: trials at once; None for as many as CPUs (or GPUs) allow.
+        data_dir: first place to look for data.
+        stop: True ends the run, after checkpoints.
+
+    Raises:
+        Stopped: ``stop`` said so.
+        UserError: a replica met a mistake of the user's.
+        FrisketError: a replica failed, or workers died again and again.
+    """
+    experiment = folder.experiment
+    rungs = rungs_of(folder, data_dir) if search_of(experiment).early_stopping else []
+    clear(folder)
+    with ray_session(cpus=worker_count(experiment, workers) * experiment.threads):
+        stopped = supervise(folder, lambda: _fit(folder, workers, data_dir, rungs), stop)
+    conclude(folder)
+    shutil.rmtree(_tune_folder(folder), ignore_errors=True)
+    if not stopped and rungs:
+        mark_stopped(folder, rungs[-1])
+    if not folder.done:
+        raise Stopped(f"run {folder.run_id} stopped")
+
+
+def rungs_of(folder: RunFolder, data_dir: str | None) -> list[int]:
+    """The steps at which the points of a race are compared, and last the length of the stream.
+
+    The first is the share ``grace`` of the stream, each other ``reduction`` times the one before; all are positions at
+    which points are journalled.
+    """
+    experiment = folder.experiment
+    search, data = search_of(experiment), resolve(datasets(experiment), folder.manifest["data_mode"], data_dir)
+    steps = build_stream(experiment, data, seed=0).steps
+    rungs, step = [], max(1, round(search.grace * steps / experiment.log_every)) * experiment.log_every
+    while step < steps:
+        rungs.append(step)
+        step *= search.reduction
+    return [*rungs, steps]
+
+
+def mark_stopped(folder: RunFolder, steps: int) -> None:
+    """Give the points that a finished race has left behind a result which says where they were stopped."""
+    from frisket.platform.executors.ray_trial import reached
+    from frisket.platform.journal import read_journal
+
+    for replica, files in zip(folder.experiment.replicas(), folder.replicas(), strict=True):
+        if files.result is None:
+            points = [line["points"] for line, _ in read_journal(files.journal) if "points" in line]
+            write_json(
+                files.path / "result.json",
+                {
+                    "replica": replica.key,
+                    "variant": replica.variant,
+                    "seed": replica.seed,
+                    "stopped": {"step": reached(files), "of": steps},
+                    "metrics": points[-1] if points else {},
+                    "seconds": (files.committed or {"seconds": 0.0})["seconds"],
+                },
+            )
+
+
+def _fit(folder: RunFolder, workers: int | None, data_dir: str | None, rungs: Sequence[int]) -> None:
+    import ray
+    from ray import tune
+    from ray.tune.schedulers import ASHAScheduler, FIFOScheduler
+
+    from frisket.platform.executors.ray_trial import SCORE, STEP, PackTrial, RungTrial, StopWaiting
+
+    experiment = folder.experiment
+    search, packs = search_of(experiment), _left(folder, everything=bool(rungs))
+    if not packs:
+        return
+    share = shares(experiment, workers, len(packs), ray.cluster_resources())
+    config: dict[str, Any] = {"run": str(folder.path), "data_dir": data_dir}
+    config |= {"pack": tune.grid_search([[replica.key for replica in pack] for pack in packs])}
+    if rungs:
+        trial, config["rungs"] = RungTrial, list(rungs[:-1])
+        scheduler = ASHAScheduler(
+            time_attr=STEP,
+            metric=SCORE,
+            mode=search.mode,
+            grace_period=rungs[0],
+            max_t=rungs[-1],
+            reduction_factor=search.reduction,
+        )
+    else:
+        trial, scheduler = PackTrial, FIFOScheduler()
+    grid = tune.Tuner(
+        tune.with_resources(trial, share.resources),
+        param_space=config,
+        tune_config=tune.TuneConfig(
+            scheduler=scheduler, reuse_actors=True, max_concurrent_trials=share.workers, num_samples=1
+        ),
+        run_config=tune.RunConfig(
+            name=_tune_folder(folder).name,
+            storage_path=str(_tune_folder(folder).parent),
+            failure_config=tune.FailureConfig(max_failures=MAX_DEATHS),
+            checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),  # the run folder has them
+            stop=StopWaiting(folder),
+            verbose=0,
+        ),
+    ).fit()
+    if grid.errors:
+        raise grid.errors[0]
+
+
+def _tune_folder(folder: RunFolder) -> Path:
+    """Tune's own record of its trials: of use while they run, and after a failure."""
+    return folder.path / "ray" / "tune"
+
+
+def _left(folder: RunFolder, *, everything: bool) -> list[Pack]:
+    return [pack for pack in folder.packs if everything or not folder.pack(pack).done]

@@ -1,0 +1,160 @@
+"""What the Ray executors share: how the driver waits, how workers are told to stop, how an error finds its way back.
+
+Driver and workers share nothing but the run folder. A file in it asks everybody to stop. A pack that *fails* would fail
+again wherever it was tried, so its error is kept in the folder, everybody stops with a checkpoint, and the driver
+raises it; a worker that *dies* is Ray's business.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+import time
+import traceback
+from collections.abc import Callable
+from concurrent.futures import Future, wait
+from pathlib import Path
+from typing import Any
+
+from frisket import errors
+from frisket.errors import FrisketError, UserError
+from frisket.platform.engine import Stopped, run_pack
+from frisket.platform.executors import Stop, wait_until_free
+from frisket.platform.runfolder import ReplicaFolder, RunFolder, read_json, write_json
+from frisket.platform.spec import Pack
+
+MAX_DEATHS = 3
+_LOOK_SECONDS = 0.5
+_STOP_SECONDS = 60.0
+"""How long workers may take to checkpoint before they are stopped without one."""
+
+
+def supervise(folder: RunFolder, fit: Callable[[], None], stop: Stop) -> bool:
+    """Wait for ``fit``, Ray's own loop, in a thread of its own: in the main thread it would take over Ctrl-C.
+
+    Returns:
+        Whether ``stop`` ended it.
+
+    Raises:
+        Stopped: ``stop`` ended it, and the workers did not answer.
+        FrisketError: Ray gave up.
+    """
+    outcome = Future[None]()
+
+    def run() -> None:
+        try:
+            outcome.set_result(fit())
+        except BaseException as error:
+            outcome.set_exception(error)
+
+    # A daemon, because a Ray that never answers must not keep the process from ending.
+    threading.Thread(target=run, name="frisket-ray", daemon=True).start()
+    try:
+        return _wait(outcome, folder, stop)
+    finally:
+        ask_to_stop(folder)  # whatever ended the wait, nobody works on
+
+
+def attempt(folder: RunFolder, pack: Pack, data_dir: str | None, stop: Stop) -> bool:
+    """Run ``pack`` in a worker; its error is kept for the driver, and everybody asked to stop.
+
+    Returns:
+        Whether it came to its end.
+    """
+    files = folder.pack(pack)
+    try:
+        wait_until_free(files)
+        run_pack(folder, pack, data_dir=data_dir, stop=stop)
+    except Stopped:
+        return False
+    except Exception as error:  # a failure is not a death: Ray would try it again and again
+        _keep(files.members[0], error)
+        ask_to_stop(folder)
+        return False
+    return True
+
+
+def clear(folder: RunFolder) -> None:
+    """Forget how an earlier attempt ended."""
+    _stop_file(folder).unlink(missing_ok=True)
+    for files in folder.replicas():
+        _error_file(files).unlink(missing_ok=True)
+
+
+def conclude(folder: RunFolder) -> None:
+    """Tidy up after `supervise`, and raise the error that a worker kept."""
+    _stop_file(folder).unlink(missing_ok=True)
+    for files in folder.replicas():
+        kept = read_json(_error_file(files))
+        if kept is None:
+            continue
+        if "field" in kept:
+            raise getattr(errors, kept["kind"], UserError)(kept["field"], kept["value"], kept["fix"])
+        raise FrisketError(f"replica {files.key} failed: {kept['kind']}: {kept['text']}\n{kept['trace']}")
+
+
+class StopFile:
+    """How the driver tells workers to stop: a file in the run folder, looked for now and then."""
+
+    def __init__(self, folder: RunFolder) -> None:
+        self._path = _stop_file(folder)
+        self._next = 0.0
+        self._seen = False
+
+    def __call__(self) -> bool:
+        return self._seen or (time.monotonic() >= self._next and self.now())
+
+    def now(self) -> bool:
+        """Look this very moment."""
+        self._seen, self._next = self._path.exists(), time.monotonic() + _LOOK_SECONDS
+        return self._seen
+
+
+def ask_to_stop(folder: RunFolder) -> None:
+    """Ask all workers on ``folder`` to checkpoint and stop."""
+    _stop_file(folder).touch()
+
+
+def _wait(outcome: Future[None], folder: RunFolder, stop: Stop) -> bool:
+    deadline: float | None = None
+    while not wait([outcome], timeout=_LOOK_SECONDS / 2).done:
+        if deadline is None and stop():
+            ask_to_stop(folder)
+            deadline = time.monotonic() + _STOP_SECONDS
+        if deadline is not None and time.monotonic() > deadline:
+            raise Stopped(f"run {folder.run_id} stopped; its workers did not answer in {_STOP_SECONDS:.0f} s")
+    error = outcome.exception()
+    if error is None:
+        return deadline is not None
+    if deadline is not None:  # what asked us to stop may have ended Ray as well: a signal to the whole process group
+        raise Stopped(f"run {folder.run_id} stopped, and Ray with it") from error
+    raise FrisketError(
+        f"Ray gave the run up: {_last_line(error)}\n"
+        "If its workers died again and again it is often too little memory: fewer --workers need less. "
+        "Nothing is lost, the run can be resumed."
+    ) from error
+
+
+def _stop_file(folder: RunFolder) -> Path:
+    return folder.path / "stop"
+
+
+def _error_file(files: ReplicaFolder) -> Path:
+    return files.path / "error.json"
+
+
+def _keep(files: ReplicaFolder, error: Exception) -> None:
+    kept: dict[str, Any] = {"kind": type(error).__name__, "text": str(error), "trace": traceback.format_exc()}
+    if isinstance(error, UserError):
+        kept |= {"field": error.field, "value": _plain(error.value), "fix": error.fix}
+    with contextlib.suppress(OSError):  # a full disk may well be the error
+        write_json(_error_file(files), kept)
+
+
+def _plain(value: object) -> object:
+    return value if isinstance(value, (str, int, float, bool, type(None))) else str(value)
+
+
+def _last_line(error: BaseException) -> str:
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return lines[-1] if lines else type(error).__name__
