@@ -22,7 +22,6 @@ import frisket
 from frisket.algos.masks import MaskSet
 from frisket.algos.tree import flatten
 from frisket.errors import ModelError
-from frisket.platform.engine import Stopped, run_replica
 from frisket.platform.model import FrisketModel
 from frisket.platform.runfolder import RunFolder, read_json
 from frisket.platform.tracking.flavor import save_model
@@ -207,15 +206,8 @@ def test_every_kind_of_uri(tmp_path: Path, finished_run: MakeRun, monkeypatch: p
     assert os.listdir() == []
 
 
-def test_stopped_before_the_first_step_has_nothing_to_say(finished_run: MakeRun) -> None:
+def test_a_run_without_its_final_state_is_no_model(finished_run: MakeRun) -> None:
     folder = finished_run("sqlite:///none.db")
-    (replica, *_) = folder.experiment.replicas()
-    files = folder.replica(replica)
-    result = (files.path / "result.json").read_text()
-    for name in ("result.json", "final.safetensors"):
-        (files.path / name).unlink()
-    with pytest.raises(Stopped):
-        run_replica(folder, replica, stop=lambda: True)
-    (files.path / "result.json").write_text(result)
-    model = FrisketModel.of_run(RunFolder.open(folder.path))
-    assert model.predict(X).shape == (20, 10)  # one step is enough
+    folder.replicas()[0].final.unlink()
+    with pytest.raises(ModelError, match=r"final\.safetensors"):
+        FrisketModel.of_run(RunFolder.open(folder.path))

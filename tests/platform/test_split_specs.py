@@ -220,7 +220,7 @@ def test_runs_from_end_to_end_and_journals_alignment(tmp_path: Path) -> None:
     files = folder.replica(replica)
     assert set(folder.results()[0]["metrics"]) == {"ra", "bti", "la", "fwt", "sparsity"}
     saved, _ = load_state(files.final)
-    assert int(saved["learner"]["memory"]["age"]) == 40
+    assert int(saved["memory"]["age"]) == 40
     steps = [line["step"] for line, _ in read_journal(files.journal) if "step" in line]
     assert len(steps) == 8
     assert "alignment" not in steps[0]  # nothing to draw yet
