@@ -220,7 +220,9 @@ def _damage(path: Path) -> Iterator[None]:
     except UserError as error:
         raise ModelError("model", str(path), f"its specification does not fit this frisket: {error}") from error
     except FileNotFoundError as error:
-        raise ModelError("model", str(path), f"not a complete frisket model: {error.filename or error}") from error
+        raise ModelError(
+            "model", str(path), f"not a complete frisket model: {error.filename or error} is missing"
+        ) from error
     except (OSError, SafetensorError, KeyError, TypeError, ValueError, AttributeError) as error:
         raise ModelError("model", str(path), f"damaged ({type(error).__name__}: {error}); fetch it again") from error
 

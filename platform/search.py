@@ -122,13 +122,14 @@ def points(search: Search, fields: Mapping[str, Any]) -> dict[str, dict[str, dic
     return {label: _partial(search, values) for label, values in zip(labels, made, strict=True)}
 
 
-def require_comparable(search: Search, protocol: ProtocolEntry, *, seeds: int, published: bool) -> None:
+def require_comparable(search: Search, protocol: ProtocolEntry, *, seeds: int, pack: int, published: bool) -> None:
     """Raise `SpecError` unless the points of ``search`` can be compared as it says.
 
     Args:
         search: the section.
         protocol: says what is measured, and when.
         seeds: of every point.
+        pack: most replicas in a program.
         published: the experiment answers to a published number.
     """
     metric, early = search.metric or protocol.headline, search.early_stopping
@@ -143,6 +144,7 @@ def require_comparable(search: Search, protocol: ProtocolEntry, *, seeds: int, p
             not published, "published", "given", f"left out {asha}: every point of a paper's grid is to be reported"
         )
         require(seeds == 1, "seeds", seeds, f"1 {asha}; run the best point with more seeds")
+        require(pack == 1, "pack", pack, f"1 {asha}: a program's replicas end together")
         moved = [name for name in search.axes if name.startswith("stream.")]
         require(not moved, "tune.axes", moved, f"of other sections {asha}: points race on one stream")
 

@@ -238,8 +238,9 @@ def _with_points(experiment: Experiment, search: Search) -> Experiment:
         configs["pretrain"] = PretrainConfig
     fields = {f"{name}.{key}": hint for name, c in configs.items() for key, hint in get_type_hints(c).items()}
     require_comparable(
-        search, PROTOCOLS[experiment.protocol.kind], seeds=experiment.seeds, published=experiment.published is not None
-    )
+        search, PROTOCOLS[experiment.protocol.kind], seeds=experiment.seeds, pack=experiment.pack,
+        published=experiment.published is not None,
+    )  # fmt: skip
     experiment = dataclasses.replace(experiment, variants=points(search, fields))
     for label in experiment.variants:
         try:

@@ -1,6 +1,6 @@
-"""Where replicas run: in this process (`local`) or on Ray (`ray_train`).
+"""Where replicas run: in this process (`local`) or on Ray (`ray_train`, and `ray_tune` for searches).
 
-Both lead the same packs through `frisket.platform.engine.run_pack`, so where and by how many workers a run is
+All lead the same packs through `frisket.platform.engine.run_pack`, so where and by how many workers a run is
 executed moves no number.
 """
 

@@ -98,7 +98,9 @@ def test_page_has_its_parts_and_defines_every_logged_metric(kind: str) -> None:
 def test_every_specification_is_on_the_page_of_its_method() -> None:
     for name in spec_names():
         if name.startswith(("osaka/", "replay/")):
-            assert f"`frisket run {name}`" in page(load_spec(name).learner.kind)
+            experiment = load_spec(name)
+            verb = "run" if experiment.tune is None else "tune"
+            assert f"`frisket {verb} {name}`" in page(experiment.learner.kind)
 
 
 @pytest.mark.parametrize("path", sorted(FOLDER.glob("*.md")), ids=lambda path: path.name)
