@@ -218,14 +218,14 @@ def from_dict(raw: Mapping[str, Any]) -> Experiment:
         **dataclasses.asdict(_typed(_Settings, raw, "")),
     )
     if experiment.tune is not None:
-        return _with_points(experiment, experiment.tune)
+        experiment = _with_points(experiment, experiment.tune)
     for label in variants:
         require(
             re.fullmatch(r"[\w.-]+", label) is not None, "variants", label, "labels of letters, digits, '.', '_', '-'"
         )
         allowed = {*SECTIONS, "pretrain"}
         _refuse_unknown(variants[label], allowed, prefix=f"variants.{label}.")
-    methods = [experiment.variant(label).learner for label in variants or [None]]
+    methods = [experiment.variant(label).learner for label in experiment.variants or [None]]
     packed = experiment.pack == 1 or any(packed_fields(method.config) for method in methods)
     require(packed, "pack", experiment.pack, f"1: learner.kind {methods[0].kind} has no packs")
     return experiment

@@ -1,0 +1,146 @@
+"""Compiled programs: equal to the plain functions, found again on disk, refused with a reason."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from toys import SIZE, build, run
+
+from frisket.algos import program
+from frisket.algos.look_ahead_learner import LookAheadLearner
+from frisket.algos.look_ahead_pack import LookAheadPack
+from frisket.algos.networks.mlp import Backward
+from frisket.algos.tree import flatten
+from frisket.errors import SpecError
+from frisket.types import Batch, State
+
+ROUNDING = 1e-5
+
+
+def nested(pair: tuple[torch.Tensor, dict[str, torch.Tensor]], rows: list[torch.Tensor]) -> Backward:
+    x, weights = pair
+    return Backward((x @ weights["w"],), tuple(row * 2 for row in rows), x.sum(0))
+
+
+def arguments(key: int = 0) -> tuple[tuple[torch.Tensor, dict[str, torch.Tensor]], list[torch.Tensor]]:
+    generator = torch.Generator().manual_seed(key)
+    x, w = (torch.randn(4, 4, generator=generator) for _ in range(2))
+    return (x, {"w": w}), [x[1:3], w[:, 1:2]]
+
+
+def same(a: Backward, b: Backward) -> bool:
+    pairs = zip((*a.inputs, *a.deltas, a.losses), (*b.inputs, *b.deltas, b.losses), strict=True)
+    return type(a) is type(b) is Backward and all(torch.allclose(x, y, atol=ROUNDING) for x, y in pairs)
+
+
+def test_compiled_once_and_found_again_without_a_compiler(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Structures survive, views are taken as they are, and a later process needs no compiler."""
+    monkeypatch.setenv("FRISKET_CACHE", str(tmp_path))
+    fast = program.compiled(nested, "test", *arguments())
+    for key in range(3):
+        assert same(fast(*arguments(key)), nested(*arguments(key)))
+    (made,) = program.program_folder().glob("*.pt2")
+    script = (
+        "import sys; sys.path[:0] = sys.argv[1:3]; from test_program import *;"
+        "fast = program.compiled(nested, 'test', *arguments()); assert same(fast(*arguments(5)), nested(*arguments(5)))"
+    )
+    here, root = Path(__file__).parent, Path(__file__).parents[2]
+    before = made.stat().st_mtime_ns
+    subprocess.run(
+        [sys.executable, "-c", script, str(here), str(root)], check=True, timeout=120,
+        env={"PATH": "", "FRISKET_CACHE": str(tmp_path), "HOME": str(tmp_path), "OMP_NUM_THREADS": "1"},
+    )  # fmt: skip
+    assert made.stat().st_mtime_ns == before
+    assert len(list(program.program_folder().glob("*.pt2"))) == 1
+
+
+def test_name_and_signature_tell_programs_apart() -> None:
+    leaves = [torch.zeros(2, 3)]
+    key = program._key("a", leaves)
+    assert key == program._key("a", [torch.ones(2, 3)])
+    others = [
+        program._key("b", leaves),
+        program._key("a", [torch.zeros(3, 2)]),
+        program._key("a", [torch.zeros(3, 2).T]),
+        program._key("a", [torch.zeros(2, 3, dtype=torch.float64)]),
+    ]
+    assert len({key, *others}) == 5
+
+
+def test_without_a_compiler_it_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FRISKET_CACHE", str(tmp_path))
+    monkeypatch.setenv("PATH", "")
+    monkeypatch.delenv("CXX", raising=False)
+    assert program.compiler() is None
+    with pytest.raises(SpecError, match="C\\+\\+ compiler"):
+        program.compiled(nested, "test", *arguments())
+    with pytest.raises(SpecError, match="C\\+\\+ compiler"):
+        build("la-maml", compile=True).pack([])
+    assert not list(tmp_path.rglob("*.pt2"))
+
+
+def test_only_methods_that_have_programs_compile() -> None:
+    for form in ("la-er", "la-maml/raw_clamped_last"):
+        with pytest.raises(SpecError, match="compile"):
+            build(form, compile=True).pack([])
+
+
+@pytest.mark.parametrize(
+    ("wish", "steps", "may", "programs"),
+    [(True, 1, False, True), (False, 10_000, True, False), ("auto", 10_000, True, True), ("auto", 10_000, False, False),
+     ("auto", 999, True, False)],
+)  # fmt: skip
+def test_auto_compiles_what_repays_it(
+    wish: object, steps: int, may: bool, programs: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """5 glances: 1,000 steps are 5,000 meta-updates."""
+    asked: list[str] = []
+
+    def compiled(function: Callable[..., object], name: str, *example: object) -> Callable[..., object]:
+        asked.append(name)
+        return function
+
+    monkeypatch.setattr("frisket.algos.look_ahead_mlp.compiled", compiled)
+    learner = build("la-maml", compile=wish, glances=5, inner_steps=10)
+    pack = learner.pack([], steps=steps, may_compile=may)
+    state = pack.join([learner.init(0)])
+    for position in range(2):
+        state, _ = pack.observe(state, [ten(position)])
+    assert bool(asked) is programs
+    if programs:
+        assert sorted(name.rpartition(", ")[2] for name in asked) == ["begin", "finish", "inner step"]
+        assert len({name.rpartition(", ")[0] for name in asked}) == 1
+
+
+def ten(position: int) -> Batch:
+    x = torch.rand(10, 1, SIZE, SIZE, generator=torch.Generator().manual_seed(position))
+    return Batch(x, torch.arange(10) % 2, position)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("form", ["la-maml", "sparse-la-maml"])
+def test_compiled_packed_and_plain_agree(form: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The same stream by four ways: alone and in a pack of three, plain and compiled."""
+    monkeypatch.setenv("FRISKET_CACHE", str(tmp_path))
+    rate = "alpha_lr" if form == "la-maml" else "gamma_m"
+    ends: dict[tuple[bool, int], State] = {}
+    for compile in (False, True):
+        learners = [build(form, compile=compile, inner_steps=10, **{rate: r}) for r in (0.001, 0.01, 0.1)]
+        for size in (1, 3):
+            chosen = [one for one in learners[:size] if isinstance(one, LookAheadLearner)]
+            pack = LookAheadPack(chosen)
+            state = pack.join([one.init(i) for i, one in enumerate(chosen)])
+            for position in range(4):
+                state, _ = pack.observe(state, [ten(position + 10 * i) for i in range(size)])
+            ends[compile, size] = pack.replica(state, 0)
+    first = flatten(ends[False, 1])
+    for end in ends.values():
+        other = flatten(end)
+        assert all(torch.allclose(first[k].double(), other[k].double(), atol=1e-4) for k in first)
+    alone = run(build(form, inner_steps=10, **{rate: 0.001}), build(form).init(0), range(4), ten)
+    assert all(torch.equal(v, first[k]) for k, v in flatten(alone).items())
