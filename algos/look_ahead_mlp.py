@@ -65,11 +65,19 @@ class Begun(NamedTuple):
 
 
 class Rows(NamedTuple):
-    """What an inner step learns from: rows of a `Backward`, deltas divided by the chunk's size. Attributes: inputs,
-    deltas: each [P, s, width]."""
+    """What an inner step learns from: the rows of its chunk in a `Backward`, deltas divided by the chunk's size.
+    Attributes: inputs, deltas: each [P, s, width]."""
 
     inputs: tuple[Tensor, ...]
     deltas: tuple[Tensor, ...]
+
+    @classmethod
+    def of(cls, back: Backward, chunk: Tensor) -> Rows:
+        """Rows ``chunk`` [s] of ``back``, all of a chunk's."""
+        size = len(chunk)
+        deltas = tuple(d.index_select(1, chunk) for d in back.deltas)
+        inputs = tuple(a.index_select(1, chunk) for a in back.inputs)
+        return cls(inputs, deltas if size == 1 else tuple(d / size for d in deltas))
 
 
 class Stepped(NamedTuple):
@@ -92,9 +100,21 @@ def begin(
     return Begun(products, q, late, z, network.backward(theta, z, y))
 
 
-def inner_step(network: MLP, z: Tensor, late: Params, rates: Params, q: Tensor, y: Tensor, rows: Rows) -> Stepped:
-    """One inner step on ``rows``, whose part of Q is ``q`` [P, s, N, H]; ``rates`` are those of the later layers."""
-    z = z - (rows.deltas[0][:, :, None] * q).sum(1)
+def inner_step(
+    network: MLP, z: Tensor, late: Params, back: Backward, rates: Params, q: Tensor, y: Tensor, chunk: Tensor
+) -> Stepped:
+    """One inner step on the samples in rows ``chunk`` [s] of the meta-batch.
+
+    Args:
+        network: the network.
+        z, late, back: where the step before has ended.
+        rates: of the later layers.
+        q: Q + s_bias, [P, n, N, H].
+        y: labels, [P, N].
+        chunk: rows of the meta-batch.
+    """
+    rows, new = Rows.of(back, chunk), chunk - (y.shape[1] - q.shape[1])
+    z = z - (rows.deltas[0][:, :, None] * q.index_select(1, new)).sum(1)
     moved = {}
     for layer, inputs, deltas in zip(network.layers[1:], rows.inputs, rows.deltas[1:], strict=True):
         weight, bias = f"{layer}.weight", f"{layer}.bias"
@@ -105,7 +125,7 @@ def inner_step(network: MLP, z: Tensor, late: Params, rates: Params, q: Tensor, 
 
 def finish(
     network: MLP, method: Method, judged: MetaLoss, theta: Params, m: Params, hyper: Params, x: Tensor,
-    products: Tensor, learned: list[Rows], backs: list[Backward], at_start: Backward,
+    products: Tensor, backs: list[Backward], chunks: list[Tensor],
 ) -> tuple[Params, Params, Tensor]:  # fmt: skip
     """``(theta, m, loss [P])`` after the outer step, from what the K inner steps left.
 
@@ -114,10 +134,11 @@ def finish(
         method, theta, m, hyper: the outer step and what it works on.
         x: meta-batch, [P, N, I].
         products: from `begin`.
-        learned: what each inner step learned from.
-        backs: there and back after each inner step.
-        at_start: there and back before the first.
+        backs: there and back before the first inner step and after each, K + 1.
+        chunks: the rows each inner step learned from.
     """
+    learned = [Rows.of(back, chunk) for back, chunk in zip(backs, chunks, strict=False)]
+    at_start, *backs = backs
     steps, n = len(backs), x.shape[1]
     share = (1 / steps if judged == "mean" else 1.0) / n
     counted = [judged != "last" or k == steps - 1 for k in range(steps)]
@@ -185,33 +206,24 @@ class MLPMetaUpdate:
         """
         x, y = meta.x.flatten(2), meta.y
         first = x.shape[1] - sum(sizes)
-        run = functools.partial(self._run, first == self._full, (*x.shape, x.dtype, x.device))
-        begun: Begun = run("begin", (first,), theta, m, hyper, x[:, first:], x, y)
-        z, late, back = begun.z, {k: theta[k] for k in begun.rates}, begun.back
-        learned, backs, at = [], [], 0
-        for size in sizes:
-            rows = _rows(back, first + at, size)
-            z, late, back = run("inner step", (size,), z, late, begun.rates, begun.q[:, at : at + size], y, rows)
-            learned.append(rows)
+        chunks = list(torch.arange(first, x.shape[1], device=x.device).split(list(sizes)))
+        run = functools.partial(self._run, first == self._full, (*x.shape, *sizes, x.dtype, x.device))
+        begun: Begun = run("begin", theta, m, hyper, x[:, first:], x, y)
+        z, late, backs = begun.z, {k: theta[k] for k in begun.rates}, [begun.back]
+        for chunk in chunks:
+            z, late, back = run("inner step", z, late, backs[-1], begun.rates, begun.q, y, chunk)
             backs.append(back)
-            at += size
-        theta, m, loss = run("finish", tuple(sizes), theta, m, hyper, x, begun.products, learned, backs, begun.back)
+        theta, m, loss = run("finish", theta, m, hyper, x, begun.products, backs, chunks)
         return theta, m, loss, begun.back.losses[:, first:].mean(1)
 
-    def _run(self, full: bool, shape: tuple[Any, ...], name: str, more: tuple[int, ...], *arguments: Any) -> Any:
+    def _run(self, full: bool, signature: tuple[Any, ...], name: str, *arguments: Any) -> Any:
         """One of the functions, by its program where it has one."""
         if self._name is None or not full:
             return self._functions[name](*arguments)
-        key = (name, more, shape)
+        key = (name, len(arguments[-1]), signature) if name == "inner step" else (name, signature)
         if key not in self._programs:
             self._programs[key] = compiled(self._functions[name], f"{self._name}, {name}", *arguments)
         return self._programs[key](*arguments)
-
-
-def _rows(back: Backward, first: int, size: int) -> Rows:
-    at = slice(first, first + size)
-    deltas = tuple(d[:, at] for d in back.deltas)
-    return Rows(tuple(a[:, at] for a in back.inputs), deltas if size == 1 else tuple(d / size for d in deltas))
 
 
 def _sums_from(parts: Tensor, counted: list[bool]) -> list[Tensor]:
