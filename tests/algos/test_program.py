@@ -6,6 +6,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -127,10 +128,13 @@ def ten(position: int) -> Batch:
 def test_compiled_packed_and_plain_agree(form: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The same stream by four ways: alone and in a pack of three, plain and compiled."""
     monkeypatch.setenv("FRISKET_CACHE", str(tmp_path))
-    rate = "alpha_lr" if form == "la-maml" else "gamma_m"
+
+    def at(rate: float, **more: Any) -> dict[str, Any]:
+        return {"inner_steps": 10, "alpha_lr" if form == "la-maml" else "gamma_m": rate, **more}
+
     ends: dict[tuple[bool, int], State] = {}
     for compile in (False, True):
-        learners = [build(form, compile=compile, inner_steps=10, **{rate: r}) for r in (0.001, 0.01, 0.1)]
+        learners = [build(form, **at(rate, compile=compile)) for rate in (0.001, 0.01, 0.1)]
         for size in (1, 3):
             chosen = [one for one in learners[:size] if isinstance(one, LookAheadLearner)]
             pack = LookAheadPack(chosen)
@@ -142,5 +146,5 @@ def test_compiled_packed_and_plain_agree(form: str, tmp_path: Path, monkeypatch:
     for end in ends.values():
         other = flatten(end)
         assert all(torch.allclose(first[k].double(), other[k].double(), atol=1e-4) for k in first)
-    alone = run(build(form, inner_steps=10, **{rate: 0.001}), build(form).init(0), range(4), ten)
+    alone = run(build(form, **at(0.001)), build(form).init(0), range(4), ten)
     assert all(torch.equal(v, first[k]) for k, v in flatten(alone).items())
