@@ -249,8 +249,9 @@ class _Walk:
         """The progress files: not durable, written for the eye."""
         headline = self.protocol.headline
         for files, scores in zip(self.files.members, self.scores, strict=True):
-            score = self.protocol.final(scores)[headline] if done else 0
-            progress = {"cursor": self.cursor, "steps": steps, headline: score, "seconds": self._elapsed()}
+            progress = {"cursor": self.cursor, "steps": steps, "seconds": self._elapsed()}
+            score = self.protocol.final(scores).get(headline) if done else None
+            progress |= {} if score is None else {headline: score}
             temporary = files.path / f".progress.{os.getpid()}"
             temporary.write_text(json.dumps(progress), encoding="utf-8")
             os.replace(temporary, files.path / "progress.json")

@@ -61,7 +61,8 @@ class ReplicaFolder:
         return read_json(self.path / "committed.json")
 
     def progress(self) -> dict[str, Any] | None:
-        """``{"cursor", "steps", "accuracy", "seconds"}``, None before the first step."""
+        """``{"cursor", "steps", "seconds"}`` and the headline metric so far, where there is one; None before the first
+        step."""
         return read_json(self.path / "progress.json")
 
     @contextlib.contextmanager

@@ -111,11 +111,13 @@ class RetainedAccuracy(Protocol):
 
     def final(self, scores: State) -> Metrics:
         """RA, BTI, LA and FWT over the tasks finished so far, at the end all of them; before the first task has
-        ended RA alone, of the untrained network."""
+        ended RA alone, of the untrained network. Where only the ``needed`` entries are measured, RA and BTI are not
+        there before the end."""
         rows = int(scores["rows"])
         if not rows:
             return {"ra": float(scores["before"].mean())}
-        return retention(scores["matrix"][:rows, :rows], scores["before"][:rows])
+        metrics = retention(scores["matrix"][:rows, :rows], scores["before"][:rows])
+        return {name: value for name, value in metrics.items() if not math.isnan(value)}
 
     def _columns(self, row: int) -> range:
         """Tasks to be judged on after task ``row``."""

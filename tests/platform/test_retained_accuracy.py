@@ -115,6 +115,8 @@ def test_needed_entries_give_the_same_numbers_with_fewer_test_sets() -> None:
     assert (len(everything.asked), len(needed.asked)) == (12, 10)
     assert math.isnan(few_scores["matrix"][1, 0])
     assert records[3]["row"] == [None, 0.8, 0.4]
+    halfway = {**few_scores, "rows": torch.tensor(2)}
+    assert fewer.final(halfway).keys() == {"la", "fwt"}, "nothing is said of what is not measured yet"
 
 
 def test_numbers_on_the_way_are_those_of_the_tasks_so_far() -> None:
