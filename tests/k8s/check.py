@@ -55,9 +55,8 @@ def main(arguments: Sequence[str]) -> int:
         return 2
     wrong = 0
     for name, manifests in rendered.items():
-        complaints = [f"{label(m)}: {problem}" for m in manifests for problem in problems(m)]
-        print(f"{name}: {len(manifests)} objects, {len(complaints) or 'no'} mistakes")
-        print(*(f"  {complaint}" for complaint in complaints), sep="\n", end="\n" if complaints else "")
+        complaints = [f"  {label(m)}: {problem}" for m in manifests for problem in problems(m)]
+        print(f"{name}: {len(manifests)} objects, {len(complaints) or 'no'} mistakes", *complaints, sep="\n")
         wrong += len(complaints)
     return int(wrong > 0)
 

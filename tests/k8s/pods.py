@@ -62,6 +62,22 @@ def _templates(manifest: Manifest) -> Iterator[tuple[str, dict[str, Any]]]:
         yield "ray-submitter", spec["submitterPodTemplate"]
 
 
+def everything(tree: Any) -> Iterator[dict[str, Any]]:
+    """Every mapping in ``tree``."""
+    if isinstance(tree, dict):
+        yield tree
+    for item in tree.values() if isinstance(tree, dict) else tree if isinstance(tree, list) else ():
+        yield from everything(item)
+
+
+def secrets(manifests: Sequence[Manifest]) -> set[tuple[str, str]]:
+    """Names and keys of the Secrets that are referred to; the key of Ray's token is KubeRay's own."""
+    found = {
+        (m["secretKeyRef"]["name"], m["secretKeyRef"]["key"]) for m in everything(manifests) if "secretKeyRef" in m
+    }
+    return found | {(m["secretName"], "auth_token") for m in everything(manifests) if m.get("mode") == "token"}
+
+
 def selects(selector: dict[str, Any], labels: dict[str, str]) -> bool:
     """Whether a label selector fits; the empty one fits everything."""
     for expression in selector.get("matchExpressions", ()):

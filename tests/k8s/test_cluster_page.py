@@ -8,8 +8,7 @@ from pathlib import Path
 import check
 import pytest
 from kustomize import containers, render
-from pods import named
-from test_references import SECRETS
+from pods import named, secrets
 
 from frisket.platform.cli.main import app
 
@@ -42,7 +41,7 @@ def test_images_secrets_and_versions(page: str) -> None:
     images = {c["image"] for c in containers(manifests) if c["image"].startswith("frisket:")}
     assert set(re.findall(r"frisket:\d[\w.-]+", page)) == images
     made = re.findall(r"create secret generic (\S+) --from-file=(\w+)=", page)
-    assert set(made) == SECRETS
+    assert set(made) == secrets(manifests)
     assert len(made) == 3
     assert re.search(r"helm install \S+ kuberay/kuberay-operator --version 1\.7\.0 .*--namespace kuberay-system", page)
     (peer,) = named(manifests, "NetworkPolicy", "ray-head")["spec"]["ingress"][0]["from"][1:]

@@ -15,7 +15,7 @@ from schema import problems
 MANIFESTS = [*render(check.find("gpu")), *render(check.find("run"))]
 FREE = frozenset({"labels", "matchLabels", "data", "rayStartParams", "requests", "limits", "clusterSelector"})
 
-Path = tuple[str | int, ...]
+Way = tuple[str | int, ...]
 
 
 def free(key: str, value: Any) -> bool:
@@ -23,7 +23,7 @@ def free(key: str, value: Any) -> bool:
     return key in FREE or (key == "selector" and all(isinstance(item, str) for item in value.values()))
 
 
-def named_fields(tree: Any, path: Path = ()) -> Iterator[Path]:
+def named_fields(tree: Any, path: Way = ()) -> Iterator[Way]:
     """Where in ``tree`` a key is one of the schema's names."""
     if isinstance(tree, dict):
         for key, value in tree.items():
@@ -35,7 +35,7 @@ def named_fields(tree: Any, path: Path = ()) -> Iterator[Path]:
             yield from named_fields(item, (*path, place))
 
 
-def misspelt(manifest: Manifest, path: Path) -> Manifest:
+def misspelt(manifest: Manifest, path: Way) -> Manifest:
     wrong = copy.deepcopy(manifest)
     place: Any = wrong
     for key in path[:-1]:
@@ -44,7 +44,7 @@ def misspelt(manifest: Manifest, path: Path) -> Manifest:
     return wrong
 
 
-def one_of_each_place() -> Iterator[tuple[Manifest, Path]]:
+def one_of_each_place() -> Iterator[tuple[Manifest, Way]]:
     """Fields of all manifests, those at the same place in lists or in objects of one kind only once."""
     seen = set()
     for manifest in MANIFESTS:
