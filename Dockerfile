@@ -4,9 +4,9 @@
 #   docker build --build-arg DEVICE=cuda -t frisket:0.1.0-ray2.60.0-cuda .
 #
 # The tag says which frisket and which Ray are inside, and the manifests in k8s/ name it. All versions are those of
-# constraints.txt. The package index's build of torch brings CUDA's libraries along and runs on CPUs as well; TORCH_INDEX
-# may name a further index whose build of the same version is preferred, PyTorch's own index of CPU builds for example,
-# which saves several GB.
+# constraints.txt. The package index's build of torch brings CUDA's libraries along and runs on CPUs as well;
+# TORCH_INDEX may name a further index whose build of the same version is preferred, PyTorch's own index of CPU builds
+# for example, which saves several GB.
 ARG DEVICE=cpu
 
 FROM python:3.11-slim-bookworm AS cpu
@@ -32,7 +32,7 @@ WORKDIR /src
 COPY constraints.txt k8s/requirements.txt ./
 RUN pip install ${TORCH_INDEX:+--extra-index-url "$TORCH_INDEX"} --constraint constraints.txt \
     --requirement requirements.txt setuptools torch \
-    && python -c "import sys, torch; sys.exit('$DEVICE' == 'cuda' and not torch.version.cuda and 'this torch has no CUDA')"
+    && if [ "$DEVICE" = cuda ]; then python -c "import torch; assert torch.version.cuda, 'a build without CUDA'"; fi
 COPY . .
 RUN pip install --constraint constraints.txt --no-build-isolation . && rm -rf build *.egg-info
 USER 1000:1000

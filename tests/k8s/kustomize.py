@@ -20,6 +20,8 @@ from frisket.errors import UserError
 
 Manifest = dict[str, Any]
 
+LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # the C one, where PyYAML has it, is ten times as fast
+
 _FIELDS = frozenset({"apiVersion", "kind", "resources", "namespace", "images", "patches"})
 
 
@@ -36,7 +38,7 @@ def render(folder: Path) -> list[Manifest]:
     file = folder / "kustomization.yaml"
     if not file.is_file():
         raise KustomizeError("kustomization", str(file), "there is no such file")
-    plan = yaml.safe_load(file.read_text(encoding="utf-8"))
+    plan = yaml.load(file.read_text(encoding="utf-8"), Loader=LOADER)
     unknown = sorted(set(plan) - _FIELDS)
     if unknown:
         raise KustomizeError(f"{file}: {unknown[0]}", plan[unknown[0]], f"not understood; known: {sorted(_FIELDS)}")
@@ -71,7 +73,7 @@ def _resource(path: Path) -> list[Manifest]:
     if not path.is_file():
         raise KustomizeError("resources", str(path), "is neither a file nor a folder")
     # Anchors make several places share one object; a patch means one place.
-    return [_unshared(one) for one in yaml.safe_load_all(path.read_text(encoding="utf-8")) if one]
+    return [_unshared(one) for one in yaml.load_all(path.read_text(encoding="utf-8"), Loader=LOADER) if one]
 
 
 def _unshared(tree: Any) -> Any:
@@ -99,7 +101,7 @@ def _patch(folder: Path, patch: Manifest, manifests: Sequence[Manifest]) -> None
     if unknown or set(target) != {"kind", "name"} or ("path" in patch) == ("patch" in patch):
         raise KustomizeError("patches", patch, "give a target of kind and name, and one of path and patch")
     text = patch["patch"] if "patch" in patch else (folder / patch["path"]).read_text(encoding="utf-8")
-    steps = yaml.safe_load(text)
+    steps = yaml.load(text, Loader=LOADER)
     if not isinstance(steps, list):
         raise KustomizeError("patches", patch, "only JSON 6902 patches are understood: a list of op, path and value")
     meant = [m for m in manifests if (m["kind"], m["metadata"]["name"]) == (target["kind"], target["name"])]

@@ -15,13 +15,13 @@ from typing import Any
 import kubernetes_validate
 import yaml
 from jsonschema import Draft202012Validator
+from kustomize import LOADER, Manifest
 
 KUBERNETES = "1.37"
 _SCHEMAS = Path(__file__).parent / "schemas"
-_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # the C one, where PyYAML has it, is ten times as fast
 
 
-def problems(manifest: dict[str, Any]) -> list[str]:
+def problems(manifest: Manifest) -> list[str]:
     """What is wrong with ``manifest``, each as ``place: message``; empty if nothing is."""
     if "apiVersion" not in manifest or "kind" not in manifest:
         return ["apiVersion and kind are required"]
@@ -30,7 +30,7 @@ def problems(manifest: dict[str, Any]) -> list[str]:
     return _core_problems(manifest)
 
 
-def _core_problems(manifest: dict[str, Any]) -> list[str]:
+def _core_problems(manifest: Manifest) -> list[str]:
     try:
         kubernetes_validate.validate(manifest, KUBERNETES, strict=True)
     except kubernetes_validate.SchemaNotFoundError:
@@ -40,12 +40,12 @@ def _core_problems(manifest: dict[str, Any]) -> list[str]:
     return []
 
 
-def _carrier(metadata: object) -> dict[str, Any]:
+def _carrier(metadata: object) -> Manifest:
     """A core object with ``metadata``, of which a custom resource definition says nothing."""
     return {"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata}
 
 
-def _ray_problems(manifest: dict[str, Any]) -> list[str]:
+def _ray_problems(manifest: Manifest) -> list[str]:
     file = _SCHEMAS / f"kuberay-v1.7.0-ray.io_{manifest['kind'].lower()}s.yaml"
     if not file.is_file():
         return [f"KubeRay's definition of {manifest['kind']} is not in {_SCHEMAS.name}/"]
@@ -55,7 +55,7 @@ def _ray_problems(manifest: dict[str, Any]) -> list[str]:
 
 @functools.cache
 def _validator(definition: Path) -> Draft202012Validator:
-    crd = yaml.load(definition.read_text(encoding="utf-8"), Loader=_LOADER)
+    crd = yaml.load(definition.read_text(encoding="utf-8"), Loader=LOADER)
     (version,) = (version for version in crd["spec"]["versions"] if version["name"] == "v1")
     return Draft202012Validator(closed(version["schema"]["openAPIV3Schema"]))
 

@@ -32,7 +32,7 @@ def test_commands_and_options_exist(page: str) -> None:
 
 def test_folders_and_files_exist(page: str, checkout: Path) -> None:
     assert {f"k8s/{name}" for name in check.kustomizations()} | {"k8s/base"} <= set(re.findall(r"`(k8s/[\w/]+)`", page))
-    for name in re.findall(r"\bk8s/[\w/]+|\btests/k8s/\w+\.py", page):
+    for name in re.findall(r"(?:tests/)?\bk8s/[\w/]+(?:\.(?:py|yaml))?", page):
         assert (checkout / name).exists() or name.startswith("k8s/overlays/mine")  # the reader's own
 
 
