@@ -1,4 +1,4 @@
-"""Render and check the manifests without a cluster: ``python tests/k8s/check.py [NAME|FOLDER ...]``.
+"""Render and check the manifests without a cluster: ``.venv/bin/python tests/k8s/check.py [NAME|FOLDER ...]``.
 
 Without arguments everything in k8s/overlays and k8s/jobs. A FOLDER is any kustomization, your own overlay for example.
 Exit codes: 0 every object is valid, 1 one is not, 2 a name that does not exist or a kustomization that does not render.
