@@ -116,17 +116,18 @@ def finished_run(
     data_dir: str | None = None,
     runs_dir: Path | None = None,
 ) -> RunFolder | None:
-    """The newest finished run that did what `prepare` would set up with these arguments: the same specification, seeds
-    and data, the same version of frisket; None where there is none."""
+    """The newest finished run that did what `prepare` would set up with these arguments: the same specification up to
+    what moves numbers by rounding alone, the same seeds and data, the same version of frisket; None where there is
+    none."""
     experiment = load_spec(spec, overrides, seeds=seeds)
     images = resolve(datasets(experiment), data, data_dir)
-    wanted = _work_of(experiment.as_dict()), {name: _hashes(one) for name, one in _provenance(images).items()}
+    wanted = _work_of(experiment), {name: _hashes(one) for name, one in _provenance(images).items()}
     found = []
     for folder in RunFolder.all(default_runs_folder() if runs_dir is None else runs_dir):
         manifest = folder.manifest
-        if manifest["frisket"] != frisket.__version__:
+        if (manifest["spec"], manifest["frisket"]) != (experiment.name, frisket.__version__):
             continue
-        work = _work_of(manifest["experiment"]), {name: _hashes(one) for name, one in manifest["data"].items()}
+        work = _work_of(folder.experiment), {name: _hashes(one) for name, one in manifest["data"].items()}
         if work == wanted and folder.done:
             found.append(folder)
     return max(found, key=lambda folder: folder.created, default=None)
@@ -239,9 +240,14 @@ def _provenance(images: Mapping[str, ImageSet]) -> dict[str, Any]:
     return {one.name: one.provenance.as_dict() for one in images.values()}
 
 
-def _work_of(experiment: Mapping[str, Any]) -> dict[str, Any]:
-    """What of a complete specification decides its numbers."""
-    return {k: v for k, v in experiment.items() if k not in ("published", "log_every", "checkpoint_seconds")}
+_ROUNDING = ("published", "log_every", "checkpoint_seconds", "pack", "threads", "device")
+"""Fields that move no number, or by rounding alone."""
+
+
+def _work_of(experiment: Experiment) -> dict[str, Any]:
+    """What of a specification decides its numbers, up to rounding."""
+    work = {k: v for k, v in experiment.as_dict().items() if k not in _ROUNDING}
+    return {**work, "learner": {k: v for k, v in work["learner"].items() if k != "compile"}}
 
 
 def _hashes(provenance: Mapping[str, Any] | None) -> dict[str, str]:
