@@ -8,9 +8,10 @@ from typing import Any
 from rich.table import Table
 
 from frisket.errors import SpecError
+from frisket.platform.config import spec_names
 from frisket.platform.registry import PROTOCOLS
 from frisket.platform.runfolder import RunFolder
-from frisket.platform.spec import load_spec, spec_names
+from frisket.platform.spec import load_spec
 from frisket.platform.tune_points import metric_of, search_of
 
 

@@ -7,28 +7,20 @@ out takes the default of the component's own dataclass; nothing unknown passes.
 
 from __future__ import annotations
 
-import copy
 import dataclasses
 import json
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cache
-from importlib import resources
 from pathlib import Path
 from typing import Any, get_type_hints
-
-import yaml
 
 from frisket.algos.pack import packed_fields
 from frisket.algos.pretrain import PretrainConfig
 from frisket.errors import SpecError, nearest, require
-from frisket.platform.registry import PROTOCOLS, SECTIONS
+from frisket.platform.config import merge, overridden, parse, refuse_unknown, spec_names, text_of, typed
+from frisket.platform.registry import DEFAULT_KINDS, PROTOCOLS, SECTIONS
 from frisket.platform.search import Search, flat_axes, points, require_comparable
-
-TABLES = "tables/"
-"""Where in tune_configs the published tables lie (`frisket.platform.tables`), which are no specifications."""
-DEFAULT_KINDS = {"stream": "osaka", "network": "conv4", "protocol": "online-accuracy"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -145,7 +137,7 @@ class Experiment(_Settings):
             raise SpecError("variant", label, nearest(label, self.variants))
         spanning = ("variants", "tune", "pack")
         base = {k: v for k, v in self.as_dict().items() if k not in spanning}
-        return from_dict(_merge(base, self.variants[label]))
+        return from_dict(merge(base, self.variants[label]))
 
     def replicas(self) -> list[Replica]:
         """Every run, headline variant first, seeds in order."""
@@ -178,16 +170,16 @@ def load_spec(spec: str, overrides: Sequence[str] = (), *, seeds: int | None = N
             raise SpecError("SPEC", spec, "no such file")
         name, text = path.stem, path.read_text(encoding="utf-8")
     elif spec in (names := spec_names()):
-        name, text = spec, resources.files("frisket.tune_configs").joinpath(f"{spec}.yaml").read_text("utf-8")
+        name, text = spec, text_of(spec)
     else:
         raise SpecError(
             "SPEC", spec, f"no such specification; {nearest(spec, names)} (`frisket list specs`); or give a .yaml file"
         )
-    raw = _parse(text, spec)
+    raw = parse(text, spec)
     if not isinstance(raw, dict):
         raise SpecError("SPEC", spec, "must be a mapping of sections")
-    for override in overrides:
-        raw = _override(raw, override)
+    for change in overrides:
+        raw = overridden(raw, change)
     if seeds is not None:
         raw["seeds"] = seeds
     return from_dict({"name": name, **raw})
@@ -197,7 +189,7 @@ def from_dict(raw: Mapping[str, Any]) -> Experiment:
     """Validate a specification given as a dict. Raises `SpecError`, naming the field, its value and what is allowed."""
     raw = dict(raw)
     known = [f.name for f in dataclasses.fields(Experiment)]
-    _refuse_unknown(raw, known, prefix="")
+    refuse_unknown(raw, known, prefix="")
     sections = {name: _section(name, raw.pop(name, {})) for name in SECTIONS}
     pretrain = raw.pop("pretrain", None)
     published = raw.pop("published", None)
@@ -211,11 +203,11 @@ def from_dict(raw: Mapping[str, Any]) -> Experiment:
     experiment = Experiment(
         name=name,
         **sections,
-        pretrain=None if pretrain is None else _typed(PretrainConfig, pretrain, "pretrain"),
-        published=None if published is None else _typed(Published, published, "published"),
+        pretrain=None if pretrain is None else typed(PretrainConfig, pretrain, "pretrain"),
+        published=None if published is None else typed(Published, published, "published"),
         variants=variants,
-        tune=None if tune is None else _typed(Search, flat_axes(tune), "tune"),
-        **dataclasses.asdict(_typed(_Settings, raw, "")),
+        tune=None if tune is None else typed(Search, flat_axes(tune), "tune"),
+        **dataclasses.asdict(typed(_Settings, raw, "")),
     )
     if experiment.tune is not None:
         experiment = _with_points(experiment, experiment.tune)
@@ -224,7 +216,7 @@ def from_dict(raw: Mapping[str, Any]) -> Experiment:
             re.fullmatch(r"[\w.-]+", label) is not None, "variants", label, "labels of letters, digits, '.', '_', '-'"
         )
         allowed = {*SECTIONS, "pretrain"}
-        _refuse_unknown(variants[label], allowed, prefix=f"variants.{label}.")
+        refuse_unknown(variants[label], allowed, prefix=f"variants.{label}.")
     methods = [experiment.variant(label).learner for label in experiment.variants or [None]]
     packed = experiment.pack == 1 or any(packed_fields(method.config) for method in methods)
     require(packed, "pack", experiment.pack, f"1: learner.kind {methods[0].kind} has no packs")
@@ -250,35 +242,6 @@ def _with_points(experiment: Experiment, search: Search) -> Experiment:
     return experiment
 
 
-def spec_names() -> tuple[str, ...]:
-    """Names of all specifications in tune_configs, sorted."""
-    return tuple(name for name in config_names() if not name.startswith(TABLES))
-
-
-@cache
-def config_names() -> tuple[str, ...]:
-    """Names of all YAML files in tune_configs, published tables included, sorted."""
-    return tuple(sorted(_walk(resources.files("frisket.tune_configs"), "")))
-
-
-def read_config(cls: type[Any], name: str) -> Any:
-    """The file ``name`` of tune_configs as the dataclass ``cls``, whose field ``name`` is set; as strict as a spec.
-
-    Raises:
-        SpecError: a field that is wrong.
-    """
-    text = resources.files("frisket.tune_configs").joinpath(f"{name}.yaml").read_text("utf-8")
-    return _typed(cls, {"name": name, **_parse(text, name)}, name)
-
-
-def _walk(folder: Any, prefix: str) -> Iterable[str]:
-    for entry in folder.iterdir():
-        if entry.is_dir():
-            yield from _walk(entry, f"{prefix}{entry.name}/")
-        elif entry.name.endswith(".yaml"):
-            yield prefix + entry.name.removesuffix(".yaml")
-
-
 def _section(name: str, raw: Any) -> Section:
     if not isinstance(raw, dict):
         raise SpecError(name, raw, "must be a mapping with a 'kind'")
@@ -289,100 +252,7 @@ def _section(name: str, raw: Any) -> Section:
         raise SpecError(f"{name}.kind", None, f"is required; known: {', '.join(sorted(kinds))}")
     if kind not in kinds:
         raise SpecError(f"{name}.kind", kind, nearest(str(kind), kinds))
-    return Section(kind=kind, config=_typed(kinds[kind].config, fields, name))
-
-
-def _typed(cls: type[Any], raw: Any, prefix: str) -> Any:
-    """``raw`` as the dataclass ``cls``: strict types (an int passes for a float), unknown keys refused."""
-    from pydantic import ValidationError
-
-    dot = f"{prefix}." if prefix else ""
-    if not isinstance(raw, dict):
-        raise SpecError(prefix, raw, f"must be a mapping of {', '.join(f.name for f in dataclasses.fields(cls))}")
-    _refuse_unknown(raw, [f.name for f in dataclasses.fields(cls)], dot)
-    try:
-        # JSON is the one form pydantic reads strictly into dataclasses and tuples.
-        return _reader(cls).validate_json(json.dumps(raw), strict=True)
-    except (TypeError, ValueError) as error:
-        if not isinstance(error, ValidationError):
-            raise SpecError(prefix, raw, f"must be plain YAML values ({error})") from error
-        first = error.errors()[0]
-        cause = first.get("ctx", {}).get("error")
-        if isinstance(cause, SpecError):
-            raise SpecError(dot + cause.field, cause.value, cause.fix) from None
-        where = dot + ".".join(str(part) for part in first["loc"])
-        value = None if first["type"] == "missing" else first["input"]
-        raise SpecError(where.rstrip("."), value, first["msg"].lower()) from None
-
-
-@cache
-def _reader(cls: type[Any]) -> Any:
-    """Pydantic's reader of ``cls``, made once: a grid reads thousands of sections."""
-    from pydantic import TypeAdapter
-
-    return TypeAdapter(cls)
-
-
-def _refuse_unknown(raw: Mapping[str, Any], known: Iterable[str], prefix: str) -> None:
-    known = list(known)
-    for key in raw:
-        if key not in known:
-            raise SpecError(f"{prefix}{key}", raw[key], f"unknown key; {nearest(str(key), known)}")
-
-
-def _merge(base: Mapping[str, Any], partial: Mapping[str, Any]) -> dict[str, Any]:
-    """``base`` with the sections of ``partial`` laid over its own, field by field; another ``kind`` starts afresh."""
-    merged = copy.deepcopy(dict(base))
-    for name, fields in copy.deepcopy(dict(partial)).items():
-        old = merged.get(name)
-        same_kind = (
-            isinstance(old, dict)
-            and isinstance(fields, dict)
-            and ("kind" not in fields or fields["kind"] == old.get("kind", DEFAULT_KINDS.get(name)))
-        )
-        merged[name] = {**old, **fields} if same_kind and old else fields
-    return merged
-
-
-def _override(raw: dict[str, Any], text: str) -> dict[str, Any]:
-    """``raw`` with one ``key.path=value`` laid over it."""
-    path, equals, value = text.partition("=")
-    first, *rest = path.strip().split(".")
-    if not equals or not first or not all(rest):
-        raise SpecError("override", text, "must be key.path=value")
-    parsed = _parse(value, text)
-    if rest == ["kind"]:
-        return _merge(raw, {first: {"kind": parsed}})
-    raw = copy.deepcopy(raw)
-    node: Any = raw
-    for depth, key in enumerate([first, *rest][:-1]):
-        node = node.setdefault(key, {})
-        if not isinstance(node, dict):
-            raise SpecError("override", text, f"{'.'.join([first, *rest][: depth + 1])} has no fields")
-    node[[first, *rest][-1]] = parsed
-    return raw
-
-
-class _Loader(yaml.SafeLoader):
-    """YAML whose floats are those of YAML 1.2: 1e-3 is a number, not a string."""
-
-
-_Loader.yaml_implicit_resolvers = {
-    k: [(tag, rule) for tag, rule in v if tag != "tag:yaml.org,2002:float"]
-    for k, v in yaml.SafeLoader.yaml_implicit_resolvers.items()
-}
-_Loader.add_implicit_resolver(
-    "tag:yaml.org,2002:float",
-    re.compile(r"^[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?$|^[-+]?\.(inf|Inf|INF)$|^\.(nan|NaN|NAN)$"),
-    list("-+.0123456789"),
-)
-
-
-def _parse(text: str, source: str) -> Any:
-    try:
-        return yaml.load(text, Loader=_Loader)
-    except yaml.YAMLError as error:
-        raise SpecError("SPEC", source, f"is not valid YAML: {' '.join(str(error).split())}") from None
+    return Section(kind=kind, config=typed(kinds[kind].config, fields, name))
 
 
 def _plain(value: Any) -> Any:

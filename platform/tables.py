@@ -12,7 +12,8 @@ from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal
 
 from frisket.errors import SpecError, nearest, require
-from frisket.platform.spec import TABLES, config_names, load_spec, read_config, spec_names
+from frisket.platform.config import TABLES, config_names, read_config, spec_names
+from frisket.platform.spec import load_spec
 
 ScaleName = Literal["smoke", "short", "paper"]
 SCALES: tuple[ScaleName, ...] = ("smoke", "short", "paper")

@@ -94,7 +94,7 @@ def test_wheel_holds_every_module_and_specification_and_works(checkout: Path, tm
     assert specs
     assert held == expected | specs | {"frisket/py.typed"}
     listing = subprocess.run(
-        [sys.executable, "-c", "from frisket.platform.spec import spec_names; print(*spec_names(), sep='\\n')"],
+        [sys.executable, "-c", "from frisket.platform.config import spec_names; print(*spec_names(), sep='\\n')"],
         cwd=tmp_path,
         env=os.environ | {"PYTHONPATH": str(tmp_path / "installed")},
         check=True,

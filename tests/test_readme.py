@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from frisket.platform.cli.main import app
-from frisket.platform.spec import load_spec, spec_names
+from frisket.platform.config import spec_names
+from frisket.platform.spec import load_spec
 
 
 @pytest.fixture(scope="module")

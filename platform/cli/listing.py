@@ -38,7 +38,8 @@ def show(what: Annotated[Kind, typer.Argument(help="What to list.")]) -> None:
 def _specs() -> Table:
     from rich.table import Table
 
-    from frisket.platform.spec import load_spec, spec_names
+    from frisket.platform.config import spec_names
+    from frisket.platform.spec import load_spec
 
     table = Table("spec", "stream", "learner", "seeds", "answers to")
     for name in spec_names():
@@ -83,7 +84,7 @@ def _tables() -> Table:
     """The published tables `frisket reproduce` knows."""
     from rich.table import Table
 
-    from frisket.platform.spec import spec_names
+    from frisket.platform.config import spec_names
     from frisket.platform.tables import load_table, table_names
 
     shown = Table()

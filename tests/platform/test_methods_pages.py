@@ -12,7 +12,8 @@ import torch
 from frisket.algos.networks.conv4 import Conv4, Conv4Config
 from frisket.algos.pretrain import PretrainConfig
 from frisket.algos.registry import LEARNERS
-from frisket.platform.spec import load_spec, spec_names
+from frisket.platform.config import spec_names
+from frisket.platform.spec import load_spec
 from frisket.types import Batch, Task
 
 FOLDER = Path(__file__).resolve().parents[2] / "docs" / "methods"

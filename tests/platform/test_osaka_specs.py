@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 
 from frisket.algos.registry import LEARNERS, NETWORKS
-from frisket.platform.spec import load_spec, spec_names
+from frisket.platform.config import spec_names
+from frisket.platform.spec import load_spec
 
 METHODS = (
     "sparse-cmaml", "sparse-relu-cmaml", "cmaml-fixed", "cmaml", "cmaml-s9", "cmaml-plain", "cmaml-um", "cmaml-pre",

@@ -11,13 +11,14 @@ import pytest
 from frisket.algos.registry import LEARNERS, NETWORKS
 from frisket.envs.data import resolve
 from frisket.errors import SpecError
+from frisket.platform.config import spec_names
 from frisket.platform.engine import datasets, run_replica
 from frisket.platform.figures import draw_figures
 from frisket.platform.journal import read_journal
 from frisket.platform.launch import prepare
 from frisket.platform.matrix_figure import read_matrix
 from frisket.platform.runfolder import RunFolder
-from frisket.platform.spec import load_spec, spec_names
+from frisket.platform.spec import load_spec
 
 STREAMS = ("rotations", "permutations", "many-permutations")
 # Sections 7.1, 7.2 and 10, by stream in that order. A method's fields, then a row of values for each.

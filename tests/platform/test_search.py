@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 
 from frisket.errors import SpecError
+from frisket.platform.config import spec_names
 from frisket.platform.search import Search, points
-from frisket.platform.spec import Experiment, from_dict, load_spec, spec_names
+from frisket.platform.spec import Experiment, from_dict, load_spec
 
 BASE: dict[str, Any] = {
     "name": "tiny/search",

@@ -9,7 +9,8 @@ import pytest
 from frisket.algos.learners.cmaml import SparseCMAMLConfig
 from frisket.envs.osaka import OsakaConfig
 from frisket.errors import SpecError
-from frisket.platform.spec import Experiment, from_dict, load_spec, spec_names
+from frisket.platform.config import spec_names
+from frisket.platform.spec import Experiment, from_dict, load_spec
 
 SPARSE = "osaka/p98-sparse-cmaml"
 

@@ -11,10 +11,11 @@ import torch
 
 from frisket.algos.registry import LEARNERS, NETWORKS
 from frisket.algos.state_file import load_state
+from frisket.platform.config import spec_names
 from frisket.platform.engine import run_replica
 from frisket.platform.journal import read_journal
 from frisket.platform.launch import prepare
-from frisket.platform.spec import Experiment, load_spec, spec_names
+from frisket.platform.spec import Experiment, load_spec
 
 STREAMS = ("cifar100-single", "cifar100-multiple", "tinyimagenet-single", "tinyimagenet-multiple")
 # Section 7.3, the released scripts where they differ from the paper. A method's fields, then a row of values for each

@@ -11,7 +11,8 @@ import pytest
 from pydantic import TypeAdapter, ValidationError
 
 from frisket.errors import SpecError
-from frisket.platform.spec import config_names, load_spec, spec_names
+from frisket.platform.config import config_names, spec_names
+from frisket.platform.spec import load_spec
 from frisket.platform.tables import SCALES, Cell, Scale, Table, load_table, plan, table_names
 
 # Written with the streams they need; held to the rules below from the day they are here.
