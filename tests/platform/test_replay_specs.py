@@ -68,7 +68,8 @@ NAMES = [f"{stream}-{method}" for stream in STREAMS for method in SETTINGS]
 
 
 def test_every_method_on_every_stream_and_nothing_else() -> None:
-    found = [n for n in spec_names() if n.startswith(tuple(f"replay/{stream}-" for stream in STREAMS))]
+    here = [n for n in spec_names() if n.startswith(tuple(f"replay/{stream}-" for stream in STREAMS))]
+    found = [n for n in here if load_spec(n).tune is None]
     assert sorted(found) == sorted(f"replay/{n}" for n in NAMES)
 
 
