@@ -12,6 +12,7 @@ from frisket.algos.learners import (
     bgd,
     cmaml,
     cmaml_every_step,
+    efficient_packnet,
     er,
     ewc,
     gem,
@@ -23,6 +24,7 @@ from frisket.algos.learners import (
     metabgd,
     metacog,
     online_adam,
+    packnet,
     replay_cmaml,
     replay_metabgd,
     sparse_la_maml,
@@ -30,7 +32,8 @@ from frisket.algos.learners import (
     sync_la_maml,
 )
 from frisket.algos.networks import conv4, mlp, strided_conv
-from frisket.algos.networks.network import Network
+from frisket.algos.networks.network import Network, NetworkConfig
+from frisket.algos.powerprop import Powerprop
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -101,6 +104,14 @@ LEARNERS: Mapping[str, LearnerEntry] = MappingProxyType(
         "independent": _entry(
             independent.IndependentConfig, independent.Independent, "a small network of its own for every task"
         ),
+        "packnet": _entry(
+            packnet.PackNetConfig, packnet.PackNet, "every task owns a share of the weights and uses all older ones"
+        ),
+        "efficient-packnet": _entry(
+            efficient_packnet.EfficientPackNetConfig,
+            efficient_packnet.EfficientPackNet,
+            "every task keeps the fewest weights that do its work, older ones among them",
+        ),
     }
 )
 
@@ -116,10 +127,18 @@ class NetworkEntry:
     build: Callable[..., Network]
 
 
+def _network(config: type[NetworkConfig], build: Callable[..., Network]) -> NetworkEntry:
+    def built(config: NetworkConfig, **inputs: Any) -> Network:
+        plain, alpha = build(config, **inputs), config.powerprop_alpha
+        return plain if alpha == 1 else Powerprop(plain, alpha)
+
+    return NetworkEntry(config=config, build=built)
+
+
 NETWORKS: Mapping[str, NetworkEntry] = MappingProxyType(
     {
-        "conv4": NetworkEntry(config=conv4.Conv4Config, build=conv4.Conv4),
-        "mlp": NetworkEntry(config=mlp.MLPConfig, build=mlp.MLP),
-        "strided-conv": NetworkEntry(config=strided_conv.StridedConvConfig, build=strided_conv.StridedConv),
+        "conv4": _network(conv4.Conv4Config, conv4.Conv4),
+        "mlp": _network(mlp.MLPConfig, mlp.MLP),
+        "strided-conv": _network(strided_conv.StridedConvConfig, strided_conv.StridedConv),
     }
 )

@@ -25,7 +25,7 @@ from frisket.envs.data import ImageSet, resolve
 from frisket.envs.registry import STREAMS
 from frisket.envs.stream import Stream
 from frisket.envs.task_stream import TaskStream
-from frisket.errors import FrisketError, UserError
+from frisket.errors import FrisketError, SpecError, UserError
 from frisket.platform.heap import keep_freed_memory
 from frisket.platform.journal import Journal
 from frisket.platform.protocols.protocol import Protocol
@@ -97,6 +97,17 @@ def build_learner(experiment: Experiment, inputs: Inputs) -> Learner:
     return entry.build(experiment.learner.config, build_network(experiment, inputs))
 
 
+def require_suited(learner: Learner, stream: Stream) -> None:
+    """Raise `SpecError` unless ``stream`` offers what ``learner`` declares to need of the ends of tasks."""
+    can, method = learner.capabilities, type(learner).__name__
+    if can.ends_tasks and not isinstance(stream, TaskStream):
+        raise SpecError(
+            "stream.kind", type(stream).__name__, f"must be a sequence of tasks: {method} acts at their ends"
+        )
+    if can.validates and isinstance(stream, TaskStream) and not len(stream.validation_set(0)[1]):
+        raise SpecError("stream.validation", 0, f"must keep samples back: {method} judges its masks on them")
+
+
 def choose_device(wanted: str) -> torch.device:
     """The device ``wanted`` (``auto``: a GPU where there is one)."""
     if wanted == "auto":
@@ -151,6 +162,7 @@ class _Walk:
         self.streams = [build_stream(one, self.data, r.seed) for one, r in zip(experiments, pack, strict=True)]
         self.stream = self.streams[0]
         first, *others = (build_learner(one, Inputs.of(self.stream)) for one in experiments)
+        require_suited(first, self.stream)
         self.pack = first.pack(others, steps=self.stream.steps, may_compile=folder.manifest["compiler"])
         entry = PROTOCOLS[self.experiment.protocol.kind]
         self.protocol: Protocol = entry.build(self.experiment.protocol.config, self.stream)

@@ -18,7 +18,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from frisket.algos.networks.network import Network, kaiming_normal, own_logits, require_blocks, xavier_normal
+from frisket.algos.networks.network import (
+    Network,
+    NetworkConfig,
+    kaiming_normal,
+    own_logits,
+    require_blocks,
+    xavier_normal,
+)
 from frisket.errors import require
 from frisket.types import Params
 
@@ -40,7 +47,7 @@ class Backward(NamedTuple):
 
 
 @dataclass(frozen=True, kw_only=True)
-class MLPConfig:
+class MLPConfig(NetworkConfig):
     """Attributes:
     hidden: width of every hidden layer.
     init: ``kaiming_normal`` (fan in, gain sqrt 2; the La-MAML code), ``xavier_uniform`` (the MER code's baselines) or
@@ -51,6 +58,7 @@ class MLPConfig:
     init: Init = "kaiming_normal"
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         for width in self.hidden:
             require(width >= 1, "hidden", self.hidden, "widths of at least 1")
 
