@@ -134,7 +134,7 @@ class ProtectingLearner(Learner, ABC):
             "starts": torch.zeros(0, dtype=torch.int64),
             "free": free,
             "store": MaskStore({k: tuple(v.shape) for k, v in free.items()}).bits,
-            "own": {k: torch.zeros(0, *theta[k].shape) for k in self._own(theta)},
+            "own": {k: theta[k].new_zeros(0, *theta[k].shape) for k in self._own(theta)},
         }
 
     @torch.no_grad()
