@@ -44,6 +44,8 @@ PAGES = {
     "a-gem": "gem",
     "icarl": "icarl",
     "independent": "independent",
+    "packnet": "packnet",
+    "efficient-packnet": "efficient-packnet",
 }
 HEADINGS = ("The method", "Paper or released code", "Capabilities", "What is logged", "Published numbers and ours")
 
@@ -97,7 +99,7 @@ def test_page_has_its_parts_and_defines_every_logged_metric(kind: str) -> None:
 
 def test_every_specification_is_on_the_page_of_its_method() -> None:
     for name in spec_names():
-        if name.startswith(("osaka/", "replay/")):
+        if name.startswith(("osaka/", "replay/", "pruning/")):
             assert f"`frisket run {name}`" in page(load_spec(name).learner.kind)
 
 
