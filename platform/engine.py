@@ -162,7 +162,6 @@ class _Walk:
         self.streams = [build_stream(one, self.data, r.seed) for one, r in zip(experiments, pack, strict=True)]
         self.stream = self.streams[0]
         first, *others = (build_learner(one, Inputs.of(self.stream)) for one in experiments)
-        require_suited(first, self.stream)
         self.pack = first.pack(others, steps=self.stream.steps, may_compile=folder.manifest["compiler"])
         entry = PROTOCOLS[self.experiment.protocol.kind]
         self.protocol: Protocol = entry.build(self.experiment.protocol.config, self.stream)

@@ -15,7 +15,7 @@ import frisket
 from frisket.envs.data import ImageSet, resolve
 from frisket.envs.registry import STREAMS
 from frisket.errors import RunError, SpecError, require
-from frisket.platform.engine import Inputs, build_learner, build_stream, choose_device, datasets
+from frisket.platform.engine import Inputs, build_learner, build_stream, choose_device, datasets, require_suited
 from frisket.platform.executors import Stop
 from frisket.platform.registry import PROTOCOLS
 from frisket.platform.runfolder import RunFolder, default_runs_folder, write_json
@@ -176,7 +176,9 @@ def _rehearse(experiment: Experiment, images: Mapping[str, ImageSet]) -> None:
             stream = build_stream(plain, images, seed=0)
         except SpecError as error:  # a stream knows its own fields only
             raise SpecError(f"stream.{error.field}", error.value, error.fix) from None
-        build_learner(plain, Inputs.of(stream)).pack([])
+        learner = build_learner(plain, Inputs.of(stream))
+        require_suited(learner, stream)
+        learner.pack([])
         PROTOCOLS[plain.protocol.kind].build(plain.protocol.config, stream)
         episodes = STREAMS[plain.stream.kind].episodes
         require(plain.pretrain is None or episodes is not None, "pretrain", plain.pretrain, "left out on this stream")
