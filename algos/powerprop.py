@@ -163,6 +163,11 @@ def step(
     return descend({k: phi[k] for k in grads}, lr, direction), state
 
 
+def masked(theta: Params, masks: Params) -> Params:
+    """``theta`` with the entries that ``masks`` close at 0; tensors without a mask as they are."""
+    return {k: torch.where(masks[k], v, 0) if k in masks else v for k, v in theta.items()}
+
+
 def _times(params: Params, slopes: Params) -> Params:
     return {k: v * slopes[k] if k in slopes else v for k, v in params.items()}
 

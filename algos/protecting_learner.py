@@ -35,7 +35,7 @@ from frisket.algos.mask_store import MaskStore
 from frisket.algos.masks import MaskSet
 from frisket.algos.networks.network import Network, own_logits
 from frisket.algos.optimiser import OptimiserConfig, build_optimiser
-from frisket.algos.powerprop import as_powerprop
+from frisket.algos.powerprop import as_powerprop, masked
 from frisket.errors import MaskError, SpecError, require
 from frisket.rng import torch_generator
 from frisket.types import Batch, Metrics, Params, State, Task, TaskEnd
@@ -282,8 +282,3 @@ class ProtectingLearner(Learner, ABC):
         logits = self.predict(state, data.x)
         assert logits is not None
         return F.cross_entropy(own_logits(logits, data.y, self.network.own), data.y)
-
-
-def masked(theta: Params, masks: Params) -> Params:
-    """``theta`` with the entries that ``masks`` close at 0; tensors without a mask as they are."""
-    return {k: torch.where(masks[k], v, 0) if k in masks else v for k, v in theta.items()}

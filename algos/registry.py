@@ -18,6 +18,7 @@ from frisket.algos.learners import (
     gem,
     icarl,
     independent,
+    iterative_magnitude,
     la_er,
     la_maml,
     mer,
@@ -27,9 +28,11 @@ from frisket.algos.learners import (
     packnet,
     replay_cmaml,
     replay_metabgd,
+    rigl,
     sparse_la_maml,
     static_maml,
     sync_la_maml,
+    top_kast,
 )
 from frisket.algos.networks import conv4, mlp, strided_conv
 from frisket.algos.networks.network import Network, NetworkConfig
@@ -112,6 +115,14 @@ LEARNERS: Mapping[str, LearnerEntry] = MappingProxyType(
             efficient_packnet.EfficientPackNet,
             "every task keeps the fewest weights that do its work, older ones among them",
         ),
+        "iterative-magnitude": _entry(
+            iterative_magnitude.IterativeMagnitudeConfig,
+            iterative_magnitude.IterativeMagnitude,
+            "the smallest weights are taken out while the network trains",
+        ),
+        "top-kast": _entry(top_kast.TopKASTConfig, top_kast.TopKAST, "the largest weights are used, more are learned"),
+        "rigl": _entry(rigl.RigLConfig, rigl.RigL, "a sparse mask that exchanges small weights for steep ones"),
+        "static-sparse": _entry(rigl.StaticSparseConfig, rigl.StaticSparse, "a random sparse mask that stays"),
     }
 )
 

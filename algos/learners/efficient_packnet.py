@@ -44,7 +44,8 @@ from torch import Tensor
 
 from frisket.algos.learner import Capabilities
 from frisket.algos.networks.network import Network, own_logits
-from frisket.algos.protecting_learner import Chosen, ProtectingConfig, ProtectingLearner, masked
+from frisket.algos.powerprop import masked
+from frisket.algos.protecting_learner import Chosen, ProtectingConfig, ProtectingLearner
 from frisket.algos.pruning import Ranking, require_kept
 from frisket.errors import SpecError, require
 from frisket.types import Params, State, TaskEnd

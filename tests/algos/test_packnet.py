@@ -18,7 +18,7 @@ from frisket.algos.learners.efficient_packnet import (
 )
 from frisket.algos.learners.packnet import PackNet, PackNetConfig
 from frisket.algos.masks import MaskSet
-from frisket.algos.protecting_learner import masked
+from frisket.algos.powerprop import masked
 from frisket.algos.pruning import Ranking
 from frisket.errors import SpecError
 from frisket.types import Batch, Metrics, State, TaskEnd

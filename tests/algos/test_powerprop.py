@@ -212,7 +212,12 @@ def test_every_network_takes_the_field() -> None:
             params["conv1.bias" if "conv1.bias" in params else "fc1.bias"],
             plain.init(torch_generator(0))["conv1.bias" if "conv1.bias" in params else "fc1.bias"],
         )
-    assert as_powerprop(built) is built
+
+
+def test_a_powerprop_network_is_taken_as_it_is() -> None:
+    ours = network(2.0)
+    assert as_powerprop(ours) is ours
+    assert as_powerprop(ours.network).alpha == 1
 
 
 @pytest.mark.parametrize("alpha", [0.99, 0.0, -1.0, float("nan"), float("inf")])

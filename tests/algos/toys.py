@@ -16,8 +16,8 @@ from frisket.algos.look_ahead_learner import LookAheadConfig
 from frisket.algos.networks.conv4 import Conv4, Conv4Config
 from frisket.algos.networks.mlp import MLP, MLPConfig
 from frisket.algos.networks.network import Network
+from frisket.algos.optimiser import OptimiserConfig
 from frisket.algos.plain_learner import PlainConfig
-from frisket.algos.protecting_learner import ProtectingConfig
 from frisket.algos.registry import LEARNERS
 from frisket.algos.tree import flatten
 from frisket.rng import torch_generator
@@ -113,6 +113,10 @@ QUICK: dict[str, dict[str, object]] = {
     "independent": {"lr": 0.02},
     "packnet": {"lr": 0.01},
     "efficient-packnet": {"lr": 0.01},
+    "iterative-magnitude": {"lr": 0.01, "every": 2, "first": 0, "last": 20},
+    "top-kast": {"lr": 0.01, "every": 2},
+    "rigl": {"lr": 0.01, "every": 2, "last": 20},
+    "static-sparse": {"lr": 0.01},
 }
 
 # Further forms of a method that its registry row can take; the contract holds for them too.
@@ -159,6 +163,7 @@ FORMS: dict[str, tuple[str, dict[str, object]]] = {
             "retrain_steps": 2,
         },
     ),
+    "top-kast/half": ("top-kast", {"backward_kept": 0.5, "optimiser": "momentum", "scope": "erk"}),
     "a-gem/code": ("a-gem", {"reference": "code"}),
     "metacog/intended": ("metacog", {"as_released": False, "l1": 0.001}),
     "metacog/intended_second_order": ("metacog", {"as_released": False, "order": 2, "samples": 2, "inner_steps": 1}),
@@ -166,8 +171,8 @@ FORMS: dict[str, tuple[str, dict[str, object]]] = {
 
 
 def replays(form: str) -> bool:
-    """Whether a form is of the families that learn tasks in sequence, which answer from the first position."""
-    return issubclass(LEARNERS[FORMS[form][0]].config, LookAheadConfig | PlainConfig | ProtectingConfig)
+    """Whether a form is of the replay or the pruning family, which answer from the first position."""
+    return issubclass(LEARNERS[FORMS[form][0]].config, LookAheadConfig | PlainConfig | OptimiserConfig)
 
 
 def network_of(form: str, channels: int) -> Network:

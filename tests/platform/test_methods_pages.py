@@ -46,6 +46,10 @@ PAGES = {
     "independent": "independent",
     "packnet": "packnet",
     "efficient-packnet": "efficient-packnet",
+    "iterative-magnitude": "sparse-training",
+    "top-kast": "sparse-training",
+    "rigl": "sparse-training",
+    "static-sparse": "sparse-training",
 }
 HEADINGS = ("The method", "Paper or released code", "Capabilities", "What is logged", "Published numbers and ours")
 
