@@ -20,6 +20,7 @@ from frisket.algos.protecting_learner import ProtectingLearner
 from frisket.algos.registry import NETWORKS
 from frisket.algos.state_file import load_state
 from frisket.algos.tree import flatten
+from frisket.envs.data import resolve
 from frisket.envs.pixel_tasks import PixelTaskStream
 from frisket.errors import MaskError, SpecError
 from frisket.platform.engine import Inputs, build_learner, build_stream, datasets, run_replica
@@ -77,7 +78,13 @@ def test_nothing_is_forgotten_from_end_to_end(spec: str, tmp_path: Path) -> None
     assert capacity.reused.tolist() == pytest.approx([end["reused"] for end in ends])
     masks = MaskSet.load(folder.replica(replica).masks)
     assert masks.sparsity() == pytest.approx(1 - capacity.free[-1])
-    assert folder.results()[0]["metrics"]["bti"] == 0
+    metrics = folder.results()[0]["metrics"]
+    assert metrics["forgetting"] == 0
+    assert metrics["accuracy"] == pytest.approx(sum(rows[-1]) / 3)
+    assert metrics["capacity_free"] == pytest.approx(capacity.free[-1])
+    for size in (1, 10, 100):
+        assert 0 <= metrics[f"identified/{size}"] <= 1
+        assert metrics[f"accuracy_inferred/{size}"] <= metrics[f"accuracy_told/{size}"] + 0.1
 
 
 @pytest.mark.process
@@ -140,6 +147,57 @@ def test_more_tasks_than_capacity_stop_the_run_and_leave_the_masks_alone(tmp_pat
     assert len(checkpoint["learner"]["starts"]) in (1, 2)
 
 
+CURVE = [
+    "stream.samples=600", "stream.epochs=40", "stream.validation=100", "network.hidden=[30, 20]",
+    "protocol.kept=[0.05, 0.3, 1.0]",
+]  # fmt: skip
+
+
+def test_the_curve_of_one_shot_pruning(tmp_path: Path) -> None:
+    """Every alpha has one; with all weights kept it is the network's own accuracy and the masks overlap wholly."""
+    folder = prepare("pruning/mnist-one-shot", CURVE, seeds=1, data="embedded", runs_dir=tmp_path, register=False)
+    assert [r.variant for r in folder.experiment.replicas()] == ["alpha-2", "alpha-1", "alpha-3", "alpha-4", "alpha-5"]
+    for replica in folder.experiment.replicas()[:2]:
+        run_replica(folder, replica)
+        result = folder.replica(replica).result
+        assert result is not None
+        metrics = result["metrics"]
+        assert metrics["accuracy"] == metrics["accuracy/kept-1.0000"] > 0.5
+        assert metrics["accuracy/kept-0.0500"] < metrics["accuracy"]
+        assert metrics["overlap/kept-1.0000"] == 1
+        assert 0 < metrics["overlap/kept-0.0500"] < 1
+        assert metrics["nll/kept-0.0500"] > metrics["nll/kept-1.0000"]
+        learner = build_learner(folder.experiment.variant(replica.variant), Inputs.from_dict(result["input"]))
+        stream = build_stream(folder.experiment, resolve(datasets(folder.experiment), "embedded"), 0)
+        assert isinstance(stream, PixelTaskStream)
+        x, y = stream.test_set(0)
+        logits = learner.predict(load_state(folder.replica(replica).final)[0], x)
+        assert logits is not None
+        assert metrics["accuracy"] == pytest.approx(float((logits.argmax(-1) == y).double().mean()))
+
+
+@pytest.mark.parametrize(
+    ("overrides", "says"),
+    [
+        (["protocol.kept=[0.0, 1.0]"], "protocol.kept"),
+        (["protocol.kept=[0.5, 0.5]"], "increasing"),
+        (["stream={kind: osaka, shots: 1}"], "needs a stream of tasks"),
+    ],
+)
+def test_mistakes_in_a_curve(overrides: list[str], says: str, tmp_path: Path) -> None:
+    with pytest.raises(SpecError, match=says.replace(".", r"\.")):
+        prepare("pruning/mnist-one-shot", [*CURVE, *overrides], seeds=1, data="embedded", runs_dir=tmp_path)
+
+
+@pytest.mark.parametrize("protocol", ["pruning-curve", "protected-accuracy"])
+def test_a_method_a_protocol_cannot_judge_is_refused_at_its_first_position(protocol: str, tmp_path: Path) -> None:
+    inference = ["protocol.inference=[10]"] if protocol == "protected-accuracy" else []
+    overrides = [*CURVE[:-1], f"protocol={{kind: {protocol}}}", "learner={kind: online-adam}", *inference]
+    folder = prepare("pruning/mnist-one-shot", overrides, seeds=1, data="embedded", runs_dir=tmp_path, register=False)
+    with pytest.raises(SpecError, match=r"prunes plain networks|has no mask for each task"):
+        run_replica(folder, folder.experiment.replicas()[0])
+
+
 def test_sizes_are_those_of_the_categorised_scenarios() -> None:
     """1024-1000-1000-10: 2,034,000 weights that masks cover, 254,250 bytes a task."""
     spec = load_spec(EPN)
@@ -164,8 +222,6 @@ def test_specifications_are_the_protocol_of_the_categorised_scenarios() -> None:
 
 
 def test_streams_validation_is_what_the_learner_is_given() -> None:
-    from frisket.envs.data import resolve
-
     experiment = load_spec(EPN, SMALL)
     stream = build_stream(experiment, resolve(datasets(experiment), "embedded"), 0)
     assert isinstance(stream, PixelTaskStream)
