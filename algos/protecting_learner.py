@@ -92,7 +92,6 @@ class ProtectingLearner(Learner, ABC):
         SpecError: free weights are to start from 0 in a network in which a weight at 0 never moves.
     """
 
-    config: ProtectingConfig
     capabilities = Capabilities(needs_task=True, masks=True, ends_tasks=True)
 
     def __init__(self, config: ProtectingConfig, network: Network) -> None:

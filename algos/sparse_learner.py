@@ -57,7 +57,6 @@ class Sets(NamedTuple):
 class SparseLearner(Learner, ABC):
     """Sparse training; subclasses choose the sets. State: ``seed, step, theta`` (phi), ``optimiser, active, open``."""
 
-    config: SparseConfig
     capabilities = Capabilities(masks=True)
 
     def __init__(self, config: SparseConfig, network: Network) -> None:

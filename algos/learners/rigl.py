@@ -47,8 +47,6 @@ class StaticSparseConfig(SparseConfig):
 class StaticSparse(SparseLearner):
     """A random mask that stays. State: that of `SparseLearner`."""
 
-    config: StaticSparseConfig
-
     def __init__(self, config: StaticSparseConfig, network: Network) -> None:
         super().__init__(config, network)
 

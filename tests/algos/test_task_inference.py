@@ -42,7 +42,8 @@ def test_derivative_by_a_share_against_finite_differences(biases: str, alpha: fl
 
     def entropy(shares: dict[int, float]) -> float:
         mixed = {k: theta[k] * sum(a * store.masks(t)[k].double() for t, a in shares.items()) for k in store.shapes}
-        mixed |= {k: sum(a * mixture.own[t][k] for t, a in shares.items()) for k in mixture.own[0]}
+        for k in mixture.own[0]:
+            mixed[k] = torch.stack([a * mixture.own[t][k] for t, a in shares.items()]).sum(0)
         return float(_entropy(learner.network.network({**theta, **mixed}, x)))
 
     for t, slope in zip(tasks, slopes, strict=True):

@@ -194,6 +194,7 @@ def test_padding_and_normalisation_of_the_categorised_scenarios() -> None:
 
 @pytest.mark.parametrize("field", ["epochs", "validation", "pad", "std"])
 def test_numbers_that_cannot_be(field: str) -> None:
+    fields: dict[str, Any] = {field: -1}
     with pytest.raises(SpecError) as caught:
-        PermutationsConfig(**{field: -1})
+        PermutationsConfig(**fields)
     assert caught.value.field == field
