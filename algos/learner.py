@@ -25,6 +25,8 @@ class Capabilities:
         meta_learns: changes meta-parameters (initialisation, rates, masks) during the stream.
         masks: `Learner.masks` returns a mask per adapted weight.
         samples: Monte-Carlo weight samples per prediction; 1 for a method with one answer.
+        ends_tasks: acts when a task ends (`frisket.types.Batch.end`), so it needs a stream that is a sequence of tasks.
+        validates: judges itself on samples the stream keeps back for it.
     """
 
     needs_task: bool = False
@@ -32,6 +34,8 @@ class Capabilities:
     meta_learns: bool = False
     masks: bool = False
     samples: int = 1
+    ends_tasks: bool = False
+    validates: bool = False
 
 
 class Learner(ABC):

@@ -12,25 +12,31 @@ from frisket.algos.learners import (
     bgd,
     cmaml,
     cmaml_every_step,
+    efficient_packnet,
     er,
     ewc,
     gem,
     icarl,
     independent,
+    iterative_magnitude,
     la_er,
     la_maml,
     mer,
     metabgd,
     metacog,
     online_adam,
+    packnet,
     replay_cmaml,
     replay_metabgd,
+    rigl,
     sparse_la_maml,
     static_maml,
     sync_la_maml,
+    top_kast,
 )
 from frisket.algos.networks import conv4, mlp, strided_conv
-from frisket.algos.networks.network import Network
+from frisket.algos.networks.network import Network, NetworkConfig
+from frisket.algos.powerprop import Powerprop
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -101,6 +107,22 @@ LEARNERS: Mapping[str, LearnerEntry] = MappingProxyType(
         "independent": _entry(
             independent.IndependentConfig, independent.Independent, "a small network of its own for every task"
         ),
+        "packnet": _entry(
+            packnet.PackNetConfig, packnet.PackNet, "every task owns a share of the weights and uses all older ones"
+        ),
+        "efficient-packnet": _entry(
+            efficient_packnet.EfficientPackNetConfig,
+            efficient_packnet.EfficientPackNet,
+            "every task keeps the fewest weights that do its work, older ones among them",
+        ),
+        "iterative-magnitude": _entry(
+            iterative_magnitude.IterativeMagnitudeConfig,
+            iterative_magnitude.IterativeMagnitude,
+            "the smallest weights are taken out while the network trains",
+        ),
+        "top-kast": _entry(top_kast.TopKASTConfig, top_kast.TopKAST, "the largest weights are used, more are learned"),
+        "rigl": _entry(rigl.RigLConfig, rigl.RigL, "a sparse mask that exchanges small weights for steep ones"),
+        "static-sparse": _entry(rigl.StaticSparseConfig, rigl.StaticSparse, "a random sparse mask that stays"),
     }
 )
 
@@ -116,10 +138,18 @@ class NetworkEntry:
     build: Callable[..., Network]
 
 
+def _network(config: type[NetworkConfig], build: Callable[..., Network]) -> NetworkEntry:
+    def built(config: NetworkConfig, **inputs: Any) -> Network:
+        plain, alpha = build(config, **inputs), config.powerprop_alpha
+        return plain if alpha == 1 else Powerprop(plain, alpha)
+
+    return NetworkEntry(config=config, build=built)
+
+
 NETWORKS: Mapping[str, NetworkEntry] = MappingProxyType(
     {
-        "conv4": NetworkEntry(config=conv4.Conv4Config, build=conv4.Conv4),
-        "mlp": NetworkEntry(config=mlp.MLPConfig, build=mlp.MLP),
-        "strided-conv": NetworkEntry(config=strided_conv.StridedConvConfig, build=strided_conv.StridedConv),
+        "conv4": _network(conv4.Conv4Config, conv4.Conv4),
+        "mlp": _network(mlp.MLPConfig, mlp.MLP),
+        "strided-conv": _network(strided_conv.StridedConvConfig, strided_conv.StridedConv),
     }
 )

@@ -5,7 +5,10 @@ or blank where the map points outside. So both kinds of task are one table ``[T,
 
 * rotations: task t has one angle, uniform in [span t / T, span (t + 1) / T) degrees, so tasks come in increasing
   angle; nearest neighbour, no enlargement. span is 180.
-* permutations: task t has one random order of the pixels, task 0 too.
+* permutations: task t has one random order of the pixels; task 0 too, unless ``identity_first``.
+
+Images may be padded and normalised before their pixels are moved (HSU18: 28 x 28 to 32 x 32, mean 0.1000, standard
+deviation 0.2752).
 
 The published files were made once and every run used the same ones: the angles and orders come from ``task_seed``. The
 run's seed chooses each task's training samples, anew for every task, so an image may come back in another task.
@@ -43,6 +46,11 @@ class PixelTasksConfig(ABC):
     samples: training samples per task.
     batch: samples per batch.
     test_samples: most test samples a task is judged on.
+    epochs: passes over a task's samples; every pass has an order of its own.
+    validation: samples kept back from training for `TaskStream.validation_set`, the last of the training images.
+    pad: blank pixels added on every side.
+    mean: subtracted from pixels in [0, 1].
+    std: what they are then divided by.
     task_seed: what the tasks are drawn from, the same for all runs.
     """
 
@@ -51,11 +59,19 @@ class PixelTasksConfig(ABC):
     samples: int = 1000
     batch: int = 10
     test_samples: int = 10_000
+    epochs: int = 1
+    validation: int = 0
+    pad: int = 0
+    mean: float = 0.0
+    std: float = 1.0
     task_seed: int = 0
 
     def __post_init__(self) -> None:
-        for name in ("tasks", "samples", "batch", "test_samples"):
+        for name in ("tasks", "samples", "batch", "test_samples", "epochs"):
             require(getattr(self, name) >= 1, name, getattr(self, name), "at least 1")
+        for name in ("validation", "pad"):
+            require(getattr(self, name) >= 0, name, getattr(self, name), "at least 0")
+        require(self.std > 0, "std", self.std, "above 0")
         require(self.samples % self.batch == 0, "batch", self.batch, f"a divisor of samples = {self.samples}")
 
     def datasets(self) -> tuple[str, str]:
@@ -84,15 +100,23 @@ class RotationsConfig(PixelTasksConfig):
 
 @dataclass(frozen=True, kw_only=True)
 class PermutationsConfig(PixelTasksConfig):
-    """Permutations; with 100 tasks of 200 samples, many permutations."""
+    """Permutations; with 100 tasks of 200 samples, many permutations.
+
+    Attributes:
+        identity_first: task 0 shows the images as they are.
+    """
+
+    identity_first: bool = False
 
     def maps(self, height: int, width: int) -> np.ndarray:
         orders = [numpy_generator(self.task_seed, "order", t).permutation(height * width) for t in range(self.tasks)]
+        if self.identity_first:
+            orders[0] = np.arange(height * width)
         return np.stack(orders)
 
 
 class PixelTaskStream(TaskStream):
-    """Rotated or permuted images, one pass over every task.
+    """Rotated or permuted images.
 
     Args:
         config: the stream's numbers.
@@ -104,49 +128,67 @@ class PixelTaskStream(TaskStream):
         self.config, self.seed = config, seed
         train, test = (data[name] for name in config.datasets())
         self._train, self._test = train, test
-        self._pool, held_out = learn_and_judge(train, test)
+        pool, held_out = learn_and_judge(train, test)
+        require(config.validation < len(pool), "validation", config.validation, f"below {len(pool)} ({train.name})")
+        self._pool, self._kept_out = np.split(pool, [len(pool) - config.validation])
         require(
             config.samples <= len(self._pool), "samples", config.samples, f"at most {len(self._pool)} ({train.name})"
         )
         self._held_out = held_out[: config.test_samples]
         self.tasks = config.tasks
-        self.steps = config.tasks * (config.samples // config.batch)
-        self.shape: tuple[int, int, int] = tuple(train.images.shape[1:])
+        self._steps_per_epoch = config.samples // config.batch
+        self.steps = config.tasks * config.epochs * self._steps_per_epoch
+        channels, height, width = train.images.shape[1:]
+        self.shape = (channels, height + 2 * config.pad, width + 2 * config.pad)
         self.ways = len(train.classes)
         self.domains = (train.name,)
-        channels, height, width = self.shape
         require(channels == 1, "dataset", config.dataset, "a set of images with one channel")
-        self.maps = config.maps(height, width)
-        self._order: tuple[int, np.ndarray] | None = None
+        padded = np.pad(np.arange(height * width).reshape(height, width), config.pad, constant_values=BLANK).reshape(-1)
+        moved = config.maps(*self.shape[1:])
+        self.maps = np.where(moved == BLANK, BLANK, padded[moved])
+        self._order: tuple[tuple[int, int], np.ndarray] | None = None
         self._pixels: Tensor | None = None
 
-    def samples(self, task: int) -> np.ndarray:
-        """Indices into the training images of ``task``, in the order they come, ``[samples]``."""
-        if self._order is None or self._order[0] != task:  # the last task is kept: positions mostly come in order
+    def samples(self, task: int, epoch: int = 0) -> np.ndarray:
+        """Indices into the training images of ``task``, in the order they come in ``epoch``, ``[samples]``."""
+        if self._order is None or self._order[0] != (task, epoch):  # the last pass is kept: positions come in order
             order = numpy_generator(self.seed, "samples", task).permutation(len(self._pool))[: self.config.samples]
-            self._order = task, self._pool[order]
+            if epoch:
+                order = numpy_generator(self.seed, "epoch", task, epoch).permutation(order)
+            self._order = (task, epoch), self._pool[order]
         return self._order[1]
 
     def batch(self, position: int) -> Batch:
         index = self.task_index(position)
-        first = (position - index * self.steps_per_task) * self.config.batch
-        chosen = self.samples(index)[first : first + self.config.batch]
-        pixels = self._train.images[chosen].reshape(len(chosen), -1)
-        moved = np.where(self.maps[index] == BLANK, 0, pixels[:, self.maps[index]])
-        x = torch.from_numpy(moved).float().div_(255).view(-1, *self.shape)
-        y = torch.from_numpy(self._train.labels[chosen])
+        epoch, step = divmod(position - index * self.steps_per_task, self._steps_per_epoch)
+        first = step * self.config.batch
+        x, y = self._shown(index, self.samples(index, epoch)[first : first + self.config.batch])
         task = Task(self.domains[0], tuple(range(self.ways)), index * self.steps_per_task)
-        return Batch(x, y, position, task)
+        return Batch(x, y, position, task, epoch, self.end(position))
+
+    def validation_set(self, task: int) -> tuple[Tensor, Tensor]:
+        return self._shown(task, self._kept_out)
+
+    def _shown(self, task: int, chosen: np.ndarray) -> tuple[Tensor, Tensor]:
+        """The training images ``chosen`` as ``task`` shows them, and their labels."""
+        pixels = self._train.images[chosen].reshape(len(chosen), math.prod(self._train.images.shape[1:]))
+        moved = np.where(self.maps[task] == BLANK, 0, pixels[:, self.maps[task]])
+        x = self._normalised(torch.from_numpy(moved).float().div_(255)).view(-1, *self.shape)
+        return x, torch.from_numpy(self._train.labels[chosen])
 
     def test_set(self, task: int) -> tuple[Tensor, Tensor]:
         """``(x, y)``; x is laid out pixel by pixel in memory, so that moving pixels copies whole rows."""
         if self._pixels is None:
             flat = torch.from_numpy(self._test.images[self._held_out]).flatten(1).T
             blank = torch.zeros(1, flat.shape[1])
-            self._pixels = torch.cat([flat.float() / 255, blank])  # the last row is what BLANK = -1 points to
+            # the last row is what BLANK = -1 points to
+            self._pixels = self._normalised(torch.cat([flat.float() / 255, blank]))
         source = torch.from_numpy(np.where(self.maps[task] == BLANK, len(self._pixels) - 1, self.maps[task]))
         moved = self._pixels.index_select(0, source)
         return moved.T.unflatten(1, self.shape), torch.from_numpy(self._test.labels[self._held_out])
+
+    def _normalised(self, pixels: Tensor) -> Tensor:
+        return (pixels - self.config.mean) / self.config.std
 
     def provenance(self) -> dict[str, Any]:
         return {images.name: images.provenance.as_dict() for images in (self._train, self._test)}

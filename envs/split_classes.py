@@ -178,13 +178,13 @@ class SplitClassesStream(TaskStream):
         generator = numpy_generator(self.seed, "augment", position)
         x = self._scale(augment(self._train.images[chosen], self.config.augment, generator))
         task = Task(self.domains[0], self.classes, self._walk.start(position))
-        return Batch(x, self._labels_of(self._train, chosen), position, task, self._walk.epoch(position))
+        labels, epoch = self._labels_of(self._train, chosen), self._walk.epoch(position)
+        return Batch(x, labels, position, task, epoch, self.end(position))
 
     def test_set(self, task: int) -> tuple[Tensor, Tensor]:
         return self._judged(self._test, self._judge[task])
 
     def validation_set(self, task: int) -> tuple[Tensor, Tensor]:
-        """As `test_set`, of the training samples that are kept out; empty where none are."""
         return self._judged(self._train, self._kept_out[task])
 
     def _judged(self, images: ImageSet, chosen: np.ndarray) -> tuple[Tensor, Tensor]:

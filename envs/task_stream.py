@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from abc import abstractmethod
 
+import torch
 from torch import Tensor
 
 from frisket.envs.stream import Stream
+from frisket.types import TaskEnd
 
 
 class TaskStream(Stream):
@@ -38,6 +40,17 @@ class TaskStream(Stream):
         """The labels among which ``task`` is learned and judged."""
         return range(self.ways) if self.own is None else range(task * self.own, (task + 1) * self.own)
 
+    def end(self, position: int) -> TaskEnd | None:
+        """What the batch at ``position`` says of its task's end; None where the task goes on."""
+        if not self.ends_task(position):
+            return None
+        index, steps = self.task_index(position), self.steps_per_task
+        return TaskEnd(steps, lambda i: self.batch(index * steps + i), lambda: self.validation_set(index))
+
     @abstractmethod
     def test_set(self, task: int) -> tuple[Tensor, Tensor]:
         """``(x [n, C, H, W], y [n])`` of the samples ``task`` is judged on, never trained on."""
+
+    def validation_set(self, task: int) -> tuple[Tensor, Tensor]:
+        """As `test_set`, of training samples that are kept back; empty where none are."""
+        return torch.zeros(0, *self.shape), torch.zeros(0, dtype=torch.int64)

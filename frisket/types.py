@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -45,6 +46,7 @@ class Batch:
         position: index in the stream, from 0.
         task: the hidden task, None once hidden.
         epoch: which pass over its task's samples it belongs to, from 0.
+        end: on the last batch of a task what comes with its end; None elsewhere, and once the task is hidden.
     """
 
     x: Tensor
@@ -52,10 +54,27 @@ class Batch:
     position: int
     task: Task | None = None
     epoch: int = 0
+    end: TaskEnd | None = None
 
     def hide_task(self) -> Batch:
         """The same batch without its task, as a learner that does not declare ``needs_task`` sees it."""
-        return dataclasses.replace(self, task=None)
+        return dataclasses.replace(self, task=None, end=None)
+
+
+@dataclass(frozen=True, slots=True)
+class TaskEnd:
+    """What a learner that acts when a task ends may use; tensors are on the CPU.
+
+    Attributes:
+        steps: batches of the task.
+        batch: the task's batches once more, by index 0 .. steps - 1.
+        validation: gives ``(x [n, C, H, W], y [n])``, samples of the task that no batch shows and no test judges;
+            n = 0 where the stream keeps none back.
+    """
+
+    steps: int
+    batch: Callable[[int], Batch]
+    validation: Callable[[], tuple[Tensor, Tensor]]
 
 
 @dataclass(frozen=True, slots=True)

@@ -25,7 +25,7 @@ from frisket.envs.data import ImageSet, resolve
 from frisket.envs.registry import STREAMS
 from frisket.envs.stream import Stream
 from frisket.envs.task_stream import TaskStream
-from frisket.errors import FrisketError, UserError
+from frisket.errors import FrisketError, SpecError, UserError
 from frisket.platform.heap import keep_freed_memory
 from frisket.platform.journal import Journal
 from frisket.platform.protocols.protocol import Protocol
@@ -95,6 +95,18 @@ def build_learner(experiment: Experiment, inputs: Inputs) -> Learner:
     """The learner, over a network for ``inputs``."""
     entry = LEARNERS[experiment.learner.kind]
     return entry.build(experiment.learner.config, build_network(experiment, inputs))
+
+
+def require_suited(learner: Learner, stream: Stream) -> None:
+    """Raise `SpecError` unless ``stream`` offers what ``learner`` declares to need of tasks and their ends."""
+    can, method, kind = learner.capabilities, type(learner).__name__, type(stream).__name__
+    if can.needs_task and not stream.labelled:
+        fix = f"must be told the task, which {kind} hides; take a stream of labelled tasks: rotations"
+        raise SpecError("learner.kind", method, fix)
+    if can.ends_tasks and not isinstance(stream, TaskStream):
+        raise SpecError("stream.kind", kind, f"must be a sequence of tasks: {method} acts at their ends")
+    if can.validates and isinstance(stream, TaskStream) and not len(stream.validation_set(0)[1]):
+        raise SpecError("stream.validation", 0, f"must keep samples back: {method} judges its masks on them")
 
 
 def choose_device(wanted: str) -> torch.device:

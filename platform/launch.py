@@ -17,7 +17,7 @@ from frisket.envs.data import ImageSet, resolve
 from frisket.envs.registry import STREAMS
 from frisket.envs.stream import Stream
 from frisket.errors import RunError, SpecError, nearest, require
-from frisket.platform.engine import Inputs, build_learner, build_stream, choose_device, datasets
+from frisket.platform.engine import Inputs, build_learner, build_stream, choose_device, datasets, require_suited
 from frisket.platform.executors import Stop
 from frisket.platform.registry import PROTOCOLS
 from frisket.platform.runfolder import RunFolder, default_runs_folder, write_json
@@ -211,9 +211,7 @@ def _rehearse(experiment: Experiment, images: Mapping[str, ImageSet]) -> None:
                 raise SpecError(f"stream.{error.field}", error.value, error.fix) from None
         stream = streams[described]
         learner = build_learner(plain, Inputs.of(stream))
-        if learner.capabilities.needs_task and not stream.labelled:
-            fix = f"must be told the task, which {plain.stream.kind} hides; take a stream of labelled tasks: rotations"
-            raise SpecError("learner.kind", plain.learner.kind, fix)
+        require_suited(learner, stream)
         learner.pack([])
         PROTOCOLS[plain.protocol.kind].build(plain.protocol.config, stream)
         episodes = STREAMS[plain.stream.kind].episodes

@@ -10,7 +10,7 @@ from typing import Any, Protocol
 from frisket.algos.registry import LEARNERS, NETWORKS
 from frisket.envs.registry import STREAMS
 from frisket.envs.stream import Stream
-from frisket.platform.protocols import online_accuracy, retained_accuracy
+from frisket.platform.protocols import online_accuracy, protected_accuracy, pruning_curve, retained_accuracy
 from frisket.platform.protocols.protocol import Protocol as Measurement
 
 
@@ -49,6 +49,20 @@ PROTOCOLS: Mapping[str, ProtocolEntry] = MappingProxyType(
             headline=retained_accuracy.RetainedAccuracy.headline,
             summary="accuracy on every task's test set after every task: RA, BTI, LA, FWT",
             journalled=("ra", "bti", "la", "fwt"),
+        ),
+        "protected-accuracy": ProtocolEntry(
+            config=protected_accuracy.ProtectedAccuracyConfig,
+            build=protected_accuracy.ProtectedAccuracy,
+            headline=protected_accuracy.ProtectedAccuracy.headline,
+            summary="as retained-accuracy, read as accuracy, forgetting and free capacity; tasks inferred",
+            journalled=("accuracy", "forgetting", "capacity_free"),
+        ),
+        "pruning-curve": ProtocolEntry(
+            config=pruning_curve.PruningCurveConfig,
+            build=pruning_curve.PruningCurve,
+            headline=pruning_curve.PruningCurve.headline,
+            summary="accuracy against the fraction of weights kept, pruned once the stream has ended",
+            journalled=("accuracy",),
         ),
     }
 )

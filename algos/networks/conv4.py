@@ -22,7 +22,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from frisket.algos.networks.network import Network, require_blocks
+from frisket.algos.networks.network import Network, NetworkConfig, require_blocks
 from frisket.errors import require
 from frisket.types import Params
 
@@ -30,12 +30,13 @@ BLOCKS = 4
 
 
 @dataclass(frozen=True, kw_only=True)
-class Conv4Config:
+class Conv4Config(NetworkConfig):
     """Attributes: channels: filters per block (64 in the papers)."""
 
     channels: int = 64
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         require(self.channels >= 1, "channels", self.channels, "at least 1")
 
 

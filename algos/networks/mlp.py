@@ -18,11 +18,19 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from frisket.algos.networks.network import Network, kaiming_normal, own_logits, require_blocks, xavier_normal
+from frisket.algos.networks.network import (
+    Network,
+    NetworkConfig,
+    fan_in,
+    kaiming_normal,
+    own_logits,
+    require_blocks,
+    xavier_normal,
+)
 from frisket.errors import require
 from frisket.types import Params
 
-Init = Literal["kaiming_normal", "xavier_uniform", "xavier_normal"]
+Init = Literal["kaiming_normal", "xavier_uniform", "xavier_normal", "truncated_normal"]
 
 
 class Backward(NamedTuple):
@@ -40,17 +48,19 @@ class Backward(NamedTuple):
 
 
 @dataclass(frozen=True, kw_only=True)
-class MLPConfig:
+class MLPConfig(NetworkConfig):
     """Attributes:
     hidden: width of every hidden layer.
     init: ``kaiming_normal`` (fan in, gain sqrt 2; the La-MAML code), ``xavier_uniform`` (the MER code's baselines) or
-        ``xavier_normal`` (Meta-BGD); biases start at 0 in all.
+        ``xavier_normal`` (Meta-BGD) or ``truncated_normal`` (variance 1 / fan in, nothing beyond two standard
+        deviations of the normal it is cut from; the Powerpropagation notebook); biases start at 0 in all.
     """
 
     hidden: tuple[int, ...] = (100, 100)
     init: Init = "kaiming_normal"
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         for width in self.hidden:
             require(width >= 1, "hidden", self.hidden, "widths of at least 1")
 
@@ -73,7 +83,8 @@ class MLP(Network):
 
     def init(self, generator: torch.Generator) -> Params:
         draw = {
-            "kaiming_normal": kaiming_normal, "xavier_uniform": _xavier_uniform, "xavier_normal": xavier_normal
+            "kaiming_normal": kaiming_normal, "xavier_uniform": _xavier_uniform, "xavier_normal": xavier_normal,
+            "truncated_normal": _truncated_normal,
         }[self.config.init]  # fmt: skip
         params: Params = {}
         for layer, inputs, outputs in zip(self.layers, self.widths, self.widths[1:], strict=False):
@@ -127,6 +138,18 @@ class MLP(Network):
 def _xavier_uniform(shape: tuple[int, int], generator: torch.Generator) -> Tensor:
     bound = math.sqrt(6 / sum(shape))
     return torch.empty(shape).uniform_(-bound, bound, generator=generator)
+
+
+_CUT = 0.87962566103423978
+"""Standard deviation of a unit normal cut at two."""
+
+
+def _truncated_normal(shape: tuple[int, int], generator: torch.Generator) -> Tensor:
+    weight = torch.empty(shape)
+    deviation = math.sqrt(1 / fan_in(weight)) / _CUT
+    low, high = (0.5 * math.erfc(-cut / math.sqrt(2)) for cut in (-2, 2))
+    uniform = weight.uniform_(low, high, generator=generator)
+    return torch.special.ndtri(uniform).mul_(deviation)
 
 
 def outer(deltas: Tensor, inputs: Tensor) -> Tensor:

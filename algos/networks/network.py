@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
+from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
@@ -16,6 +17,21 @@ from torch import Tensor
 
 from frisket.errors import require
 from frisket.types import Params
+
+
+@dataclass(frozen=True, kw_only=True)
+class NetworkConfig:
+    """What every network's configuration has.
+
+    Attributes:
+        powerprop_alpha: alpha of Powerpropagation (`frisket.algos.powerprop`); 1 is the ordinary network.
+    """
+
+    powerprop_alpha: float = 1.0
+
+    def __post_init__(self) -> None:
+        allowed = "at least 1 (1 is the ordinary network) and finite"
+        require(1 <= self.powerprop_alpha < math.inf, "powerprop_alpha", self.powerprop_alpha, allowed)
 
 
 class Network(ABC):

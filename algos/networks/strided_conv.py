@@ -24,13 +24,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from frisket.algos.networks.network import Network, kaiming_normal, require_blocks, xavier_normal
+from frisket.algos.networks.network import Network, NetworkConfig, kaiming_normal, require_blocks, xavier_normal
 from frisket.errors import require
 from frisket.types import Params
 
 
 @dataclass(frozen=True, kw_only=True)
-class StridedConvConfig:
+class StridedConvConfig(NetworkConfig):
     """Attributes:
     convolutions: number of convolutions L.
     filters: filters of each.
@@ -45,6 +45,7 @@ class StridedConvConfig:
     init: Literal["kaiming_normal", "xavier_normal"] = "kaiming_normal"
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         require(self.convolutions >= 1, "convolutions", self.convolutions, "at least 1")
         require(self.filters >= 1, "filters", self.filters, "at least 1")
         for width in self.hidden:

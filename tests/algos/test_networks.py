@@ -201,3 +201,15 @@ def test_strided_conv_equals_the_plain_layers() -> None:
 def test_mistakes_are_named(fields: dict[str, Any]) -> None:
     with pytest.raises(SpecError, match=next(iter(fields))):
         StridedConvConfig(**fields)
+
+
+def test_truncated_normal_starts() -> None:
+    """Standard deviation sqrt(1 / fan in), and nothing beyond two of the normal it is cut from (of which it has 0.8796
+    of the deviation)."""
+    dense = MLP(MLPConfig(init="truncated_normal"), in_channels=1, size=28, ways=10).init(torch_generator(0, "theta"))
+    weight = dense["fc1.weight"]
+    assert float(weight.std()) == pytest.approx(784**-0.5, rel=0.01)
+    assert float(weight.mean()) == pytest.approx(0, abs=1e-3)
+    bound = 2 * 784**-0.5 / 0.8796256610342398
+    assert 0.99 * bound < float(weight.abs().max()) <= 1.0001 * bound
+    assert not dense["fc1.bias"].any()

@@ -16,11 +16,12 @@ from frisket.algos.look_ahead_learner import LookAheadConfig
 from frisket.algos.networks.conv4 import Conv4, Conv4Config
 from frisket.algos.networks.mlp import MLP, MLPConfig
 from frisket.algos.networks.network import Network
+from frisket.algos.optimiser import OptimiserConfig
 from frisket.algos.plain_learner import PlainConfig
 from frisket.algos.registry import LEARNERS
 from frisket.algos.tree import flatten
 from frisket.rng import torch_generator
-from frisket.types import Batch, Episode, Params, State, Task
+from frisket.types import Batch, Episode, Params, State, Task, TaskEnd
 
 SIZE, WAYS, SHOTS = 16, 2, 4
 
@@ -42,9 +43,14 @@ def double(params: Params) -> Params:
 
 def noise_batch(position: int, *, ways: int = WAYS, dtype: torch.dtype = torch.float32) -> Batch:
     """Images of pure noise, 3 of each class; a new task every third position."""
+    start = position - position % 3
+    end = None
+    if position == start + 2:
+        again = functools.partial(noise_batch, ways=ways, dtype=dtype)
+        end = TaskEnd(3, lambda i: again(start + i), lambda: noise_data(-1 - start, ways=ways, dtype=dtype))
     y = torch.arange(ways).repeat_interleave(3)
     x = torch.rand(len(y), 1, SIZE, SIZE, generator=torch_generator(0, "noise", position), dtype=dtype)
-    return Batch(x, y, position, Task("noise", tuple(range(ways)), position - position % 3))
+    return Batch(x, y, position, Task("noise", tuple(range(ways)), start), end=end)
 
 
 def noise_data(key: int, *, ways: int = WAYS, dtype: torch.dtype = torch.float64) -> Data:
@@ -105,6 +111,12 @@ QUICK: dict[str, dict[str, object]] = {
     "replay-metabgd": {"alpha_init": 0.02, "mean_lr": 2.0},
     "icarl": {"lr": 0.02, "memories": 8, "task_steps": 3},
     "independent": {"lr": 0.02},
+    "packnet": {"lr": 0.01},
+    "efficient-packnet": {"lr": 0.01},
+    "iterative-magnitude": {"lr": 0.01, "every": 2, "first": 0, "last": 20},
+    "top-kast": {"lr": 0.01, "every": 2},
+    "rigl": {"lr": 0.01, "every": 2, "last": 20},
+    "static-sparse": {"lr": 0.01},
 }
 
 # Further forms of a method that its registry row can take; the contract holds for them too.
@@ -134,6 +146,24 @@ FORMS: dict[str, tuple[str, dict[str, object]]] = {
     "gem/margin": ("gem", {"margin": 0.1, "ridge": 0.001, "samples_per_step": 2}),
     "gem/clipped": ("gem", {"samples_per_step": 10, "glances": 2, "clip_norm": 0.5}),
     "icarl/all_candidates": ("icarl", {"task_steps": 2, "glances": 2, "skip_last_piece": False, "samples_per_step": 3}),
+    "packnet/retrained": (
+        "packnet",
+        {"optimiser": "momentum", "biases": "per_task", "retrain_steps": 4, "retrain_lr": 0.003, "weight_decay": 0.01},
+    ),
+    "packnet/redrawn": ("packnet", {"refill": "redraw", "head": "masked", "biases": "none", "tasks": 3}),
+    "efficient-packnet/layer": ("efficient-packnet", {"scope": "layer", "biases": "per_task", "weight_decay": 0.01}),
+    "efficient-packnet/binary": (
+        "efficient-packnet",
+        {
+            "search": "binary",
+            "evaluations": 2,
+            "score": "log_likelihood",
+            "head": "per_task",
+            "biases": "none",
+            "retrain_steps": 2,
+        },
+    ),
+    "top-kast/half": ("top-kast", {"backward_kept": 0.5, "optimiser": "momentum", "scope": "erk"}),
     "a-gem/code": ("a-gem", {"reference": "code"}),
     "metacog/intended": ("metacog", {"as_released": False, "l1": 0.001}),
     "metacog/intended_second_order": ("metacog", {"as_released": False, "order": 2, "samples": 2, "inner_steps": 1}),
@@ -141,8 +171,8 @@ FORMS: dict[str, tuple[str, dict[str, object]]] = {
 
 
 def replays(form: str) -> bool:
-    """Whether a form is of the replay family: answers from its first position, from one set of weights."""
-    return issubclass(LEARNERS[FORMS[form][0]].config, LookAheadConfig | PlainConfig)
+    """Whether a form is of the replay or the pruning family, which answer from the first position."""
+    return issubclass(LEARNERS[FORMS[form][0]].config, LookAheadConfig | PlainConfig | OptimiserConfig)
 
 
 def network_of(form: str, channels: int) -> Network:

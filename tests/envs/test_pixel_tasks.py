@@ -134,3 +134,67 @@ def test_permutations_lose_no_pixel_and_differ() -> None:
 def test_mistakes_are_named(fields: dict[str, Any], field: str) -> None:
     with pytest.raises(SpecError, match=field):
         stream(PermutationsConfig(**fields))
+
+
+def test_epochs_show_the_same_samples_in_other_orders() -> None:
+    tasks = stream(PermutationsConfig(tasks=2, samples=40, epochs=3))
+    assert (tasks.steps, tasks.steps_per_task) == (24, 12)
+    assert [tasks.batch(p).epoch for p in range(12)] == [0] * 4 + [1] * 4 + [2] * 4
+    orders = [tasks.samples(1, epoch).tolist() for epoch in range(3)]
+    assert len({tuple(order) for order in orders}) == 3
+    assert len({tuple(sorted(order)) for order in orders}) == 1
+    once = stream(PermutationsConfig(tasks=2, samples=40))
+    assert torch.equal(tasks.batch(14).x, once.batch(6).x)  # the first pass is the one of a stream of one pass
+
+
+def test_validation_samples_are_neither_trained_on_nor_judged_on() -> None:
+    tasks = stream(PermutationsConfig(tasks=2, samples=200, validation=50))
+    x, y = tasks.validation_set(1)
+    assert (tuple(x.shape), tuple(y.shape)) == ((50, 1, 28, 28), (50,))
+    kept = set(tasks._kept_out)
+    assert len(kept) == 50
+    assert not kept & set(tasks._pool)
+    assert not kept & set(tasks._held_out)
+    first = tasks._train.images[tasks._kept_out[0]].reshape(-1)
+    assert torch.equal(x[0].flatten(), torch.from_numpy(first[tasks.maps[1]]).float() / 255)
+    assert len(stream(PermutationsConfig(**SMALL)).validation_set(0)[1]) == 0
+    with pytest.raises(SpecError, match="below"):
+        stream(PermutationsConfig(tasks=2, samples=10, validation=100_000))
+
+
+def test_the_last_batch_of_a_task_carries_its_end() -> None:
+    tasks = stream(PermutationsConfig(tasks=2, samples=40, epochs=2, validation=20))
+    ends = [(p, end) for p in range(tasks.steps) if (end := tasks.batch(p).end) is not None]
+    assert [p for p, _ in ends] == [7, 15]
+    end = ends[1][1]
+    assert end.steps == 8
+    assert all(torch.equal(end.batch(i).x, tasks.batch(8 + i).x) for i in range(8))
+    assert torch.equal(end.validation()[0], tasks.validation_set(1)[0])
+    assert tasks.batch(7).hide_task().end is None
+
+
+def test_padding_and_normalisation_of_the_categorised_scenarios() -> None:
+    """HSU18: 28 x 28 in 32 x 32, (x - 0.1) / 0.2752, task 0 unpermuted, all 1024 pixels permuted after that."""
+    config = PermutationsConfig(tasks=2, samples=40, pad=2, mean=0.1, std=0.2752, identity_first=True)
+    tasks, plain = stream(config), stream(PermutationsConfig(tasks=2, samples=40, identity_first=True))
+    assert tasks.shape == (1, 32, 32)
+    shown, original = tasks.batch(0).x, plain.batch(0).x
+    assert torch.equal(shown[..., 2:-2, 2:-2], (original - 0.1) / 0.2752)
+    border = torch.ones(32, 32, dtype=torch.bool)
+    border[2:-2, 2:-2] = False
+    assert torch.equal(shown[:, 0, border], torch.full((10, 240), -0.1) / 0.2752)
+    index = tasks.samples(1)[0]
+    image = np.pad(tasks._train.images[index, 0], 2).reshape(-1)
+    order = config.maps(32, 32)[1]
+    assert torch.equal(tasks.batch(4).x[0].flatten(), (torch.from_numpy(image[order]).float() / 255 - 0.1) / 0.2752)
+    test, flat = tasks.test_set(0)[0], plain.test_set(0)[0]
+    assert torch.allclose(test[..., 2:-2, 2:-2], (flat - 0.1) / 0.2752)
+    assert torch.allclose(test[:, 0, border], torch.tensor(-0.1 / 0.2752))
+
+
+@pytest.mark.parametrize("field", ["epochs", "validation", "pad", "std"])
+def test_numbers_that_cannot_be(field: str) -> None:
+    fields: dict[str, Any] = {field: -1}
+    with pytest.raises(SpecError) as caught:
+        PermutationsConfig(**fields)
+    assert caught.value.field == field

@@ -45,6 +45,12 @@ PAGES = {
     "a-gem": "gem",
     "icarl": "icarl",
     "independent": "independent",
+    "packnet": "packnet",
+    "efficient-packnet": "efficient-packnet",
+    "iterative-magnitude": "sparse-training",
+    "top-kast": "sparse-training",
+    "rigl": "sparse-training",
+    "static-sparse": "sparse-training",
 }
 HEADINGS = ("The method", "Paper or released code", "Capabilities", "What is logged", "Published numbers and ours")
 
@@ -98,7 +104,7 @@ def test_page_has_its_parts_and_defines_every_logged_metric(kind: str) -> None:
 
 def test_every_specification_is_on_the_page_of_its_method() -> None:
     for name in spec_names():
-        if name.startswith(("osaka/", "replay/")):
+        if name.startswith(("osaka/", "replay/", "pruning/")):
             experiment = load_spec(name)
             verb = "run" if experiment.tune is None else "tune"
             assert f"`frisket {verb} {name}`" in page(experiment.learner.kind)

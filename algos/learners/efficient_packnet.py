@@ -1,0 +1,172 @@
+"""EfficientPackNet: every task keeps the fewest weights that still do its work, older ones among them (PP21,
+Algorithm 1; powerprop sheet, section 7).
+
+Training, protection and retraining are those of `frisket.algos.protecting_learner`. When task t has been trained on,
+its validation samples are scored with all weights, P, and with the largest weights alone, chosen among *all* weights:
+
+    F(s) = top-k of abs(phi) over all weights, k = floor(s M)
+    F_t  = F(s) of the smallest s whose score P_s passes      P_s >= P - (1 - gamma) abs(P)
+
+For scores above 0 that is ``P_s >= gamma P``; for negative ones (log-likelihoods) it still allows a loss and demands no
+gain. Two searches for s:
+
+* ``grid``: the fractions S from the largest to the smallest, until one fails; the last that passed. Where even the
+  largest fails, its mask is taken and the metric ``violated`` is 1.
+* ``binary``: halving [0, 1], ``evaluations`` times; all weights, and ``violated``, where none passes.
+
+The paper's listing is followed in its intention: it ranks phi instead of abs(phi), and as printed keeps the last mask
+that was *tested*, one too sparse; ``keep_last_tested`` does that too.
+
+Symbols and arguments: gamma ``gamma``, S ``grid``. A score is the accuracy, or with ``score: log_likelihood`` the mean
+log-likelihood of the labels.
+
+>>> import torch
+>>> from frisket.algos.networks.mlp import MLP, MLPConfig
+>>> from frisket.types import Batch, Task, TaskEnd
+>>> network = MLP(MLPConfig(hidden=(8,)), in_channels=1, size=4, ways=2)
+>>> learner = EfficientPackNet(EfficientPackNetConfig(gamma=0.0, grid=(0.25, 0.5)), network)
+>>> x, y, task = torch.rand(4, 1, 4, 4), torch.tensor([0, 0, 1, 1]), Task("first", (0, 1), start=0)
+>>> end = TaskEnd(1, lambda i: Batch(x, y, i, task), lambda: (x, y))
+>>> state, metrics = learner.observe(learner.init(seed=0), Batch(x, y, position=0, task=task, end=end))
+>>> metrics["kept"], metrics["capacity_free"]
+(0.25, 0.75)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Literal, NamedTuple
+
+import torch.nn.functional as F
+from torch import Tensor
+
+from frisket.algos.learner import Capabilities
+from frisket.algos.networks.network import Network, own_logits
+from frisket.algos.powerprop import masked
+from frisket.algos.protecting_learner import Chosen, ProtectingConfig, ProtectingLearner
+from frisket.algos.pruning import Ranking, require_kept
+from frisket.errors import SpecError, require
+from frisket.types import Params, State, TaskEnd
+
+_AT_ONCE = 1000
+"""Validation samples scored together."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class EfficientPackNetConfig(ProtectingConfig):
+    """EfficientPackNet; further fields are those of `ProtectingConfig`.
+
+    Attributes:
+        gamma: fraction of the dense score a mask has to keep.
+        search: ``grid`` or ``binary``.
+        grid: S, increasing kept fractions; the first bounds how sparse a mask may become.
+        evaluations: masks a binary search tries.
+        scope: what is ranked together (`frisket.algos.pruning`): ``global`` as in the paper, or ``layer``.
+        score: ``accuracy`` or ``log_likelihood``.
+        keep_last_tested: keep the last mask tested instead of the last that passed (the listing as printed).
+    """
+
+    gamma: float = 0.9
+    search: Literal["grid", "binary"] = "grid"
+    grid: tuple[float, ...] = (0.005, 0.01, 0.015, 0.02, 0.03, 0.04, 0.06, 0.08, 0.1, 0.15, 0.2, 0.3, 0.5)
+    evaluations: int = 8
+    scope: Literal["global", "layer"] = "global"
+    score: Literal["accuracy", "log_likelihood"] = "accuracy"
+    keep_last_tested: bool = False
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        require(0 <= self.gamma <= 1, "gamma", self.gamma, "in [0, 1]")
+        require(len(self.grid) > 0, "grid", self.grid, "one kept fraction or more")
+        for fraction in self.grid:
+            require_kept(fraction, "grid")
+        require(all(a < b for a, b in pairwise(self.grid)), "grid", self.grid, "increasing")
+        printed = self.search == "grid" or not self.keep_last_tested
+        require(printed, "keep_last_tested", True, "false with search = binary: the listing has a grid only")
+        require(self.evaluations >= 1, "evaluations", self.evaluations, "at least 1")
+
+
+class EfficientPackNet(ProtectingLearner):
+    """EfficientPackNet. State: that of `ProtectingLearner`."""
+
+    config: EfficientPackNetConfig
+    capabilities = Capabilities(needs_task=True, masks=True, ends_tasks=True, validates=True)
+
+    def __init__(self, config: EfficientPackNetConfig, network: Network) -> None:
+        super().__init__(config, network)
+
+    def choose(self, state: State, end: TaskEnd) -> Chosen:
+        device = state["step"].device
+        x, y = (t.to(device) for t in end.validation())
+        if not len(y):
+            raise SpecError("stream.validation", 0, "must keep samples back: masks are judged on them")
+        theta = self.network.effective(state["theta"]).theta
+        dense = self.score(theta, x, y)
+        ranking = Ranking({k: state["theta"][k] for k in self.maskable}, self.config.scope, self.network.head)
+
+        def judge(fraction: float) -> Judged:
+            masks = ranking.keep(fraction)
+            score = self.score(masked(theta, masks), x, y)
+            return Judged(masks, score, acceptable(score, dense, self.config.gamma))
+
+        if self.config.search == "grid":
+            tried = grid_search(self.config.grid, judge)
+        else:
+            tried = binary_search(self.config.evaluations, judge)
+        passed = [one for one in tried if one.passes]
+        if self.config.keep_last_tested:
+            kept = tried[-1]
+        elif passed:
+            kept = passed[-1]
+        else:  # the densest there is
+            kept = tried[0] if self.config.search == "grid" else Judged(ranking.keep(1.0), dense, False)
+        found = {"dense_score": dense, "sparse_score": kept.score, "evaluations": float(len(tried))}
+        return Chosen(kept.masks, {**found, "violated": float(not kept.passes)})
+
+    def score(self, theta: Params, x: Tensor, y: Tensor) -> float:
+        """The score of effective weights ``theta`` on ``x`` [n, C, H, W], ``y`` [n]."""
+        total = 0.0
+        for some, labels in zip(x.split(_AT_ONCE), y.split(_AT_ONCE), strict=True):
+            logits = own_logits(self.network.network(theta, some), labels, self.network.own)
+            if self.config.score == "accuracy":
+                total += float((logits.argmax(-1) == labels).sum())
+            else:
+                total -= float(F.cross_entropy(logits, labels, reduction="sum"))
+        return total / len(y)
+
+
+class Judged(NamedTuple):
+    """Attributes: masks: those tried; score: theirs; passes: whether it is near enough to the dense one."""
+
+    masks: Params
+    score: float
+    passes: bool
+
+
+def grid_search(grid: Sequence[float], judge: Callable[[float], Judged]) -> list[Judged]:
+    """The fractions of the increasing ``grid`` as they are tried: from the largest on, to the first that fails."""
+    tried = []
+    for fraction in reversed(grid):
+        tried.append(judge(fraction))
+        if not tried[-1].passes:
+            break
+    return tried
+
+
+def binary_search(evaluations: int, judge: Callable[[float], Judged]) -> list[Judged]:
+    """The fractions tried in halving [0, 1], scores being taken to grow with the fraction; the last that passes is the
+    smallest that did."""
+    low, high, tried = 0.0, 1.0, []
+    for _ in range(evaluations):
+        middle = (low + high) / 2
+        tried.append(judge(middle))
+        low, high = (low, middle) if tried[-1].passes else (middle, high)
+    return tried
+
+
+def acceptable(sparse: float, dense: float, gamma: float) -> bool:
+    """Whether a masked score is near enough to the dense one: ``sparse >= dense - (1 - gamma) abs(dense)``, computed
+    so that a score above 0 is held to exactly ``gamma dense``."""
+    return sparse >= dense * (gamma if dense >= 0 else 2 - gamma)

@@ -1,0 +1,132 @@
+"""Accuracy against the fraction of weights that is kept, after training and without retraining (powerprop sheet,
+section 4).
+
+When the stream ends, the network is pruned by magnitude at every fraction p of ``kept`` and judged on the last task's
+test set::
+
+    accuracy/kept-P    accuracy of the pruned network;  accuracy is that of the largest p
+    nll/kept-P         its mean negative log-likelihood of the labels
+    overlap/kept-P     Jaccard overlap of the mask with the one the network's start would have given
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+
+import torch
+import torch.nn.functional as F
+
+from frisket.algos.masks import MaskSet
+from frisket.algos.networks.network import own_logits
+from frisket.algos.plain_learner import PlainLearner
+from frisket.algos.powerprop import as_powerprop, masked
+from frisket.algos.pruning import Ranking, Scope, require_kept
+from frisket.envs.stream import Stream
+from frisket.envs.task_stream import TaskStream
+from frisket.errors import SpecError, require
+from frisket.platform.protocols.online_accuracy import accuracy_of
+from frisket.platform.protocols.protocol import Answers, Protocol, Scored
+from frisket.types import Batch, Metrics, Params, State
+
+PUBLISHED = (
+    0.01, 0.0127, 0.0162, 0.0207, 0.0264, 0.0336, 0.0428, 0.0546, 0.0695, 0.0886,
+    0.1129, 0.1438, 0.1833, 0.2336, 0.2976, 0.3793, 0.4833, 0.6158, 0.7848, 1.0,
+)  # fmt: skip
+"""The fractions of the Powerpropagation notebook."""
+_MEASURED = ("accuracy", "nll", "overlap")
+
+
+@dataclass(frozen=True, kw_only=True)
+class PruningCurveConfig:
+    """Attributes: kept: increasing fractions; scope: their budgets (`frisket.algos.pruning`)."""
+
+    kept: tuple[float, ...] = PUBLISHED
+    scope: Scope = "layer"
+
+    def __post_init__(self) -> None:
+        require(len(self.kept) > 0, "kept", self.kept, "one fraction or more")
+        for fraction in self.kept:
+            require_kept(fraction)
+        require(all(a < b for a, b in pairwise(self.kept)), "kept", self.kept, "increasing")
+
+
+class PruningCurve(Protocol):
+    """One-shot pruning at the end of a stream of tasks.
+
+    Scores: ``start``, the network's first parameters; ``curve`` [3, fractions] float64, NaN before the end; ``online``
+    and ``online_steps``, accuracy on batches before their labels are seen since the last points.
+
+    Raises:
+        SpecError: ``stream`` is no sequence of tasks; later, the learner has no plain network.
+    """
+
+    headline = "accuracy"
+
+    def __init__(self, config: PruningCurveConfig, stream: Stream) -> None:
+        if not isinstance(stream, TaskStream):
+            raise SpecError("protocol.kind", "pruning-curve", "needs a stream of tasks with test sets: permutations")
+        self.config, self.stream = config, stream
+
+    def init(self) -> State:
+        curve = torch.full((len(_MEASURED), len(self.config.kept)), math.nan, dtype=torch.float64)
+        nothing = torch.zeros((), dtype=torch.float64)
+        return {"start": {}, "curve": curve, "online": nothing, "online_steps": nothing.clone()}
+
+    def before(self, answers: Sequence[Answers], scores: Sequence[State], batches: Sequence[Batch]) -> list[Scored]:
+        return [self._score(*one) for one in zip(answers, scores, batches, strict=True)]
+
+    def after(self, answers: Sequence[Answers], known: list[Scored], batches: Sequence[Batch]) -> list[Scored]:
+        if batches[0].position + 1 < self.stream.steps:
+            return known
+        return [self._with_curve(*one) for one in zip(answers, known, strict=True)]
+
+    def points(self, scores: State) -> tuple[Metrics, State]:
+        steps = int(scores["online_steps"])
+        points = {"recent/accuracy": float(scores["online"]) / steps} if steps else {}
+        closed = {k: torch.zeros_like(scores[k]) for k in ("online", "online_steps")}
+        return {**points, **self.final(scores)}, {**scores, **closed}
+
+    def final(self, scores: State) -> Metrics:
+        """The curve; nothing before the stream has ended but an accuracy of 0."""
+        curve = scores["curve"]
+        if bool(curve.isnan().all()):
+            return {"accuracy": 0.0}
+        rows = zip(_MEASURED, curve.tolist(), strict=True)
+        each = {f"{name}/kept-{p:.4f}": v for name, row in rows for p, v in zip(self.config.kept, row, strict=True)}
+        return {"accuracy": float(curve[0, -1]), **each}
+
+    def _score(self, answer: Answers, scores: State, batch: Batch) -> Scored:
+        learner, task = answer.learner, batch.task
+        if not isinstance(learner, PlainLearner):
+            kind = type(learner).__name__
+            raise SpecError("learner.kind", kind, "pruning-curve prunes plain networks: use online-sgd or er")
+        assert task is not None
+        if batch.position == 0:
+            scores = {**scores, "start": {k: v.clone() for k, v in answer.state["theta"].items()}}
+        logits = answer(batch.x, task)
+        online = accuracy_of(None if logits is None else own_logits(logits, batch.y, self.stream.own), batch.y)
+        scores = {**scores, "online": scores["online"] + online, "online_steps": scores["online_steps"] + 1}
+        return Scored(scores, {"accuracy": online, "domain": task.domain, "switch": task.start == batch.position})
+
+    def _with_curve(self, answer: Answers, known: Scored) -> Scored:
+        learner, state = answer
+        assert isinstance(learner, PlainLearner)
+        network, theta = as_powerprop(learner.network), state["theta"]
+
+        def ranking(params: Params) -> Ranking:
+            return Ranking({k: params[k] for k in network.kernels}, self.config.scope, network.head)
+
+        first, last = ranking(known.scores["start"]), ranking(theta)
+        x, y = (t.to(state["step"].device) for t in self.stream.test_set(self.stream.tasks - 1))
+        effective, columns = network.effective(theta).theta, []
+        for p in self.config.kept:
+            masks = last.keep(p)
+            with torch.no_grad():
+                logits = own_logits(network.network(masked(effective, masks), x), y, self.stream.own)
+            overlap = MaskSet(masks).overlap(MaskSet(first.keep(p)))
+            columns.append([accuracy_of(logits, y), float(F.cross_entropy(logits, y)), overlap])
+        curve = torch.tensor(columns, dtype=torch.float64).T.contiguous()
+        return Scored({**known.scores, "curve": curve}, known.record)

@@ -1,0 +1,1 @@
+"""Experiments on networks that become sparse: PackNet and EfficientPackNet, with and without Powerpropagation."""
