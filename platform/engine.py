@@ -100,11 +100,11 @@ def build_learner(experiment: Experiment, inputs: Inputs) -> Learner:
 def require_suited(learner: Learner, stream: Stream) -> None:
     """Raise `SpecError` unless ``stream`` offers what ``learner`` declares to need of tasks and their ends."""
     can, method, kind = learner.capabilities, type(learner).__name__, type(stream).__name__
+    if can.ends_tasks and not isinstance(stream, TaskStream):
+        raise SpecError("stream.kind", kind, f"must be a sequence of tasks: {method} acts at their ends")
     if can.needs_task and not stream.labelled:
         fix = f"must be told the task, which {kind} hides; take a stream of labelled tasks: rotations"
         raise SpecError("learner.kind", method, fix)
-    if can.ends_tasks and not isinstance(stream, TaskStream):
-        raise SpecError("stream.kind", kind, f"must be a sequence of tasks: {method} acts at their ends")
     if can.validates and isinstance(stream, TaskStream) and not len(stream.validation_set(0)[1]):
         raise SpecError("stream.validation", 0, f"must keep samples back: {method} judges its masks on them")
 
