@@ -15,6 +15,7 @@ from torch import Tensor
 from frisket.algos.clip import global_norm
 from frisket.algos.inner import Data
 from frisket.algos.networks.network import Network
+from frisket.algos.pack import picked
 from frisket.types import Params
 
 
@@ -32,3 +33,11 @@ def alignment(network: Network, theta: Params, meta: Data, new: int) -> Tensor |
     product = torch.stack([(old[k] * fresh[k]).sum() for k in sorted(old)]).sum()
     length = global_norm(old) * global_norm(fresh)
     return product / length.clamp_min(torch.finfo(length.dtype).tiny)
+
+
+def alignments(network: Network, theta: Params, meta: Data, new: int) -> Tensor | None:
+    """`alignment` of every replica of a pack, [P]; None without a draw. All tensors have a leading dimension P."""
+    each = [Data(x, y) for x, y in zip(meta.x, meta.y, strict=True)]
+    cosines = [alignment(network, picked(theta, i), one, new) for i, one in enumerate(each)]
+    found = [cosine for cosine in cosines if cosine is not None]
+    return torch.stack(found) if found else None

@@ -19,7 +19,7 @@ def clip_by_global_norm(grads: Params, bound: float | None) -> Params:
     """``grads * min(1, bound / (norm + 1e-6))``; unchanged for a ``bound`` of None (lamaml spec, section 3)."""
     if bound is None:
         return grads
-    scale = _scale(global_norm(grads), bound)
+    scale = scale_to(global_norm(grads), bound)
     return {k: g * scale for k, g in grads.items()}
 
 
@@ -28,7 +28,7 @@ def clip_replicas(grads: Params, bound: float | None) -> Params:
     if bound is None:
         return grads
     squares = [grads[k].flatten(1).square().sum(1) for k in sorted(grads)]
-    scale = _scale(torch.stack(squares).sum(0).sqrt(), bound)
+    scale = scale_to(torch.stack(squares).sum(0).sqrt(), bound)
     return {k: g * spread(scale, g) for k, g in grads.items()}
 
 
@@ -37,5 +37,6 @@ def spread(values: float | Tensor, like: Tensor) -> float | Tensor:
     return values.view(-1, *[1] * (like.dim() - 1)) if isinstance(values, Tensor) and values.dim() else values
 
 
-def _scale(norm: Tensor, bound: float) -> Tensor:
+def scale_to(norm: Tensor, bound: float) -> Tensor:
+    """What a list of gradients of that ``norm`` is multiplied with, of the shape of ``norm``."""
     return (bound / (norm + _EPSILON)).clamp_max(1)

@@ -13,14 +13,14 @@ import torch
 from torch import Tensor
 
 from frisket.algos import reservoir
-from frisket.algos.alignment import alignment
+from frisket.algos.alignment import alignments
 from frisket.algos.clip import clip_replicas
 from frisket.algos.inner import Data
 from frisket.algos.look_ahead import LookAhead, chunk_sizes, chunks, look_ahead, shuffle
 from frisket.algos.look_ahead_mlp import MLPMetaUpdate
 from frisket.algos.look_ahead_second import look_ahead_second
 from frisket.algos.networks.mlp import MLP
-from frisket.algos.pack import Pack, lifted, packed_fields, picked, stacked
+from frisket.algos.pack import Pack, join, lifted, packed_fields, packed_numbers, picked
 from frisket.algos.program import compiler
 from frisket.errors import require
 from frisket.rng import numpy_generator
@@ -53,10 +53,7 @@ class LookAheadPack(Pack["LookAheadLearner"]):
     def __init__(self, learners: Sequence[LookAheadLearner], *, steps: int = 0, may_compile: bool = False) -> None:
         self.learners, self._method = learners, learners[0]
         config = self._method.config
-        self._hyper = {
-            name: torch.tensor([float(getattr(one.config, name)) for one in learners], dtype=torch.float64)
-            for name in packed_fields(config)
-        }
+        self._hyper = packed_numbers(learners)
         network, wish = self._method.network, config.compile
         self._gradient = look_ahead_second if config.second_order else look_ahead
         if isinstance(network, MLP) and config.inner_clamp is None and not config.second_order:
@@ -75,7 +72,7 @@ class LookAheadPack(Pack["LookAheadLearner"]):
             self._update = self._one_after_the_other
 
     def join(self, states: Sequence[State]) -> State:
-        return lifted(states[0]) if len(states) == 1 else stacked(states)
+        return join(states)
 
     def replica(self, state: State, index: int) -> State:
         return picked(state, index)
@@ -91,9 +88,10 @@ class LookAheadPack(Pack["LookAheadLearner"]):
             shuffled = [shuffle(one, generator) for one, generator in zip(data, generators, strict=True)]
             new = Data(torch.stack([one.x for one in shuffled]), torch.stack([one.y for one in shuffled]))
             meta = reservoir.draw_with_each(memory, config.replay_batch, new, generators)
-            if config.alignment and meta.y.shape[1] > new.y.shape[1]:
-                aligned.append(self._alignments(theta, meta, new.y.shape[1]))
-            theta, m, loss, first = self.meta_update(theta, m, meta, new.y.shape[1])
+            count = new.y.shape[1]
+            if config.alignment and (cosines := alignments(self._method.network, theta, meta, count)) is not None:
+                aligned.append(cosines)
+            theta, m, loss, first = self.meta_update(theta, m, meta, count)
             before = first if before is None else before
             losses.append(loss)
             early = self._method.push_after_first_glance
@@ -126,13 +124,6 @@ class LookAheadPack(Pack["LookAheadLearner"]):
             theta=clip_replicas(ahead.theta, bound), plain=lambda: clip_replicas(ahead.plain(), bound)
         )
         return self._method.outer(theta, m, clipped, along, hyper)
-
-    def _alignments(self, theta: Params, meta: Data, new: int) -> Tensor:
-        """`alignment` of every replica, [P]."""
-        network = self._method.network
-        each = [Data(x, y) for x, y in zip(meta.x, meta.y, strict=True)]
-        cosines = [alignment(network, picked(theta, i), one, new) for i, one in enumerate(each)]
-        return torch.stack([cosine for cosine in cosines if cosine is not None])
 
     def _one_after_the_other(
         self, theta: Params, m: Params, hyper: Params, sizes: Sequence[int], meta: Data

@@ -69,6 +69,19 @@ def packed_fields(config: object) -> tuple[str, ...]:
     return getattr(type(config), "packed", ())
 
 
+def packed_numbers(learners: Sequence[Any]) -> dict[str, Tensor]:
+    """The `packed_fields` of replicas by name, one number each, [P] float64; learners keep theirs in ``config``."""
+    return {
+        name: torch.tensor([float(getattr(one.config, name)) for one in learners], dtype=torch.float64)
+        for name in packed_fields(learners[0].config)
+    }
+
+
+def join(states: Sequence[State]) -> State:
+    """The state of a pack made of its replicas' own; `picked` is the way back."""
+    return lifted(states[0]) if len(states) == 1 else stacked(states)
+
+
 def stacked(states: Sequence[Mapping[str, Any]]) -> State:
     """``states`` of one structure as one, their tensors stacked along a new first dimension."""
     first = states[0]

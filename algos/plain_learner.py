@@ -1,4 +1,4 @@
-"""What the baselines share: a plain network, the stream's batch learned piece by piece."""
+"""What the baselines share: a plain network; and, for those without packs, the batch learned piece by piece."""
 
 from __future__ import annotations
 
@@ -42,16 +42,12 @@ class PlainConfig:
 
 
 class PlainLearner(Learner, ABC):
-    """A network that answers from its weights theta; subclasses say how it learns from one piece of a batch."""
+    """A network that answers from its weights theta; subclasses say how it learns."""
 
     capabilities = Capabilities()
 
     def __init__(self, config: PlainConfig, network: Network) -> None:
         self.config, self.network = config, network
-
-    @abstractmethod
-    def learn(self, state: State, data: Data, piece: int, task: Task | None) -> tuple[State, Measured]:
-        """The state after learning from ``data``, the batch's piece number ``piece``, and what was measured."""
 
     def extra(self) -> State:
         """What a method keeps beside its weights, before the stream."""
@@ -65,13 +61,30 @@ class PlainLearner(Learner, ABC):
         with torch.no_grad():
             return self.network(state["theta"], x)
 
+    def masks(self, state: State) -> MaskSet:
+        return MaskSet({})
+
+    def loss_of_answer(self, state: State, batch: Batch) -> Tensor:
+        """Mean cross-entropy of what is answered to ``batch`` before it is learned from; scalar."""
+        logits = self.predict(state, batch.x, batch.task)
+        assert logits is not None
+        return F.cross_entropy(own_logits(logits, batch.y, self.network.own), batch.y)
+
+
+class PieceLearner(PlainLearner):
+    """A learner that has no packs; subclasses say how it learns from one piece of a batch."""
+
+    @abstractmethod
+    def learn(self, state: State, data: Data, piece: int, task: Task | None) -> tuple[State, Measured]:
+        """The state after learning from ``data``, the batch's piece number ``piece``, and what was measured."""
+
     @torch.no_grad()
     def observe(self, state: State, batch: Batch) -> tuple[State, Metrics]:
         if self.capabilities.needs_task and batch.task is None:
             raise SpecError(
                 "learner.kind", type(self).__name__, "needs to be told the task: use a stream with task labels"
             )
-        before = self._loss_of_answer(state, batch)
+        before = self.loss_of_answer(state, batch)
         measured = defaultdict[str, list[Tensor]](list)
         for piece, data in enumerate(self.pieces(batch)):
             state, found = self.learn(state, data, piece, batch.task)
@@ -84,14 +97,6 @@ class PlainLearner(Learner, ABC):
         """``batch`` as it is learned from, `samples_per_step` samples at a time."""
         size = self.config.samples_per_step
         return [Data(x, y) for x, y in zip(batch.x.split(size), batch.y.split(size), strict=True)]
-
-    def masks(self, state: State) -> MaskSet:
-        return MaskSet({})
-
-    def _loss_of_answer(self, state: State, batch: Batch) -> Tensor:
-        logits = self.predict(state, batch.x, batch.task)
-        assert logits is not None
-        return F.cross_entropy(own_logits(logits, batch.y, self.network.own), batch.y)
 
 
 def require_memory(slots: int, replay_batch: int) -> None:

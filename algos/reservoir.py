@@ -16,9 +16,9 @@ from typing import Literal
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from frisket.algos.inner import Data
+from frisket.algos.pack import lifted, picked
 from frisket.types import State
 
 ReservoirRule = Literal["official", "textbook"]
@@ -67,11 +67,8 @@ def push_each(
 
 def draw(memory: State, count: int, generator: np.random.Generator) -> Data | None:
     """``min(count, stored)`` samples, independent and with replacement; None from an empty memory."""
-    held = stored(memory)
-    if not held or not count:
-        return None
-    at: Tensor = torch.from_numpy(generator.integers(0, held, size=min(count, held))).to(memory["y"].device)
-    return Data(memory["x"][at], memory["y"][at])
+    drawn = draw_each(lifted(memory), count, [generator])
+    return None if drawn is None else Data(drawn.x[0], drawn.y[0])
 
 
 def draw_with(memory: State, count: int, new: Data, generator: np.random.Generator) -> Data:
@@ -80,10 +77,18 @@ def draw_with(memory: State, count: int, new: Data, generator: np.random.Generat
     return new if old is None else Data(torch.cat([old.x, new.x]), torch.cat([old.y, new.y]))
 
 
+def draw_each(memory: State, count: int, generators: Sequence[np.random.Generator]) -> Data | None:
+    """`draw` for the memories of a pack, which are all of one age: x [P, n, ...], y [P, n]."""
+    y, held = memory["y"], stored(picked(memory, 0))
+    if not held or not count:
+        return None
+    draws = np.stack([generator.integers(0, held, size=min(count, held)) for generator in generators])
+    at = torch.from_numpy(draws).to(y.device)
+    of = torch.arange(len(y), device=y.device)[:, None]
+    return Data(memory["x"][of, at], y[of, at])
+
+
 def draw_with_each(memory: State, count: int, new: Data, generators: Sequence[np.random.Generator]) -> Data:
-    """`draw_with` for the memories of a pack, which are all of one age: x [P, N, ...], y [P, N]."""
-    drawn = [
-        draw_with({k: v[i] for k, v in memory.items()}, count, Data(new.x[i], new.y[i]), generator)
-        for i, generator in enumerate(generators)
-    ]
-    return Data(torch.stack([one.x for one in drawn]), torch.stack([one.y for one in drawn]))
+    """`draw_with` for the memories of a pack: x [P, N, ...], y [P, N]."""
+    old = draw_each(memory, count, generators)
+    return new if old is None else Data(torch.cat([old.x, new.x], 1), torch.cat([old.y, new.y], 1))

@@ -21,38 +21,41 @@ Symbols and arguments: c ``clip_norm``, memory slots S ``memory_slots``, draws B
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 
 from frisket.algos import reservoir
-from frisket.algos.alignment import alignment
-from frisket.algos.clip import clip_by_global_norm
+from frisket.algos.alignment import alignments
 from frisket.algos.inner import Data
 from frisket.algos.learner import Capabilities
 from frisket.algos.networks.network import Network
-from frisket.algos.plain_learner import Measured, PlainConfig, PlainLearner, require_memory
+from frisket.algos.plain_learner import Measured, PlainConfig, require_memory
+from frisket.algos.plain_pack import PackedLearner, pieces
 from frisket.algos.reservoir import ReservoirRule
-from frisket.algos.tree import descend
+from frisket.algos.sgd_walk import walk
 from frisket.errors import require
 from frisket.rng import numpy_generator
-from frisket.types import State, Task
+from frisket.types import Params, State
 
 
 @dataclass(frozen=True, kw_only=True)
 class OnlineSGDConfig(PlainConfig):
     """Online SGD; all fields are those of `PlainConfig`."""
 
+    packed: ClassVar[tuple[str, ...]] = ("lr",)
 
-class OnlineSGD(PlainLearner):
+
+class OnlineSGD(PackedLearner):
     """Online SGD. State: ``seed, step, theta``."""
 
     def __init__(self, config: OnlineSGDConfig, network: Network) -> None:
         super().__init__(config, network)
 
-    def learn(self, state: State, data: Data, piece: int, task: Task | None) -> tuple[State, Measured]:
-        loss, grads = self.network.loss_and_gradients(state["theta"], data.x, data.y)
-        grads = clip_by_global_norm(grads, self.config.clip_norm)
-        return {**state, "theta": descend(state["theta"], self.config.lr, grads)}, {"outer_loss": loss}
+    def learn(self, state: State, data: Data, hyper: Params) -> tuple[State, Measured]:
+        config = self.config
+        theta, losses = walk(self.network, state["theta"], data, config.samples_per_step, hyper["lr"], config.clip_norm)
+        return {**state, "theta": theta}, {"outer_loss": losses.mean(1)}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,6 +70,8 @@ class ERConfig(PlainConfig):
         alignment: also report the metric ``alignment`` (`frisket.algos.alignment`).
     """
 
+    packed: ClassVar[tuple[str, ...]] = ("lr",)
+
     lr: float = 0.1
     memory_slots: int = 200
     replay_batch: int = 10
@@ -80,7 +85,7 @@ class ERConfig(PlainConfig):
         require(self.glances >= 1, "glances", self.glances, "at least 1")
 
 
-class ER(PlainLearner):
+class ER(PackedLearner):
     """Experience replay. State: ``seed, step, theta, memory/x, memory/y, memory/age``."""
 
     config: ERConfig
@@ -92,18 +97,20 @@ class ER(PlainLearner):
     def extra(self) -> State:
         return {"memory": reservoir.empty()}
 
-    def learn(self, state: State, data: Data, piece: int, task: Task | None) -> tuple[State, Measured]:
-        config, theta, losses, aligned = self.config, state["theta"], [], []
-        generator = numpy_generator(int(state["seed"]), "replay", int(state["step"]), piece)
-        for _ in range(config.glances):
-            meta = reservoir.draw_with(state["memory"], config.replay_batch, data, generator)
-            if config.alignment and (cosine := alignment(self.network, theta, meta, len(data.y))) is not None:
-                aligned.append(cosine)
-            loss, grads = self.network.loss_and_gradients(theta, meta.x, meta.y)
-            theta = descend(theta, config.lr, clip_by_global_norm(grads, config.clip_norm))
-            losses.append(loss)
-        memory = reservoir.push(state["memory"], data, config.memory_slots, config.reservoir, generator)
-        measured = {"outer_loss": torch.stack(losses).mean()}
+    def learn(self, state: State, data: Data, hyper: Params) -> tuple[State, Measured]:
+        config, theta, memory, losses, aligned = self.config, state["theta"], state["memory"], [], []
+        seeds, step = state["seed"].tolist(), int(state["step"][0])
+        for piece, new in enumerate(pieces(data, config.samples_per_step)):
+            generators = [numpy_generator(seed, "replay", step, piece) for seed in seeds]
+            count = new.y.shape[1]
+            for _ in range(config.glances):
+                meta = reservoir.draw_with_each(memory, config.replay_batch, new, generators)
+                if config.alignment and (cosines := alignments(self.network, theta, meta, count)) is not None:
+                    aligned.append(cosines)
+                theta, loss = walk(self.network, theta, meta, meta.y.shape[1], hyper["lr"], config.clip_norm)
+                losses.append(loss.mean(1))
+            memory = reservoir.push_each(memory, new, config.memory_slots, config.reservoir, generators)
+        measured = {"outer_loss": torch.stack(losses).mean(0)}
         if aligned:
-            measured["alignment"] = torch.stack(aligned).mean()
+            measured["alignment"] = torch.stack(aligned).mean(0)
         return {**state, "theta": theta, "memory": memory}, measured

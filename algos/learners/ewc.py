@@ -31,7 +31,7 @@ from frisket.algos.clip import clip_by_global_norm
 from frisket.algos.inner import Data
 from frisket.algos.learner import Capabilities
 from frisket.algos.networks.network import Network
-from frisket.algos.plain_learner import Measured, PlainConfig, PlainLearner
+from frisket.algos.plain_learner import Measured, PieceLearner, PlainConfig
 from frisket.algos.tree import descend
 from frisket.errors import require
 from frisket.types import State, Task
@@ -52,7 +52,7 @@ class EWCConfig(PlainConfig):
         require(self.memories >= 1, "memories", self.memories, "at least 1")
 
 
-class EWC(PlainLearner):
+class EWC(PieceLearner):
     """EWC. State: ``seed, step, theta, task`` (start of the running task), ``kept/x, kept/y`` (its first samples),
     ``fisher`` (A) and ``anchored`` (B), both ``{}`` during the first task."""
 

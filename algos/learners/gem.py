@@ -36,7 +36,7 @@ from frisket.algos.clip import clip_by_global_norm
 from frisket.algos.inner import Data
 from frisket.algos.learner import Capabilities
 from frisket.algos.networks.network import Network
-from frisket.algos.plain_learner import Measured, PlainConfig, PlainLearner
+from frisket.algos.plain_learner import Measured, PieceLearner, PlainConfig
 from frisket.algos.projection import agem_projection, gem_projection
 from frisket.algos.tree import descend
 from frisket.errors import require
@@ -92,7 +92,7 @@ class AGEMConfig(RingsConfig):
         require(self.reference_batch >= 1, "reference_batch", self.reference_batch, "at least 1")
 
 
-class Rings(PlainLearner):
+class Rings(PieceLearner):
     """A ring of samples per task, and a gradient projected against them.
 
     State: ``seed, step, theta``, ``task`` (start of the running one), ``rings/x`` [T, n, C, H, W], ``rings/y`` [T, n],

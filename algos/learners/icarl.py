@@ -42,7 +42,7 @@ from frisket.algos.clip import clip_by_global_norm
 from frisket.algos.inner import Data, gradients, leaves
 from frisket.algos.learner import Capabilities
 from frisket.algos.networks.network import Network
-from frisket.algos.plain_learner import Measured, PlainConfig, PlainLearner
+from frisket.algos.plain_learner import Measured, PieceLearner, PlainConfig
 from frisket.algos.tree import descend
 from frisket.errors import require
 from frisket.rng import numpy_generator
@@ -78,7 +78,7 @@ class ICaRLConfig(PlainConfig):
         require(self.strength >= 0, "strength", self.strength, "at least 0")
 
 
-class ICaRL(PlainLearner):
+class ICaRL(PieceLearner):
     """iCaRL.
 
     State: ``seed, step, theta``; of the running task ``task`` (its start), ``given`` (batches), ``pool/x, pool/y,

@@ -30,7 +30,7 @@ from frisket.algos.clip import clip_by_global_norm
 from frisket.algos.inner import Data
 from frisket.algos.learner import Capabilities
 from frisket.algos.networks.network import Network
-from frisket.algos.plain_learner import Measured, PlainConfig, PlainLearner
+from frisket.algos.plain_learner import Measured, PieceLearner, PlainConfig
 from frisket.algos.tree import descend
 from frisket.types import Params, State, Task
 
@@ -40,7 +40,7 @@ class IndependentConfig(PlainConfig):
     """Independent networks; all fields are those of `PlainConfig`."""
 
 
-class Independent(PlainLearner):
+class Independent(PieceLearner):
     """Independent networks. State: ``seed, step``, ``theta`` (weights with a first axis of tasks met, one row before
     the first), ``starts`` [tasks met], where each began."""
 

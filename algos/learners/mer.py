@@ -25,20 +25,23 @@ Symbols and arguments: k ``replay_batch``, beta ``within_rate``, gamma ``across_
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
+from torch import Tensor
 
 from frisket.algos import reservoir
-from frisket.algos.clip import clip_by_global_norm
+from frisket.algos.clip import spread
 from frisket.algos.inner import Data
 from frisket.algos.learner import Capabilities
 from frisket.algos.networks.network import Network
-from frisket.algos.plain_learner import Measured, PlainConfig, PlainLearner, require_memory
+from frisket.algos.plain_learner import Measured, PlainConfig, require_memory
+from frisket.algos.plain_pack import PackedLearner, pieces
 from frisket.algos.reservoir import ReservoirRule
-from frisket.algos.tree import descend
+from frisket.algos.sgd_walk import walk
 from frisket.errors import require
 from frisket.rng import numpy_generator
-from frisket.types import Params, State, Task
+from frisket.types import Params, State
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,6 +56,8 @@ class MERConfig(PlainConfig):
         memory_slots: S.
         reservoir: ``textbook`` (MER's code) or ``official`` acceptance (`frisket.algos.reservoir`).
     """
+
+    packed: ClassVar[tuple[str, ...]] = ("lr", "within_rate", "across_rate")
 
     lr: float = 0.1
     within_rate: float = 0.01
@@ -71,7 +76,7 @@ class MERConfig(PlainConfig):
         require(self.samples_per_step == 1, "samples_per_step", self.samples_per_step, "1: MER learns sample by sample")
 
 
-class MER(PlainLearner):
+class MER(PackedLearner):
     """MER. State: ``seed, step, theta, memory/x, memory/y, memory/age``."""
 
     config: MERConfig
@@ -83,24 +88,27 @@ class MER(PlainLearner):
     def extra(self) -> State:
         return {"memory": reservoir.empty()}
 
-    def learn(self, state: State, data: Data, piece: int, task: Task | None) -> tuple[State, Measured]:
-        config, start, losses = self.config, state["theta"], []
-        generator = numpy_generator(int(state["seed"]), "replay", int(state["step"]), piece)
-        theta = start
-        for _ in range(config.passes):
-            within = theta
-            drawn = reservoir.draw(state["memory"], config.replay_batch, generator)
-            samples = [data] if drawn is None else [data, *map(Data, drawn.x.split(1), drawn.y.split(1))]
-            for x, y in samples:
-                loss, grads = self.network.loss_and_gradients(theta, x, y)
-                theta = descend(theta, config.lr, clip_by_global_norm(grads, config.clip_norm))
-                losses.append(loss)
-            theta = between(within, theta, config.within_rate)
-        theta = between(start, theta, config.across_rate)
-        memory = reservoir.push(state["memory"], data, config.memory_slots, config.reservoir, generator)
-        return {**state, "theta": theta, "memory": memory}, {"outer_loss": torch.stack(losses).mean()}
+    def learn(self, state: State, data: Data, hyper: Params) -> tuple[State, Measured]:
+        config, theta, memory, losses = self.config, state["theta"], state["memory"], []
+        seeds, step = state["seed"].tolist(), int(state["step"][0])
+        for piece, sample in enumerate(pieces(data, 1)):
+            generators = [numpy_generator(seed, "replay", step, piece) for seed in seeds]
+            start = theta
+            for _ in range(config.passes):
+                drawn = reservoir.draw_each(memory, config.replay_batch, generators)
+                samples = sample if drawn is None else Data(*map(_after, sample, drawn))
+                end, found = walk(self.network, theta, samples, 1, hyper["lr"], config.clip_norm)
+                theta = between(theta, end, hyper["within_rate"])
+                losses.append(found.mean(1))
+            theta = between(start, theta, hyper["across_rate"])
+            memory = reservoir.push_each(memory, sample, config.memory_slots, config.reservoir, generators)
+        return {**state, "theta": theta, "memory": memory}, {"outer_loss": torch.stack(losses).mean(0)}
 
 
-def between(old: Params, new: Params, share: float) -> Params:
-    """``old + share (new - old)``."""
-    return new if share == 1 else {k: torch.lerp(v, new[k], share) for k, v in old.items()}
+def between(old: Params, new: Params, share: Tensor) -> Params:
+    """``old + share (new - old)``, all [P, ...] with one share per replica, [P]."""
+    return {k: torch.lerp(v, new[k], spread(share, v)) for k, v in old.items()}
+
+
+def _after(first: Tensor, then: Tensor) -> Tensor:
+    return torch.cat([first, then], 1)

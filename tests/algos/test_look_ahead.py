@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 from oracle import eager_look_ahead
-from toys import SIZE, build, double, noise_batch, noise_data, small_mlp, small_network
+from toys import SIZE, build, double, largest_difference, noise_batch, noise_data, small_mlp, small_network
 
 from frisket.algos.clip import clip_by_global_norm, global_norm
 from frisket.algos.entrywise import DenseMask, EntrywiseModulation, PlainRelu, Raw, StraightRelu
@@ -43,11 +43,6 @@ def inner_and_meta() -> tuple[list[Data], Data]:
     """Six single-sample chunks, and a meta-batch of 12 which ends with them."""
     new, old = noise_data(1), noise_data(2)
     return chunks(new, 6), Data(torch.cat([old.x, new.x]), torch.cat([old.y, new.y]))
-
-
-def largest_difference(a: Params, b: Params) -> float:
-    assert a.keys() == b.keys()
-    return max(float((a[k] - b[k]).abs().max()) for k in a)
 
 
 def ahead(

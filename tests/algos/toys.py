@@ -194,6 +194,11 @@ def run(learner: Learner, state: State, positions: range, batch: Callable[[int],
     return state
 
 
+def largest_difference(a: Params, b: Params) -> float:
+    assert a.keys() == b.keys()
+    return max(float((a[k] - b[k]).abs().max()) for k in a)
+
+
 def equal_states(a: State, b: State) -> bool:
     """Bit for bit."""
     left, right = flatten(a), flatten(b)

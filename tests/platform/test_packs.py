@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from pathlib import Path
 from typing import Any
@@ -64,8 +65,31 @@ def test_replicas_that_differ_in_numbers_share_packs_and_others_do_not() -> None
     assert [[r.variant for r in p] for p in experiment(4, variants=glances).packs()] == [["few"] * 2, ["many"] * 2]
     longer = {"one": {}, "two": {"stream": {"tasks": 3}}}
     assert [len(p) for p in experiment(4, variants=longer).packs()] == [2, 2]
-    mixed = {"sparse": {}, "er": {"learner": {"kind": "er", "memory_slots": 20}}}
+    mixed = {"sparse": {}, "ewc": {"learner": {"kind": "ewc"}}}
     assert [len(p) for p in experiment(4, variants=mixed).packs()] == [2, 1, 1]
+
+
+@pytest.mark.parametrize(
+    ("learner", "packed"),
+    [
+        ({"kind": "mer", "passes": 2, "replay_batch": 3, "memory_slots": 20}, {"within_rate": 0.1}),
+        ({"kind": "er", "samples_per_step": 5, "memory_slots": 20}, {"lr": 0.05}),
+        ({"kind": "online-sgd"}, {"lr": 0.05}),
+    ],
+    ids=lambda fields: fields.get("kind"),
+)
+def test_packs_of_replay_baselines(tmp_path: Path, learner: dict[str, Any], packed: dict[str, Any]) -> None:
+    """Two rates and two seeds in one pack, as they come out one by one."""
+    fields = {"learner": learner, "variants": {"plain": {}, "other": {"learner": packed}}}
+    together, alone = run(folder_of(tmp_path / "a", 4, **fields)), run(folder_of(tmp_path / "b", 1, **fields))
+    assert len(together.packs) == 1
+    ends = []
+    for replica in together.experiment.replicas():
+        a, b = final_of(together, replica.key), final_of(alone, replica.key)
+        assert a.keys() == b.keys()
+        assert all(torch.allclose(a[name].double(), b[name].double(), atol=ROUNDING) for name in a)
+        ends.append(a["theta/fc2.weight"])
+    assert all(float((one - other).abs().max()) > 1e-3 for one, other in itertools.pairwise(ends))
 
 
 def test_a_pack_is_its_replicas_up_to_rounding(tmp_path: Path) -> None:
@@ -125,8 +149,8 @@ def test_death_between_two_results_of_a_pack_is_mended(tmp_path: Path) -> None:
 
 
 def test_a_method_without_packs_is_asked_for_none(tmp_path: Path) -> None:
-    spec = tmp_path / "er.json.yaml"
-    raw = experiment(1, learner={"kind": "er", "memory_slots": 20}, variants={}).as_dict()
+    spec = tmp_path / "ewc.json.yaml"
+    raw = experiment(1, learner={"kind": "ewc"}, variants={}).as_dict()
     spec.write_text(json.dumps({**{k: v for k, v in raw.items() if k != "name"}, "pack": 4}))
     with pytest.raises(SpecError, match="pack"):
         launch.prepare(str(spec), data="embedded", runs_dir=tmp_path)

@@ -1,0 +1,75 @@
+"""Replicas of a baseline as one program: `PackedLearner` says what a method must do for it, `PlainPack` leads them."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Iterator, Sequence
+from functools import cached_property
+from typing import Any
+
+import torch
+
+from frisket.algos.inner import Data
+from frisket.algos.learner import Learner
+from frisket.algos.pack import Pack, join, lifted, packed_numbers, picked
+from frisket.algos.plain_learner import Measured, PlainLearner
+from frisket.types import Batch, Metrics, Params, State
+
+
+class PackedLearner(PlainLearner):
+    """A baseline that has packs. All that is learned is learned by the pack of one, so a replica alone and a replica in
+    a pack are the same method; the numbers differ by float32 rounding."""
+
+    @abstractmethod
+    def learn(self, state: State, data: Data, hyper: Params) -> tuple[State, Measured]:
+        """The state after learning from a batch, and what was measured, [P] each.
+
+        Args:
+            state: the pack's.
+            data: x [P, N, ...], y [P, N].
+            hyper: the fields `packed` of the configuration, [P] each.
+        """
+
+    def pack(self, others: Sequence[Learner], *, steps: int = 0, may_compile: bool = False) -> Pack[Any]:
+        return PlainPack([self, *(one for one in others if isinstance(one, PackedLearner))])
+
+    def observe(self, state: State, batch: Batch) -> tuple[State, Metrics]:
+        packed, (metrics,) = self._alone.observe(lifted(state), [batch])
+        return picked(packed, 0), metrics
+
+    @cached_property
+    def _alone(self) -> PlainPack:
+        return PlainPack([self])
+
+
+class PlainPack(Pack[PackedLearner]):
+    """A pack. State: that of its learners, with a leading replica dimension.
+
+    Args:
+        learners: P learners which differ in `packed_fields` only.
+    """
+
+    def __init__(self, learners: Sequence[PackedLearner]) -> None:
+        self.learners, self._hyper = learners, packed_numbers(learners)
+
+    def join(self, states: Sequence[State]) -> State:
+        return join(states)
+
+    def replica(self, state: State, index: int) -> State:
+        return picked(state, index)
+
+    @torch.no_grad()
+    def observe(self, state: State, batches: Sequence[Batch]) -> tuple[State, list[Metrics]]:
+        method = self.learners[0]
+        before = torch.stack([method.loss_of_answer(self.replica(state, i), one) for i, one in enumerate(batches)])
+        data = Data(torch.stack([batch.x for batch in batches]), torch.stack([batch.y for batch in batches]))
+        like = next(iter(state["theta"].values()))
+        state, measured = method.learn(state, data, {k: v.to(like) for k, v in self._hyper.items()})
+        columns = {k: v.tolist() for k, v in {"loss_before": before, **measured}.items()}
+        metrics = [{k: v[i] for k, v in columns.items()} for i in range(len(batches))]
+        return {**state, "step": state["step"] + 1}, metrics
+
+
+def pieces(data: Data, size: int) -> Iterator[Data]:
+    """A pack's batch x [P, N, ...], y [P, N], ``size`` samples of each replica at a time."""
+    yield from map(Data, data.x.split(size, 1), data.y.split(size, 1))

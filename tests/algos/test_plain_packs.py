@@ -1,0 +1,133 @@
+"""Packs of Online SGD, ER and MER, and the walk they take, against the same done step by step."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from toys import build, double, equal_states, largest_difference, noise_batch, noise_data, small_mlp, small_network
+
+from frisket.algos.clip import clip_by_global_norm
+from frisket.algos.inner import Data
+from frisket.algos.learners.er import ER, ERConfig, OnlineSGD, OnlineSGDConfig
+from frisket.algos.learners.mer import MER, MERConfig
+from frisket.algos.networks.mlp import MLP, MLPConfig
+from frisket.algos.networks.network import Network
+from frisket.algos.pack import join, picked
+from frisket.algos.plain_learner import PlainLearner
+from frisket.algos.sgd_walk import walk
+from frisket.algos.tree import descend
+from frisket.errors import SpecError
+from frisket.rng import torch_generator
+from frisket.types import Batch, Params
+
+EXACT = 1e-10
+RATES = torch.tensor([0.02, 0.3, 0.1], dtype=torch.float64)
+
+
+def online(network: Network, i: int, **fields: Any) -> PlainLearner:
+    return OnlineSGD(OnlineSGDConfig(lr=0.02 * (i + 1), **fields), network)
+
+
+def er(network: Network, i: int, **fields: Any) -> PlainLearner:
+    return ER(ERConfig(lr=0.02 * (i + 1), memory_slots=8, replay_batch=4, **fields), network)
+
+
+def mer(network: Network, i: int, **fields: Any) -> PlainLearner:
+    config = MERConfig(
+        lr=0.05 * (i + 1), within_rate=0.3 / (i + 1), across_rate=1.2 - 0.2 * i, passes=2, memory_slots=8,
+        replay_batch=3, **fields,
+    )  # fmt: skip
+    return MER(config, network)
+
+
+METHODS = [
+    (online, {}), (online, {"samples_per_step": 4, "clip_norm": 0.5}), (er, {"samples_per_step": 2}),
+    (er, {"samples_per_step": 6, "glances": 2, "clip_norm": 0.5, "alignment": True}),
+    (mer, {}), (mer, {"clip_norm": 0.5, "reservoir": "official"}),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("build_one", "fields"), METHODS)
+def test_a_pack_is_its_replicas(build_one: Any, fields: dict[str, Any]) -> None:
+    """Three replicas with rates, seeds and batches of their own."""
+    learners = [build_one(small_mlp(), i, **fields) for i in range(3)]
+    states = [{**(s := one.init(10 + i)), "theta": double(s["theta"])} for i, one in enumerate(learners)]
+    pack = learners[0].pack(learners[1:])
+    together = pack.join(states)
+    for position in range(4):
+        batches = [noise_batch(3 * position + i, dtype=torch.float64) for i in range(3)]
+        together, metrics = pack.observe(together, batches)
+        for i, (one, batch) in enumerate(zip(learners, batches, strict=True)):
+            states[i], alone = one.observe(states[i], batch)
+            assert metrics[i] == pytest.approx(alone, abs=EXACT)
+    for i, state in enumerate(states):
+        mine = pack.replica(together, i)
+        assert largest_difference(mine["theta"], state["theta"]) < EXACT
+        assert equal_states({**mine, "theta": {}}, {**state, "theta": {}}), "counters, memory: to the bit"
+    assert largest_difference(states[0]["theta"], states[1]["theta"]) > 1e-3
+
+
+@pytest.mark.parametrize("own", [None, 2])
+@pytest.mark.parametrize("bound", [None, 0.4])
+@pytest.mark.parametrize("chunk", [1, 2, 4, 6])
+def test_walk_is_one_step_after_the_other(chunk: int, bound: float | None, own: int | None) -> None:
+    """Six samples; chunks of four leave two."""
+    network = MLP(MLPConfig(hidden=(12, 7, 5)), in_channels=1, size=16, ways=4, own=own)
+    thetas = [double(network.init(torch_generator(i))) for i in range(3)]
+    each = [noise_data(i) for i in range(3)]
+    theta, data = join(thetas), Data(torch.stack([d.x for d in each]), torch.stack([2 * d.y + 1 for d in each]))
+    before = {k: v.clone() for k, v in theta.items()}
+    ends, losses = walk(network, theta, data, chunk, RATES, bound)
+    assert equal_states(theta, before)
+    assert list(ends) == list(theta)
+    for i, (expected, x, y) in enumerate(zip(thetas, data.x, data.y, strict=True)):
+        for at in range(0, 6, chunk):
+            to = slice(at, at + chunk)
+            loss, grads = network.loss_and_gradients(expected, x[to], y[to])
+            if bound is not None:
+                assert largest_difference(clip_by_global_norm(grads, bound), grads) > 1e-4, "the bound is felt"
+            expected = descend(expected, float(RATES[i]), clip_by_global_norm(grads, bound))
+            assert float((losses[i, to].mean() - loss).abs()) < EXACT
+        assert largest_difference(picked(ends, i), expected) < EXACT
+
+
+def test_walk_survives_a_gradient_of_zero() -> None:
+    """Dead hidden units and equal logits among one label: nothing to learn, nothing to divide by."""
+    network = MLP(MLPConfig(hidden=(3,)), in_channels=1, size=2, ways=1)
+    theta = join([network.init(torch_generator(0))])
+    data = Data(torch.ones(1, 2, 1, 2, 2), torch.zeros(1, 2, dtype=torch.int64))
+    ends, losses = walk(network, theta, data, 1, torch.ones(1), 1.0)
+    assert equal_states(ends, theta)
+    assert losses.tolist() == [[0.0, 0.0]]
+
+
+@pytest.mark.parametrize("build_one", [online, er, mer])
+def test_other_networks_have_packs_too(build_one: Any) -> None:
+    """A convolutional network takes its replicas one after the other: packed, the weights are the same bits."""
+    learners = [build_one(small_network(), i) for i in range(2)]
+    states = [one.init(i) for i, one in enumerate(learners)]
+    pack = learners[0].pack(learners[1:])
+    together, batches = pack.join(states), [noise_batch(0), noise_batch(1)]
+    together, metrics = pack.observe(together, batches)
+    for i, one in enumerate(learners):
+        end, alone = one.observe(states[i], batches[i])
+        assert equal_states(pack.replica(together, i)["theta"], end["theta"])
+        assert metrics[i] == pytest.approx(alone, abs=1e-6)
+
+
+def test_learners_without_packs_say_so() -> None:
+    with pytest.raises(SpecError, match="pack"):
+        build("ewc").pack([build("ewc")])
+
+
+def test_a_batch_that_is_learned_in_one_step_or_in_six() -> None:
+    """`samples_per_step` is felt."""
+
+    def end(samples: int) -> Params:
+        learner = online(small_mlp(), 4, samples_per_step=samples)
+        return learner.observe(learner.init(0), Batch(noise_batch(0).x, noise_batch(0).y, 0))[0]["theta"]
+
+    assert largest_difference(end(6), end(1)) > 1e-3
+    assert equal_states(end(6), end(60))
