@@ -22,18 +22,28 @@ def gem_projection(g: Tensor, past: Tensor, margin: float, ridge: float) -> Tens
         past: G, one gradient per past task, [T, P].
     """
     products = past @ g
-    if bool((products >= 0).all()):
+    if agree(products):
         return g
+    return g + past.T @ gem_weights(products, past @ past.T, margin, ridge)
+
+
+def agree(products: Tensor) -> bool:
+    """Whether a gradient with these ``products`` with the past ones may be used as it is."""
+    return bool((products >= 0).all())
+
+
+def gem_weights(products: Tensor, gram: Tensor, margin: float, ridge: float) -> Tensor:
+    """v of `gem_projection`, [T], from ``products`` G g [T] and ``gram`` G G^T [T, T]."""
     from scipy.optimize import nnls
 
-    gram = (past @ past.T).double().cpu().numpy() + ridge * np.eye(len(past))
-    slope = products.double().cpu().numpy() + gram @ np.full(len(past), margin)
-    values, vectors = np.linalg.eigh(gram)
+    matrix = gram.double().cpu().numpy() + ridge * np.eye(len(gram))
+    slope = products.double().cpu().numpy() + matrix @ np.full(len(matrix), margin)
+    values, vectors = np.linalg.eigh(matrix)
     kept = values > _RANK_TOLERANCE * values[-1]
     root = np.sqrt(values[kept])
-    # u^T gram u / 2 + slope^T u = |A u - b|^2 / 2 + constant, with A^T A = gram and A^T b = - slope
+    # u^T matrix u / 2 + slope^T u = |A u - b|^2 / 2 + constant, with A^T A = matrix and A^T b = - slope
     u, _ = nnls(root[:, None] * vectors[:, kept].T, -(vectors[:, kept].T @ slope) / root)
-    return g + past.T @ torch.from_numpy(u + margin).to(g)
+    return torch.from_numpy(u + margin).to(products)
 
 
 def agem_projection(g: Tensor, reference: Tensor) -> Tensor:

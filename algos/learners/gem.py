@@ -32,12 +32,14 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from frisket.algos.clip import clip_by_global_norm
+from frisket.algos.clip import clip_by_global_norm, scale_to
 from frisket.algos.inner import Data
 from frisket.algos.learner import Capabilities
+from frisket.algos.networks.mlp import MLP
 from frisket.algos.networks.network import Network
 from frisket.algos.plain_learner import Measured, PieceLearner, PlainConfig
-from frisket.algos.projection import agem_projection, gem_projection
+from frisket.algos.projection import agem_projection, agree, gem_projection, gem_weights
+from frisket.algos.row_gradients import RowGradients
 from frisket.algos.tree import descend
 from frisket.errors import require
 from frisket.rng import numpy_generator
@@ -106,8 +108,8 @@ class Rings(PieceLearner):
         self.memories, self.glances = config.memories, config.glances
 
     @abstractmethod
-    def project(self, state: State, g: Tensor, *at: int) -> Tensor:
-        """``g`` [P] as it may be used, given the rings of at least one earlier task; ``at`` tells one step within the
+    def project(self, state: State, grads: Params, *at: int) -> Params:
+        """``grads`` as they may be used, given the rings of at least one earlier task; ``at`` tells one step within the
         batch from another."""
 
     def extra(self) -> State:
@@ -129,7 +131,7 @@ class Rings(PieceLearner):
         for glance in range(self.glances):
             loss, grads = self.gradient_on(state, data)
             if len(rings["pushed"]) > 1:
-                grads = unflatten(self.project(state, flatten(grads), piece, glance), grads)
+                grads = self.project(state, grads, piece, glance)
             state = {**state, "theta": descend(state["theta"], self.config.lr, grads)}
             losses.append(loss)
         return state, {"outer_loss": torch.stack(losses).mean()}
@@ -158,14 +160,37 @@ class Rings(PieceLearner):
 
 
 class GEM(Rings):
-    """GEM. State: as `Rings`."""
+    """GEM. State: as `Rings`. On the fully connected network the G_t are never formed."""
 
     config: GEMConfig
 
-    def project(self, state: State, g: Tensor, *at: int) -> Tensor:
+    def project(self, state: State, grads: Params, *at: int) -> Params:
+        if isinstance(self.network, MLP):
+            return self._project_by_rows(self.network, state, grads)
+        return self.project_formed(state, grads)
+
+    def project_formed(self, state: State, grads: Params) -> Params:
+        """`project` for any network."""
         tasks = len(state["rings"]["pushed"]) - 1
         past = torch.stack([self.past_gradient(state, self.ring(state, t)) for t in range(tasks)])
-        return gem_projection(g, past, self.config.margin, self.config.ridge)
+        return unflatten(gem_projection(flatten(grads), past, self.config.margin, self.config.ridge), grads)
+
+    def _project_by_rows(self, network: MLP, state: State, grads: Params) -> Params:
+        config, earlier = self.config, {k: v[:-1] for k, v in state["rings"].items()}
+        held = earlier["pushed"].clamp(max=self.memories)
+        past = RowGradients(network, state["theta"], earlier["x"], earlier["y"], held)
+        products = past.products(grads)
+        if agree(products):  # clipping would not change their signs
+            return grads
+        gram = past.gram()
+        if config.clip_norm is None:
+            v = gem_weights(products, gram, config.margin, config.ridge)
+        else:
+            scale = scale_to(gram.diagonal().clamp_min(0).sqrt(), config.clip_norm)
+            clipped = gram * scale[:, None] * scale
+            v = gem_weights(products * scale, clipped, config.margin, config.ridge) * scale
+        moves = past.mixture(v)
+        return {k: g + moves[k] for k, g in grads.items()}
 
 
 class AGEM(Rings):
@@ -173,17 +198,21 @@ class AGEM(Rings):
 
     config: AGEMConfig
 
-    def project(self, state: State, g: Tensor, *at: int) -> Tensor:
+    def project(self, state: State, grads: Params, *at: int) -> Params:
+        reference = self._reference(state, *at)
+        return grads if reference is None else unflatten(agem_projection(flatten(grads), reference), grads)
+
+    def _reference(self, state: State, *at: int) -> Tensor | None:
+        """r [P]; None where the released code has none yet."""
         earlier = [self.ring(state, t) for t in range(len(state["rings"]["pushed"]) - 1)]
         if self.config.reference == "textbook":
             memory = Data(torch.cat([r.x for r in earlier]), torch.cat([r.y for r in earlier]))
             generator = numpy_generator(int(state["seed"]), "reference", int(state["step"]), *at)
             count = min(self.config.reference_batch, len(memory.y))
             drawn = torch.from_numpy(generator.choice(len(memory.y), count, replace=False)).to(memory.y.device)
-            return agem_projection(g, self.past_gradient(state, Data(memory.x[drawn], memory.y[drawn])))
-        if len(earlier) == 1:
-            return g
-        return agem_projection(g, torch.stack([self.past_gradient(state, r) for r in earlier[1:]]).mean(0))
+            return self.past_gradient(state, Data(memory.x[drawn], memory.y[drawn]))
+        past = [self.past_gradient(state, ring) for ring in earlier[1:]]
+        return torch.stack(past).mean(0) if past else None
 
 
 def flatten(params: Params) -> Tensor:

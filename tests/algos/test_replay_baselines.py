@@ -16,12 +16,15 @@ from toys import (
     small_mlp,
 )
 
+from frisket.algos.inner import Data
 from frisket.algos.learner import Learner
 from frisket.algos.learners.er import OnlineSGD, OnlineSGDConfig
 from frisket.algos.learners.ewc import EWC, EWCConfig
 from frisket.algos.learners.gem import GEM, GEMConfig, flatten, unflatten
 from frisket.algos.learners.mer import MER, MERConfig
+from frisket.algos.networks.mlp import MLP, MLPConfig
 from frisket.algos.projection import agem_projection, gem_projection
+from frisket.algos.row_gradients import RowGradients
 from frisket.errors import SpecError
 from frisket.rng import torch_generator
 from frisket.types import Batch, Params, Task
@@ -99,6 +102,47 @@ def test_gem_gradients_are_those_of_the_earlier_rings() -> None:
     fresh = GEM(GEMConfig(memories=50), small_mlp())
     state = run(fresh, fresh.init(0), range(2), noise_batch)
     assert torch.equal(fresh.ring(state, 0).x, torch.cat([noise_batch(0).x, noise_batch(1).x]))
+
+
+@pytest.mark.parametrize("clip", [None, 0.02])
+@pytest.mark.parametrize(("margin", "ridge"), [(0.0, 0.0), (0.1, 1e-3)])
+@pytest.mark.parametrize("own", [None, 2])
+def test_gem_by_rows_is_gem_with_its_gradients_formed(
+    own: int | None, margin: float, ridge: float, clip: float | None
+) -> None:
+    """Three earlier rings, the last of which is not full, and gradients that some of them disagree with."""
+    network = MLP(MLPConfig(hidden=(12, 7)), in_channels=1, size=16, ways=4, own=own)
+    learner = GEM(GEMConfig(memories=14, margin=margin, ridge=ridge, clip_norm=clip), network)
+    state = learner.init(0)
+    state["theta"] = double(state["theta"])
+    for position in (*range(8), 9):
+        state, _ = learner.observe(state, noise_batch(position, ways=4, dtype=torch.float64))
+    assert state["rings"]["pushed"].tolist() == [36, 36, 24, 12]
+    state["rings"]["pushed"][2] = 9
+    turned = 0
+    for key in range(4):
+        x, y = noise_data(50 + key, ways=4)
+        _, grads = learner.gradient_on(state, Data(x, (y + 1 + key) % 4))
+        by_rows, formed = learner.project(state, grads), learner.project_formed(state, grads)
+        assert list(by_rows) == list(grads)
+        assert largest_difference(by_rows, formed) < 1e-9
+        turned += largest_difference(by_rows, grads) > 1e-6
+    assert turned
+
+
+def test_row_gradients_are_those_of_the_sets() -> None:
+    network = small_mlp()
+    theta = double(network.init(torch_generator(0)))
+    x, y = (torch.stack(parts) for parts in zip(*(noise_data(t) for t in range(3)), strict=True))
+    held = torch.tensor([6, 1, 4])
+    past = [network.loss_and_gradients(theta, x[t, :n], y[t, :n])[1] for t, n in enumerate(held.tolist())]
+    formed = torch.stack([flatten(grads) for grads in past])
+    rows = RowGradients(network, theta, x, y, held)
+    _, other = network.loss_and_gradients(theta, *noise_data(7))
+    assert torch.allclose(rows.products(other), formed @ flatten(other), atol=EXACT, rtol=0)
+    assert torch.allclose(rows.gram(), formed @ formed.T, atol=EXACT, rtol=0)
+    v = torch.tensor([0.5, -2.0, 1.0], dtype=torch.float64)
+    assert torch.allclose(flatten(rows.mixture(v)), formed.T @ v, atol=EXACT, rtol=0)
 
 
 def test_agem_of_the_released_code_never_protects_the_first_task() -> None:
