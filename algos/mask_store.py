@@ -1,15 +1,12 @@
 """MaskStore: the masks of many tasks over one network, one bit per weight and task.
 
-The bits are one array [T, ceil(M / 8)] of bytes (``numpy.packbits``, little bit order; a task's tensors one after the
-other in the network's order), which a learner keeps in its state as it is. A file holds that array and, as metadata,
-the format's name and the tensors' shapes. Loading reads bytes and JSON, nothing else.
+The bits are one array [T, ceil(M / 8)] of bytes, a task's tensors one after the other in the network's order, which a
+learner keeps in its state as it is. A file (`frisket.algos.bit_file`) holds that array and the tensors' shapes.
 """
 
 from __future__ import annotations
 
-import json
 import math
-import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from frisket.algos.bit_file import packed, read_bits, unpacked, write_bits
 from frisket.algos.masks import MaskSet
 from frisket.errors import MaskError
 from frisket.types import Params
@@ -89,14 +87,14 @@ class MaskStore(Sequence[MaskSet]):
         """The mask of one task as boolean tensors on the store's device."""
         if not -len(self) <= index < len(self):
             raise IndexError(f"mask {index} of a store of {len(self)}")
-        return self._named(torch.from_numpy(_unpacked(self.bits[index].cpu().numpy(), self.size)).to(self.bits.device))
+        return self._named(torch.from_numpy(unpacked(self.bits[index].cpu().numpy(), self.size)).to(self.bits.device))
 
     def union(self) -> Params:
         """The weights that any task uses, as boolean tensors on the store's device."""
         used = np.zeros(self.row_bytes, dtype=np.uint8)
         for row in self.bits.cpu().numpy():
             used |= row
-        return self._named(torch.from_numpy(_unpacked(used, self.size)).to(self.bits.device))
+        return self._named(torch.from_numpy(unpacked(used, self.size)).to(self.bits.device))
 
     def appended(self, masks: Mapping[str, Tensor]) -> MaskStore:
         """The store with one more task.
@@ -111,7 +109,7 @@ class MaskStore(Sequence[MaskSet]):
                 found = f"{mask.dtype} {tuple(mask.shape)}"
                 raise MaskError(f"mask {name}", found, f"the network has {name} of shape {self.shapes[name]}")
         flat = torch.cat([masks[name].reshape(-1) for name in self.shapes]).cpu().numpy()
-        row = torch.from_numpy(np.packbits(flat, bitorder="little")).to(self.bits.device)
+        row = torch.from_numpy(packed(flat)).to(self.bits.device)
         return MaskStore(self.shapes, torch.cat([self.bits, row[None]]))
 
     def capacity(self) -> Capacity:
@@ -137,14 +135,7 @@ class MaskStore(Sequence[MaskSet]):
 
     def save(self, path: str | Path) -> Path:
         """Write to ``path`` atomically: one bit per weight and task, plus the header."""
-        from safetensors.torch import save
-
-        path = Path(path)
-        metadata = {"format": FORMAT, "shapes": json.dumps({k: list(v) for k, v in self.shapes.items()})}
-        temporary = path.with_name(f".{path.name}.{os.getpid()}")
-        temporary.write_bytes(save({"bits": self.bits.cpu().contiguous()}, metadata=metadata))
-        os.replace(temporary, path)
-        return path
+        return write_bits(path, FORMAT, {"bits": self.bits.cpu().numpy()}, self.shapes)
 
     @classmethod
     def load(cls, path: str | Path) -> MaskStore:
@@ -153,29 +144,12 @@ class MaskStore(Sequence[MaskSet]):
         Raises:
             MaskError: no such file, not a store of masks, or damaged.
         """
-        from safetensors import SafetensorError, safe_open
-
-        if not Path(path).is_file():
-            raise MaskError("mask file", str(path), "no such file")
-        try:
-            with safe_open(str(path), framework="pt") as file:
-                metadata = file.metadata() or {}
-                if metadata.get("format") != FORMAT:
-                    raise MaskError("mask file", str(path), f"not a store of masks of format {FORMAT}")
-                shapes = json.loads(metadata["shapes"])
-                return cls({str(k): tuple(int(n) for n in v) for k, v in shapes.items()}, file.get_tensor("bits"))
-        except (SafetensorError, KeyError, TypeError, ValueError, AttributeError) as error:
-            if isinstance(error, MaskError) and error.field == "mask file":
-                raise
-            raise MaskError("mask file", str(path), f"damaged ({error}); restore it from the registry") from error
+        with read_bits(path, FORMAT, "a store of masks") as (bits, shapes):
+            return cls(shapes, torch.from_numpy(bits["bits"]))
 
     def _named(self, flat: Tensor) -> Params:
         parts = flat.split([math.prod(shape) for shape in self.shapes.values()])
         return {k: part.view(shape) for (k, shape), part in zip(self.shapes.items(), parts, strict=True)}
-
-
-def _unpacked(row: np.ndarray, size: int) -> np.ndarray:
-    return np.unpackbits(row, count=size, bitorder="little").view(bool)
 
 
 def _ones(words: np.ndarray) -> np.ndarray:

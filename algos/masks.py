@@ -1,20 +1,18 @@
 """MaskSet: which weights may change, named like the weights, one bit each on disk.
 
-A file is a safetensors file of uint8 tensors (``numpy.packbits``, little bit order, one tensor per mask) whose metadata
-hold the format's name and every mask's shape. Loading reads bytes and JSON, nothing else.
+A file (`frisket.algos.bit_file`) has one array of packed bits per mask.
 """
 
 from __future__ import annotations
 
-import json
-import os
+import math
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
-import numpy as np
 import torch
 from torch import Tensor
 
+from frisket.algos.bit_file import packed, read_bits, unpacked, write_bits
 from frisket.errors import MaskError
 
 FORMAT = "frisket-masks/1"
@@ -104,15 +102,8 @@ class MaskSet(Mapping[str, Tensor]):
 
     def save(self, path: str | Path) -> Path:
         """Write to ``path`` atomically, one bit per weight plus the header."""
-        from safetensors.numpy import save
-
-        path = Path(path)
-        packed = {k: np.packbits(m.numpy().reshape(-1), bitorder="little") for k, m in self.items()}
-        shapes = {k: list(m.shape) for k, m in self.items()}
-        temporary = path.with_name(f".{path.name}.{os.getpid()}")
-        temporary.write_bytes(save(packed, metadata={"format": FORMAT, "shapes": json.dumps(shapes)}))
-        os.replace(temporary, path)
-        return path
+        bits = {k: packed(m.numpy().reshape(-1)) for k, m in self.items()}
+        return write_bits(path, FORMAT, bits, {k: m.shape for k, m in self.items()})
 
     @classmethod
     def load(cls, path: str | Path) -> MaskSet:
@@ -121,23 +112,11 @@ class MaskSet(Mapping[str, Tensor]):
         Raises:
             MaskError: no such file, not a mask file, or damaged.
         """
-        from safetensors import SafetensorError, safe_open
-
-        if not Path(path).is_file():
-            raise MaskError("mask file", str(path), "no such file")
-        try:
-            with safe_open(str(path), framework="numpy") as file:
-                metadata = file.metadata() or {}
-                if metadata.get("format") != FORMAT:
-                    raise MaskError("mask file", str(path), f"not a mask file of format {FORMAT}")
-                shapes = json.loads(metadata["shapes"])
-                if not isinstance(shapes, dict) or shapes.keys() != set(file.keys()):
-                    raise ValueError("header and tensors disagree")
-                return cls({k: _unpack(file.get_tensor(k), shape) for k, shape in shapes.items()})
-        except (SafetensorError, KeyError, TypeError, ValueError) as error:
-            if isinstance(error, MaskError):
-                raise
-            raise MaskError("mask file", str(path), f"damaged ({error}); restore it from the registry") from error
+        with read_bits(path, FORMAT, "a mask file") as (bits, shapes):
+            if shapes.keys() != bits.keys():
+                raise ValueError("header and tensors disagree")
+            masks = {k: unpacked(bits[k], math.prod(shape)) for k, shape in shapes.items()}
+            return cls({k: torch.from_numpy(masks[k]).reshape(shape) for k, shape in shapes.items()})
 
     def draw(self, folder: str | Path) -> list[Path]:
         """One PNG per tensor in ``folder``; see `frisket.algos.mask_picture`."""
@@ -146,11 +125,3 @@ class MaskSet(Mapping[str, Tensor]):
         folder = Path(folder)
         folder.mkdir(parents=True, exist_ok=True)
         return [draw_mask(mask, name, folder / f"mask_{name.replace('.', '_')}.png") for name, mask in self.items()]
-
-
-def _unpack(packed: np.ndarray, shape: list[int]) -> Tensor:
-    count = int(np.prod(shape, dtype=np.int64))
-    if packed.dtype != np.uint8 or packed.size != (count + 7) // 8:
-        raise ValueError(f"{packed.size} bytes cannot hold {count} bits")
-    bits = np.unpackbits(packed, count=count, bitorder="little")
-    return torch.from_numpy(bits.astype(bool)).reshape(shape)

@@ -19,6 +19,7 @@ import numpy as np
 
 from frisket.algos.mask_picture import mask_grid
 from frisket.algos.masks import MaskSet
+from frisket.platform.capacity_figure import draw_capacity, read_capacity
 from frisket.platform.journal import read_journal
 from frisket.platform.mask_report import write_mask_report
 from frisket.platform.matrix_figure import draw_matrices, read_matrix
@@ -135,6 +136,10 @@ def _draw(folder: RunFolder, target: Path) -> None:
     matrices = {label: found for label, found in read.items() if found}
     if matrices:
         draw_matrices(matrices, folder.manifest["spec"], caption(folder)).savefig(target / "matrix.png")
+    read_taken = {label: [t for f in files if (t := read_capacity(f)) is not None] for label, files in groups.items()}
+    taken = {label: found for label, found in read_taken.items() if found}
+    if taken:
+        draw_capacity(taken, folder.manifest["spec"], caption(folder)).savefig(target / "capacity.png")
     if len(groups) > 1:
         _variants(folder, colours).savefig(target / "variants.png")
     masked = {k: files for k, files in groups.items() if all(f.masks.exists() for f in files)}

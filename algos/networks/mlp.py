@@ -30,7 +30,7 @@ from frisket.algos.networks.network import (
 from frisket.errors import require
 from frisket.types import Params
 
-Init = Literal["kaiming_normal", "xavier_uniform", "xavier_normal", "truncated_normal"]
+Init = Literal["kaiming_normal", "xavier_uniform", "xavier_normal", "truncated_normal", "uniform"]
 
 
 class Backward(NamedTuple):
@@ -52,8 +52,9 @@ class MLPConfig(NetworkConfig):
     """Attributes:
     hidden: width of every hidden layer.
     init: ``kaiming_normal`` (fan in, gain sqrt 2; the La-MAML code), ``xavier_uniform`` (the MER code's baselines) or
-        ``xavier_normal`` (Meta-BGD) or ``truncated_normal`` (variance 1 / fan in, nothing beyond two standard
-        deviations of the normal it is cut from; the Powerpropagation notebook); biases start at 0 in all.
+        ``xavier_normal`` (Meta-BGD), ``truncated_normal`` (variance 1 / fan in, nothing beyond two standard
+        deviations of the normal it is cut from; the Powerpropagation notebook) or ``uniform`` (within 1 / sqrt(fan
+        in), torch's own; HSU18); biases start at 0 in all.
     """
 
     hidden: tuple[int, ...] = (100, 100)
@@ -84,7 +85,7 @@ class MLP(Network):
     def init(self, generator: torch.Generator) -> Params:
         draw = {
             "kaiming_normal": kaiming_normal, "xavier_uniform": _xavier_uniform, "xavier_normal": xavier_normal,
-            "truncated_normal": _truncated_normal,
+            "truncated_normal": _truncated_normal, "uniform": _uniform,
         }[self.config.init]  # fmt: skip
         params: Params = {}
         for layer, inputs, outputs in zip(self.layers, self.widths, self.widths[1:], strict=False):
@@ -138,6 +139,12 @@ class MLP(Network):
 def _xavier_uniform(shape: tuple[int, int], generator: torch.Generator) -> Tensor:
     bound = math.sqrt(6 / sum(shape))
     return torch.empty(shape).uniform_(-bound, bound, generator=generator)
+
+
+def _uniform(shape: tuple[int, int], generator: torch.Generator) -> Tensor:
+    weight = torch.empty(shape)
+    bound = 1 / math.sqrt(fan_in(weight))
+    return weight.uniform_(-bound, bound, generator=generator)
 
 
 _CUT = 0.87962566103423978

@@ -213,3 +213,9 @@ def test_truncated_normal_starts() -> None:
     bound = 2 * 784**-0.5 / 0.8796256610342398
     assert 0.99 * bound < float(weight.abs().max()) <= 1.0001 * bound
     assert not dense["fc1.bias"].any()
+
+
+def test_uniform_starts() -> None:
+    dense = MLP(MLPConfig(init="uniform"), in_channels=1, size=28, ways=10).init(torch_generator(0, "theta"))
+    assert 0.999 / 28 < float(dense["fc1.weight"].abs().max()) <= 1 / 28
+    assert float(dense["fc1.weight"].std()) == pytest.approx(1 / 28 / 3**0.5, rel=0.01)

@@ -5,14 +5,14 @@ from __future__ import annotations
 import pytest
 import torch
 from torch import Tensor
-from toys import noise_batch, small_mlp, small_network
+from toys import FORMS, QUICK, network_of, noise_batch, run, small_mlp, small_network
 
 from frisket.algos import adam, powerprop
 from frisket.algos.inner import Data, gradients, leaves, loss_on
 from frisket.algos.optimiser import SGD, Adam, Momentum, Optimiser
 from frisket.algos.powerprop import Powerprop, as_powerprop, psi, psi_inverse, slope
-from frisket.algos.registry import NETWORKS
-from frisket.algos.tree import descend
+from frisket.algos.registry import LEARNERS, NETWORKS
+from frisket.algos.tree import descend, flatten, map_tensors
 from frisket.errors import SpecError
 from frisket.rng import torch_generator
 from frisket.types import Params
@@ -227,3 +227,28 @@ def test_alpha_below_1_is_refused(alpha: float) -> None:
     assert caught.value.field == "powerprop_alpha"
     with pytest.raises(SpecError, match="at least 1"):
         NETWORKS["mlp"].config(powerprop_alpha=alpha)
+
+
+@pytest.mark.parametrize(
+    "form",
+    [
+        "sparse-cmaml", "metabgd/second_order", "bgd", "online-adam", "la-maml", "la-maml/second_order",
+        "replay-metabgd", "er", "mer", "gem", "ewc", "icarl", "independent", "top-kast",
+    ],
+)  # fmt: skip
+def test_methods_learn_on_a_network_that_has_it(form: str) -> None:
+    """alpha = 1.5, where a derivative left to automatic differentiation would give NaN at a weight of 0."""
+    kind, fields = FORMS[form]
+    entry = LEARNERS[kind]
+    learner = entry.build(entry.config(**{**QUICK[kind], **fields}), Powerprop(network_of(form, 2), 1.5))
+    first = learner.init(0)
+    for value in (first[k] for k in ("theta", "mu", "phi") if k in first):
+        for name, weight in value.items():
+            if name.endswith(".weight") and weight.dim() > 1:
+                weight.view(-1)[0] = 0.0
+    state = run(learner, map_tensors(torch.clone, first), range(4))
+    flat, before = flatten(state), flatten(first)
+    assert all(bool(v.isfinite().all()) for v in flat.values() if v.is_floating_point())
+    learned = ("theta/", "mu/", "phi/")
+    names = [k for k in flat if k.startswith(learned) and k.endswith(".weight") and k in before]
+    assert any(not torch.equal(flat[k], before[k]) for k in names)
