@@ -83,9 +83,9 @@ def draw_each(memory: State, count: int, generators: Sequence[np.random.Generato
     if not held or not count:
         return None
     draws = np.stack([generator.integers(0, held, size=min(count, held)) for generator in generators])
-    at = torch.from_numpy(draws).to(y.device)
-    of = torch.arange(len(y), device=y.device)[:, None]
-    return Data(memory["x"][of, at], y[of, at])
+    at = torch.from_numpy(draws + y.shape[1] * np.arange(len(y))[:, None]).to(y.device)
+    x, y = (v.flatten(0, 1).index_select(0, at.flatten()).unflatten(0, at.shape) for v in (memory["x"], y))
+    return Data(x, y)
 
 
 def draw_with_each(memory: State, count: int, new: Data, generators: Sequence[np.random.Generator]) -> Data:
