@@ -20,7 +20,7 @@ from frisket.algos.look_ahead import LookAhead, chunk_sizes, chunks, look_ahead,
 from frisket.algos.look_ahead_mlp import MLPMetaUpdate
 from frisket.algos.look_ahead_second import look_ahead_second
 from frisket.algos.networks.mlp import MLP
-from frisket.algos.pack import Pack, join, lifted, packed_fields, packed_numbers, picked
+from frisket.algos.pack import Pack, lifted, packed_fields, packed_numbers, picked
 from frisket.algos.program import compiler
 from frisket.errors import require
 from frisket.rng import numpy_generator
@@ -70,12 +70,6 @@ class LookAheadPack(Pack["LookAheadLearner"]):
                 "false: programs are for the mlp network, first order, without inner_clamp",
             )
             self._update = self._one_after_the_other
-
-    def join(self, states: Sequence[State]) -> State:
-        return join(states)
-
-    def replica(self, state: State, index: int) -> State:
-        return picked(state, index)
 
     @torch.no_grad()
     def observe(self, state: State, batches: Sequence[Batch]) -> tuple[State, list[Metrics]]:

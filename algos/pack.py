@@ -32,13 +32,13 @@ class Pack(ABC, Generic[L]):
 
     learners: Sequence[L]
 
-    @abstractmethod
     def join(self, states: Sequence[State]) -> State:
         """The pack's state made of its replicas' own."""
+        return lifted(states[0]) if len(states) == 1 else stacked(states)
 
-    @abstractmethod
     def replica(self, state: State, index: int) -> State:
         """The state of one replica, for its learner to predict with or to go on alone; shares storage."""
+        return picked(state, index)
 
     @abstractmethod
     def observe(self, state: State, batches: Sequence[Batch]) -> tuple[State, list[Metrics]]:
@@ -75,11 +75,6 @@ def packed_numbers(learners: Sequence[Any]) -> dict[str, Tensor]:
         name: torch.tensor([float(getattr(one.config, name)) for one in learners], dtype=torch.float64)
         for name in packed_fields(learners[0].config)
     }
-
-
-def join(states: Sequence[State]) -> State:
-    """The state of a pack made of its replicas' own; `picked` is the way back."""
-    return lifted(states[0]) if len(states) == 1 else stacked(states)
 
 
 def stacked(states: Sequence[Mapping[str, Any]]) -> State:

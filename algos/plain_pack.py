@@ -11,7 +11,7 @@ import torch
 
 from frisket.algos.inner import Data
 from frisket.algos.learner import Learner
-from frisket.algos.pack import Pack, join, lifted, packed_numbers, picked
+from frisket.algos.pack import Pack, lifted, packed_numbers, picked
 from frisket.algos.plain_learner import Measured, PlainLearner
 from frisket.types import Batch, Metrics, Params, State
 
@@ -51,12 +51,6 @@ class PlainPack(Pack[PackedLearner]):
 
     def __init__(self, learners: Sequence[PackedLearner]) -> None:
         self.learners, self._hyper = learners, packed_numbers(learners)
-
-    def join(self, states: Sequence[State]) -> State:
-        return join(states)
-
-    def replica(self, state: State, index: int) -> State:
-        return picked(state, index)
 
     @torch.no_grad()
     def observe(self, state: State, batches: Sequence[Batch]) -> tuple[State, list[Metrics]]:

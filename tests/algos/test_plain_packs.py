@@ -14,7 +14,7 @@ from frisket.algos.learners.er import ER, ERConfig, OnlineSGD, OnlineSGDConfig
 from frisket.algos.learners.mer import MER, MERConfig
 from frisket.algos.networks.mlp import MLP, MLPConfig
 from frisket.algos.networks.network import Network
-from frisket.algos.pack import join, picked
+from frisket.algos.pack import lifted, picked, stacked
 from frisket.algos.plain_learner import PlainLearner
 from frisket.algos.sgd_walk import walk
 from frisket.algos.tree import descend
@@ -77,7 +77,7 @@ def test_walk_is_one_step_after_the_other(chunk: int, bound: float | None, own: 
     network = MLP(MLPConfig(hidden=(12, 7, 5)), in_channels=1, size=16, ways=4, own=own)
     thetas = [double(network.init(torch_generator(i))) for i in range(3)]
     each = [noise_data(i) for i in range(3)]
-    theta, data = join(thetas), Data(torch.stack([d.x for d in each]), torch.stack([2 * d.y + 1 for d in each]))
+    theta, data = stacked(thetas), Data(torch.stack([d.x for d in each]), torch.stack([2 * d.y + 1 for d in each]))
     before = {k: v.clone() for k, v in theta.items()}
     ends, losses = walk(network, theta, data, chunk, RATES, bound)
     assert equal_states(theta, before)
@@ -96,7 +96,7 @@ def test_walk_is_one_step_after_the_other(chunk: int, bound: float | None, own: 
 def test_walk_survives_a_gradient_of_zero() -> None:
     """Dead hidden units and equal logits among one label: nothing to learn, nothing to divide by."""
     network = MLP(MLPConfig(hidden=(3,)), in_channels=1, size=2, ways=1)
-    theta = join([network.init(torch_generator(0))])
+    theta = lifted(network.init(torch_generator(0)))
     data = Data(torch.ones(1, 2, 1, 2, 2), torch.zeros(1, 2, dtype=torch.int64))
     ends, losses = walk(network, theta, data, 1, torch.ones(1), 1.0)
     assert equal_states(ends, theta)
