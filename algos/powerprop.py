@@ -84,7 +84,7 @@ class Effective(NamedTuple):
 
 
 class Powerprop(Network):
-    """``network`` with every linear and convolution weight reparametrised; its parameters are phi.
+    """``network`` with every linear and convolution weight reparametrised that tasks share; its parameters are phi.
 
     Args:
         network: what computes with theta.
@@ -98,11 +98,13 @@ class Powerprop(Network):
         NetworkConfig(powerprop_alpha=alpha)
         self.network, self.alpha = network, alpha
         self.adaptable, self.head, self.own = network.adaptable, network.head, network.own
+        self.private = network.private
 
     @cached_property
     def kernels(self) -> tuple[str, ...]:
-        """Names of the linear and convolution weights."""
-        return tuple(k for k, v in self.network.init(torch.Generator()).items() if v.dim() > 1)
+        """Names of the linear and convolution weights that tasks share."""
+        start = self.network.init(torch.Generator())
+        return tuple(k for k, v in start.items() if v.dim() > 1 and k not in self.private)
 
     def init(self, generator: torch.Generator) -> Params:
         theta = self.network.init(generator)
@@ -110,6 +112,15 @@ class Powerprop(Network):
 
     def __call__(self, params: Params, x: Tensor) -> Tensor:
         return self.network(self._theta(params), x)
+
+    def target(self, x: Tensor, y: Tensor, seed: int, *key: str | int) -> Tensor:
+        return self.network.target(x, y, seed, *key)
+
+    def probabilities(self, outputs: Tensor) -> Tensor:
+        return self.network.probabilities(outputs)
+
+    def loss(self, params: Params, x: Tensor, y: Tensor) -> Tensor:
+        return self.network.loss(self._theta(params), x, y)
 
     def loss_and_gradients(self, params: Params, x: Tensor, y: Tensor) -> tuple[Tensor, Params]:
         """As `Network.loss_and_gradients`, by phi."""

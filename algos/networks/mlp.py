@@ -26,6 +26,7 @@ from frisket.algos.networks.network import (
     own_logits,
     require_blocks,
     xavier_normal,
+    xavier_uniform,
 )
 from frisket.errors import require
 from frisket.types import Params
@@ -84,7 +85,7 @@ class MLP(Network):
 
     def init(self, generator: torch.Generator) -> Params:
         draw = {
-            "kaiming_normal": kaiming_normal, "xavier_uniform": _xavier_uniform, "xavier_normal": xavier_normal,
+            "kaiming_normal": kaiming_normal, "xavier_uniform": xavier_uniform, "xavier_normal": xavier_normal,
             "truncated_normal": _truncated_normal, "uniform": _uniform,
         }[self.config.init]  # fmt: skip
         params: Params = {}
@@ -134,11 +135,6 @@ class MLP(Network):
         for layer in self.layers[1:]:
             outputs.append(_linear(outputs[-1].relu(), params[f"{layer}.weight"], params[f"{layer}.bias"]))
         return outputs
-
-
-def _xavier_uniform(shape: tuple[int, int], generator: torch.Generator) -> Tensor:
-    bound = math.sqrt(6 / sum(shape))
-    return torch.empty(shape).uniform_(-bound, bound, generator=generator)
 
 
 def _uniform(shape: tuple[int, int], generator: torch.Generator) -> Tensor:

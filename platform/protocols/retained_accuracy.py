@@ -131,7 +131,7 @@ class RetainedAccuracy(Protocol):
         result = torch.full((len(answers), self.stream.tasks), math.nan, dtype=torch.float64)
         for j in tasks:
             x, y = (t.to(device) for t in self.stream.test_set(j))
-            task = Task(self.stream.domains[0], tuple(range(self.stream.ways)), j * self.stream.steps_per_task)
+            task = Task(self.stream.domains[0], tuple(range(self.stream.ways)), self.stream.start(j))
             for i, answer in enumerate(answers):
                 result[i, j] = self._accuracy(answer(x, task), y)
         return result
