@@ -127,7 +127,13 @@ class Powerprop(Network):
         with torch.no_grad():
             theta, slopes = self.effective(params)
         loss, grads = self.network.loss_and_gradients(theta, x, y)
-        return loss, {k: g * slopes[k] if k in slopes else g for k, g in grads.items()}
+        return loss, by_phi(grads, slopes)
+
+    def squared_gradients(self, params: Params, x: Tensor, y: Tensor) -> Params:
+        """As `Network.squared_gradients`, by phi: F_phi = J^2 o F_theta."""
+        with torch.no_grad():
+            theta, slopes = self.effective(params)
+        return by_phi(by_phi(self.network.squared_gradients(theta, x, y), slopes), slopes)
 
     def effective(self, params: Params) -> Effective:
         """theta and J together, at the price of one power; without a graph. ``slopes`` is empty at alpha = 1."""
@@ -167,10 +173,10 @@ def step(
     theta, slopes = effective
     if naive:
         decayed = optimiser.decayed(grads, theta)
-        direction, state = optimiser.direction(_times(decayed, slopes), state)
+        direction, state = optimiser.direction(by_phi(decayed, slopes), state)
     else:
         direction, state = optimiser.direction(optimiser.decayed(grads, theta), state)
-        direction = _times(direction, slopes)
+        direction = by_phi(direction, slopes)
     return descend({k: phi[k] for k in grads}, lr, direction), state
 
 
@@ -179,8 +185,15 @@ def masked(theta: Params, masks: Params) -> Params:
     return {k: torch.where(masks[k], v, 0) if k in masks else v for k, v in theta.items()}
 
 
-def _times(params: Params, slopes: Params) -> Params:
-    return {k: v * slopes[k] if k in slopes else v for k, v in params.items()}
+def by_phi(grads: Params, slopes: Params) -> Params:
+    """Gradients (or directions) by theta as those by phi: times J."""
+    return {k: g * slopes[k] if k in slopes else g for k, g in grads.items()}
+
+
+def by_theta(grads: Params, slopes: Params) -> Params:
+    """Gradients by phi as those by theta: over J, so that what is written in phi (a penalty) can go to an optimiser
+    that works on theta. J counts as at least 1e-12; a weight at 0 does not move whatever is said of it."""
+    return {k: g / slopes[k].clamp_min(_NEAREST) if k in slopes else g for k, g in grads.items()}
 
 
 def _apply(function: type[torch.autograd.Function], phi: Tensor, alpha: float) -> Tensor:

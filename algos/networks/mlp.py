@@ -111,6 +111,15 @@ class MLP(Network):
             grads[f"{layer}.weight"], grads[f"{layer}.bias"] = outer(delta, given), delta.sum(0)
         return run.losses.mean(), {k: grads[k] for k in params}
 
+    def squared_gradients(self, params: Params, x: Tensor, y: Tensor) -> Params:
+        """A sample's gradient is ``d a^T`` in every layer, its square ``d^2 (a^2)^T``: no gradient is formed."""
+        run = self.backward(params, self.first(params, x), y)
+        inputs, squares = (x.flatten(1), *run.inputs), {}
+        for layer, delta, given in zip(self.layers, run.deltas, inputs, strict=True):
+            delta = delta.square() / len(y)
+            squares[f"{layer}.weight"], squares[f"{layer}.bias"] = outer(delta, given.square()), delta.sum(0)
+        return {k: squares[k] for k in params}
+
     def backward(self, params: Params, z: Tensor, y: Tensor) -> Backward:
         """Forward from the first layer's output ``z`` [..., N, widths[1]] and back to it, sample by sample.
 

@@ -15,6 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from frisket.algos.fisher import squared_gradients
 from frisket.errors import require
 from frisket.types import Params
 
@@ -79,6 +80,11 @@ class Network(ABC):
             loss = self.loss(leaves, x, y)
             grads = torch.autograd.grad(loss, list(leaves.values()), materialize_grads=True)
         return loss.detach(), dict(zip(leaves, grads, strict=True))
+
+    def squared_gradients(self, params: Params, x: Tensor, y: Tensor) -> Params:
+        """Mean over the samples of the squares of each one's own gradient (`frisket.algos.fisher`), for all ``params``.
+        A network may override it as `loss_and_gradients`."""
+        return squared_gradients(lambda p, image, label: self.loss(p, image[None], label[None]), params, x, y)
 
 
 class Adapting(Network):
