@@ -98,7 +98,7 @@ class Powerprop(Network):
         NetworkConfig(powerprop_alpha=alpha)
         self.network, self.alpha = network, alpha
         self.adaptable, self.head, self.own = network.adaptable, network.head, network.own
-        self.private = network.private
+        self.private, self.generates = network.private, network.generates
 
     @cached_property
     def kernels(self) -> tuple[str, ...]:

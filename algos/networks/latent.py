@@ -1,5 +1,5 @@
-"""Networks that generate: a latent variable model, the bound it is trained by and its likelihood (VCL18; powerprop sheet,
-section 9).
+"""Networks that generate: a latent variable model, the bound it is trained by and its likelihood (VCL18; powerprop
+sheet, section 9).
 
     p(z) = N(0, I),     q(z | x) = N(mean(x), diag exp(2 log_std(x))),     z_k = mean + exp(log_std) o eps_k
 
@@ -33,6 +33,7 @@ class LatentNetwork(Network):
     """A latent variable model with a diagonal Gaussian posterior. Attributes: latent: Z."""
 
     latent: int
+    generates = True
 
     @abstractmethod
     def posterior(self, params: Params, x: Tensor) -> tuple[Tensor, Tensor]:
@@ -63,7 +64,9 @@ class LatentNetwork(Network):
         return -self.elbo(params, x, y).mean()
 
     @torch.no_grad()
-    def log_likelihood(self, params: Params, x: Tensor, *, samples: int, seed: int, key: tuple[str | int, ...]) -> Tensor:
+    def log_likelihood(
+        self, params: Params, x: Tensor, *, samples: int, seed: int, key: tuple[str | int, ...]
+    ) -> Tensor:
         """The importance-sampled log p(x), [N] float64, of images ``x`` [N, C, H, W].
 
         Args:

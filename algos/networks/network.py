@@ -44,12 +44,14 @@ class Network(ABC):
         own: size of the blocks of labels that are learned among themselves; None for one head over all labels.
         private: names of the parameters that belong to one task alone: every task starts its own afresh and answers
             with them ever after; nothing masks, holds or reparametrises them.
+        generates: models images (`frisket.algos.networks.latent`); its outputs are no logits of labels.
     """
 
     adaptable: tuple[str, ...]
     head: tuple[str, ...]
     own: int | None = None
     private: tuple[str, ...] = ()
+    generates: bool = False
 
     @abstractmethod
     def init(self, generator: torch.Generator) -> Params:
@@ -92,7 +94,7 @@ class Adapting(Network):
 
     def __init__(self, network: Network, adaptable: tuple[str, ...]) -> None:
         self.network, self.adaptable, self.head, self.own = network, adaptable, network.head, network.own
-        self.private = network.private
+        self.private, self.generates = network.private, network.generates
 
     def init(self, generator: torch.Generator) -> Params:
         return self.network.init(generator)

@@ -64,7 +64,7 @@ class VAE(LatentNetwork):
     """
 
     def __init__(self, config: VAEConfig, *, in_channels: int, size: int, ways: int, own: int | None = None) -> None:
-        self.config, self.latent, self.ways, self.own = config, config.latent, ways, own
+        self.config, self.latent, self.ways = config, config.latent, ways
         self.shape = (in_channels, size, size)
         pixels = math.prod(self.shape)
         self.widths = {
@@ -72,9 +72,7 @@ class VAE(LatentNetwork):
             "head": (config.latent, *config.head),
             "shared": (config.head[-1], *config.shared, pixels),
         }
-        self.layers = {
-            part: tuple(f"{part}{i}" for i in range(1, len(widths))) for part, widths in self.widths.items()
-        }
+        self.layers = {part: tuple(f"{part}{i}" for i in range(1, len(widths))) for part, widths in self.widths.items()}
         names = {part: tuple(f"{k}.{p}" for k in ks for p in ("weight", "bias")) for part, ks in self.layers.items()}
         self.private = names["encoder"] + names["head"]
         self.adaptable = self.private + names["shared"]
@@ -89,7 +87,7 @@ class VAE(LatentNetwork):
         return params
 
     def __call__(self, params: Params, x: Tensor) -> Tensor:
-        """Logits of the pixels ``[N, C H W]`` of the reconstructions of ``x`` [N, C, H, W], from the posterior means."""
+        """Pixel logits ``[N, C H W]`` of the reconstructions of ``x`` [N, C, H, W], from the posterior means."""
         return self.decode(params, self.posterior(params, x)[0])
 
     def probabilities(self, outputs: Tensor) -> Tensor:

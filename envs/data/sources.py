@@ -7,9 +7,9 @@ Either one is enough to accept a file.
 Where the hashes come from: container hashes are those of the files as published by their authors (CIFAR, TinyImageNet:
 as several public projects that read these files state them alike). Content digests are computed from copies whose
 content was compared with the published md5 of the content (MNIST), whose containers are the published ones
-(Fashion-MNIST; the sample of notMNIST), or whose pictures were compared with the author's (Omniglot). No copy of the published CIFAR and
-TinyImageNet archives was at hand to compute theirs from; of those only the published container is accepted. Of the
-full notMNIST archives neither a copy nor a published sha256 was, so a sample of them stands under that name.
+(Fashion-MNIST; the sample of notMNIST), or whose pictures were compared with the author's (Omniglot). No copy of the
+published CIFAR and TinyImageNet archives was at hand to compute theirs from; of those only the published container is
+accepted. Of the full notMNIST archives neither a copy nor a published sha256 was, so a sample stands under that name.
 
 A data set may come in another form too, files with the same pictures that are not the published ones. It is used where
 the published files are absent, never downloaded, and every result says so.
@@ -315,9 +315,6 @@ NOTMNIST = Source(
 )
 
 SOURCES: Mapping[str, Source] = MappingProxyType(
-    {
-        source.name: source
-        for source in (MNIST, FASHION_MNIST, NOTMNIST, OMNIGLOT, CIFAR10, CIFAR100, TINY_IMAGENET)
-    }
+    {source.name: source for source in (MNIST, FASHION_MNIST, NOTMNIST, OMNIGLOT, CIFAR10, CIFAR100, TINY_IMAGENET)}
 )
 """Every published data set frisket reads, by name."""
