@@ -30,7 +30,7 @@ from torch import Tensor
 
 from frisket.algos import powerprop
 from frisket.algos.inner import Data
-from frisket.algos.learner import Capabilities, Learner
+from frisket.algos.learner import Capabilities, Learner, require_task
 from frisket.algos.mask_store import MaskStore
 from frisket.algos.masks import MaskSet
 from frisket.algos.networks.network import Network, own_logits
@@ -151,22 +151,18 @@ class ProtectingLearner(Learner, ABC):
 
     @torch.no_grad()
     def observe(self, state: State, batch: Batch) -> tuple[State, Metrics]:
-        if batch.task is None:
-            raise SpecError(
-                "learner.kind", type(self).__name__, "needs to be told the task: use a stream with task labels"
-            )
-        data = Data(batch.x, batch.y)
-        begins = int(state["running"]) != batch.task.start
+        task, data = require_task(self, batch), Data(batch.x, batch.y)
+        begins = int(state["running"]) != task.start
         before = self._loss_of_answer(state, data) if begins else None
         if begins:
-            state = self._begin(state, batch.task)
+            state = self._begin(state, task)
         first = not len(state["starts"])
         state, loss = self._step(
             state, data, self._moving(state, shared=first), open_={} if first else state["free"], lr=self.config.lr
         )
         metrics = {"loss_before": float(loss if before is None else before)}
         if batch.end is not None:
-            state, found = self._end(state, batch.task, batch.end)
+            state, found = self._end(state, task, batch.end)
             metrics |= found
         return {**state, "step": state["step"] + 1}, metrics
 
