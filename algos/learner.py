@@ -11,7 +11,7 @@ from torch import Tensor
 
 from frisket.algos.masks import MaskSet
 from frisket.algos.pack import Alone, Pack
-from frisket.errors import require
+from frisket.errors import SpecError, require
 from frisket.types import Batch, Metrics, State, Task
 
 
@@ -88,3 +88,16 @@ class Learner(ABC):
     @abstractmethod
     def masks(self, state: State) -> MaskSet:
         """Where the method now allows learning; an empty `MaskSet` for a method that has no masks."""
+
+
+def require_task(learner: Learner, batch: Batch) -> Task:
+    """The task of ``batch``.
+
+    Raises:
+        SpecError: it is hidden.
+    """
+    if batch.task is None:
+        raise SpecError(
+            "learner.kind", type(learner).__name__, "needs to be told the task: use a stream with task labels"
+        )
+    return batch.task

@@ -31,7 +31,7 @@ from torch import Tensor
 
 from frisket.algos import powerprop
 from frisket.algos.inner import Data
-from frisket.algos.learner import Capabilities
+from frisket.algos.learner import Capabilities, require_task
 from frisket.algos.mask_store import MaskStore
 from frisket.algos.masks import MaskSet
 from frisket.algos.networks.network import Network
@@ -151,22 +151,18 @@ class ProtectingLearner(TaskWeightsLearner, ABC):
 
     @torch.no_grad()
     def observe(self, state: State, batch: Batch) -> tuple[State, Metrics]:
-        if batch.task is None:
-            raise SpecError(
-                "learner.kind", type(self).__name__, "needs to be told the task: use a stream with task labels"
-            )
-        data = self._data(state, batch)
-        begins = int(state["running"]) != batch.task.start
+        task, data = require_task(self, batch), self.data(state, batch)
+        begins = int(state["running"]) != task.start
         before = self.network.network.loss(self.weights_for(state), *data) if begins else None
         if begins:
-            state = self._begin(state, batch.task)
+            state = self._begin(state, task)
         first = not len(state["starts"])
         state, loss = self._step(
             state, data, self._moving(state, shared=first), open_={} if first else state["free"], lr=self.config.lr
         )
         metrics = {"loss_before": float(loss if before is None else before)}
         if batch.end is not None:
-            state, found = self._end(state, batch.task, batch.end)
+            state, found = self._end(state, task, batch.end)
             metrics |= found
         return {**state, "step": state["step"] + 1}, metrics
 
@@ -234,7 +230,7 @@ class ProtectingLearner(TaskWeightsLearner, ABC):
         for i in range(self.config.retrain_steps):
             batch = end.batch(i % end.steps)
             batch = dataclasses.replace(batch, x=batch.x.to(device), y=batch.y.to(device))
-            data, lr = self._data(state, batch, i), self.config.retrain_lr or self.config.lr
+            data, lr = self.data(state, batch, i), self.config.retrain_lr or self.config.lr
             state, _ = self._step(state, data, self._moving(state, shared=False), open_=open_, lr=lr, active=masks)
         return state
 
@@ -264,11 +260,6 @@ class ProtectingLearner(TaskWeightsLearner, ABC):
         own = set(self._own(state["theta"]))
         shared = shared and self.config.biases == "freeze_after_first"
         return tuple(k for k in state["theta"] if k in own or k in self.maskable or shared)
-
-    def _data(self, state: State, batch: Batch, *retraining: int) -> Data:
-        """``batch`` as the loss takes it; ``retraining``: the step of it, where it is shown once more."""
-        network, seed = self.network.network, int(state["seed"])
-        return Data(batch.x, network.target(batch.x, batch.y, seed, batch.position, *retraining))
 
     @cached_property
     def _own_layers(self) -> tuple[str, ...]:

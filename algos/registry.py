@@ -15,6 +15,7 @@ from frisket.algos.learners import (
     efficient_packnet,
     er,
     ewc,
+    ewc_fisher,
     gem,
     icarl,
     independent,
@@ -25,14 +26,18 @@ from frisket.algos.learners import (
     metabgd,
     metacog,
     online_adam,
+    online_laplace,
     packnet,
     replay_cmaml,
     replay_metabgd,
     rigl,
+    sequential,
+    si,
     sparse_la_maml,
     static_maml,
     sync_la_maml,
     top_kast,
+    vcl,
 )
 from frisket.algos.networks import conv4, mlp, strided_conv, vae
 from frisket.algos.networks.network import Network, NetworkConfig
@@ -114,6 +119,23 @@ LEARNERS: Mapping[str, LearnerEntry] = MappingProxyType(
             efficient_packnet.EfficientPackNetConfig,
             efficient_packnet.EfficientPackNet,
             "every task keeps the fewest weights that do its work, older ones among them",
+        ),
+        "sequential": _entry(
+            sequential.SequentialConfig, sequential.Sequential, "one step of any optimiser per batch, no protection"
+        ),
+        "ewc-fisher": _entry(
+            ewc_fisher.EWCFisherConfig,
+            ewc_fisher.ewc_fisher,
+            "EWC with the mean of squared gradients, as its paper has it",
+        ),
+        "online-laplace": _entry(
+            online_laplace.OnlineLaplaceConfig,
+            online_laplace.online_laplace,
+            "as ewc-fisher, about the latest weights alone",
+        ),
+        "si": _entry(si.SIConfig, si.si, "synaptic intelligence: weights are held as much as they lowered the loss"),
+        "vcl": _entry(
+            vcl.VCLConfig, vcl.VCL, "a Gaussian over the weights, each task's posterior the next one's prior"
         ),
         "iterative-magnitude": _entry(
             iterative_magnitude.IterativeMagnitudeConfig,

@@ -8,9 +8,10 @@ from collections.abc import Iterable
 import torch
 from torch import Tensor
 
+from frisket.algos.inner import Data
 from frisket.algos.learner import Learner
 from frisket.algos.powerprop import Powerprop
-from frisket.types import Params, State, Task
+from frisket.types import Batch, Params, State, Task
 
 
 class TaskWeightsLearner(Learner, ABC):
@@ -20,6 +21,11 @@ class TaskWeightsLearner(Learner, ABC):
     """
 
     network: Powerprop
+
+    def data(self, state: State, batch: Batch, *key: str | int) -> Data:
+        """``batch`` as the network's loss takes it; ``key`` tells apart the times a batch is shown."""
+        target = self.network.target(batch.x, batch.y, int(state["seed"]), batch.position, *key)
+        return Data(batch.x, target)
 
     @abstractmethod
     def weights_for(self, state: State, task: Task | None = None) -> Params:

@@ -62,7 +62,7 @@ def draw_likelihoods(
 
 
 def sample_images(folder: RunFolder, label: str, files: ReplicaFolder) -> np.ndarray:
-    """Images the finished replica ``files`` of the variant ``label`` makes for every task from the same few draws of the
+    """What the finished replica ``files`` of the variant ``label`` makes for every task of the same few draws of the
     prior, [T, n, H, W] in [0, 1]."""
     experiment, result = folder.experiment, files.result
     assert result is not None

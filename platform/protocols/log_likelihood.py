@@ -1,16 +1,16 @@
 """What generative models of a sequence of tasks are judged by (powerprop sheet, section 9).
 
-R[i][j] is the importance-sampled log-likelihood of task j's test images after task i, with K ``samples`` from the task's
-own encoder (`frisket.algos.networks.latent`), in nats, the mean over images in full batches of ``batch``; the rest is
-left out, as in the released code of VCL::
+R[i][j] is the importance-sampled log-likelihood of task j's test images after task i, with K ``samples`` from the
+task's own encoder (`frisket.algos.networks.latent`), in nats, the mean over images in full batches of ``batch``; the
+rest is left out, as in the released code of VCL::
 
     log_likelihood   = 1/T sum_j R[T-1][j]                       the headline; log_likelihood/J is R[T-1][J]
     learned          = mean of R[j][j] over the finished tasks   each right after its own training
     forgetting       = 1/(T-1) sum_{j<T-1} (R[j][j] - R[T-1][j]) 0 with one task
 
 The samples are drawn from the run's seed and the task alone, so a task whose weights have not changed since has not
-changed its score by a bit. Along the way ``recent/bound`` is the mean evidence bound of the batches before learning from
-them.
+changed its score by a bit. Along the way ``recent/bound`` is the mean evidence bound of the batches before learning
+from them.
 """
 
 from __future__ import annotations
@@ -109,7 +109,7 @@ class LogLikelihood(TaskMatrix):
         return {**points, **self.final(scores)}, {**scores, **closed}
 
     def final(self, scores: State) -> Metrics:
-        """What is known so far: nothing before the first task has ended, `headline` and ``forgetting`` when all have."""
+        """What is known so far: nothing before the first task has ended, ``learned`` alone before the last has."""
         rows, tasks = int(scores["rows"]), self.stream.tasks
         if not rows:
             return {}
