@@ -143,7 +143,7 @@ class EfficientPackNet(ProtectingLearner):
         found = {"dense_score": dense, "sparse_score": kept.score, "evaluations": float(len(tried))}
         return Chosen(kept.masks, {**found, "violated": float(not kept.passes)})
 
-    def score(self, theta: Params, x: Tensor, y: Tensor, *, seed: int, task: int) -> float:
+    def score(self, theta: Params, x: Tensor, y: Tensor, *, seed: int = 0, task: int = 0) -> float:
         """The score of effective weights ``theta`` on ``x`` [n, C, H, W], ``y`` [n]; what is random in it comes from
         (``seed``, ``task``)."""
         network, total = self.network.network, 0.0

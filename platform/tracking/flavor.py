@@ -58,7 +58,7 @@ def save_model(path: str | Path, folder: RunFolder, mlflow_model: Model | None =
 
 
 def signature(model: FrisketModel) -> ModelSignature:
-    """``[-1, C, H, W]`` float32 to ``[-1, ways]`` float32, or a generative model's pixels; parameters ``seed`` and, with
+    """``[-1, C, H, W]`` float32 to ``[-1, ways]`` float32 (a generative model's pixels); parameters ``seed`` and, with
     variants, ``variant``."""
     member = model.member()
     params = [ParamSpec("seed", DataType.long, model.seeds[0])]
