@@ -47,6 +47,7 @@ PAGES = {
     "independent": "independent",
     "packnet": "packnet",
     "efficient-packnet": "efficient-packnet",
+    **{kind: kind for kind in ("sequential", "ewc-fisher", "online-laplace", "si", "vcl")},
     "iterative-magnitude": "sparse-training",
     "top-kast": "sparse-training",
     "rigl": "sparse-training",
