@@ -10,7 +10,13 @@ from typing import Any, Protocol
 from frisket.algos.registry import LEARNERS, NETWORKS
 from frisket.envs.registry import STREAMS
 from frisket.envs.stream import Stream
-from frisket.platform.protocols import online_accuracy, protected_accuracy, pruning_curve, retained_accuracy
+from frisket.platform.protocols import (
+    log_likelihood,
+    online_accuracy,
+    protected_accuracy,
+    pruning_curve,
+    retained_accuracy,
+)
 from frisket.platform.protocols.protocol import Protocol as Measurement
 
 
@@ -63,6 +69,14 @@ PROTOCOLS: Mapping[str, ProtocolEntry] = MappingProxyType(
             headline=pruning_curve.PruningCurve.headline,
             summary="accuracy against the fraction of weights kept, pruned once the stream has ended",
             journalled=("accuracy",),
+        ),
+        "log-likelihood": ProtocolEntry(
+            config=log_likelihood.LogLikelihoodConfig,
+            build=log_likelihood.LogLikelihood,
+            headline=log_likelihood.LogLikelihood.headline,
+            summary="importance-sampled log-likelihood of every task's test images, of generative models",
+            journalled=("learned",),
+            final=("log_likelihood", "forgetting"),
         ),
     }
 )
