@@ -112,16 +112,18 @@ class SIPenalty(Regulariser):
     """Synaptic intelligence: a weight is as important as the loss it brought down on its way, for the way it went.
 
     ``path`` (omega) of the state sums ``- dloss/dw (w_new - w_old)`` over a task's steps: to first order what each
-    weight took off the loss. As published, A is not kept from going below 0 where a weight's way led upwards.
+    weight took off the loss. It is below 0 where a weight's way led upwards, and so may A be, which then drives the
+    weight away from its anchor; a ``floor`` of 0 lets it go free instead.
 
     Args:
         damping: xi, above 0.
+        floor: least A, after every task; None for none, as published.
     """
 
-    def __init__(self, strength: float, damping: float = 1e-6) -> None:
+    def __init__(self, strength: float, damping: float = 1e-6, floor: float | None = None) -> None:
         super().__init__(strength)
         require(damping > 0, "damping", damping, "above 0")
-        self.damping = damping
+        self.damping, self.floor = damping, floor
 
     def init(self, params: Params) -> State:
         return {**super().init(params), "path": {k: torch.zeros_like(v) for k, v in params.items()}}
@@ -134,5 +136,6 @@ class SIPenalty(Regulariser):
         precision, anchor = {}, {k: params[k] for k in state["path"]}
         for k, path in state["path"].items():
             way = (anchor[k] - state["anchor"][k]).square()
-            precision[k] = state["precision"][k] + path / (way + self.damping)
+            found = state["precision"][k] + path / (way + self.damping)
+            precision[k] = found if self.floor is None else found.clamp_min(self.floor)
         return {"precision": precision, "anchor": anchor, "path": {k: torch.zeros_like(v) for k, v in anchor.items()}}

@@ -9,6 +9,9 @@ and theta*_old those it began with,
 and later tasks are learned with ``loss + c/2 sum_i Omega_i (theta_i - theta*_i)^2``. No sample is looked at again.
 Under Powerpropagation theta is phi throughout.
 
+Omega is below 0 where a weight's way led upwards, and such a weight is then driven away from theta*; ``floor`` = 0 lets
+it go free instead.
+
 Symbols and arguments: c ``strength``, xi ``damping``.
 
 >>> import torch
@@ -33,10 +36,17 @@ from frisket.errors import require
 
 @dataclass(frozen=True, kw_only=True)
 class SIConfig(PenaltyConfig):
-    """SI; further fields are those of `PenaltyConfig`. Attributes: strength: c; damping: xi."""
+    """SI; further fields are those of `PenaltyConfig`.
+
+    Attributes:
+        strength: c.
+        damping: xi.
+        floor: least Omega, after every task; null for none, as published.
+    """
 
     strength: float = 10.0
     damping: float = 1e-6
+    floor: float | None = None
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -45,4 +55,4 @@ class SIConfig(PenaltyConfig):
 
 def si(config: SIConfig, network: Network) -> RegularisedLearner:
     """The learner."""
-    return RegularisedLearner(config, network, SIPenalty(config.strength, config.damping))
+    return RegularisedLearner(config, network, SIPenalty(config.strength, config.damping, config.floor))

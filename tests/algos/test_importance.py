@@ -126,6 +126,16 @@ def test_si_path_of_a_quadratic_is_the_loss_it_lost() -> None:
         assert not ended["path"][k].any()
 
 
+def test_si_with_a_floor_differs_where_it_would_be_below_alone() -> None:
+    plain, floored = SIPenalty(1.0), SIPenalty(1.0, floor=0.0)
+    a, b = led(plain, 1), led(floored, 1)
+    below = {k: v < 0 for k, v in a["precision"].items()}
+    assert any(bool(v.any()) for v in below.values())
+    for k in SHAPES:
+        assert torch.equal(b["precision"][k], torch.where(below[k], 0, a["precision"][k]))
+        assert torch.equal(a["anchor"][k], b["anchor"][k])
+
+
 def test_si_adds_up_over_tasks_and_never_asks_for_fisher() -> None:
     one = SIPenalty(1.0)
     first, both = led(one, 1), led(one, 2)

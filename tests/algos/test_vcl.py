@@ -19,6 +19,7 @@ from frisket.algos.mean_field import (
     sampled_gradient,
     standard_normal,
 )
+from frisket.algos.registry import LEARNERS
 from frisket.algos.tree import map_tensors
 from frisket.errors import SpecError
 from frisket.rng import torch_generator
@@ -176,5 +177,5 @@ def test_answers_come_from_the_mean() -> None:
 def test_numbers_that_cannot_be_are_refused(field: str) -> None:
     for value in (0, -1) if field != "log_sigma" else (-41.0, float("nan"), float("inf")):
         with pytest.raises(SpecError) as caught:
-            VCLConfig(**{field: value})
+            LEARNERS["vcl"].config(**{field: value})
         assert caught.value.field == field

@@ -170,7 +170,7 @@ FORMS: dict[str, tuple[str, dict[str, object]]] = {
     ),
     "sequential/momentum": ("sequential", {"optimiser": "momentum", "lr": 0.02, "weight_decay": 0.001}),
     "ewc-fisher/afresh": ("ewc-fisher", {"fresh_optimiser": True, "fisher_batches": 2}),
-    "si/sgd": ("si", {"optimiser": "sgd", "lr": 0.1, "strength": 0.1, "damping": 0.1}),
+    "si/sgd": ("si", {"optimiser": "sgd", "lr": 0.1, "strength": 0.1, "damping": 0.1, "floor": 0.0}),
     "vcl/momentum": ("vcl", {"optimiser": "momentum", "lr": 0.02, "samples": 1, "log_sigma": -4.0}),
     "top-kast/half": ("top-kast", {"backward_kept": 0.5, "optimiser": "momentum", "scope": "erk"}),
     "a-gem/code": ("a-gem", {"reference": "code"}),
