@@ -24,6 +24,7 @@ from frisket.algos.networks.network import own_logits
 from frisket.envs.stream import Stream
 from frisket.envs.task_stream import TaskStream
 from frisket.errors import SpecError
+from frisket.platform.protocols import recent
 from frisket.platform.protocols.online_accuracy import accuracy_of
 from frisket.platform.protocols.protocol import Answers, Protocol, Scored
 from frisket.types import Batch, Metrics, State, Task
@@ -43,8 +44,7 @@ class RetainedAccuracy(Protocol):
     """The accuracy matrix of a sequence of tasks.
 
     Scores: ``matrix`` [T, T] float64, NaN where not measured; ``before`` [T], accuracies before any training; ``rows``,
-    tasks finished; ``online`` and ``online_steps``, accuracy on batches before their labels are seen since the last
-    points.
+    tasks finished; the window of `frisket.platform.protocols.recent`.
 
     Args:
         config: which entries to measure.
@@ -71,8 +71,7 @@ class RetainedAccuracy(Protocol):
             "matrix": torch.full((tasks, tasks), math.nan, dtype=torch.float64),
             "before": torch.full((tasks,), math.nan, dtype=torch.float64),
             "rows": torch.zeros((), dtype=torch.int64),
-            "online": torch.zeros((), dtype=torch.float64),
-            "online_steps": torch.zeros((), dtype=torch.int64),
+            **recent.window(),
         }
 
     def before(self, answers: Sequence[Answers], scores: Sequence[State], batches: Sequence[Batch]) -> list[Scored]:
@@ -90,12 +89,7 @@ class RetainedAccuracy(Protocol):
         return [self._with_row(*one, row) for one in zip(known, found, strict=True)]
 
     def _score(self, answer: Answers, scores: State, batch: Batch) -> Scored:
-        task = batch.task
-        if task is None:
-            raise ValueError("retained accuracy is scored per task: the stream must give the hidden task")
-        online = self._accuracy(answer(batch.x, task), batch.y)
-        scores = {**scores, "online": scores["online"] + online, "online_steps": scores["online_steps"] + 1}
-        return Scored(scores, {"accuracy": online, "domain": task.domain, "switch": task.start == batch.position})
+        return recent.counted(scores, batch, self._accuracy(answer(batch.x, batch.task), batch.y))
 
     def _with_row(self, known: Scored, accuracies: Tensor, row: int) -> Scored:
         matrix = known.scores["matrix"].clone()
@@ -104,10 +98,7 @@ class RetainedAccuracy(Protocol):
         return Scored({**known.scores, "matrix": matrix, "rows": torch.tensor(row + 1)}, {**known.record, "row": shown})
 
     def points(self, scores: State) -> tuple[Metrics, State]:
-        steps = int(scores["online_steps"])
-        points = {"recent/accuracy": float(scores["online"]) / steps} if steps else {}
-        closed = {k: torch.zeros_like(scores[k]) for k in ("online", "online_steps")}
-        return {**points, **self.final(scores)}, {**scores, **closed}
+        return recent.closed(scores, self.final(scores))
 
     def final(self, scores: State) -> Metrics:
         """RA, BTI, LA and FWT over the tasks finished so far, at the end all of them; before the first task has
