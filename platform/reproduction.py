@@ -17,6 +17,7 @@ import secrets
 from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import frisket
 from frisket.errors import RunError
@@ -115,6 +116,12 @@ class Reproduction(Kept):
         """
         name = self.manifest["cells"][index]["run"]
         return None if name is None else RunFolder.open(self.path.parent / name)
+
+    def results_of(self, index: int) -> list[dict[str, Any]]:
+        """The finished replicas of cell ``index``; empty while it has not begun."""
+        run, variant = self.run_of(index), self.cells[index].variant
+        results = [] if run is None else run.results()
+        return [result for result in results if variant in (None, result["variant"])]
 
     def reused(self, index: int) -> bool:
         """Whether the run of cell ``index`` was there before."""
