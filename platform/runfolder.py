@@ -65,6 +65,11 @@ class ReplicaFolder:
         step."""
         return read_json(self.path / "progress.json")
 
+    @property
+    def diverged(self) -> int | None:
+        """Position of the first loss that was no finite number, None where all were so far."""
+        return (self.result or self.progress() or {}).get("diverged")
+
     @contextlib.contextmanager
     def lock(self) -> Iterator[None]:
         """Hold the replica for this process; the kernel lets go when the process dies, however it dies.
