@@ -45,9 +45,14 @@ class Learner(ABC):
 
     The object holds configuration only; everything that is learned is in the state. `observe` may reuse the storage of
     the state it is given, so the caller must go on with the state it returns and forget the old one.
+
+    Attributes:
+        capabilities: what it declares about itself.
+        task_steps: batches that each task of its stream must have; None for any number.
     """
 
     capabilities: Capabilities
+    task_steps: int | None = None
 
     def pack(self, others: Sequence[Learner], *, steps: int = 0, may_compile: bool = False) -> Pack[Any]:
         """This learner and ``others`` as a pack.

@@ -7,12 +7,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from frisket.platform.claims import Claim
 from frisket.platform.reproduction import Reproduction
 from frisket.platform.runfolder import RunFolder
 from frisket.platform.spec import Experiment, load_spec
 from frisket.platform.summary import aggregate
 from frisket.platform.tables import Cell, Metric, Ratio, Table
-from frisket.platform.verdict import Judgement, Number, judge, ratio
+from frisket.platform.verdict import Judgement, Number, judge, judge_claim, number_text, ratio
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,6 +26,7 @@ class Comparison:
         published, ours: None where there is none.
         source: where the published number is printed.
         judgement: difference, tolerance, verdict.
+        claim: what is said instead of a published number, and where; empty for none.
     """
 
     row: str
@@ -36,6 +38,7 @@ class Comparison:
     ours: Number | None
     source: str
     judgement: Judgement
+    claim: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,10 +68,14 @@ class _Measured:
         return Number(**given.metrics[metric], n=given.n), given.source
 
     def too_few(self, published: Number | None, ours: Number | None) -> str:
-        """Why the seeds do not suffice, empty where they do."""
-        if ours is None or published is None or ours.n is None:
+        """Why the seeds do not suffice to compare with ``published``, empty where they do."""
+        return "" if published is None else self.lacking(published.n, ours)
+
+    def lacking(self, stated: int | None, ours: Number | None) -> str:
+        """Why the seeds are fewer than the source has ``stated`` (None: than the specification's), empty if not."""
+        if ours is None or ours.n is None:
             return ""
-        needed = published.n or self.spec.seeds
+        needed = stated or self.spec.seeds
         return f"{ours.n} of {needed} seeds" if ours.n < needed else ""
 
 
@@ -79,11 +86,13 @@ def compare(reproduction: Reproduction) -> list[Comparison]:
         (planned.row, planned.column): _measure(reproduction, table, index)
         for index, planned in enumerate(reproduction.cells)
     }
-    lines = [
-        _line(table, row, column, name, metric, one)
-        for (row, column), one in measured.items()
-        for name, metric in table.metrics.items()
-    ]
+    lines = []
+    for (row, column), one in measured.items():
+        for name, metric in table.metrics.items():
+            claims = table.claims_on(row, column, name)
+            if one.published(name)[0] is not None or not claims:
+                lines.append(_line(table, row, column, name, metric, one))
+            lines += [_claim_line(table, row, column, name, claim, measured) for claim in claims]
     for derived in table.ratios:
         for column in table.columns:
             pair = [measured.get((row, column)) for row in (derived.of, derived.to)]
@@ -110,8 +119,8 @@ def _measure(reproduction: Reproduction, table: Table, index: int) -> _Measured:
     spec, run = load_spec(cell.spec), reproduction.run_of(index)
     if run is None or not run.done:
         return _Measured(cell=cell, spec=spec, numbers={}, obstacle="not run" if run is None else "not finished")
-    headline = next(iter(run.experiment.variants), None)
-    found = aggregate(values_of(result) for result in run.results() if result["variant"] == headline)
+    variant = planned.variant or next(iter(run.experiment.variants), None)
+    found = aggregate(values_of(result) for result in run.results() if result["variant"] == variant)
     numbers = {name: Number(mean=one["mean"], std=one["std"], n=int(one["n"])) for name, one in found.items()}
     return _Measured(cell=cell, spec=spec, numbers=numbers, obstacle=_obstacle(reproduction.manifest["scale"], run))
 
@@ -142,6 +151,35 @@ def _line(table: Table, row: str, column: str, name: str, metric: Metric, one: _
         judgement=judge(
             published, ours, better=metric.better, tolerance=table.tolerance(row, column, name), obstacle=obstacle
         ),
+    )
+
+
+def _claim_line(
+    table: Table, row: str, column: str, name: str, claim: Claim, measured: Mapping[tuple[str, str], _Measured]
+) -> Comparison:
+    one, metric, bound = measured[row, column], table.metrics[name], claim.bound
+    ours, obstacles = one.numbers.get(name), [one.obstacle]
+    side = "below" if claim.above is None else "above"
+    if isinstance(bound, str):
+        other = measured.get((bound, column))
+        beside = None if other is None else other.numbers.get(name)
+        obstacles += [] if other is None else [other.obstacle, other.lacking(other.cell.n, beside)]
+        said = f"{side} {bound}"
+    else:
+        beside = Number(mean=bound)
+        said = f"at {'most' if side == 'below' else 'least'} {number_text(beside, metric.unit)}"
+    obstacles += ["not measured" if one.numbers and ours is None else "", one.lacking(one.cell.n, ours)]
+    return Comparison(
+        row=row,
+        column=column,
+        metric=name,
+        label=metric.label,
+        unit=metric.unit,
+        published=None,
+        ours=ours,
+        source=table.source,
+        judgement=judge_claim(claim, ours, beside, obstacle=next(filter(None, obstacles), "")),
+        claim=f"{said} ({claim.origin})",
     )
 
 

@@ -26,6 +26,7 @@ from frisket.envs.registry import STREAMS
 from frisket.envs.stream import Stream
 from frisket.envs.task_stream import TaskStream
 from frisket.errors import FrisketError, SpecError, UserError
+from frisket.platform.divergence import is_lost, sentence
 from frisket.platform.heap import keep_freed_memory
 from frisket.platform.journal import Journal
 from frisket.platform.protocols.protocol import Protocol
@@ -110,6 +111,9 @@ def require_suited(learner: Learner, stream: Stream) -> None:
         raise SpecError("learner.kind", method, fix)
     if can.validates and isinstance(stream, TaskStream) and not len(stream.validation_set(0)[1]):
         raise SpecError("stream.validation", 0, f"must keep samples back: {method} judges its masks on them")
+    if isinstance(stream, TaskStream) and learner.task_steps not in (None, stream.steps_per_task):
+        fix = f"must be {stream.steps_per_task}, the batches of one of the stream's tasks in all its epochs"
+        raise SpecError("learner.task_steps", learner.task_steps, fix)
 
 
 def choose_device(wanted: str) -> torch.device:
@@ -174,11 +178,13 @@ class _Walk:
         self.cursor, self.seconds, self.journal_bytes = 0, 0.0, [0] * len(pack)
         self.state: State = {}
         self.scores: list[State] = [self.protocol.init() for _ in pack]
+        self.diverged: list[int | None] = [None] * len(pack)
         self.pretrained: State | None = None
         if files.checkpoint.exists():
             saved, metadata = load_state(files.checkpoint)
             self.cursor, self.journal_bytes = int(metadata["cursor"]), json.loads(metadata["journal_bytes"])
             self.seconds = float(metadata["seconds"])
+            self.diverged = json.loads(metadata.get("diverged", "null")) or self.diverged
             if "pretrain" in saved:
                 self.pretrained = to_device(saved["pretrain"], self.device)
             else:
@@ -226,8 +232,11 @@ class _Walk:
             batches = [_on(stream.batch(position), self.device) for stream in self.streams]
             self.state, scored = self.protocol.step(self.pack, self.state, self.scores, batches)
             self.scores = [one.scores for one in scored]
-            for journal, one in zip(journals, scored, strict=True):
+            for i, (journal, one) in enumerate(zip(journals, scored, strict=True)):
                 journal.step(position, one.record)
+                if self.diverged[i] is None and is_lost(one.record):
+                    self.diverged[i] = position
+                    journal.warning(position, sentence(self.replicas[i].key, position))
             self.cursor += 1
             done, stopping = self.cursor == steps, stop()
             if done or self.cursor % self.experiment.log_every == 0:
@@ -263,8 +272,8 @@ class _Walk:
     def _show(self, done: int, steps: int) -> None:
         """The progress files: not durable, written for the eye."""
         headline = self.protocol.headline
-        for files, scores in zip(self.files.members, self.scores, strict=True):
-            progress = {"cursor": self.cursor, "steps": steps, "seconds": self._elapsed()}
+        for files, scores, diverged in zip(self.files.members, self.scores, self.diverged, strict=True):
+            progress = {"cursor": self.cursor, "steps": steps, "seconds": self._elapsed()} | _said(diverged)
             score = self.protocol.final(scores).get(headline) if done else None
             progress |= {} if score is None else {headline: score}
             temporary = files.path / f".progress.{os.getpid()}"
@@ -276,6 +285,7 @@ class _Walk:
         """Journals first, then the checkpoint that refers to them, then word of it to whoever reads the journals."""
         journal_bytes = [journal.commit() for journal in journals]
         metadata = {"cursor": self.cursor, "journal_bytes": journal_bytes, "seconds": self._elapsed()}
+        metadata["diverged"] = self.diverged
         save_state(self.files.checkpoint, state, {k: json.dumps(v) for k, v in metadata.items()})
         self.files.commit(journal_bytes, self.cursor, metadata["seconds"])
         self.saved = time.monotonic()
@@ -297,6 +307,7 @@ class _Walk:
                     "sparsity": {"overall": masks.sparsity(), **masks.sparsities()} if masks else {},
                     "input": Inputs.of(self.stream).as_dict(),
                     "seconds": self._elapsed(),
+                    **_said(self.diverged[i]),
                 },
             )
         self.files.checkpoint.unlink(missing_ok=True)
@@ -306,6 +317,10 @@ def _on(data: T, device: torch.device) -> T:
     """A batch or an episode with its tensors on ``device``."""
     tensors = {f.name: v for f in dataclasses.fields(data) if isinstance(v := getattr(data, f.name), Tensor)}
     return dataclasses.replace(data, **{k: v.to(device) for k, v in tensors.items()})
+
+
+def _said(diverged: int | None) -> dict[str, int]:
+    return {} if diverged is None else {"diverged": diverged}
 
 
 def _config(experiment: Experiment, variant: str | None) -> dict[str, Any]:

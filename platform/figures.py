@@ -10,10 +10,10 @@ import fcntl
 import math
 import os
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -24,6 +24,7 @@ from frisket.platform.journal import read_journal
 from frisket.platform.likelihood_figure import draw_likelihoods, draw_samples, read_likelihoods, sample_images
 from frisket.platform.mask_report import write_mask_report
 from frisket.platform.matrix_figure import draw_matrices, read_matrix
+from frisket.platform.pruning_figure import draw_curve, draw_survivors, read_curve, read_survivors
 from frisket.platform.registry import PROTOCOLS
 from frisket.platform.runfolder import ReplicaFolder, RunFolder
 from frisket.platform.summary import summarise
@@ -39,6 +40,26 @@ PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#0
 DRAWN_POINTS = 1000  # more than a panel has pixels
 WINDOWS = 20  # a stream is drawn with a moving mean over a twentieth of it
 OVERALL = "all domains"
+
+
+class Picture(NamedTuple):
+    """A picture of what some runs have measured.
+
+    Attributes:
+        read: what it shows of a finished replica; None where the replica has nothing of the kind.
+        draw: of ``(by variant what its replicas gave, specification's name, caption)``.
+    """
+
+    read: Callable[[ReplicaFolder], Any]
+    draw: Callable[[Mapping[str, Sequence[Any]], str, str], Figure]
+
+
+PICTURES = {
+    "matrix.png": Picture(read_matrix, draw_matrices),
+    "capacity.png": Picture(read_capacity, draw_capacity),
+    "pruning.png": Picture(read_curve, draw_curve),
+    "weights.png": Picture(read_survivors, draw_survivors),
+}
 
 
 @dataclass(frozen=True)
@@ -135,14 +156,11 @@ def _draw(folder: RunFolder, target: Path) -> None:
     judged = any(len(trace.accuracy) for group in traces.values() for trace in group)
     if judged:
         _accuracy(folder, traces, colours).savefig(target / "accuracy.png")
-    read = {label: [m for f in files if (m := read_matrix(f.journal)) is not None] for label, files in groups.items()}
-    matrices = {label: found for label, found in read.items() if found}
-    if matrices:
-        draw_matrices(matrices, folder.manifest["spec"], caption(folder)).savefig(target / "matrix.png")
-    read_taken = {label: [t for f in files if (t := read_capacity(f)) is not None] for label, files in groups.items()}
-    taken = {label: found for label, found in read_taken.items() if found}
-    if taken:
-        draw_capacity(taken, folder.manifest["spec"], caption(folder)).savefig(target / "capacity.png")
+    for name, picture in PICTURES.items():
+        read = {label: [one for f in files if (one := picture.read(f)) is not None] for label, files in groups.items()}
+        found = {label: seeds for label, seeds in read.items() if seeds}
+        if found:
+            picture.draw(found, folder.manifest["spec"], caption(folder)).savefig(target / name)
     likelihoods = {label: [m for f in files if (m := read_likelihoods(f.journal))] for label, files in groups.items()}
     if any(likelihoods.values()):
         published = _published(folder, "log_likelihood")
@@ -152,7 +170,8 @@ def _draw(folder: RunFolder, target: Path) -> None:
         images = {label: sample_images(folder, label, files[0]) for label, files in groups.items()}
         draw_samples(images, folder.manifest["spec"], caption(folder)).savefig(target / "samples.png")
     if judged and len(groups) > 1:
-        _variants(folder, colours).savefig(target / "variants.png")
+        domains = {str(name) for group in traces.values() for trace in group for name in trace.domain}
+        _variants(folder, colours, domains).savefig(target / "variants.png")
     masked = {k: files for k, files in groups.items() if all(f.masks.exists() for f in files)}
     if masked:
         _sparsity(folder, masked).savefig(target / "sparsity.png")
@@ -199,10 +218,11 @@ def _accuracy(folder: RunFolder, traces: Mapping[str, Sequence[Trace]], colours:
     return figure
 
 
-def _variants(folder: RunFolder, colours: Mapping[str, str]) -> Figure:
+def _variants(folder: RunFolder, colours: Mapping[str, str], domains: Collection[str]) -> Figure:
     rows = summarise(folder)["variants"]
     headline = PROTOCOLS[folder.experiment.protocol.kind].headline
-    names = list(dict.fromkeys(m for r in rows.values() for m in r if m == headline or m.startswith(f"{headline}/")))
+    wanted = {headline, *(f"{headline}/{domain}" for domain in domains)}  # the points of a curve are not among them
+    names = list(dict.fromkeys(m for r in rows.values() for m in r if m in wanted))
     figure, (ax,) = _figure(1, "accuracy over the whole stream", folder, width=2.0 + 1.6 * len(names))
     width = 0.8 / len(rows)
     for i, (label, row) in enumerate(rows.items()):

@@ -1,8 +1,9 @@
 """The journal: what a replica measured, one JSON object a line, appended and never rewritten.
 
-Two kinds of lines::
+Three kinds of lines::
 
     {"t": 12, "step": {"accuracy": 0.5, "domain": "mnist", "switch": true, ...}}     every position
+    {"t": 31, "warning": "alpha-5-seed0: the loss at step 31 is no finite number. ..."}      what the user is told
     {"t": 49, "time": 1763000000000, "points": {"accuracy": 0.41, ...}}              every `log_every` positions
 
 A checkpoint names the length of the journal it belongs to; what a killed run wrote after it is cut off on resume and
@@ -42,6 +43,10 @@ class Journal:
     def points(self, position: int, points: dict[str, float]) -> None:
         """Keep metrics to plot at ``position``, stamped with the wall clock in milliseconds."""
         self._write({"t": position, "time": time.time_ns() // 1_000_000, "points": points})
+
+    def warning(self, position: int, text: str) -> None:
+        """Keep what the user is told at ``position``."""
+        self._write({"t": position, "warning": text})
 
     def commit(self) -> int:
         """Make all that was written durable; returns the journal's length in bytes."""

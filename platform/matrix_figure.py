@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from frisket.platform.journal import read_journal
+from frisket.platform.runfolder import ReplicaFolder
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
-def read_matrix(journal: Path) -> np.ndarray | None:
+def read_matrix(files: ReplicaFolder) -> np.ndarray | None:
     """``[rows, T]``: accuracy on every task after every finished task, NaN where it was not measured; None where the
     journal's protocol measures none."""
-    rows = [line["step"]["row"] for line, _ in read_journal(journal) if "row" in line.get("step", {})]
+    rows = [line["step"]["row"] for line, _ in read_journal(files.journal) if "row" in line.get("step", {})]
     return np.array(rows, float) if rows else None  # null becomes NaN
 
 

@@ -12,12 +12,13 @@ from typing import Any
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn
 
+from frisket.platform.divergence import divergences, sentence
 from frisket.platform.executors import share
 from frisket.platform.runfolder import RunFolder
 from frisket.platform.tune_points import best_of
 
 _LIVE_SECONDS, _PLAIN_SECONDS = 0.5, 10.0
-_NOT_A_SCORE = ("cursor", "steps", "seconds")
+_NOT_A_SCORE = ("cursor", "steps", "seconds", "diverged")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -100,7 +101,8 @@ def take(folder: RunFolder, workers: int) -> Snapshot:
 
 
 class ProgressLine:
-    """Shows a run's progress while the block lasts: a live line on a terminal, else a plain line now and then.
+    """Shows a run's progress while the block lasts: a live line on a terminal, else a plain line now and then; and
+    says once of every replica that diverges that it has.
 
     Args:
         folder: the run.
@@ -119,6 +121,7 @@ class ProgressLine:
         self._folder, self._workers, self._wording = folder, workers, wording
         self._console = console or Console(stderr=True)
         self._end = threading.Event()
+        self._told: set[str] = set()
         self._thread = threading.Thread(target=self._show, name="frisket-progress", daemon=True)
 
     def __enter__(self) -> ProgressLine:
@@ -130,12 +133,23 @@ class ProgressLine:
     ) -> None:
         self._end.set()
         self._thread.join()
+        self._tell()
 
     def _show(self) -> None:
         if self._console.is_terminal:
             self._live()
         else:
             self._plain()
+
+    def _tell(self) -> None:
+        """Say of whom it was not said yet that it has diverged."""
+        for key, position in divergences(self._folder).items():
+            if key not in self._told:
+                self._told.add(key)
+                self._print(f"warning: {sentence(key, position)}")
+
+    def _print(self, text: str) -> None:
+        self._console.print(text, markup=False, highlight=False, soft_wrap=True)
 
     def _live(self) -> None:
         columns = (BarColumn(bar_width=24), TextColumn("{task.description}"))
@@ -144,6 +158,7 @@ class ProgressLine:
             while not self._end.wait(_LIVE_SECONDS):
                 now = take(self._folder, self._workers)
                 bar.update(row, total=now.steps or None, completed=now.cursor, description=self._wording(now))
+                self._tell()
 
     def _plain(self) -> None:
         last, said = None, time.monotonic() - _PLAIN_SECONDS
@@ -152,8 +167,9 @@ class ProgressLine:
                 continue
             now = take(self._folder, self._workers)
             if now != last:
-                self._console.print(self._wording(now), markup=False, highlight=False, soft_wrap=True)
+                self._print(self._wording(now))
                 last, said = now, time.monotonic()
+            self._tell()
 
 
 def _best(folder: RunFolder) -> dict[str, float]:

@@ -14,6 +14,8 @@ from frisket.platform.runfolder import RunFolder
 from frisket.platform.spec import load_spec
 from frisket.platform.tune_points import metric_of, search_of
 
+_MOST_PARTS = 8  # more are the points of a curve, which no terminal has room for
+
 
 def results_table(folder: RunFolder, summary: Mapping[str, Any]) -> Table:
     """Per variant the metrics, mean ± population std over seeds; the published number below, where there is one.
@@ -106,11 +108,12 @@ def _flat(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]
 
 
 def _columns(headline: str, rows: Mapping[str, Mapping[str, Any]]) -> list[str]:
-    """The headline, its parts, then other metrics without parts; the rest (detection scores...) is for the JSON."""
+    """The headline, its parts, then other metrics without parts; the rest (detection scores, curves...) is for the
+    JSON."""
     names = list(dict.fromkeys(name for metrics in rows.values() for name in metrics))
     parts = [name for name in names if name.startswith(f"{headline}/")]
     others = [name for name in names if "/" not in name and name != headline]
-    return [headline, *parts, *others]
+    return [headline, *(parts if len(parts) <= _MOST_PARTS else []), *others]
 
 
 def _spread(mean: float, std: float | None) -> str:

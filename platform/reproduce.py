@@ -182,9 +182,15 @@ def _taken_up(reproduction: Reproduction, index: int, data_dir: str | None) -> R
 
 
 def _begin(reproduction: Reproduction, index: int, data_dir: str | None) -> RunFolder:
-    """The run of a cell that has none: one that is there already, if asked for, else a new one."""
+    """The run of a cell that has none: that of another cell which does the same work, one that is there already, if
+    asked for, else a new one."""
     cell, manifest = reproduction.cells[index], reproduction.manifest
     runs_dir = reproduction.path.parent
+    for other, twin in enumerate(reproduction.cells):
+        shared = reproduction.run_of(other)
+        if shared is not None and twin.work == cell.work:
+            reproduction.assign(index, shared, reused=reproduction.reused(other))
+            return launch.reopen(str(shared.path), data_dir=data_dir)
     run = None
     if manifest["reuse"]:
         run = launch.finished_run(
@@ -211,11 +217,14 @@ def _wording(reproduction: Reproduction, index: int, local: bool, workers: int |
             total = sum(result["seconds"] for result in run.results())
             spent[cells[other].row, cells[other].column] = total / launch.worker_count(run, local, workers)
 
+    begun = {cell.work for cell in cells[: index + 1]}
+    waiting = list({cell.work: cell for cell in cells[index + 1 :] if cell.work not in begun}.values())
+
     def say(now: Snapshot) -> str:
         known = dict(spent)
         if now.seconds_left is not None and now.cursor and now.cursor < now.steps:
             known[here.row, here.column] = now.seconds_left * now.steps / (now.steps - now.cursor)
-        left = seconds_left(cells[index + 1 :], known, now.seconds_left)
+        left = seconds_left(waiting, known, now.seconds_left)
         whole = "" if left is None else f"  table: {duration(left)} left"
         return f"cell {index + 1}/{len(cells)} {here.row}, {here.column}  {now.text()}{whole}"
 

@@ -21,33 +21,31 @@ from typing import Any
 
 import frisket
 from frisket.errors import RunError
-from frisket.platform.runfolder import RunFolder, choose, git_revision, hold, read_json, write_json
+from frisket.platform.runfolder import Kept, RunFolder, choose, git_revision, hold, read_json, write_json
 from frisket.platform.tables import PlannedCell, Table, load_table
 from frisket.platform.tracking.settings import default_tracking
 
-_FILE = "reproduction.json"
 
-
-class Reproduction:
+class Reproduction(Kept):
     """The reproduction under ``path``; see the module's text for its files.
 
     Attributes:
-        manifest: ``reproduction.json``, kept up to date by `assign`.
+        manifest: kept up to date by `assign`.
         cells: its experiments, in the table's order.
 
     Raises:
         RunError: there is none.
     """
 
+    MANIFEST = "reproduction.json"
+
     def __init__(self, path: Path) -> None:
-        self.path = path.absolute()
-        manifest = read_json(self.path / _FILE)
-        if manifest is None:
-            raise RunError("reproduction", str(path), f"not a reproduction's folder (it has no readable {_FILE})")
-        self.manifest: dict[str, Any] = manifest
-        self.cells = [
-            PlannedCell(**{**row["cell"], "overrides": tuple(row["cell"]["overrides"])}) for row in manifest["cells"]
-        ]
+        super().__init__(path.absolute())
+        if read_json(self.path / self.MANIFEST) is None:
+            fix = f"not a reproduction's folder (it has no readable {self.MANIFEST})"
+            raise RunError("reproduction", str(path), fix)
+        cells = [row["cell"] for row in self.manifest["cells"]]
+        self.cells = [PlannedCell(**{**cell, "overrides": tuple(cell["overrides"])}) for cell in cells]
 
     @classmethod
     def create(
@@ -85,30 +83,20 @@ class Reproduction:
             "tracking": default_tracking(f"reproduce/{name}"),
             "cells": [{"cell": dataclasses.asdict(cell), "run": None, "reused": False} for cell in cells],
         }
-        write_json(path / _FILE, manifest)
+        write_json(path / cls.MANIFEST, manifest)
         return cls(path)
 
     @classmethod
     def find(cls, run: str, parent: Path) -> Reproduction:
         """A reproduction by path, by id or unique beginning of an id under ``parent``, or ``last``."""
-        if (Path(run) / _FILE).is_file():
+        if (Path(run) / cls.MANIFEST).is_file():
             return cls(Path(run))
         return choose(run, cls.all(parent), f"there are no reproductions in {parent}")
 
     @classmethod
     def all(cls, parent: Path) -> list[Reproduction]:
         """All reproductions under ``parent``, by id."""
-        return [cls(path.parent) for path in sorted(parent.glob(f"*/{_FILE}"))]
-
-    @property
-    def run_id(self) -> str:
-        """Its name, unique."""
-        return self.manifest["run_id"]
-
-    @property
-    def created(self) -> str:
-        """When it was begun, in a form that sorts."""
-        return self.manifest["created"]
+        return [cls(path.parent) for path in sorted(parent.glob(f"*/{cls.MANIFEST}"))]
 
     @cached_property
     def table(self) -> Table:
@@ -129,6 +117,12 @@ class Reproduction:
         name = self.manifest["cells"][index]["run"]
         return None if name is None else RunFolder.open(self.path.parent / name)
 
+    def results_of(self, index: int) -> list[dict[str, Any]]:
+        """The finished replicas of cell ``index``; empty while it has not begun."""
+        run, variant = self.run_of(index), self.cells[index].variant
+        results = [] if run is None else run.results()
+        return [result for result in results if variant in (None, result["variant"])]
+
     def reused(self, index: int) -> bool:
         """Whether the run of cell ``index`` was there before."""
         return self.manifest["cells"][index]["reused"]
@@ -136,7 +130,7 @@ class Reproduction:
     def assign(self, index: int, run: RunFolder, *, reused: bool) -> None:
         """Note down, durably, that ``run`` is the run of cell ``index``."""
         self.manifest["cells"][index] |= {"run": run.path.name, "reused": reused}
-        write_json(self.path / _FILE, self.manifest)
+        write_json(self.path / self.MANIFEST, self.manifest)
 
     @property
     def done(self) -> bool:

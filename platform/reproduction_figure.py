@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 _OFFSET = 0.16  # ours is drawn this much below the row's middle, the published number as much above
-_UNITS = {"percent": "%", "seconds": "s", "ratio": ""}
+_UNITS = {"percent": "%", "seconds": "s", "nats": "nats", "ratio": ""}
 
 
 def draw_comparison(lines: Sequence[Comparison], *, title: str, caption: str) -> Figure:

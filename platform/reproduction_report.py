@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from frisket.platform.comparison import Comparison, counts
 from frisket.platform.reproduction import Reproduction
 from frisket.platform.runfolder import read_json, write_json
-from frisket.platform.verdict import RULE, Number
+from frisket.platform.verdict import RULE, difference_text, number_text
 
 if TYPE_CHECKING:
     from rich.table import Table as RichTable
@@ -59,7 +59,7 @@ def as_json(reproduction: Reproduction, lines: Sequence[Comparison]) -> dict[str
             about |= {"run": run.run_id, "git": run.manifest["git"], "data": run.manifest["data_mode"]}
             kept = ("seed", "config", "metrics", "sparsity", "seconds")
             here = {"row": cell.row, "column": cell.column, "spec": cell.spec}
-            results += [here | {k: result[k] for k in kept} for result in run.results()]
+            results += [here | {k: result[k] for k in kept} for result in reproduction.results_of(index)]
         cells.append(about)
     modes = sorted({cell["data"] for cell in cells if "data" in cell})
     sent = read_json(reproduction.path / "sent.json") or {}
@@ -135,21 +135,12 @@ def row_of(line: Comparison) -> tuple[str, ...]:
         line.row,
         line.column,
         line.label,
-        number_text(line.published, line.unit),
+        line.claim or number_text(line.published, line.unit),
         number_text(line.ours, line.unit),
         "" if line.ours is None else str(line.ours.n),
-        "" if difference is None else f"{_scaled(difference, line.unit):+.{_digits(line.unit)}f}",
+        "" if difference is None else difference_text(difference, line.unit),
         line.judgement.text,
     )
-
-
-def number_text(number: Number | None, unit: str) -> str:
-    """``77.42 ± 0.65``: percent of fractions, seconds, or a ratio; one seed has no spread; ``-``: no number."""
-    if number is None:
-        return "-"
-    digits = _digits(unit)
-    mean = f"{_scaled(number.mean, unit):.{digits}f}"
-    return mean if number.std is None or number.n == 1 else f"{mean} ± {_scaled(number.std, unit):.{digits}f}"
 
 
 def command(reproduction: Reproduction) -> str:
@@ -184,7 +175,7 @@ def _runs(reproduction: Reproduction) -> Iterator[tuple[str, ...]]:
         if run is None:
             yield cell.row, cell.column, "not run", "", ""
             continue
-        seconds = [result["seconds"] for result in run.results()]
+        seconds = [result["seconds"] for result in reproduction.results_of(index)]
         name = f"{run.run_id} (reused)" if reproduction.reused(index) else run.run_id
         pace = f"{sum(seconds) / len(seconds):.1f}" if seconds else ""
         yield cell.row, cell.column, name, pace, (run.manifest["git"] or "")[:12]
@@ -198,11 +189,3 @@ def _markdown_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 def _plain(line: Comparison) -> dict[str, Any]:
     plain = dataclasses.asdict(line)
     return json.loads(json.dumps({**{k: v for k, v in plain.items() if k != "judgement"}, **plain["judgement"]}))
-
-
-def _scaled(value: float, unit: str) -> float:
-    return 100 * value if unit == "percent" else value
-
-
-def _digits(unit: str) -> int:
-    return {"percent": 2, "seconds": 1, "ratio": 3}[unit]

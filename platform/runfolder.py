@@ -25,7 +25,7 @@ import subprocess
 from collections.abc import Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Protocol, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 import frisket
 from frisket.algos.program import compiler
@@ -64,6 +64,11 @@ class ReplicaFolder:
         """``{"cursor", "steps", "seconds"}`` and the headline metric so far, where there is one; None before the first
         step."""
         return read_json(self.path / "progress.json")
+
+    @property
+    def diverged(self) -> int | None:
+        """Position of the first loss that was no finite number, None where all were so far."""
+        return (self.result or self.progress() or {}).get("diverged")
 
     @contextlib.contextmanager
     def lock(self) -> Iterator[None]:
@@ -106,11 +111,39 @@ class PackFolder:
             yield
 
 
-class RunFolder:
-    """One run under ``path``; see the module's text for its files."""
+class Kept:
+    """A folder among others of its kind, with a manifest that is its first file.
+
+    Attributes:
+        MANIFEST: the manifest's file name.
+        path: the folder.
+    """
+
+    MANIFEST: ClassVar[str]
 
     def __init__(self, path: Path) -> None:
         self.path = path
+
+    @cached_property
+    def manifest(self) -> dict[str, Any]:
+        """What the file `MANIFEST` says."""
+        return json.loads((self.path / self.MANIFEST).read_text(encoding="utf-8"))
+
+    @property
+    def run_id(self) -> str:
+        """Its name, unique."""
+        return self.manifest["run_id"]
+
+    @property
+    def created(self) -> str:
+        """When it was begun, in a form that sorts."""
+        return self.manifest["created"]
+
+
+class RunFolder(Kept):
+    """One run under ``path``; see the module's text for its files."""
+
+    MANIFEST = "run.json"
 
     @classmethod
     def create(
@@ -145,43 +178,28 @@ class RunFolder:
             "register": register,
             "tracking": tracking,
         }
-        write_json(folder.path / "run.json", manifest)
+        write_json(folder.path / cls.MANIFEST, manifest)
         return folder
 
     @classmethod
     def open(cls, path: Path) -> RunFolder:
         """The run in ``path``. Raises `RunError` where there is none."""
         folder = cls(path.absolute())
-        if read_json(folder.path / "run.json") is None:
+        if read_json(folder.path / cls.MANIFEST) is None:
             raise RunError("run", str(path), "not a run folder (it has no readable run.json)")
         return folder
 
     @classmethod
     def find(cls, run: str, parent: Path) -> RunFolder:
         """A run by path, by id or unique beginning of an id under ``parent``, or ``last``."""
-        if (Path(run) / "run.json").is_file():
+        if (Path(run) / cls.MANIFEST).is_file():
             return cls.open(Path(run))
         return choose(run, cls.all(parent), f"there are no runs in {parent}")
 
     @classmethod
     def all(cls, parent: Path) -> list[RunFolder]:
         """All runs under ``parent``, by id."""
-        return [cls(p.parent.absolute()) for p in sorted(parent.glob("*/run.json"))]
-
-    @cached_property
-    def manifest(self) -> dict[str, Any]:
-        """``run.json``."""
-        return json.loads((self.path / "run.json").read_text(encoding="utf-8"))
-
-    @property
-    def run_id(self) -> str:
-        """The run's name, unique."""
-        return self.manifest["run_id"]
-
-    @property
-    def created(self) -> str:
-        """When it was begun, in a form that sorts."""
-        return self.manifest["created"]
+        return [cls(p.parent.absolute()) for p in sorted(parent.glob(f"*/{cls.MANIFEST}"))]
 
     @cached_property
     def experiment(self) -> Experiment:
@@ -218,18 +236,6 @@ class RunFolder:
     def done(self) -> bool:
         """Whether nothing of the run is left to do."""
         return all(r.result is not None for r in self.replicas())
-
-
-class Kept(Protocol):
-    """What `choose` chooses from."""
-
-    path: Path
-
-    @property
-    def run_id(self) -> str: ...
-
-    @property
-    def created(self) -> str: ...
 
 
 K = TypeVar("K", bound=Kept)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from frisket.platform.aggregate import aggregate
+from frisket.platform.divergence import divergences
 from frisket.platform.runfolder import RunFolder, read_json
 from frisket.platform.tune_points import best_of, points_of
 
@@ -14,7 +15,8 @@ def summarise(folder: RunFolder) -> dict[str, Any]:
 
     ``summary`` is the headline variant's; with variants, ``variants`` holds everyone's. ``std`` is the population's.
     Of a search, ``points`` holds every point, best first, ``best`` the best one's label (None while no point has
-    finished), and ``summary`` is the best one's.
+    finished), and ``summary`` is the best one's. Where replicas have diverged, ``diverged`` says which, and at which
+    step.
     """
     manifest, search = folder.manifest, folder.experiment.tune
     results = folder.results()
@@ -41,4 +43,7 @@ def summarise(folder: RunFolder) -> dict[str, Any]:
         summary |= {"points": [point.as_dict() for point in points_of(folder)], "best": best and best.label}
     elif folder.experiment.variants:
         summary["variants"] = by_label
+    lost = divergences(folder)
+    if lost:
+        summary["diverged"] = lost
     return summary

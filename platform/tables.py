@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal
 
 from frisket.errors import SpecError, nearest, require
+from frisket.platform.claims import Claim
 from frisket.platform.config import TABLES, config_names, read_config, spec_names
 from frisket.platform.spec import load_spec
 
@@ -28,14 +29,14 @@ class Metric:
     Attributes:
         label: what it is called in print.
         better: which direction is the better one; None: neither, so that beyond the tolerance is always a miss.
-        unit: ``percent`` for fractions, ``seconds``.
+        unit: ``percent`` for fractions, ``seconds``, ``nats`` for log-likelihoods.
         judged: False where the number depends on the machine, so that only a ratio of it can be judged.
     """
 
     __pydantic_config__: ClassVar[dict[str, Any]] = _STRICT
     label: str
     better: Literal["higher", "lower"] | None = None
-    unit: Literal["percent", "seconds"] = "percent"
+    unit: Literal["percent", "seconds", "nats"] = "percent"
     judged: bool = True
 
 
@@ -44,6 +45,8 @@ class Cell:
     """Attributes:
     spec: the specification that answers to the cell.
     overrides: ``key.path=value`` laid over it.
+    variant: which of its variants answers; None for the first, or for what it is without variants. Cells that differ in
+        this alone share a run.
     published: metric to ``{"mean", "std"}``, for metrics the specification has no published number of.
     n: seeds behind ``published``, None where the source does not say.
     """
@@ -51,6 +54,7 @@ class Cell:
     __pydantic_config__: ClassVar[dict[str, Any]] = _STRICT
     spec: str
     overrides: tuple[str, ...] = ()
+    variant: str | None = None
     published: dict[str, dict[str, float]] = field(default_factory=dict)
     n: int | None = None
 
@@ -134,6 +138,7 @@ class Table:
         scales: how the table is made smaller.
         tolerances: the last that covers a number decides it; a number none covers is judged by its standard error.
         ratios: derived rows.
+        claims: what the source says without a number.
         notes: what a reader must know: what is not given, what is quoted from another paper.
     """
 
@@ -146,6 +151,7 @@ class Table:
     scales: Scales
     tolerances: tuple[Tolerance, ...] = ()
     ratios: tuple[Ratio, ...] = ()
+    claims: tuple[Claim, ...] = ()
     notes: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
@@ -160,6 +166,11 @@ class Table:
             ):
                 for name in given:
                     require(name in known, "tolerances", name, f"one of {', '.join(known)}")
+        for claim in self.claims:
+            rows = (*claim.rows, claim.bound) if isinstance(claim.bound, str) else claim.rows
+            for given, known in ((rows, self.rows), (claim.columns, self.columns), (claim.metrics, self.metrics)):
+                for name in given:
+                    require(name in known, "claims", name, f"one of {', '.join(known)}")
         for ratio in self.ratios:
             require(ratio.metric in self.metrics, "ratios.metric", ratio.metric, f"one of {', '.join(self.metrics)}")
             for row in (ratio.of, ratio.to):
@@ -179,16 +190,27 @@ class Table:
         """What the table itself sets as a match, None where it sets nothing."""
         return next((t for t in reversed(self.tolerances) if t.covers(row, column, metric)), None)
 
+    def claims_on(self, row: str, column: str, metric: str) -> list[Claim]:
+        """What is claimed of this number."""
+        return [claim for claim in self.claims if claim.covers(row, column, metric)]
+
 
 @dataclass(frozen=True, kw_only=True)
 class PlannedCell:
-    """One experiment of a reproduction. Attributes: overrides: the cell's and its scale's; seeds: how many."""
+    """One experiment of a reproduction. Attributes: overrides: the cell's and its scale's; seeds: how many; variant:
+    which one answers."""
 
     row: str
     column: str
     spec: str
     overrides: tuple[str, ...]
     seeds: int
+    variant: str | None = None
+
+    @property
+    def work(self) -> tuple[str, tuple[str, ...], int]:
+        """What its run does."""
+        return self.spec, self.overrides, self.seeds
 
 
 def table_names() -> tuple[str, ...]:
@@ -252,13 +274,17 @@ def _planned(table: Table, row: str, column: str, scale: ScaleName, seeds: int |
         raise SpecError("rows", row, f"its specification {cell.spec} ({column}) is not here; {others}")
     overrides = list(cell.overrides)
     experiment = load_spec(cell.spec, overrides)
+    known = (None, *experiment.variants)
+    require(cell.variant in known, "variant", cell.variant, f"one of {', '.join(experiment.variants)}")
     smaller = None if scale == "paper" else getattr(table.scales, scale)
     if smaller is not None:
         there = set(_fields(experiment.as_dict()))
         overrides += [text for text in smaller.overrides if text.partition("=")[0] in there]
         load_spec(cell.spec, overrides)  # a mistake shows before anything is run
     count = seeds or (experiment.seeds if smaller is None else smaller.seeds)
-    return PlannedCell(row=row, column=column, spec=cell.spec, overrides=tuple(overrides), seeds=count)
+    return PlannedCell(
+        row=row, column=column, spec=cell.spec, overrides=tuple(overrides), seeds=count, variant=cell.variant
+    )
 
 
 def _chosen(field_name: str, wanted: Sequence[str] | None, known: Iterable[str]) -> list[str]:

@@ -8,11 +8,14 @@ its validation samples are scored with all weights, P, and with the largest weig
     F_t  = F(s) of the smallest s whose score P_s passes      P_s >= P - (1 - gamma) abs(P)
 
 For scores above 0 that is ``P_s >= gamma P``; for negative ones (log-likelihoods) it still allows a loss and demands no
-gain. Two searches for s:
+gain. Three searches for s:
 
 * ``grid``: the fractions S from the largest to the smallest, until one fails; the last that passed. Where even the
   largest fails, its mask is taken and the metric ``violated`` is 1.
 * ``binary``: halving [0, 1], ``evaluations`` times; all weights, and ``violated``, where none passes.
+* ``taylor``: ``grid`` with P_s estimated to second order (`frisket.algos.taylor`) in place of a validation run for each
+  s, so only with ``score: log_likelihood``; accuracy has no derivative. The mask that is kept is scored in truth:
+  ``sparse_score`` and ``violated`` are measured, ``estimated_score`` is what it was chosen by.
 
 The paper's listing is followed in its intention: it ranks phi instead of abs(phi), and as printed keeps the last mask
 that was *tested*, one too sparse; ``keep_last_tested`` does that too.
@@ -54,7 +57,9 @@ from frisket.algos.networks.network import Network, own_logits
 from frisket.algos.powerprop import masked
 from frisket.algos.protecting_learner import Chosen, ProtectingConfig, ProtectingLearner
 from frisket.algos.pruning import Ranking, require_kept
+from frisket.algos.taylor import expand
 from frisket.errors import SpecError, require
+from frisket.rng import torch_generator
 from frisket.types import Params, State, TaskEnd
 
 _AT_ONCE = 1000
@@ -67,7 +72,7 @@ class EfficientPackNetConfig(ProtectingConfig):
 
     Attributes:
         gamma: fraction of the dense score a mask has to keep.
-        search: ``grid`` or ``binary``.
+        search: ``grid``, ``binary`` or ``taylor``.
         grid: S, increasing kept fractions; the first bounds how sparse a mask may become.
         evaluations: masks a binary search tries.
         scope: what is ranked together (`frisket.algos.pruning`): ``global`` as in the paper, or ``layer``.
@@ -77,7 +82,7 @@ class EfficientPackNetConfig(ProtectingConfig):
     """
 
     gamma: float = 0.9
-    search: Literal["grid", "binary"] = "grid"
+    search: Literal["grid", "binary", "taylor"] = "grid"
     grid: tuple[float, ...] = (0.005, 0.01, 0.015, 0.02, 0.03, 0.04, 0.06, 0.08, 0.1, 0.15, 0.2, 0.3, 0.5)
     evaluations: int = 8
     scope: Literal["global", "layer"] = "global"
@@ -93,7 +98,9 @@ class EfficientPackNetConfig(ProtectingConfig):
             require_kept(fraction, "grid")
         require(all(a < b for a, b in pairwise(self.grid)), "grid", self.grid, "increasing")
         printed = self.search == "grid" or not self.keep_last_tested
-        require(printed, "keep_last_tested", True, "false with search = binary: the listing has a grid only")
+        require(printed, "keep_last_tested", True, f"false with search = {self.search}: the listing tests a grid")
+        smooth = self.search != "taylor" or self.score == "log_likelihood"
+        require(smooth, "score", self.score, "log_likelihood with search = taylor: accuracy has no derivative")
         require(self.evaluations >= 1, "evaluations", self.evaluations, "at least 1")
         require(self.score_samples >= 1, "score_samples", self.score_samples, "at least 1")
 
@@ -109,6 +116,8 @@ class EfficientPackNet(ProtectingLearner):
         fits = config.score == "log_likelihood" or (config.score == "importance") == network.generates
         allowed = "importance or log_likelihood" if network.generates else "accuracy or log_likelihood"
         require(fits, "score", config.score, f"{allowed} with this network")
+        labelled = config.search != "taylor" or not network.generates
+        require(labelled, "search", config.search, "grid or binary with this network: the estimate is of labels")
 
     def choose(self, state: State, end: TaskEnd) -> Chosen:
         device = state["step"].device
@@ -124,24 +133,34 @@ class EfficientPackNet(ProtectingLearner):
         dense = score(theta)
         ranking = Ranking({k: state["theta"][k] for k in self.maskable}, self.config.scope, self.network.head)
 
-        def judge(fraction: float) -> Judged:
-            masks = ranking.keep(fraction)
-            found = score(masked(theta, masks))
+        expansion = None
+        if self.config.search == "taylor":
+            generator = torch_generator(int(state["seed"]), "taylor", task)
+            expansion = expand(self.network.network, theta, self.maskable, x, y, generator)
+
+        def judged(masks: Params, found: float) -> Judged:
             return Judged(masks, found, acceptable(found, dense, self.config.gamma))
 
-        if self.config.search == "grid":
-            tried = grid_search(self.config.grid, judge)
-        else:
-            tried = binary_search(self.config.evaluations, judge)
+        def judge(fraction: float) -> Judged:
+            masks = ranking.keep(fraction)
+            if expansion is not None:
+                return judged(masks, dense - expansion.cost(masks))
+            return judged(masks, score(masked(theta, masks)))
+
+        halving = self.config.search == "binary"
+        tried = binary_search(self.config.evaluations, judge) if halving else grid_search(self.config.grid, judge)
         passed = [one for one in tried if one.passes]
         if self.config.keep_last_tested:
             kept = tried[-1]
         elif passed:
             kept = passed[-1]
         else:  # the densest there is
-            kept = tried[0] if self.config.search == "grid" else Judged(ranking.keep(1.0), dense, False)
-        found = {"dense_score": dense, "sparse_score": kept.score, "evaluations": float(len(tried))}
-        return Chosen(kept.masks, {**found, "violated": float(not kept.passes)})
+            kept = Judged(ranking.keep(1.0), dense, False) if halving else tried[0]
+        found = {"dense_score": dense, "evaluations": float(len(tried))}
+        if expansion is not None:
+            found |= {"estimated_score": kept.score, "evaluations": 1.0}
+            kept = judged(kept.masks, score(masked(theta, kept.masks)))
+        return Chosen(kept.masks, {**found, "sparse_score": kept.score, "violated": float(not kept.passes)})
 
     def score(self, theta: Params, x: Tensor, y: Tensor, *, seed: int = 0, task: int = 0) -> float:
         """The score of effective weights ``theta`` on ``x`` [n, C, H, W], ``y`` [n]; what is random in it comes from

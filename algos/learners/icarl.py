@@ -60,7 +60,7 @@ class ICaRLConfig(PlainConfig):
         memories: exemplars of all classes together.
         strength: weight of the distillation.
         glances: steps per piece of a batch.
-        task_steps: batches of a task, all its epochs, after which its exemplars are chosen.
+        task_steps: batches of a task, all its epochs, after which its exemplars are chosen; it must be the stream's.
         skip_last_piece: a task's last piece is no candidate, as in the released code.
     """
 
@@ -91,6 +91,7 @@ class ICaRL(PieceLearner):
 
     def __init__(self, config: ICaRLConfig, network: Network) -> None:
         super().__init__(config, network)
+        self.task_steps = config.task_steps
 
     def init(self, seed: int, warm_start: State | None = None) -> State:
         state = super().init(seed, warm_start)

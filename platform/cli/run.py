@@ -143,6 +143,7 @@ def _name(folder: RunFolder) -> str:
 def _report(folder: RunFolder, summary: dict[str, Any], local: bool) -> None:
     from rich.console import Console
 
+    from frisket.platform.divergence import divergences
     from frisket.platform.report import points_table, results_table, scale_note
     from frisket.platform.tracking.settings import public_uri
 
@@ -150,6 +151,9 @@ def _report(folder: RunFolder, summary: dict[str, Any], local: bool) -> None:
     console.print((results_table if folder.experiment.tune is None else points_table)(folder, summary))
     note = scale_note(folder)
     lines = [] if note is None else [note]
+    lost = [f"{key} (step {position})" for key, position in divergences(folder).items()]
+    if lost:
+        lines.append(f"diverged  {', '.join(lost)}: no finite loss there; the means above count what followed")
     if summary.get("best"):
         lines.append(f"best      {summary['best']}")
     lines += [f"run       {folder.path}", f"pictures  {folder.path / 'figures'}"]

@@ -7,10 +7,15 @@ test set::
     accuracy/kept-P    accuracy of the pruned network;  accuracy is that of the largest p
     nll/kept-P         its mean negative log-likelihood of the labels
     overlap/kept-P     Jaccard overlap of the mask with the one the network's start would have given
+    sign_changes       fraction of the weights surviving 90 % pruning whose sign is another than at the start
+
+The journal's record of the last position holds, under ``survivors``, where those weights were and what they became
+(`frisket.algos.survivors`), counts in fixed bins.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -24,9 +29,11 @@ from frisket.algos.networks.network import own_logits
 from frisket.algos.plain_learner import PlainLearner
 from frisket.algos.powerprop import as_powerprop, masked
 from frisket.algos.pruning import Ranking, Scope, require_kept
+from frisket.algos.survivors import survivors
 from frisket.envs.stream import Stream
 from frisket.envs.task_stream import TaskStream
 from frisket.errors import SpecError, require
+from frisket.platform.protocols import recent
 from frisket.platform.protocols.online_accuracy import accuracy_of
 from frisket.platform.protocols.protocol import Answers, Protocol, Scored
 from frisket.types import Batch, Metrics, Params, State
@@ -37,6 +44,8 @@ PUBLISHED = (
 )  # fmt: skip
 """The fractions of the Powerpropagation notebook."""
 _MEASURED = ("accuracy", "nll", "overlap")
+SURVIVING = 0.1
+"""The fraction whose weights are looked at one by one, as in the paper's Figure 1."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,8 +65,8 @@ class PruningCurveConfig:
 class PruningCurve(Protocol):
     """One-shot pruning at the end of a stream of tasks.
 
-    Scores: ``start``, the network's first parameters; ``curve`` [3, fractions] float64, NaN before the end; ``online``
-    and ``online_steps``, accuracy on batches before their labels are seen since the last points.
+    Scores: ``start``, the network's first parameters; ``curve`` [3, fractions] float64 and ``sign_changes``, NaN before
+    the end; the window of `frisket.platform.protocols.recent`.
 
     Raises:
         SpecError: ``stream`` is no sequence of tasks; later, the learner has no plain network.
@@ -72,8 +81,8 @@ class PruningCurve(Protocol):
 
     def init(self) -> State:
         curve = torch.full((len(_MEASURED), len(self.config.kept)), math.nan, dtype=torch.float64)
-        nothing = torch.zeros((), dtype=torch.float64)
-        return {"start": {}, "curve": curve, "online": nothing, "online_steps": nothing.clone()}
+        unknown = torch.tensor(math.nan, dtype=torch.float64)
+        return {"start": {}, "curve": curve, "sign_changes": unknown, **recent.window()}
 
     def before(self, answers: Sequence[Answers], scores: Sequence[State], batches: Sequence[Batch]) -> list[Scored]:
         return [self._score(*one) for one in zip(answers, scores, batches, strict=True)]
@@ -84,10 +93,7 @@ class PruningCurve(Protocol):
         return [self._with_curve(*one) for one in zip(answers, known, strict=True)]
 
     def points(self, scores: State) -> tuple[Metrics, State]:
-        steps = int(scores["online_steps"])
-        points = {"recent/accuracy": float(scores["online"]) / steps} if steps else {}
-        closed = {k: torch.zeros_like(scores[k]) for k in ("online", "online_steps")}
-        return {**points, **self.final(scores)}, {**scores, **closed}
+        return recent.closed(scores, self.final(scores))
 
     def final(self, scores: State) -> Metrics:
         """The curve; nothing before the stream has ended but an accuracy of 0."""
@@ -96,31 +102,30 @@ class PruningCurve(Protocol):
             return {"accuracy": 0.0}
         rows = zip(_MEASURED, curve.tolist(), strict=True)
         each = {f"{name}/kept-{p:.4f}": v for name, row in rows for p, v in zip(self.config.kept, row, strict=True)}
-        return {"accuracy": float(curve[0, -1]), **each}
+        return {"accuracy": float(curve[0, -1]), "sign_changes": float(scores["sign_changes"]), **each}
 
     def _score(self, answer: Answers, scores: State, batch: Batch) -> Scored:
-        learner, task = answer.learner, batch.task
+        learner = answer.learner
         if not isinstance(learner, PlainLearner):
             kind = type(learner).__name__
             raise SpecError("learner.kind", kind, "pruning-curve prunes plain networks: use online-sgd or er")
-        assert task is not None
         if batch.position == 0:
             scores = {**scores, "start": {k: v.clone() for k, v in answer.state["theta"].items()}}
-        logits = answer(batch.x, task)
+        logits = answer(batch.x, batch.task)
         online = accuracy_of(None if logits is None else own_logits(logits, batch.y, self.stream.own), batch.y)
-        scores = {**scores, "online": scores["online"] + online, "online_steps": scores["online_steps"] + 1}
-        return Scored(scores, {"accuracy": online, "domain": task.domain, "switch": task.start == batch.position})
+        return recent.counted(scores, batch, online)
 
     def _with_curve(self, answer: Answers, known: Scored) -> Scored:
         learner, state = answer
         assert isinstance(learner, PlainLearner)
-        network, theta = as_powerprop(learner.network), state["theta"]
+        network, theta, device = as_powerprop(learner.network), state["theta"], state["step"].device
+        start = {k: v.to(device) for k, v in known.scores["start"].items()}
 
         def ranking(params: Params) -> Ranking:
             return Ranking({k: params[k] for k in network.kernels}, self.config.scope, network.head)
 
-        first, last = ranking(known.scores["start"]), ranking(theta)
-        x, y = (t.to(state["step"].device) for t in self.stream.test_set(self.stream.tasks - 1))
+        first, last = ranking(start), ranking(theta)
+        x, y = (t.to(device) for t in self.stream.test_set(self.stream.tasks - 1))
         effective, columns = network.effective(theta).theta, []
         for p in self.config.kept:
             masks = last.keep(p)
@@ -129,4 +134,7 @@ class PruningCurve(Protocol):
             overlap = MaskSet(masks).overlap(MaskSet(first.keep(p)))
             columns.append([accuracy_of(logits, y), float(F.cross_entropy(logits, y)), overlap])
         curve = torch.tensor(columns, dtype=torch.float64).T.contiguous()
-        return Scored({**known.scores, "curve": curve}, known.record)
+        found = survivors(network.effective(start).theta, effective, last.keep(SURVIVING))
+        changed = torch.tensor(found.flipped / found.kept, dtype=torch.float64)
+        scores = {**known.scores, "curve": curve, "sign_changes": changed}
+        return Scored(scores, {**known.record, "survivors": dataclasses.asdict(found)})

@@ -22,6 +22,7 @@ from torch import Tensor
 
 from frisket.algos.networks.network import own_logits
 from frisket.envs.stream import Stream
+from frisket.platform.protocols import recent
 from frisket.platform.protocols.online_accuracy import accuracy_of
 from frisket.platform.protocols.protocol import Answers, Scored
 from frisket.platform.protocols.task_matrix import TaskMatrix
@@ -41,8 +42,8 @@ class RetainedAccuracyConfig:
 class RetainedAccuracy(TaskMatrix):
     """The accuracy matrix of a sequence of tasks.
 
-    Scores: those of `TaskMatrix`; ``before`` [T], accuracies before any training; ``online`` and ``online_steps``,
-    accuracy on batches before their labels are seen since the last points.
+    Scores: those of `TaskMatrix`; ``before`` [T], accuracies before any training; the window of
+    `frisket.platform.protocols.recent`.
 
     Args:
         config: which entries to measure.
@@ -64,8 +65,7 @@ class RetainedAccuracy(TaskMatrix):
         return {
             **super().init(),
             "before": torch.full((self.stream.tasks,), math.nan, dtype=torch.float64),
-            "online": torch.zeros((), dtype=torch.float64),
-            "online_steps": torch.zeros((), dtype=torch.int64),
+            **recent.window(),
         }
 
     def before(self, answers: Sequence[Answers], scores: Sequence[State], batches: Sequence[Batch]) -> list[Scored]:
@@ -75,18 +75,10 @@ class RetainedAccuracy(TaskMatrix):
         return [self._score(*one) for one in zip(answers, scores, batches, strict=True)]
 
     def _score(self, answer: Answers, scores: State, batch: Batch) -> Scored:
-        task = batch.task
-        if task is None:
-            raise ValueError("retained accuracy is scored per task: the stream must give the hidden task")
-        online = self._accuracy(answer(batch.x, task), batch.y)
-        scores = {**scores, "online": scores["online"] + online, "online_steps": scores["online_steps"] + 1}
-        return Scored(scores, {"accuracy": online, "domain": task.domain, "switch": task.start == batch.position})
+        return recent.counted(scores, batch, self._accuracy(answer(batch.x, batch.task), batch.y))
 
     def points(self, scores: State) -> tuple[Metrics, State]:
-        steps = int(scores["online_steps"])
-        points = {"recent/accuracy": float(scores["online"]) / steps} if steps else {}
-        closed = {k: torch.zeros_like(scores[k]) for k in ("online", "online_steps")}
-        return {**points, **self.final(scores)}, {**scores, **closed}
+        return recent.closed(scores, self.final(scores))
 
     def final(self, scores: State) -> Metrics:
         """RA, BTI, LA and FWT over the tasks finished so far, at the end all of them; before the first task has

@@ -75,7 +75,7 @@ def _send(reproduction: Reproduction) -> str:
         if line.published is not None:
             values[f"{key}/published"] = line.published.mean
         if line.judgement.difference is not None:
-            values[f"{key}/difference"] = line.judgement.difference
+            values[f"{key}/{line.claim or 'difference'}"] = line.judgement.difference
     stored = client.get_run(run_id).data.metrics
     metrics = [Metric(_name(k), v, now, 0) for k, v in values.items() if _name(k) not in stored]
     params = {k: manifest[k] for k in ("table", "scale", "data")} | {"cells": len(reproduction.cells)}

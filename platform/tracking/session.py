@@ -196,6 +196,8 @@ class Session:
             tags.append(RunTag("frisket.stopped", f"step {stopped['step']} of {stopped['of']}"))
         else:
             self._metrics(child.run_id, metrics(result["metrics"], time, step))
+        if files.diverged is not None:
+            tags.append(RunTag("frisket.diverged", f"step {files.diverged}"))
         self.client.log_batch(child.run_id, tags=tags)
         self.client.set_terminated(child.run_id, "KILLED" if stopped else "FINISHED")
         child.done = True

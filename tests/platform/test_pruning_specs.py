@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 import torch
+from PIL import Image
 
 from frisket.algos.mask_store import MaskStore
 from frisket.algos.masks import MaskSet
@@ -25,9 +26,10 @@ from frisket.envs.pixel_tasks import PixelTaskStream
 from frisket.errors import MaskError, SpecError
 from frisket.platform.capacity_figure import read_capacity
 from frisket.platform.engine import Inputs, build_learner, build_stream, datasets, run_replica
-from frisket.platform.figures import draw_figures
+from frisket.platform.figures import PICTURES, by_variant, caption, draw_figures
 from frisket.platform.journal import read_journal
 from frisket.platform.launch import prepare
+from frisket.platform.pruning_figure import read_survivors
 from frisket.platform.runfolder import RunFolder
 from frisket.platform.spec import load_spec, spec_names
 
@@ -174,6 +176,12 @@ def test_the_curve_of_one_shot_pruning(tmp_path: Path) -> None:
         assert metrics["overlap/kept-1.0000"] == 1
         assert 0 < metrics["overlap/kept-0.0500"] < 1
         assert metrics["nll/kept-0.0500"] > metrics["nll/kept-1.0000"]
+        found = read_survivors(folder.replica(replica))
+        assert found is not None
+        assert metrics["sign_changes"] == found.flipped / found.kept
+        assert found.kept == sum(found.start) == sum(found.end) == 2352 + 60 + 40  # int(0.1 size), the head's twice
+        assert sum(found.by_start) == 784 * 30 + 30 * 20 + 20 * 10
+        assert found.surviving_by_start[-1] > found.surviving_by_start[0]
         learner = build_learner(folder.experiment.variant(replica.variant), Inputs.from_dict(result["input"]))
         stream = build_stream(folder.experiment, resolve(datasets(folder.experiment), "embedded"), 0)
         assert isinstance(stream, PixelTaskStream)
@@ -181,6 +189,25 @@ def test_the_curve_of_one_shot_pruning(tmp_path: Path) -> None:
         logits = learner.predict(load_state(folder.replica(replica).final)[0], x)
         assert logits is not None
         assert metrics["accuracy"] == pytest.approx(float((logits.argmax(-1) == y).double().mean()))
+    pictures = draw_curves(folder, tmp_path)
+    assert set(pictures) == {"pruning.png", "weights.png"}
+    for name in pictures:
+        with Image.open(tmp_path / name) as picture:
+            colours = picture.convert("RGB").getcolors(1 << 24)
+            assert colours is not None
+            assert len(colours) > 50
+
+
+def draw_curves(folder: RunFolder, target: Path) -> list[str]:
+    """The two pictures of the replicas that are done, as `draw_figures` makes them once all are."""
+    done = {label: [f for f in files if f.result is not None] for label, files in by_variant(folder).items()}
+    drawn = []
+    for name in ("pruning.png", "weights.png"):
+        found = {label: [PICTURES[name].read(f) for f in files] for label, files in done.items() if files}
+        assert len(found) == 2
+        PICTURES[name].draw(found, folder.manifest["spec"], caption(folder)).savefig(target / name)
+        drawn.append(name)
+    return drawn
 
 
 @pytest.mark.parametrize(

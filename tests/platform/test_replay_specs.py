@@ -137,7 +137,7 @@ def test_a_run_from_end_to_end_and_its_picture(tmp_path: Path) -> None:
     first, second = whole.results()[0], parts.results()[0]
     assert first["metrics"] == second["metrics"]
     assert {"ra", "bti", "la", "fwt", "sparsity"} == set(first["metrics"])
-    matrix = read_matrix(whole.replica(replica).journal)
+    matrix = read_matrix(whole.replica(replica))
     assert matrix is not None
     assert matrix.shape == (2, 2)
     assert first["metrics"]["ra"] == pytest.approx(matrix[-1].mean())

@@ -8,18 +8,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from judged import compared
 from PIL import Image
 from runs import SMOKE
 
 from frisket.errors import RunError, SpecError
 from frisket.platform import reproduce
 from frisket.platform.cli.main import main
-from frisket.platform.comparison import compare
 from frisket.platform.engine import Stopped
 from frisket.platform.progress import Snapshot
 from frisket.platform.reproduction import Reproduction
 from frisket.platform.runfolder import RunFolder, write_json
-from frisket.platform.spec import load_spec
 from frisket.platform.tables import PlannedCell, load_table, plan
 
 
@@ -132,28 +131,9 @@ def test_two_processes_cannot_work_on_one(copied: Path) -> None:
 
 
 def judged(parent: Path, table: str, means: dict[str, dict[str, float]], **asked: Any) -> dict[tuple[str, str], str]:
-    """(row, metric) to verdict, of cells on which every seed has measured ``means[row]``, half of them 0.01 more and
-    half 0.01 less (seeds in pairs, the odd one the mean); ``kind``: of the data."""
-    kind = asked.pop("kind", "real")
-    what = load_table(table)
-    cells = plan(what, rows=list(means), **asked)
-    scale = asked.get("scale", "paper")
-    reproduction = Reproduction.create(
-        parent, what, cells, scale=scale, data="auto", register=False, reuse=False, out=None
-    )
-    for index, cell in enumerate(cells):
-        experiment = load_spec(cell.spec, cell.overrides, seeds=cell.seeds)
-        run = RunFolder.create(
-            parent, experiment, data_mode=kind, data={"mnist": {"kind": kind}}, register=False, tracking={}
-        )
-        for replica in experiment.replicas():
-            spread = 0.0 if replica.seed == experiment.seeds - 1 else 0.01 * (-1) ** replica.seed
-            values = {name: value + spread for name, value in means[cell.row].items()}
-            seconds = values.pop("seconds", 1.0)
-            result = {"variant": None, "seed": replica.seed, "config": {}, "metrics": values, "sparsity": {}}
-            write_json(run.replica(replica).path / "result.json", result | {"seconds": seconds})
-        reproduction.assign(index, run, reused=False)
-    return {(line.row, line.metric): line.judgement.text for line in compare(reproduction)}
+    """(row, metric) to verdict, of results made by hand."""
+    _, lines = compared(parent, table, means, **asked)
+    return {(line.row, line.metric): line.judgement.text for line in lines}
 
 
 def test_verdicts_of_a_whole_reproduction(tmp_path: Path) -> None:

@@ -11,11 +11,13 @@ import torch
 
 from frisket.algos.registry import LEARNERS, NETWORKS
 from frisket.algos.state_file import load_state
+from frisket.errors import SpecError
 from frisket.platform.config import spec_names
 from frisket.platform.engine import run_replica
 from frisket.platform.journal import read_journal
 from frisket.platform.launch import prepare
 from frisket.platform.spec import Experiment, load_spec
+from frisket.platform.tables import load_table, plan
 
 STREAMS = ("cifar100-single", "cifar100-multiple", "tinyimagenet-single", "tinyimagenet-multiple")
 # Section 7.3, the released scripts where they differ from the paper. A method's fields, then a row of values for each
@@ -226,3 +228,15 @@ def test_runs_from_end_to_end_and_journals_alignment(tmp_path: Path) -> None:
     assert len(steps) == 8
     assert "alignment" not in steps[0]  # nothing to draw yet
     assert all(-1 <= step["alignment"] <= 1 for step in steps[1:])
+
+
+@pytest.mark.parametrize("stream", ["cifar100-single", "tinyimagenet-multiple"])
+def test_icarl_is_told_how_long_the_streams_tasks_are(stream: str, tmp_path: Path) -> None:
+    """The smaller scales of Table 3 say it rightly; whoever changes the tasks and not `task_steps` is refused."""
+    spec = f"replay/{stream}-icarl"
+    (row,) = [row for row, cells in load_table("lamaml/table3").rows.items() if cells.get(stream) == spec]
+    (planned,) = plan(load_table("lamaml/table3"), rows=[row], columns=[stream], scale="smoke")
+    prepare(spec, planned.overrides, seeds=1, data="embedded", runs_dir=tmp_path)
+    longer = [*planned.overrides, "stream.epochs=3"]
+    with pytest.raises(SpecError, match=r"learner\.task_steps = 4: must be 12, the batches of one of the stream's"):
+        prepare(spec, longer, seeds=1, data="embedded", runs_dir=tmp_path)

@@ -1,0 +1,46 @@
+"""Reproductions whose results are made by hand, so that verdicts can be tried without running anything."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from frisket.platform.comparison import Comparison, compare
+from frisket.platform.reproduction import Reproduction
+from frisket.platform.runfolder import RunFolder, write_json
+from frisket.platform.spec import load_spec
+from frisket.platform.tables import load_table, plan
+
+
+def compared(
+    parent: Path, table: str, means: Mapping[str, Mapping[str, float]], **asked: Any
+) -> tuple[Reproduction, list[Comparison]]:
+    """A reproduction of cells on which every seed has measured ``means[row]``, half of them 0.01 more and half 0.01
+    less (seeds in pairs, the last one the mean), and its comparison; ``kind``: of the data."""
+    kind = asked.pop("kind", "real")
+    what = load_table(table)
+    cells = plan(what, rows=list(means), **asked)
+    scale = asked.get("scale", "paper")
+    reproduction = Reproduction.create(
+        parent, what, cells, scale=scale, data="auto", register=False, reuse=False, out=None
+    )
+    runs: dict[Any, RunFolder] = {}
+    for index, cell in enumerate(cells):
+        experiment = load_spec(cell.spec, cell.overrides, seeds=cell.seeds)
+        if cell.work not in runs:
+            runs[cell.work] = RunFolder.create(
+                parent, experiment, data_mode=kind, data={"mnist": {"kind": kind}}, register=False, tracking={}
+            )
+        run = runs[cell.work]
+        for replica in experiment.replicas():
+            mine = cell.variant in (None, replica.variant)
+            if not mine and run.replica(replica).result is not None:
+                continue
+            spread = 0.0 if replica.seed == experiment.seeds - 1 else 0.01 * (-1) ** replica.seed
+            values = {name: value + spread for name, value in means[cell.row].items()} if mine else {}
+            about = {"variant": replica.variant, "seed": replica.seed, "config": {}, "sparsity": {}}
+            result = about | {"seconds": values.pop("seconds", 1.0), "metrics": values}
+            write_json(run.replica(replica).path / "result.json", result)
+        reproduction.assign(index, run, reused=False)
+    return reproduction, compare(reproduction)
