@@ -10,7 +10,13 @@ from typing import Any, Protocol
 from frisket.algos.registry import LEARNERS, NETWORKS
 from frisket.envs.registry import STREAMS
 from frisket.envs.stream import Stream
-from frisket.platform.protocols import online_accuracy, protected_accuracy, pruning_curve, retained_accuracy
+from frisket.platform.protocols import (
+    held_out_accuracy,
+    online_accuracy,
+    protected_accuracy,
+    pruning_curve,
+    retained_accuracy,
+)
 from frisket.platform.protocols.protocol import Protocol as Measurement
 
 
@@ -63,6 +69,13 @@ PROTOCOLS: Mapping[str, ProtocolEntry] = MappingProxyType(
             headline=pruning_curve.PruningCurve.headline,
             summary="accuracy against the fraction of weights kept, pruned once the stream has ended",
             journalled=("accuracy",),
+        ),
+        "held-out-accuracy": ProtocolEntry(
+            config=held_out_accuracy.HeldOutAccuracyConfig,
+            build=held_out_accuracy.HeldOutAccuracy,
+            headline=held_out_accuracy.HeldOutAccuracy.headline,
+            summary="accuracy on the test pictures of one task, judged piece by piece",
+            journalled=("accuracy", "loss"),
         ),
     }
 )
