@@ -19,11 +19,14 @@ from itertools import pairwise
 import torch
 import torch.nn.functional as F
 
+from frisket.algos.learner import Learner
 from frisket.algos.masks import MaskSet
 from frisket.algos.networks.network import own_logits
+from frisket.algos.networks.normalised import Normalised
 from frisket.algos.plain_learner import PlainLearner
-from frisket.algos.powerprop import as_powerprop, masked
+from frisket.algos.powerprop import Powerprop, as_powerprop, masked
 from frisket.algos.pruning import Ranking, Scope, require_kept
+from frisket.algos.sparse_learner import SparseLearner
 from frisket.envs.stream import Stream
 from frisket.envs.task_stream import TaskStream
 from frisket.errors import SpecError, require
@@ -99,10 +102,8 @@ class PruningCurve(Protocol):
         return {"accuracy": float(curve[0, -1]), **each}
 
     def _score(self, answer: Answers, scores: State, batch: Batch) -> Scored:
-        learner, task = answer.learner, batch.task
-        if not isinstance(learner, PlainLearner):
-            kind = type(learner).__name__
-            raise SpecError("learner.kind", kind, "pruning-curve prunes plain networks: use online-sgd or er")
+        task = batch.task
+        _network_of(answer.learner)
         assert task is not None
         if batch.position == 0:
             scores = {**scores, "start": {k: v.clone() for k, v in answer.state["theta"].items()}}
@@ -113,8 +114,7 @@ class PruningCurve(Protocol):
 
     def _with_curve(self, answer: Answers, known: Scored) -> Scored:
         learner, state = answer
-        assert isinstance(learner, PlainLearner)
-        network, theta = as_powerprop(learner.network), state["theta"]
+        network, theta = _network_of(learner), state["theta"]
 
         def ranking(params: Params) -> Ranking:
             return Ranking({k: params[k] for k in network.kernels}, self.config.scope, network.head)
@@ -130,3 +130,22 @@ class PruningCurve(Protocol):
             columns.append([accuracy_of(logits, y), float(F.cross_entropy(logits, y)), overlap])
         curve = torch.tensor(columns, dtype=torch.float64).T.contiguous()
         return Scored({**known.scores, "curve": curve}, known.record)
+
+
+def _network_of(learner: Learner) -> Powerprop:
+    """The network of a method that answers from its weights alone, all of them.
+
+    Raises:
+        SpecError: another method, or masks, or running statistics, which are no weights.
+    """
+    whole = isinstance(learner, SparseLearner) and learner.config.kept == 1
+    if not whole and not isinstance(learner, PlainLearner):
+        fix = "pruning-curve prunes plain networks: use online-sgd, er, or static-sparse with kept = 1"
+        raise SpecError("learner.kind", type(learner).__name__, fix)
+    assert isinstance(learner, SparseLearner | PlainLearner)
+    network = as_powerprop(learner.network)
+    if isinstance(network.network, Normalised):
+        raise SpecError(
+            "network.kind", type(network.network).__name__, "pruning-curve needs a network without batch norm"
+        )
+    return network
