@@ -11,7 +11,7 @@ from torch import Tensor
 
 from frisket.algos.masks import MaskSet
 from frisket.algos.pack import Alone, Pack
-from frisket.errors import require
+from frisket.errors import SpecError, require
 from frisket.types import Batch, Metrics, State, Task
 
 
@@ -27,6 +27,7 @@ class Capabilities:
         samples: Monte-Carlo weight samples per prediction; 1 for a method with one answer.
         ends_tasks: acts when a task ends (`frisket.types.Batch.end`), so it needs a stream that is a sequence of tasks.
         validates: judges itself on samples the stream keeps back for it.
+        generates: learns networks with latent variables too, by `frisket.algos.networks.network.Network.target`.
     """
 
     needs_task: bool = False
@@ -36,6 +37,7 @@ class Capabilities:
     samples: int = 1
     ends_tasks: bool = False
     validates: bool = False
+    generates: bool = False
 
 
 class Learner(ABC):
@@ -86,3 +88,16 @@ class Learner(ABC):
     @abstractmethod
     def masks(self, state: State) -> MaskSet:
         """Where the method now allows learning; an empty `MaskSet` for a method that has no masks."""
+
+
+def require_task(learner: Learner, batch: Batch) -> Task:
+    """The task of ``batch``.
+
+    Raises:
+        SpecError: it is hidden.
+    """
+    if batch.task is None:
+        raise SpecError(
+            "learner.kind", type(learner).__name__, "needs to be told the task: use a stream with task labels"
+        )
+    return batch.task

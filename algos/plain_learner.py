@@ -12,11 +12,11 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from frisket.algos.inner import Data
-from frisket.algos.learner import Capabilities, Learner
+from frisket.algos.learner import Capabilities, Learner, require_task
 from frisket.algos.masks import MaskSet
 from frisket.algos.networks.network import Network, own_logits
 from frisket.algos.start import weights_start
-from frisket.errors import SpecError, require
+from frisket.errors import require
 from frisket.types import Batch, Metrics, State, Task
 
 Measured: TypeAlias = "dict[str, Tensor]"
@@ -80,10 +80,8 @@ class PieceLearner(PlainLearner):
 
     @torch.no_grad()
     def observe(self, state: State, batch: Batch) -> tuple[State, Metrics]:
-        if self.capabilities.needs_task and batch.task is None:
-            raise SpecError(
-                "learner.kind", type(self).__name__, "needs to be told the task: use a stream with task labels"
-            )
+        if self.capabilities.needs_task:
+            require_task(self, batch)
         before = self.loss_of_answer(state, batch)
         measured = defaultdict[str, list[Tensor]](list)
         for piece, data in enumerate(self.pieces(batch)):

@@ -84,7 +84,7 @@ class Effective(NamedTuple):
 
 
 class Powerprop(Network):
-    """``network`` with every linear and convolution weight reparametrised; its parameters are phi.
+    """``network`` with every linear and convolution weight reparametrised that tasks share; its parameters are phi.
 
     Args:
         network: what computes with theta.
@@ -98,11 +98,13 @@ class Powerprop(Network):
         NetworkConfig(powerprop_alpha=alpha)
         self.network, self.alpha = network, alpha
         self.adaptable, self.head, self.own = network.adaptable, network.head, network.own
+        self.private, self.generates = network.private, network.generates
 
     @cached_property
     def kernels(self) -> tuple[str, ...]:
-        """Names of the linear and convolution weights."""
-        return tuple(k for k, v in self.network.init(torch.Generator()).items() if v.dim() > 1)
+        """Names of the linear and convolution weights that tasks share."""
+        start = self.network.init(torch.Generator())
+        return tuple(k for k, v in start.items() if v.dim() > 1 and k not in self.private)
 
     def init(self, generator: torch.Generator) -> Params:
         theta = self.network.init(generator)
@@ -111,12 +113,27 @@ class Powerprop(Network):
     def __call__(self, params: Params, x: Tensor) -> Tensor:
         return self.network(self._theta(params), x)
 
+    def target(self, x: Tensor, y: Tensor, seed: int, *key: str | int) -> Tensor:
+        return self.network.target(x, y, seed, *key)
+
+    def probabilities(self, outputs: Tensor) -> Tensor:
+        return self.network.probabilities(outputs)
+
+    def loss(self, params: Params, x: Tensor, y: Tensor) -> Tensor:
+        return self.network.loss(self._theta(params), x, y)
+
     def loss_and_gradients(self, params: Params, x: Tensor, y: Tensor) -> tuple[Tensor, Params]:
         """As `Network.loss_and_gradients`, by phi."""
         with torch.no_grad():
             theta, slopes = self.effective(params)
         loss, grads = self.network.loss_and_gradients(theta, x, y)
-        return loss, {k: g * slopes[k] if k in slopes else g for k, g in grads.items()}
+        return loss, by_phi(grads, slopes)
+
+    def squared_gradients(self, params: Params, x: Tensor, y: Tensor) -> Params:
+        """As `Network.squared_gradients`, by phi: F_phi = J^2 o F_theta."""
+        with torch.no_grad():
+            theta, slopes = self.effective(params)
+        return by_phi(by_phi(self.network.squared_gradients(theta, x, y), slopes), slopes)
 
     def effective(self, params: Params) -> Effective:
         """theta and J together, at the price of one power; without a graph. ``slopes`` is empty at alpha = 1."""
@@ -156,10 +173,10 @@ def step(
     theta, slopes = effective
     if naive:
         decayed = optimiser.decayed(grads, theta)
-        direction, state = optimiser.direction(_times(decayed, slopes), state)
+        direction, state = optimiser.direction(by_phi(decayed, slopes), state)
     else:
         direction, state = optimiser.direction(optimiser.decayed(grads, theta), state)
-        direction = _times(direction, slopes)
+        direction = by_phi(direction, slopes)
     return descend({k: phi[k] for k in grads}, lr, direction), state
 
 
@@ -168,8 +185,15 @@ def masked(theta: Params, masks: Params) -> Params:
     return {k: torch.where(masks[k], v, 0) if k in masks else v for k, v in theta.items()}
 
 
-def _times(params: Params, slopes: Params) -> Params:
-    return {k: v * slopes[k] if k in slopes else v for k, v in params.items()}
+def by_phi(grads: Params, slopes: Params) -> Params:
+    """Gradients (or directions) by theta as those by phi: times J."""
+    return {k: g * slopes[k] if k in slopes else g for k, g in grads.items()}
+
+
+def by_theta(grads: Params, slopes: Params) -> Params:
+    """Gradients by phi as those by theta: over J, so that what is written in phi (a penalty) can go to an optimiser
+    that works on theta. J counts as at least 1e-12; a weight at 0 does not move whatever is said of it."""
+    return {k: g / slopes[k].clamp_min(_NEAREST) if k in slopes else g for k, g in grads.items()}
 
 
 def _apply(function: type[torch.autograd.Function], phi: Tensor, alpha: float) -> Tensor:

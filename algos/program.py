@@ -27,6 +27,9 @@ from torch import Tensor
 from frisket.errors import require
 from frisket.folders import cache_folder
 
+_CHECKED = 3
+"""Calls of a program that check what they are given: enough for its own results to have come back as arguments."""
+
 Pure = Callable[..., Any]
 """A function of tensors and nested tuples, lists and dicts of tensors, which returns the same."""
 
@@ -48,13 +51,16 @@ def compiled(function: Pure, name: str, *example: Any) -> Pure:
     Args:
         function: pure; which branch it takes may depend on nothing but shapes and on what ``name`` says.
         name: what the function is, with everything it depends on beside its arguments.
-        example: arguments. The program trusts that later ones have the same signature: the caller sees to that.
+        example: arguments. Later ones must have their signature; the first few calls check it, then it is trusted,
+            for checking every call would cost as much as some calls do.
 
     Raises:
         SpecError: there is no C++ compiler and the program is not on disk.
+        ValueError: by the program: arguments of another signature.
     """
     leaves, build_arguments = _flatten(example)
-    path = program_folder() / f"{_key(name, leaves)}.pt2"
+    signature = _signature(leaves)
+    path = program_folder() / f"{_key(name, signature)}.pt2"
     shape_of_result: list[Any] = []
 
     def flat(*tensors: Tensor) -> list[Tensor]:
@@ -72,9 +78,16 @@ def compiled(function: Pure, name: str, *example: Any) -> Pure:
     with _quiet():
         loader = torch._inductor.aoti_load_package(str(path)).loader
 
+    unchecked = _CHECKED
+
     def run(*arguments: Any) -> Any:
+        nonlocal unchecked
         tensors: list[Tensor] = []
         _collect(arguments, tensors)
+        if unchecked:
+            unchecked -= 1
+            if (given := _signature(tensors)) != signature:
+                raise ValueError(f"{name}: compiled for {signature}, called with {given}")
         return build_result(iter(loader.run(tensors)))
 
     return run
@@ -106,8 +119,11 @@ class _Module(torch.nn.Module):
         return self.function(*tensors)
 
 
-def _key(name: str, leaves: list[Tensor]) -> str:
-    signature = [(tuple(t.shape), t.stride(), str(t.dtype), t.device.type) for t in leaves]
+def _signature(leaves: list[Tensor]) -> list[tuple[Any, ...]]:
+    return [(tuple(t.shape), t.stride(), str(t.dtype), t.device.type) for t in leaves]
+
+
+def _key(name: str, signature: list[tuple[Any, ...]]) -> str:
     machine = (platform.machine(), torch.backends.cpu.get_cpu_capability(), torch.get_num_threads())
     made_from = repr((name, signature, machine, torch.__version__, _sources()))
     return hashlib.blake2b(made_from.encode(), digest_size=16).hexdigest()

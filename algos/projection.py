@@ -21,10 +21,11 @@ def gem_projection(g: Tensor, past: Tensor, margin: float, ridge: float) -> Tens
         g: gradient on the new samples, [P].
         past: G, one gradient per past task, [T, P].
     """
-    products = past @ g
+    exact = past.double()
+    products = exact @ g.double()
     if agree(products):
         return g
-    return g + past.T @ gem_weights(products, past @ past.T, margin, ridge)
+    return g + (exact.T @ gem_weights(products, exact @ exact.T, margin, ridge)).to(g)
 
 
 def agree(products: Tensor) -> bool:
@@ -33,11 +34,11 @@ def agree(products: Tensor) -> bool:
 
 
 def gem_weights(products: Tensor, gram: Tensor, margin: float, ridge: float) -> Tensor:
-    """v of `gem_projection`, [T], from ``products`` G g [T] and ``gram`` G G^T [T, T]."""
+    """v of `gem_projection`, [T], from ``products`` G g [T] and ``gram`` G G^T [T, T], all float64."""
     from scipy.optimize import nnls
 
-    matrix = gram.double().cpu().numpy() + ridge * np.eye(len(gram))
-    slope = products.double().cpu().numpy() + matrix @ np.full(len(matrix), margin)
+    matrix = gram.cpu().numpy() + ridge * np.eye(len(gram))
+    slope = products.cpu().numpy() + matrix @ np.full(len(matrix), margin)
     values, vectors = np.linalg.eigh(matrix)
     kept = values > _RANK_TOLERANCE * values[-1]
     root = np.sqrt(values[kept])

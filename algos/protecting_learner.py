@@ -11,7 +11,8 @@ What stops a weight is a choice between its old and its new value, so a protecte
 optimiser's moments and the weight decay would do to it. Task t answers with ``psi(phi) o F_t`` for ever after.
 
 What is no linear or convolution weight (biases, batch norm) is not masked. ``biases`` says what becomes of it; the
-output layer of a network with one head for each task (``head: per_task``) is kept for each task too.
+output layer of a network with one head for each task (``head: per_task``) is kept for each task too, and so is what a
+network says is a task's own (`Network.private`).
 
 Training goes by the virtual target (`frisket.algos.powerprop.step`), so both methods run on any network with or without
 Powerpropagation.
@@ -19,23 +20,24 @@ Powerpropagation.
 
 from __future__ import annotations
 
+import dataclasses
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Literal, NamedTuple
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from frisket.algos import powerprop
 from frisket.algos.inner import Data
-from frisket.algos.learner import Capabilities, Learner
+from frisket.algos.learner import Capabilities, require_task
 from frisket.algos.mask_store import MaskStore
 from frisket.algos.masks import MaskSet
-from frisket.algos.networks.network import Network, own_logits
+from frisket.algos.networks.network import Network
 from frisket.algos.optimiser import OptimiserConfig, build_optimiser
 from frisket.algos.powerprop import as_powerprop, masked
+from frisket.algos.task_weights import TaskWeightsLearner, copy_of, no_copies, with_copy
 from frisket.errors import MaskError, SpecError, require
 from frisket.rng import torch_generator
 from frisket.types import Batch, Metrics, Params, State, Task, TaskEnd
@@ -76,7 +78,7 @@ class Chosen(NamedTuple):
     metrics: Metrics
 
 
-class ProtectingLearner(Learner, ABC):
+class ProtectingLearner(TaskWeightsLearner, ABC):
     """What prune-and-protect methods share; subclasses choose the masks.
 
     State: ``seed, step``; ``theta``, the network's parameters (phi under Powerpropagation); ``optimiser``, of the
@@ -92,7 +94,7 @@ class ProtectingLearner(Learner, ABC):
         SpecError: free weights are to start from 0 in a network in which a weight at 0 never moves.
     """
 
-    capabilities = Capabilities(needs_task=True, masks=True, ends_tasks=True)
+    capabilities = Capabilities(needs_task=True, masks=True, ends_tasks=True, generates=True)
 
     def __init__(self, config: ProtectingConfig, network: Network) -> None:
         self.config, self.network = config, as_powerprop(network)
@@ -116,7 +118,7 @@ class ProtectingLearner(Learner, ABC):
 
     def weights(self, state: State, index: int) -> Params:
         """What the ended task number ``index`` answers with: its own biases, psi(phi) o F_index."""
-        params = {**state["theta"], **{k: v[index] for k, v in state["own"].items()}}
+        params = {**state["theta"], **copy_of(state["own"], index)}
         return masked(self.network.effective(params).theta, self.store(state).masks(index))
 
     def init(self, seed: int, warm_start: State | None = None) -> State:
@@ -133,40 +135,34 @@ class ProtectingLearner(Learner, ABC):
             "starts": torch.zeros(0, dtype=torch.int64),
             "free": free,
             "store": MaskStore({k: tuple(v.shape) for k, v in free.items()}).bits,
-            "own": {k: theta[k].new_zeros(0, *theta[k].shape) for k in self._own(theta)},
+            "own": no_copies(theta, self._own(theta)),
         }
 
     @torch.no_grad()
-    def predict(self, state: State, x: Tensor, task: Task | None = None) -> Tensor | None:
-        """Logits of the task's own sub-network once it has ended, and of the whole network while it runs. A task that
+    def weights_for(self, state: State, task: Task | None = None) -> Params:
+        """Those of the task's own sub-network once it has ended, and of the whole network while it runs. A task that
         has not begun, or no task, is answered by the newest one."""
         starts = state["starts"].tolist()
         if task is not None and task.start in starts:
-            theta = self.weights(state, starts.index(task.start))
-        elif starts and int(state["running"]) == _NO_TASK:
-            theta = self.weights(state, len(starts) - 1)
-        else:
-            theta = self.network.effective(state["theta"]).theta
-        return self.network.network(theta, x)
+            return self.weights(state, starts.index(task.start))
+        if starts and int(state["running"]) == _NO_TASK:
+            return self.weights(state, len(starts) - 1)
+        return self.network.effective(state["theta"]).theta
 
     @torch.no_grad()
     def observe(self, state: State, batch: Batch) -> tuple[State, Metrics]:
-        if batch.task is None:
-            raise SpecError(
-                "learner.kind", type(self).__name__, "needs to be told the task: use a stream with task labels"
-            )
-        data = Data(batch.x, batch.y)
-        begins = int(state["running"]) != batch.task.start
-        before = self._loss_of_answer(state, data) if begins else None
+        task, data = require_task(self, batch), self.data(state, batch)
+        begins = int(state["running"]) != task.start
+        before = self.network.network.loss(self.weights_for(state), *data) if begins else None
         if begins:
-            state = self._begin(state, batch.task)
+            state = self._begin(state, task)
         first = not len(state["starts"])
         state, loss = self._step(
             state, data, self._moving(state, shared=first), open_={} if first else state["free"], lr=self.config.lr
         )
         metrics = {"loss_before": float(loss if before is None else before)}
         if batch.end is not None:
-            state, found = self._end(state, batch.task, batch.end)
+            state, found = self._end(state, task, batch.end)
             metrics |= found
         return {**state, "step": state["step"] + 1}, metrics
 
@@ -204,7 +200,6 @@ class ProtectingLearner(Learner, ABC):
         before = store.union()
         new = {k: state["free"][k] & ~mask for k, mask in chosen.items()}
         drawn = self.network.init(torch_generator(int(state["seed"]), "refill", index))
-        own = {k: torch.cat([v, state["theta"][k][None].to(v)]) for k, v in state["own"].items()}
         theta = {k: self._refilled(k, v, new, drawn[k].to(v)) for k, v in state["theta"].items()}
         state = {
             **state,
@@ -214,7 +209,7 @@ class ProtectingLearner(Learner, ABC):
             "starts": torch.cat([state["starts"], state["starts"].new_tensor([task.start])]),
             "free": new,
             "store": store.appended(chosen).bits,
-            "own": own,
+            "own": with_copy(state["own"], state["theta"]),
         }
         used = sum(int(mask.sum()) for mask in chosen.values())
         reused = sum(int((mask & before[k]).sum()) for k, mask in chosen.items())
@@ -226,7 +221,7 @@ class ProtectingLearner(Learner, ABC):
         """What the parameter ``name`` starts the next task with."""
         if name in free:
             return torch.where(free[name], drawn if self.config.refill == "redraw" else 0, value)
-        return drawn if self.config.head == "per_task" and name in self._own_head else value
+        return drawn if name in self._own_layers else value
 
     def _retrain(self, state: State, masks: Params, end: TaskEnd) -> State:
         open_ = {k: mask & state["free"][k] for k, mask in masks.items()}
@@ -234,7 +229,8 @@ class ProtectingLearner(Learner, ABC):
         device = state["step"].device
         for i in range(self.config.retrain_steps):
             batch = end.batch(i % end.steps)
-            data, lr = Data(batch.x.to(device), batch.y.to(device)), self.config.retrain_lr or self.config.lr
+            batch = dataclasses.replace(batch, x=batch.x.to(device), y=batch.y.to(device))
+            data, lr = self.data(state, batch, i), self.config.retrain_lr or self.config.lr
             state, _ = self._step(state, data, self._moving(state, shared=False), open_=open_, lr=lr, active=masks)
         return state
 
@@ -266,18 +262,12 @@ class ProtectingLearner(Learner, ABC):
         return tuple(k for k in state["theta"] if k in own or k in self.maskable or shared)
 
     @cached_property
-    def _own_head(self) -> tuple[str, ...]:
-        """What of the output layer is kept for each task."""
-        if self.config.head == "masked":
-            return ()
-        return tuple(k for k in self.network.head if self.config.biases != "none" or not k.endswith(".bias"))
+    def _own_layers(self) -> tuple[str, ...]:
+        """Layers that are kept for each task and drawn anew for the next: the network's private ones, its head."""
+        names = self.network.private + (self.network.head if self.config.head == "per_task" else ())
+        return tuple(k for k in names if self.config.biases != "none" or not k.endswith(".bias"))
 
     def _own(self, theta: Params) -> list[str]:
         """Names of what is kept for each task."""
         per_task = self.config.biases == "per_task"
-        return [k for k in theta if k in self._own_head or (per_task and k not in self.maskable)]
-
-    def _loss_of_answer(self, state: State, data: Data) -> Tensor:
-        logits = self.predict(state, data.x)
-        assert logits is not None
-        return F.cross_entropy(own_logits(logits, data.y, self.network.own), data.y)
+        return [k for k in theta if k in self._own_layers or (per_task and k not in self.maskable)]

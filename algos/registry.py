@@ -15,6 +15,7 @@ from frisket.algos.learners import (
     efficient_packnet,
     er,
     ewc,
+    ewc_fisher,
     gem,
     icarl,
     independent,
@@ -25,16 +26,20 @@ from frisket.algos.learners import (
     metabgd,
     metacog,
     online_adam,
+    online_laplace,
     packnet,
     replay_cmaml,
     replay_metabgd,
     rigl,
+    sequential,
+    si,
     sparse_la_maml,
     static_maml,
     sync_la_maml,
     top_kast,
+    vcl,
 )
-from frisket.algos.networks import conv4, mlp, pooled_conv, resnet, strided_conv
+from frisket.algos.networks import conv4, mlp, pooled_conv, resnet, strided_conv, vae
 from frisket.algos.networks.network import Network, NetworkConfig
 from frisket.algos.powerprop import Powerprop
 
@@ -115,6 +120,23 @@ LEARNERS: Mapping[str, LearnerEntry] = MappingProxyType(
             efficient_packnet.EfficientPackNet,
             "every task keeps the fewest weights that do its work, older ones among them",
         ),
+        "sequential": _entry(
+            sequential.SequentialConfig, sequential.Sequential, "one step of any optimiser per batch, no protection"
+        ),
+        "ewc-fisher": _entry(
+            ewc_fisher.EWCFisherConfig,
+            ewc_fisher.ewc_fisher,
+            "EWC with the mean of squared gradients, as its paper has it",
+        ),
+        "online-laplace": _entry(
+            online_laplace.OnlineLaplaceConfig,
+            online_laplace.online_laplace,
+            "as ewc-fisher, about the latest weights alone",
+        ),
+        "si": _entry(si.SIConfig, si.si, "synaptic intelligence: weights are held as much as they lowered the loss"),
+        "vcl": _entry(
+            vcl.VCLConfig, vcl.VCL, "a Gaussian over the weights, each task's posterior the next one's prior"
+        ),
         "iterative-magnitude": _entry(
             iterative_magnitude.IterativeMagnitudeConfig,
             iterative_magnitude.IterativeMagnitude,
@@ -153,5 +175,6 @@ NETWORKS: Mapping[str, NetworkEntry] = MappingProxyType(
         "pooled-conv": _network(pooled_conv.PooledConvConfig, pooled_conv.PooledConv),
         "resnet": _network(resnet.ResNetConfig, resnet.ResNet),
         "strided-conv": _network(strided_conv.StridedConvConfig, strided_conv.StridedConv),
+        "vae": _network(vae.VAEConfig, vae.VAE),
     }
 )

@@ -9,6 +9,9 @@ D [T M, O], summed over layers::
     sum_t v_t g_t = (v D)^T A
 
 T gradients of P numbers take T P numbers and T^2 P multiplications; these take T M rows and (T M)^2 I of them.
+
+Products are taken in float64: the past gradients of many tasks are nearly dependent, and a quadratic programme over a
+Gram matrix with float32 noise in its small eigenvalues has solutions of any size.
 """
 
 from __future__ import annotations
@@ -39,11 +42,13 @@ class RowGradients:
         held = held.to(y.device)
         counted = torch.arange(most, device=y.device) < held[:, None]
         share = (counted.to(flat) / held[:, None]).view(-1, 1)
-        self._inputs = (flat, *run.inputs)
-        self._deltas = tuple(delta * share for delta in run.deltas)
+        self._dtype = flat.dtype
+        self._inputs = tuple(a.double() for a in (flat, *run.inputs))
+        self._deltas = tuple((delta * share).double() for delta in run.deltas)
 
     def products(self, grads: Params) -> Tensor:
-        """``g_t . grads``, [T]."""
+        """``g_t . grads``, [T] float64."""
+        grads = {k: g.double() for k, g in grads.items()}
         rows = torch.stack(
             [
                 (torch.addmm(grads[f"{layer}.bias"], a, grads[f"{layer}.weight"].T) * d).sum(1)
@@ -53,15 +58,15 @@ class RowGradients:
         return rows.sum(0).view(self._sets, -1).sum(1)
 
     def gram(self) -> Tensor:
-        """``g_t . g_s``, [T, T]."""
+        """``g_t . g_s``, [T, T] float64."""
         layers = zip(self._inputs, self._deltas, strict=True)
         rows = functools.reduce(torch.add, [(d @ d.T) * (a @ a.T + 1) for a, d in layers])
         return rows.unflatten(0, (self._sets, -1)).unflatten(2, (self._sets, -1)).sum((1, 3))
 
     def mixture(self, v: Tensor) -> Params:
-        """``sum_t v_t g_t`` for ``v`` [T]."""
+        """``sum_t v_t g_t`` for ``v`` [T] float64, in the network's own type."""
         weights = v.repeat_interleave(len(self._inputs[0]) // self._sets)[:, None]
         mixed: Params = {}
         for layer, a, d in zip(self._layers, self._inputs, self._deltas, strict=True):
             mixed[f"{layer}.weight"], mixed[f"{layer}.bias"] = outer(d * weights, a), (d * weights).sum(0)
-        return mixed
+        return {k: g.to(self._dtype) for k, g in mixed.items()}

@@ -30,6 +30,7 @@ from torch import Tensor
 
 from frisket.envs.data.imageset import ImageSet
 from frisket.envs.held_out import learn_and_judge
+from frisket.envs.passes import Passes
 from frisket.envs.task_stream import TaskStream
 from frisket.errors import require
 from frisket.rng import numpy_generator
@@ -146,17 +147,12 @@ class PixelTaskStream(TaskStream):
         padded = np.pad(np.arange(height * width).reshape(height, width), config.pad, constant_values=BLANK).reshape(-1)
         moved = config.maps(*self.shape[1:])
         self.maps = np.where(moved == BLANK, BLANK, padded[moved])
-        self._order: tuple[tuple[int, int], np.ndarray] | None = None
+        self._passes = Passes([self._pool] * config.tasks, config.samples, seed)
         self._pixels: Tensor | None = None
 
     def samples(self, task: int, epoch: int = 0) -> np.ndarray:
         """Indices into the training images of ``task``, in the order they come in ``epoch``, ``[samples]``."""
-        if self._order is None or self._order[0] != (task, epoch):  # the last pass is kept: positions come in order
-            order = numpy_generator(self.seed, "samples", task).permutation(len(self._pool))[: self.config.samples]
-            if epoch:
-                order = numpy_generator(self.seed, "epoch", task, epoch).permutation(order)
-            self._order = (task, epoch), self._pool[order]
-        return self._order[1]
+        return self._passes(task, epoch)
 
     def batch(self, position: int) -> Batch:
         index = self.task_index(position)

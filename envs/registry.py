@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any
 
-from frisket.envs import osaka, picture_stream, pixel_tasks, split_classes
+from frisket.envs import character_tasks, osaka, picture_stream, pixel_tasks, split_classes
 from frisket.envs.data.imageset import ImageSet, Pictures
 from frisket.envs.episodes import EpisodeSource
 from frisket.envs.stream import Stream
@@ -59,6 +59,12 @@ STREAMS: Mapping[str, StreamEntry] = MappingProxyType(
             datasets=lambda config: config.datasets(),
             build=split_classes.SplitClassesStream,
             summary="tasks in sequence, each with classes of its own, or all of them mixed",
+        ),
+        "character-tasks": StreamEntry(
+            config=character_tasks.CharacterTasksConfig,
+            datasets=lambda config: config.datasets(),
+            build=character_tasks.CharacterTaskStream,
+            summary="tasks in sequence, each the images of one class, for generative models",
         ),
         "pictures": StreamEntry(
             config=picture_stream.PicturesConfig,

@@ -13,7 +13,8 @@ from frisket.types import TaskEnd
 
 
 class TaskStream(Stream):
-    """Tasks 0 .. tasks - 1, one after the other, the same number of batches each.
+    """Tasks 0 .. tasks - 1, one after the other. All have the same number of batches, unless a stream overrides
+    `start` and `task_index`.
 
     Attributes:
         tasks: number of tasks T.
@@ -26,8 +27,12 @@ class TaskStream(Stream):
 
     @property
     def steps_per_task(self) -> int:
-        """Batches of one task."""
+        """Batches of one task, where all have the same number."""
         return self.steps // self.tasks
+
+    def start(self, task: int) -> int:
+        """The position at which ``task`` begins; of ``tasks``, the end of the stream."""
+        return task * self.steps_per_task
 
     def task_index(self, position: int) -> int:
         """Which task ``position`` belongs to."""
@@ -35,7 +40,7 @@ class TaskStream(Stream):
 
     def ends_task(self, position: int) -> bool:
         """Whether ``position`` is the last of its task."""
-        return (position + 1) % self.steps_per_task == 0
+        return position + 1 == self.start(self.task_index(position) + 1)
 
     def labels(self, task: int) -> range:
         """The labels among which ``task`` is learned and judged."""
@@ -45,8 +50,9 @@ class TaskStream(Stream):
         """What the batch at ``position`` says of its task's end; None where the task goes on."""
         if not self.ends_task(position):
             return None
-        index, steps = self.task_index(position), self.steps_per_task
-        return TaskEnd(steps, lambda i: self.batch(index * steps + i), lambda: self.validation_set(index))
+        index = self.task_index(position)
+        start = self.start(index)
+        return TaskEnd(position + 1 - start, lambda i: self.batch(start + i), lambda: self.validation_set(index))
 
     @abstractmethod
     def test_set(self, task: int) -> tuple[Tensor, Tensor]:

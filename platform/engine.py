@@ -102,8 +102,11 @@ def build_network(experiment: Experiment, inputs: Inputs) -> Network:
 
 def build_learner(experiment: Experiment, inputs: Inputs) -> Learner:
     """The learner, over a network for ``inputs``."""
-    entry = LEARNERS[experiment.learner.kind]
-    return entry.build(experiment.learner.config, build_network(experiment, inputs))
+    entry, network = LEARNERS[experiment.learner.kind], build_network(experiment, inputs)
+    learner = entry.build(experiment.learner.config, network)
+    if network.generates and not learner.capabilities.generates:
+        raise SpecError("network.kind", experiment.network.kind, f"{experiment.learner.kind} learns labels only")
+    return learner
 
 
 def require_suited(learner: Learner, stream: Stream) -> None:

@@ -21,6 +21,7 @@ from frisket.algos.mask_picture import mask_grid
 from frisket.algos.masks import MaskSet
 from frisket.platform.capacity_figure import draw_capacity, read_capacity
 from frisket.platform.journal import read_journal
+from frisket.platform.likelihood_figure import draw_likelihoods, draw_samples, read_likelihoods, sample_images
 from frisket.platform.mask_report import write_mask_report
 from frisket.platform.matrix_figure import draw_matrices, read_matrix
 from frisket.platform.registry import PROTOCOLS
@@ -92,8 +93,8 @@ def running(trace: Trace, domain: str, window: int | None) -> np.ndarray:
 
 
 def read_trace(journal: Path) -> Trace:
-    """The accuracy and domain of every position in ``journal``."""
-    steps = [line["step"] for line, _ in read_journal(journal) if "step" in line]
+    """The accuracy and domain of every position in ``journal``; of none where the protocol measures no accuracy."""
+    steps = [line["step"] for line, _ in read_journal(journal) if "accuracy" in line.get("step", {})]
     return Trace(np.array([s["accuracy"] for s in steps], float), np.array([s.get("domain", "") for s in steps]))
 
 
@@ -131,7 +132,9 @@ def _draw(folder: RunFolder, target: Path) -> None:
     groups = by_variant(folder)
     traces = {label: [read_trace(f.journal) for f in files] for label, files in groups.items()}
     colours = {label: PALETTE[i % len(PALETTE)] for i, label in enumerate(groups)}
-    _accuracy(folder, traces, colours).savefig(target / "accuracy.png")
+    judged = any(len(trace.accuracy) for group in traces.values() for trace in group)
+    if judged:
+        _accuracy(folder, traces, colours).savefig(target / "accuracy.png")
     read = {label: [m for f in files if (m := read_matrix(f.journal)) is not None] for label, files in groups.items()}
     matrices = {label: found for label, found in read.items() if found}
     if matrices:
@@ -140,7 +143,15 @@ def _draw(folder: RunFolder, target: Path) -> None:
     taken = {label: found for label, found in read_taken.items() if found}
     if taken:
         draw_capacity(taken, folder.manifest["spec"], caption(folder)).savefig(target / "capacity.png")
-    if len(groups) > 1:
+    likelihoods = {label: [m for f in files if (m := read_likelihoods(f.journal))] for label, files in groups.items()}
+    if any(likelihoods.values()):
+        published = _published(folder, "log_likelihood")
+        draw_likelihoods(likelihoods, folder.manifest["spec"], caption(folder), published).savefig(
+            target / "likelihood.png"
+        )
+        images = {label: sample_images(folder, label, files[0]) for label, files in groups.items()}
+        draw_samples(images, folder.manifest["spec"], caption(folder)).savefig(target / "samples.png")
+    if judged and len(groups) > 1:
         _variants(folder, colours).savefig(target / "variants.png")
     masked = {k: files for k, files in groups.items() if all(f.masks.exists() for f in files)}
     if masked:

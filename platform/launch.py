@@ -17,7 +17,15 @@ from frisket.envs.data import Pictures, resolve
 from frisket.envs.registry import STREAMS
 from frisket.envs.stream import Stream
 from frisket.errors import RunError, SpecError, nearest, require
-from frisket.platform.engine import Inputs, build_learner, build_stream, choose_device, datasets, require_suited
+from frisket.platform.engine import (
+    Inputs,
+    build_learner,
+    build_network,
+    build_stream,
+    choose_device,
+    datasets,
+    require_suited,
+)
 from frisket.platform.executors import Stop
 from frisket.platform.registry import PROTOCOLS
 from frisket.platform.runfolder import RunFolder, default_runs_folder, write_json
@@ -213,7 +221,8 @@ def _rehearse(experiment: Experiment, images: Mapping[str, Pictures]) -> None:
         learner = build_learner(plain, Inputs.of(stream))
         require_suited(learner, stream)
         learner.pack([])
-        PROTOCOLS[plain.protocol.kind].build(plain.protocol.config, stream)
+        protocol = PROTOCOLS[plain.protocol.kind].build(plain.protocol.config, stream)
+        protocol.require_suited(build_network(plain, Inputs.of(stream)))
         episodes = STREAMS[plain.stream.kind].episodes
         require(plain.pretrain is None or episodes is not None, "pretrain", plain.pretrain, "left out on this stream")
         if experiment.tune is not None:

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -27,10 +28,11 @@ from torch import Tensor
 
 from frisket.algos.learner import Learner
 from frisket.algos.masks import MaskSet
+from frisket.algos.networks.network import Network
 from frisket.algos.state_file import load_state, save_state
 from frisket.algos.tree import map_tensors
 from frisket.errors import ModelError, UserError
-from frisket.platform.engine import Inputs, build_learner
+from frisket.platform.engine import Inputs, build_learner, build_network
 from frisket.platform.runfolder import RunFolder
 from frisket.platform.spec import Experiment, Replica, from_dict
 from frisket.types import State, Task
@@ -133,6 +135,16 @@ class FrisketModel:
         """A copy of a replica's State, the caller's to go on with."""
         return map_tensors(torch.clone, self.member(seed, variant).state)
 
+    @property
+    def outputs(self) -> int:
+        """Numbers that `predict` gives for one input: labels, or the pixels of a generative model."""
+        inputs = self.member().inputs
+        return math.prod(inputs.shape) if self._network().generates else inputs.ways
+
+    def _network(self, variant: str | None = None) -> Network:
+        label = variant or next(iter(self.variants), None)
+        return build_network(self.experiment.variant(label), self.member(variant=variant).inputs)
+
     def masks(self, seed: int | None = None, variant: str | None = None) -> MaskSet:
         """A replica's masks; empty for a method without masks."""
         return self.learner_of(variant).masks(self.member(seed, variant).state)
@@ -140,7 +152,7 @@ class FrisketModel:
     def predict(
         self, x: np.ndarray | Tensor, seed: int | None = None, variant: str | None = None, task: Task | None = None
     ) -> np.ndarray:
-        """Class probabilities of ``x``.
+        """Class probabilities of ``x``; of a generative model, its reconstruction.
 
         Args:
             x: inputs ``[N, C, H, W]``, scaled as the stream scales them. They are judged together: the networks use the
@@ -150,7 +162,8 @@ class FrisketModel:
             task: for a method that must be told the task.
 
         Returns:
-            ``[N, ways]`` float32: the softmax, averaged over Monte-Carlo samples where the method draws them.
+            ``[N, ways]`` float32: the softmax, averaged over Monte-Carlo samples where the method draws them. Of a
+            generative model ``[N, C H W]``, the means of the pixels.
 
         Raises:
             ModelError: ``x`` has another shape, there is no such replica, or it has never learned.
@@ -165,7 +178,7 @@ class FrisketModel:
             logits = self.learner_of(variant).predict(member.state, inputs, task)
         if logits is None:
             raise ModelError("model", self.experiment.name, "has not learned from a single batch yet")
-        probabilities = logits.softmax(-1)
+        probabilities = self._network(variant).probabilities(logits)
         return (probabilities.mean(0) if probabilities.dim() == 3 else probabilities).numpy()
 
 

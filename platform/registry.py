@@ -12,6 +12,7 @@ from frisket.envs.registry import STREAMS
 from frisket.envs.stream import Stream
 from frisket.platform.protocols import (
     held_out_accuracy,
+    log_likelihood,
     online_accuracy,
     protected_accuracy,
     pruning_curve,
@@ -69,6 +70,14 @@ PROTOCOLS: Mapping[str, ProtocolEntry] = MappingProxyType(
             headline=pruning_curve.PruningCurve.headline,
             summary="accuracy against the fraction of weights kept, pruned once the stream has ended",
             journalled=("accuracy",),
+        ),
+        "log-likelihood": ProtocolEntry(
+            config=log_likelihood.LogLikelihoodConfig,
+            build=log_likelihood.LogLikelihood,
+            headline=log_likelihood.LogLikelihood.headline,
+            summary="importance-sampled log-likelihood of every task's test images, of generative models",
+            journalled=("learned",),
+            final=("log_likelihood", "forgetting"),
         ),
         "held-out-accuracy": ProtocolEntry(
             config=held_out_accuracy.HeldOutAccuracyConfig,

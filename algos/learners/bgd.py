@@ -33,6 +33,7 @@ from torch import Tensor
 from frisket.algos.inner import Data, gradients, leaves, loss_on
 from frisket.algos.learner import Capabilities, Learner
 from frisket.algos.masks import MaskSet
+from frisket.algos.mean_field import standard_normal
 from frisket.algos.networks.network import Network
 from frisket.errors import require
 from frisket.rng import torch_generator
@@ -73,13 +74,7 @@ def init_posterior(config: BGDConfig, network: Network, seed: int, warm_start: S
 
 def noise(state: State, sample: int) -> Params:
     """eps(t, s), standard normal, shaped like the weights; t is the state's step."""
-    mu: Params = state["mu"]
-    names = sorted(mu)  # a state read from a file has its names in another order
-    sizes = [mu[k].numel() for k in names]
-    generator = torch_generator(int(state["seed"]), "bgd", int(state["step"]), sample)
-    # One draw and one copy to the device for all tensors: a GPU pays per transfer, not per number.
-    parts = torch.randn(sum(sizes), generator=generator).to(mu[names[0]]).split(sizes)
-    return {k: part.view_as(mu[k]) for k, part in zip(names, parts, strict=True)}
+    return standard_normal(state["mu"], torch_generator(int(state["seed"]), "bgd", int(state["step"]), sample))
 
 
 def displaced(state: State, eps: Params) -> Params:

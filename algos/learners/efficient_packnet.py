@@ -17,8 +17,15 @@ gain. Two searches for s:
 The paper's listing is followed in its intention: it ranks phi instead of abs(phi), and as printed keeps the last mask
 that was *tested*, one too sparse; ``keep_last_tested`` does that too.
 
-Symbols and arguments: gamma ``gamma``, S ``grid``. A score is the accuracy, or with ``score: log_likelihood`` the mean
-log-likelihood of the labels.
+Symbols and arguments: gamma ``gamma``, S ``grid``. Scores of the validation samples, by ``score``:
+
+* ``accuracy`` of their labels;
+* ``log_likelihood``, minus the training loss: of a classifier the mean log-likelihood of the labels, of a network with
+  latent variables the bound with one sample;
+* ``importance``, of a network with latent variables the importance-sampled log-likelihood of the images, from
+  ``score_samples`` samples (powerprop sheet, section 9).
+
+What is random in a score is drawn once for a task and is the same for all masks.
 
 >>> import torch
 >>> from frisket.algos.networks.mlp import MLP, MLPConfig
@@ -39,10 +46,10 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Literal, NamedTuple
 
-import torch.nn.functional as F
 from torch import Tensor
 
 from frisket.algos.learner import Capabilities
+from frisket.algos.networks.latent import LatentNetwork
 from frisket.algos.networks.network import Network, own_logits
 from frisket.algos.powerprop import masked
 from frisket.algos.protecting_learner import Chosen, ProtectingConfig, ProtectingLearner
@@ -64,7 +71,8 @@ class EfficientPackNetConfig(ProtectingConfig):
         grid: S, increasing kept fractions; the first bounds how sparse a mask may become.
         evaluations: masks a binary search tries.
         scope: what is ranked together (`frisket.algos.pruning`): ``global`` as in the paper, or ``layer``.
-        score: ``accuracy`` or ``log_likelihood``.
+        score: ``accuracy``, ``log_likelihood`` or ``importance``.
+        score_samples: K of ``importance``.
         keep_last_tested: keep the last mask tested instead of the last that passed (the listing as printed).
     """
 
@@ -73,7 +81,8 @@ class EfficientPackNetConfig(ProtectingConfig):
     grid: tuple[float, ...] = (0.005, 0.01, 0.015, 0.02, 0.03, 0.04, 0.06, 0.08, 0.1, 0.15, 0.2, 0.3, 0.5)
     evaluations: int = 8
     scope: Literal["global", "layer"] = "global"
-    score: Literal["accuracy", "log_likelihood"] = "accuracy"
+    score: Literal["accuracy", "log_likelihood", "importance"] = "accuracy"
+    score_samples: int = 100
     keep_last_tested: bool = False
 
     def __post_init__(self) -> None:
@@ -86,16 +95,20 @@ class EfficientPackNetConfig(ProtectingConfig):
         printed = self.search == "grid" or not self.keep_last_tested
         require(printed, "keep_last_tested", True, "false with search = binary: the listing has a grid only")
         require(self.evaluations >= 1, "evaluations", self.evaluations, "at least 1")
+        require(self.score_samples >= 1, "score_samples", self.score_samples, "at least 1")
 
 
 class EfficientPackNet(ProtectingLearner):
     """EfficientPackNet. State: that of `ProtectingLearner`."""
 
     config: EfficientPackNetConfig
-    capabilities = Capabilities(needs_task=True, masks=True, ends_tasks=True, validates=True)
+    capabilities = Capabilities(needs_task=True, masks=True, ends_tasks=True, validates=True, generates=True)
 
     def __init__(self, config: EfficientPackNetConfig, network: Network) -> None:
         super().__init__(config, network)
+        fits = config.score == "log_likelihood" or (config.score == "importance") == network.generates
+        allowed = "importance or log_likelihood" if network.generates else "accuracy or log_likelihood"
+        require(fits, "score", config.score, f"{allowed} with this network")
 
     def choose(self, state: State, end: TaskEnd) -> Chosen:
         device = state["step"].device
@@ -103,13 +116,18 @@ class EfficientPackNet(ProtectingLearner):
         if not len(y):
             raise SpecError("stream.validation", 0, "must keep samples back: masks are judged on them")
         theta = self.network.effective(state["theta"]).theta
-        dense = self.score(theta, x, y)
+        task = len(state["starts"])
+
+        def score(weights: Params) -> float:
+            return self.score(weights, x, y, seed=int(state["seed"]), task=task)
+
+        dense = score(theta)
         ranking = Ranking({k: state["theta"][k] for k in self.maskable}, self.config.scope, self.network.head)
 
         def judge(fraction: float) -> Judged:
             masks = ranking.keep(fraction)
-            score = self.score(masked(theta, masks), x, y)
-            return Judged(masks, score, acceptable(score, dense, self.config.gamma))
+            found = score(masked(theta, masks))
+            return Judged(masks, found, acceptable(found, dense, self.config.gamma))
 
         if self.config.search == "grid":
             tried = grid_search(self.config.grid, judge)
@@ -125,15 +143,25 @@ class EfficientPackNet(ProtectingLearner):
         found = {"dense_score": dense, "sparse_score": kept.score, "evaluations": float(len(tried))}
         return Chosen(kept.masks, {**found, "violated": float(not kept.passes)})
 
-    def score(self, theta: Params, x: Tensor, y: Tensor) -> float:
-        """The score of effective weights ``theta`` on ``x`` [n, C, H, W], ``y`` [n]."""
-        total = 0.0
-        for some, labels in zip(x.split(_AT_ONCE), y.split(_AT_ONCE), strict=True):
-            logits = own_logits(self.network.network(theta, some), labels, self.network.own)
+    def score(self, theta: Params, x: Tensor, y: Tensor, *, seed: int = 0, task: int = 0) -> float:
+        """The score of effective weights ``theta`` on ``x`` [n, C, H, W], ``y`` [n]; what is random in it comes from
+        (``seed``, ``task``)."""
+        network, total = self.network.network, 0.0
+        for i, (some, labels) in enumerate(zip(x.split(_AT_ONCE), y.split(_AT_ONCE), strict=True)):
             if self.config.score == "accuracy":
+                logits = own_logits(network(theta, some), labels, network.own)
                 total += float((logits.argmax(-1) == labels).sum())
+            elif self.config.score == "importance":
+                assert isinstance(network, LatentNetwork)
+                key = ("score", task, i)
+                total += float(
+                    network.log_likelihood(
+                        theta, some, samples=self.config.score_samples, seed=seed, key=key
+                    ).sum()
+                )  # fmt: skip
             else:
-                total -= float(F.cross_entropy(logits, labels, reduction="sum"))
+                target = network.target(some, labels, seed, "score", task, i)
+                total -= float(network.loss(theta, some, target)) * len(some)
         return total / len(y)
 
 

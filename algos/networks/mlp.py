@@ -26,6 +26,7 @@ from frisket.algos.networks.network import (
     own_logits,
     require_blocks,
     xavier_normal,
+    xavier_uniform,
 )
 from frisket.errors import require
 from frisket.types import Params
@@ -84,7 +85,7 @@ class MLP(Network):
 
     def init(self, generator: torch.Generator) -> Params:
         draw = {
-            "kaiming_normal": kaiming_normal, "xavier_uniform": _xavier_uniform, "xavier_normal": xavier_normal,
+            "kaiming_normal": kaiming_normal, "xavier_uniform": xavier_uniform, "xavier_normal": xavier_normal,
             "truncated_normal": _truncated_normal, "uniform": _uniform,
         }[self.config.init]  # fmt: skip
         params: Params = {}
@@ -110,6 +111,15 @@ class MLP(Network):
             grads[f"{layer}.weight"], grads[f"{layer}.bias"] = outer(delta, given), delta.sum(0)
         return run.losses.mean(), {k: grads[k] for k in params}
 
+    def squared_gradients(self, params: Params, x: Tensor, y: Tensor) -> Params:
+        """A sample's gradient is ``d a^T`` in every layer, its square ``d^2 (a^2)^T``: no gradient is formed."""
+        run = self.backward(params, self.first(params, x), y)
+        inputs, squares = (x.flatten(1), *run.inputs), {}
+        for layer, delta, given in zip(self.layers, run.deltas, inputs, strict=True):
+            delta = delta.square() / len(y)
+            squares[f"{layer}.weight"], squares[f"{layer}.bias"] = outer(delta, given.square()), delta.sum(0)
+        return {k: squares[k] for k in params}
+
     def backward(self, params: Params, z: Tensor, y: Tensor) -> Backward:
         """Forward from the first layer's output ``z`` [..., N, widths[1]] and back to it, sample by sample.
 
@@ -134,11 +144,6 @@ class MLP(Network):
         for layer in self.layers[1:]:
             outputs.append(_linear(outputs[-1].relu(), params[f"{layer}.weight"], params[f"{layer}.bias"]))
         return outputs
-
-
-def _xavier_uniform(shape: tuple[int, int], generator: torch.Generator) -> Tensor:
-    bound = math.sqrt(6 / sum(shape))
-    return torch.empty(shape).uniform_(-bound, bound, generator=generator)
 
 
 def _uniform(shape: tuple[int, int], generator: torch.Generator) -> Tensor:

@@ -15,6 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from frisket.algos.fisher import squared_gradients
 from frisket.errors import require
 from frisket.types import Params
 
@@ -41,11 +42,16 @@ class Network(ABC):
         adaptable: names of the weights an inner loop may change (theta_A); the others are outer-loop only.
         head: names of the output layer's weights.
         own: size of the blocks of labels that are learned among themselves; None for one head over all labels.
+        private: names of the parameters that belong to one task alone: every task starts its own afresh and answers
+            with them ever after; nothing masks, holds or reparametrises them.
+        generates: models images (`frisket.algos.networks.latent`); its outputs are no logits of labels.
     """
 
     adaptable: tuple[str, ...]
     head: tuple[str, ...]
     own: int | None = None
+    private: tuple[str, ...] = ()
+    generates: bool = False
 
     @abstractmethod
     def init(self, generator: torch.Generator) -> Params:
@@ -54,6 +60,15 @@ class Network(ABC):
     @abstractmethod
     def __call__(self, params: Params, x: Tensor) -> Tensor:
         """Logits ``[N, ways]`` of inputs ``[N, C, H, W]``."""
+
+    def target(self, x: Tensor, y: Tensor, seed: int, *key: str | int) -> Tensor:
+        """What `loss` takes beside inputs ``x`` [N, C, H, W]: here their labels ``y`` [N]. A network whose loss is a
+        random estimate draws its noise here, from (``seed``, ``key``)."""
+        return y
+
+    def probabilities(self, outputs: Tensor) -> Tensor:
+        """What the network's ``outputs`` say, as probabilities of the same shape; here of the labels."""
+        return outputs.softmax(-1)
 
     def loss(self, params: Params, x: Tensor, y: Tensor) -> Tensor:
         """Mean cross-entropy of ``x`` [N, C, H, W] with labels ``y`` [N], each among its own block; scalar."""
@@ -68,12 +83,18 @@ class Network(ABC):
             grads = torch.autograd.grad(loss, list(leaves.values()), materialize_grads=True)
         return loss.detach(), dict(zip(leaves, grads, strict=True))
 
+    def squared_gradients(self, params: Params, x: Tensor, y: Tensor) -> Params:
+        """Mean over the samples of the squares of each one's own gradient (`frisket.algos.fisher`), for all ``params``.
+        A network may override it as `loss_and_gradients`."""
+        return squared_gradients(lambda p, image, label: self.loss(p, image[None], label[None]), params, x, y)
+
 
 class Adapting(Network):
     """``network`` with another set of adaptable weights: ANIL adapts ``network.head`` only."""
 
     def __init__(self, network: Network, adaptable: tuple[str, ...]) -> None:
         self.network, self.adaptable, self.head, self.own = network, adaptable, network.head, network.own
+        self.private, self.generates = network.private, network.generates
 
     def init(self, generator: torch.Generator) -> Params:
         return self.network.init(generator)
@@ -117,6 +138,13 @@ def xavier_normal(shape: tuple[int, ...], generator: torch.Generator) -> Tensor:
     weight = torch.empty(shape)
     fan_out = shape[0] * weight[0, 0].numel()
     return weight.normal_(0, math.sqrt(2 / (fan_in(weight) + fan_out)), generator=generator)
+
+
+def xavier_uniform(shape: tuple[int, ...], generator: torch.Generator) -> Tensor:
+    """Uniform weights [out, in, ...] of the same variance (Glorot)."""
+    weight = torch.empty(shape)
+    bound = math.sqrt(6 / (fan_in(weight) + shape[0] * weight[0, 0].numel()))
+    return weight.uniform_(-bound, bound, generator=generator)
 
 
 def split(network: Network, theta: Params) -> tuple[Params, Params]:

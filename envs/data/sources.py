@@ -7,8 +7,9 @@ Either one is enough to accept a file.
 Where the hashes come from: container hashes are those of the files as published by their authors (CIFAR, TinyImageNet:
 as several public projects that read these files state them alike). Content digests are computed from copies whose
 content was compared with the published md5 of the content (MNIST), whose containers are the published ones
-(Fashion-MNIST), or whose pictures were compared with the author's (Omniglot). No copy of the published CIFAR and
-TinyImageNet archives was at hand to compute theirs from; of those only the published container is accepted.
+(Fashion-MNIST; the sample of notMNIST), or whose pictures were compared with the author's (Omniglot). No copy of the
+published CIFAR and TinyImageNet archives was at hand to compute theirs from; of those only the published container is
+accepted. Of the full notMNIST archives neither a copy nor a published sha256 was, so a sample stands under that name.
 
 A data set may come in another form too, files with the same pictures that are not the published ones. It is used where
 the published files are absent, never downloaded, and every result says so.
@@ -25,7 +26,7 @@ Layout = Literal["idx", "omniglot", "cifar10", "cifar100", "tiny-imagenet", "til
 """How files are read: gzipped IDX files (images, labels), zips of PNGs, CIFAR's binary records in a tar.gz, a zip of
 JPEGs, a zip of JPEGs made of tiles (see `decode.py` and `photos.py`)."""
 
-CANONICAL, TILED = "canonical files", "tiled pictures, lossy"
+CANONICAL, TILED, SAMPLE = "canonical files", "tiled pictures, lossy", "10,000-image sample"
 
 
 @dataclass(frozen=True, slots=True)
@@ -286,7 +287,34 @@ TINY_IMAGENET = Source(
     notes=("test is the official validation set: the labels of the official test set are not published",),
 )
 
+NOTMNIST = Source(
+    name="notmnist",
+    title="notMNIST (sample)",
+    layout="idx",
+    splits={
+        "all": (
+            SourceFile(
+                "t10k-images-idx3-ubyte.gz",
+                ("70ae9e06201f2827e5b0a3781a3169d735dd2efc69996b9eeaee7f10ed4044d7",),
+                "8e7f38ae95cc8f48e0986175ffc9137e5007ebcf3d8fdf6656c904eb9dab198b",
+            ),
+            SourceFile(
+                "t10k-labels-idx1-ubyte.gz",
+                ("1fa03836e01c862542f8eb83463bb951bebec6fcb3efa28dad748c6b38a9021b",),
+                "5f8e6012f2ce730700d8d05fca098bc47f71d25b890e4bec7ac5ebfd614a4001",
+            ),
+        ),
+    },
+    mirrors=("https://github.com/davidflanagan/notMNIST-to-MNIST/raw/master/",),
+    classes=tuple("ABCDEFGHIJ"),
+    licence="none stated by the author of notMNIST; the sample is published with his permission (MIT)",
+    citation="Y. Bulatov. notMNIST dataset. 2011.",
+    stand_in="digits",
+    form=SAMPLE,
+    notes=("a sample of notMNIST small: 10,000 of about 18,700 images, 1,000 a letter",),
+)
+
 SOURCES: Mapping[str, Source] = MappingProxyType(
-    {source.name: source for source in (MNIST, FASHION_MNIST, OMNIGLOT, CIFAR10, CIFAR100, TINY_IMAGENET)}
+    {source.name: source for source in (MNIST, FASHION_MNIST, NOTMNIST, OMNIGLOT, CIFAR10, CIFAR100, TINY_IMAGENET)}
 )
 """Every published data set frisket reads, by name."""

@@ -58,6 +58,7 @@ class ProtectedAccuracy(RetainedAccuracy):
     """
 
     headline = "accuracy"
+    kind = "protected-accuracy"
     config: ProtectedAccuracyConfig
 
     def __init__(self, config: ProtectedAccuracyConfig, stream: Stream) -> None:

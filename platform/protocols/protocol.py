@@ -9,7 +9,10 @@ from typing import Any, NamedTuple
 from torch import Tensor
 
 from frisket.algos.learner import Learner
+from frisket.algos.networks.network import Network
 from frisket.algos.pack import Pack
+from frisket.algos.powerprop import as_powerprop
+from frisket.errors import SpecError
 from frisket.types import Batch, Metrics, State, Task
 
 
@@ -47,6 +50,12 @@ class Protocol(ABC):
     """
 
     headline: str
+
+    def require_suited(self, network: Network) -> None:
+        """Raise `SpecError` unless what ``network`` answers can be judged; by default, labels."""
+        if network.generates:
+            fix = "one that answers with labels, or protocol.kind = log-likelihood"
+            raise SpecError("network.kind", type(as_powerprop(network).network).__name__, fix)
 
     @abstractmethod
     def init(self) -> State:

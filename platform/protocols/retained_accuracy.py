@@ -22,10 +22,9 @@ from torch import Tensor
 
 from frisket.algos.networks.network import own_logits
 from frisket.envs.stream import Stream
-from frisket.envs.task_stream import TaskStream
-from frisket.errors import SpecError
 from frisket.platform.protocols.online_accuracy import accuracy_of
-from frisket.platform.protocols.protocol import Answers, Protocol, Scored
+from frisket.platform.protocols.protocol import Answers, Scored
+from frisket.platform.protocols.task_matrix import TaskMatrix
 from frisket.types import Batch, Metrics, State, Task
 
 
@@ -39,12 +38,11 @@ class RetainedAccuracyConfig:
     entries: Literal["all", "needed"] = "all"
 
 
-class RetainedAccuracy(Protocol):
+class RetainedAccuracy(TaskMatrix):
     """The accuracy matrix of a sequence of tasks.
 
-    Scores: ``matrix`` [T, T] float64, NaN where not measured; ``before`` [T], accuracies before any training; ``rows``,
-    tasks finished; ``online`` and ``online_steps``, accuracy on batches before their labels are seen since the last
-    points.
+    Scores: those of `TaskMatrix`; ``before`` [T], accuracies before any training; ``online`` and ``online_steps``,
+    accuracy on batches before their labels are seen since the last points.
 
     Args:
         config: which entries to measure.
@@ -55,39 +53,26 @@ class RetainedAccuracy(Protocol):
     """
 
     headline = "ra"
+    kind = "retained-accuracy"
+    recorded = "row"
 
     def __init__(self, config: RetainedAccuracyConfig, stream: Stream) -> None:
-        if not isinstance(stream, TaskStream):
-            raise SpecError(
-                "protocol.kind",
-                "retained-accuracy",
-                "needs a stream of tasks with test sets: rotations, permutations or split-classes",
-            )
-        self.config, self.stream = config, stream
+        super().__init__(stream)
+        self.config = config
 
     def init(self) -> State:
-        tasks = self.stream.tasks
         return {
-            "matrix": torch.full((tasks, tasks), math.nan, dtype=torch.float64),
-            "before": torch.full((tasks,), math.nan, dtype=torch.float64),
-            "rows": torch.zeros((), dtype=torch.int64),
+            **super().init(),
+            "before": torch.full((self.stream.tasks,), math.nan, dtype=torch.float64),
             "online": torch.zeros((), dtype=torch.float64),
             "online_steps": torch.zeros((), dtype=torch.int64),
         }
 
     def before(self, answers: Sequence[Answers], scores: Sequence[State], batches: Sequence[Batch]) -> list[Scored]:
         if batches[0].position == 0:
-            untrained = self._accuracies(answers, range(self.stream.tasks), batches[0].x.device)
+            untrained = self.judged(answers, range(self.stream.tasks), batches[0].x.device)
             scores = [{**one, "before": row} for one, row in zip(scores, untrained, strict=True)]
         return [self._score(*one) for one in zip(answers, scores, batches, strict=True)]
-
-    def after(self, answers: Sequence[Answers], known: list[Scored], batches: Sequence[Batch]) -> list[Scored]:
-        position = batches[0].position
-        if not self.stream.ends_task(position):
-            return known
-        row = self.stream.task_index(position)
-        found = self._accuracies(answers, self._columns(row), batches[0].x.device)
-        return [self._with_row(*one, row) for one in zip(known, found, strict=True)]
 
     def _score(self, answer: Answers, scores: State, batch: Batch) -> Scored:
         task = batch.task
@@ -96,12 +81,6 @@ class RetainedAccuracy(Protocol):
         online = self._accuracy(answer(batch.x, task), batch.y)
         scores = {**scores, "online": scores["online"] + online, "online_steps": scores["online_steps"] + 1}
         return Scored(scores, {"accuracy": online, "domain": task.domain, "switch": task.start == batch.position})
-
-    def _with_row(self, known: Scored, accuracies: Tensor, row: int) -> Scored:
-        matrix = known.scores["matrix"].clone()
-        matrix[row] = accuracies
-        shown = [None if math.isnan(v) else v for v in accuracies.tolist()]
-        return Scored({**known.scores, "matrix": matrix, "rows": torch.tensor(row + 1)}, {**known.record, "row": shown})
 
     def points(self, scores: State) -> tuple[Metrics, State]:
         steps = int(scores["online_steps"])
@@ -119,22 +98,14 @@ class RetainedAccuracy(Protocol):
         metrics = retention(scores["matrix"][:rows, :rows], scores["before"][:rows])
         return {name: value for name, value in metrics.items() if not math.isnan(value)}
 
-    def _columns(self, row: int) -> range:
-        """Tasks to be judged on after task ``row``."""
+    def columns(self, row: int) -> range:
         tasks = self.stream.tasks
         if self.config.entries == "all" or row == tasks - 1:
             return range(tasks)
         return range(row, row + 2)
 
-    def _accuracies(self, answers: Sequence[Answers], tasks: range, device: torch.device) -> Tensor:
-        """``[P, T]``: accuracy of every replica on the test set of each of ``tasks``, NaN elsewhere."""
-        result = torch.full((len(answers), self.stream.tasks), math.nan, dtype=torch.float64)
-        for j in tasks:
-            x, y = (t.to(device) for t in self.stream.test_set(j))
-            task = Task(self.stream.domains[0], tuple(range(self.stream.ways)), j * self.stream.steps_per_task)
-            for i, answer in enumerate(answers):
-                result[i, j] = self._accuracy(answer(x, task), y)
-        return result
+    def judge(self, answers: Sequence[Answers], x: Tensor, y: Tensor, task: Task) -> list[float]:
+        return [self._accuracy(answer(x, task), y) for answer in answers]
 
     def _accuracy(self, logits: Tensor | None, y: Tensor) -> float:
         """Where tasks are judged among their own labels, only those count as answers."""

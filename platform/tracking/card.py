@@ -8,6 +8,7 @@ from urllib.parse import quote
 
 from frisket.algos.registry import LEARNERS
 from frisket.platform.figures import by_variant, mask_stem
+from frisket.platform.protocols.log_likelihood import LogLikelihood
 from frisket.platform.runfolder import RunFolder
 from frisket.platform.spec import Experiment
 from frisket.platform.summary import summarise
@@ -53,7 +54,7 @@ def _body(folder: RunFolder, experiment_id: str, run_id: str) -> list[str]:
         _results(folder.experiment, summary),
         *_search(folder, run_id),
         *_masks(folder, experiment_id, run_id),
-        f"![accuracy over the stream]({_artifact('figures/accuracy.png', run_id)})",
+        *(f"![{what}]({_artifact(f'figures/{name}', run_id)})" for name, what in _pictures(folder).items()),
         _data(folder),
         *(_sparsity(label, rows) for label, rows in _sparsities(folder).items()),
     ]
@@ -79,6 +80,13 @@ def _what(folder: RunFolder) -> str:
         f"network {experiment.network.kind} ({network}), seeds 0 to {experiment.seeds - 1}, "
         f"on **{manifest['data_mode']} data** ({', '.join(_names(folder))}).{warning}"
     )
+
+
+def _pictures(folder: RunFolder) -> dict[str, str]:
+    """The pictures every run of the protocol has, and what they show."""
+    if folder.experiment.protocol.kind == LogLikelihood.kind:
+        return {"likelihood.png": "log-likelihood of every task", "samples.png": "samples of every task"}
+    return {"accuracy.png": "accuracy over the stream"}
 
 
 def _search(folder: RunFolder, run_id: str) -> list[str]:

@@ -58,14 +58,15 @@ def save_model(path: str | Path, folder: RunFolder, mlflow_model: Model | None =
 
 
 def signature(model: FrisketModel) -> ModelSignature:
-    """``[-1, C, H, W]`` float32 to ``[-1, ways]`` float32; parameters ``seed`` and, with variants, ``variant``."""
+    """``[-1, C, H, W]`` float32 to ``[-1, ways]`` float32 (a generative model's pixels); parameters ``seed`` and, with
+    variants, ``variant``."""
     member = model.member()
     params = [ParamSpec("seed", DataType.long, model.seeds[0])]
     if model.variants:
         params.append(ParamSpec("variant", DataType.string, model.variants[0]))
     return ModelSignature(
         inputs=Schema([TensorSpec(np.dtype(np.float32), (-1, *member.inputs.shape))]),
-        outputs=Schema([TensorSpec(np.dtype(np.float32), (-1, member.inputs.ways))]),
+        outputs=Schema([TensorSpec(np.dtype(np.float32), (-1, model.outputs))]),
         params=ParamSchema(params),
     )
 

@@ -17,10 +17,11 @@ from frisket.algos.learners.sparse_la_maml import SparseLaMAML, SparseLaMAMLConf
 from frisket.algos.learners.sync_la_maml import SyncLaMAML, SyncLaMAMLConfig
 from frisket.algos.look_ahead import LookAhead, MetaLoss, chunks, look_ahead
 from frisket.algos.look_ahead_learner import LookAheadLearner
-from frisket.algos.look_ahead_mlp import MLPMetaUpdate
+from frisket.algos.look_ahead_mlp import TOGETHER, MLPMetaUpdate
 from frisket.algos.look_ahead_pack import LookAheadPack
 from frisket.algos.networks.mlp import MLP, MLPConfig
 from frisket.algos.pack import lifted, picked
+from frisket.algos.tree import flatten
 from frisket.errors import SpecError
 from frisket.rng import torch_generator
 from frisket.types import Batch, Params
@@ -144,6 +145,22 @@ def update(learner: LookAheadLearner, theta: Params, m: Params, new: int, meta: 
     """One outer step of a replica alone."""
     theta, m, _, _ = LookAheadPack([learner]).meta_update(lifted(theta), lifted(m), lifted_data(meta), new)
     return picked(theta, 0), picked(m, 0)
+
+
+@pytest.mark.parametrize("form", ["la-maml", "sync-la-maml", "la-er"])
+def test_a_pack_larger_than_one_call_is_its_replicas(form: str) -> None:
+    """Seven replicas, five of them and then two in one call, each with weights, rates and samples of its own."""
+    learners = [build(form) for _ in range(7)]
+    assert len(learners) > TOGETHER
+    starts = [one.init(i) for i, one in enumerate(learners)]
+    batches = [noise_batch(i) for i in range(7)]
+    pack = LookAheadPack([one for one in learners if isinstance(one, LookAheadLearner)])
+    state, metrics = pack.observe(pack.join(starts), batches)
+    for i, learner in enumerate(learners):
+        alone, measured = learner.observe(starts[i], batches[i])
+        ours = flatten(pack.replica(state, i))
+        assert all(torch.allclose(v, ours[k], atol=1e-6) for k, v in flatten(alone).items())
+        assert metrics[i] == pytest.approx(measured, abs=1e-5)
 
 
 def test_2_one_inner_step_at_a_constant_rate_is_fomaml() -> None:

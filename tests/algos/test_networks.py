@@ -22,9 +22,11 @@ TINY: dict[str, tuple[dict[str, Any], int]] = {
     "conv4": ({"channels": 2}, 16),
     "mlp": ({"hidden": (5, 4)}, 5),
     "strided-conv": ({"convolutions": 2, "filters": 3, "hidden": (5,)}, 7),
+    "vae": ({"latent": 2, "encoder": (5,), "head": (4,), "shared": (3,)}, 5),
 }
 WAYS = 6
 every_network = pytest.mark.parametrize("kind", sorted(NETWORKS))
+every_classifier = pytest.mark.parametrize("kind", sorted(set(NETWORKS) - {"vae"}))
 each_own = pytest.mark.parametrize("own", [None, 2, 3, 1, 6])
 
 
@@ -37,7 +39,7 @@ def tiny(kind: str, own: int | None) -> tuple[Network, Params, Tensor, Tensor]:
     params = {k: v.double() for k, v in network.init(generator).items()}
     params = {k: v + 0.3 * torch.randn(v.shape, generator=generator, dtype=v.dtype) for k, v in params.items()}
     x = torch.randn(5, 2, size, size, generator=generator, dtype=torch.float64)
-    return network, params, x, torch.tensor([0, 3, 5, 3, 1])
+    return network, params, x, network.target(x, torch.tensor([0, 3, 5, 3, 1]), 0)
 
 
 def test_every_network_is_tried() -> None:
@@ -82,7 +84,7 @@ def test_second_derivatives_are_those_of_finite_differences(kind: str) -> None:
         assert torch.allclose((up - down) / (2 * step), exact, rtol=1e-4, atol=1e-7), name
 
 
-@every_network
+@every_classifier
 def test_fact_9_other_tasks_logits_change_neither_loss_nor_answer(kind: str) -> None:
     """A constant on every logit outside the task's own block: same loss, bit for bit, and same answer."""
     network, params, x, _ = tiny(kind, 2)
@@ -115,7 +117,7 @@ def test_replicas_learn_as_one_program(kind: str) -> None:
         assert all(torch.allclose(grads[k][i], alone[k], rtol=1e-9, atol=1e-12) for k in params)
 
 
-@every_network
+@every_classifier
 def test_own_block_loss_is_the_cross_entropy_of_a_small_head(kind: str) -> None:
     network, params, x, y = tiny(kind, 3)
     logits = network(params, x)
@@ -125,21 +127,21 @@ def test_own_block_loss_is_the_cross_entropy_of_a_small_head(kind: str) -> None:
     assert torch.allclose(network.loss(params, x, y), torch.stack(parts).mean(), rtol=1e-13)
 
 
-@every_network
+@every_classifier
 def test_one_block_of_all_labels_is_no_block(kind: str) -> None:
     whole, params, x, y = tiny(kind, WAYS)
     plain = tiny(kind, None)[0]
     assert torch.equal(whole.loss(params, x, y), plain.loss(params, x, y))
 
 
-@every_network
+@every_classifier
 @pytest.mark.parametrize("own", [0, -2, 4, 7])
 def test_blocks_must_divide_the_labels(kind: str, own: int) -> None:
     with pytest.raises(SpecError, match="own"):
         tiny(kind, own)
 
 
-@every_network
+@every_classifier
 def test_a_wrapped_network_learns_among_the_same_blocks(kind: str) -> None:
     network, params, x, y = tiny(kind, 2)
     wrapped = Adapting(network, network.head)

@@ -198,20 +198,23 @@ def test_momentum_and_weight_decay_by_hand() -> None:
 
 def test_every_network_takes_the_field() -> None:
     for kind, entry in NETWORKS.items():
-        small = {"conv4": {"channels": 2}, "mlp": {"hidden": (4,)}, "strided-conv": {"filters": 2, "hidden": (4,)}}[
-            kind
-        ]
+        small = {
+            "conv4": {"channels": 2},
+            "mlp": {"hidden": (4,)},
+            "strided-conv": {"filters": 2, "hidden": (4,)},
+            "vae": {"latent": 2, "encoder": (4,), "head": (3,), "shared": (4,)},
+        }[kind]
         plain = entry.build(entry.config(**small), in_channels=1, size=16, ways=2)
         built = entry.build(entry.config(**small, powerprop_alpha=2.0), in_channels=1, size=16, ways=2)
         assert not isinstance(plain, Powerprop)
         assert isinstance(built, Powerprop)
         assert (built.adaptable, built.head, built.own) == (plain.adaptable, plain.head, plain.own)
         params = built.init(torch_generator(0))
-        assert {k for k, v in params.items() if v.dim() > 1} == set(built.kernels)
-        assert torch.equal(
-            params["conv1.bias" if "conv1.bias" in params else "fc1.bias"],
-            plain.init(torch_generator(0))["conv1.bias" if "conv1.bias" in params else "fc1.bias"],
-        )
+        assert {k for k, v in params.items() if v.dim() > 1} == {*built.kernels} | {
+            k for k in plain.private if k.endswith(".weight")
+        }
+        start = plain.init(torch_generator(0))
+        assert all(torch.equal(v, start[k]) == (k not in built.kernels) for k, v in params.items())
 
 
 def test_a_powerprop_network_is_taken_as_it_is() -> None:

@@ -45,6 +45,10 @@ def test_compiled_once_and_found_again_without_a_compiler(tmp_path: Path, monkey
     fast = program.compiled(nested, "test", *arguments())
     for key in range(3):
         assert same(fast(*arguments(key)), nested(*arguments(key)))
+    other = program.compiled(nested, "test", *arguments())
+    (x, weights), rows = arguments()
+    with pytest.raises(ValueError, match="compiled for"):
+        other((x.T, weights), rows)
     (made,) = program.program_folder().glob("*.pt2")
     script = (
         "import sys; sys.path[:0] = sys.argv[1:3]; from test_program import *;"
@@ -61,14 +65,16 @@ def test_compiled_once_and_found_again_without_a_compiler(tmp_path: Path, monkey
 
 
 def test_name_and_signature_tell_programs_apart() -> None:
-    leaves = [torch.zeros(2, 3)]
-    key = program._key("a", leaves)
-    assert key == program._key("a", [torch.ones(2, 3)])
+    def key_of(name: str, leaf: torch.Tensor) -> str:
+        return program._key(name, program._signature([leaf]))
+
+    key = key_of("a", torch.zeros(2, 3))
+    assert key == key_of("a", torch.ones(2, 3))
     others = [
-        program._key("b", leaves),
-        program._key("a", [torch.zeros(3, 2)]),
-        program._key("a", [torch.zeros(3, 2).T]),
-        program._key("a", [torch.zeros(2, 3, dtype=torch.float64)]),
+        key_of("b", torch.zeros(2, 3)),
+        key_of("a", torch.zeros(3, 2)),
+        key_of("a", torch.zeros(3, 2).T),
+        key_of("a", torch.zeros(2, 3, dtype=torch.float64)),
     ]
     assert len({key, *others}) == 5
 
