@@ -21,7 +21,7 @@ import torch.nn.functional as F
 
 from frisket.algos.learner import Learner
 from frisket.algos.masks import MaskSet
-from frisket.algos.networks.network import own_logits
+from frisket.algos.networks.network import Network, own_logits
 from frisket.algos.networks.normalised import Normalised
 from frisket.algos.plain_learner import PlainLearner
 from frisket.algos.powerprop import Powerprop, as_powerprop, masked
@@ -72,6 +72,13 @@ class PruningCurve(Protocol):
         if not isinstance(stream, TaskStream):
             raise SpecError("protocol.kind", "pruning-curve", "needs a stream of tasks with test sets: permutations")
         self.config, self.stream = config, stream
+
+    def require_suited(self, network: Network) -> None:
+        super().require_suited(network)
+        inner = as_powerprop(network).network
+        if isinstance(inner, Normalised):  # what the pruned one would answer by are not its own statistics
+            fix = "one without running statistics: mlp, pooled-conv or strided-conv"
+            raise SpecError("network.kind", type(inner).__name__, fix)
 
     def init(self) -> State:
         curve = torch.full((len(_MEASURED), len(self.config.kept)), math.nan, dtype=torch.float64)
@@ -136,16 +143,9 @@ def _network_of(learner: Learner) -> Powerprop:
     """The network of a method that answers from its weights alone, all of them.
 
     Raises:
-        SpecError: another method, or masks, or running statistics, which are no weights.
+        SpecError: another method, or one that has masks.
     """
-    whole = isinstance(learner, SparseLearner) and learner.config.kept == 1
-    if not whole and not isinstance(learner, PlainLearner):
-        fix = "pruning-curve prunes plain networks: use online-sgd, er, or static-sparse with kept = 1"
-        raise SpecError("learner.kind", type(learner).__name__, fix)
-    assert isinstance(learner, SparseLearner | PlainLearner)
-    network = as_powerprop(learner.network)
-    if isinstance(network.network, Normalised):
-        raise SpecError(
-            "network.kind", type(network.network).__name__, "pruning-curve needs a network without batch norm"
-        )
-    return network
+    if isinstance(learner, PlainLearner) or (isinstance(learner, SparseLearner) and learner.config.kept == 1):
+        return as_powerprop(learner.network)
+    fix = "pruning-curve prunes plain networks: use online-sgd, er, or static-sparse with kept = 1"
+    raise SpecError("learner.kind", type(learner).__name__, fix)
