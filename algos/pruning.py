@@ -8,6 +8,7 @@ scope       keeps
 =========== =========================================================================================================
 ``global``  floor(p M) of all M weights, in one ranking
 ``layer``   int(p size) of every tensor; the output layer min(1, 2 p), half as sparse (the Powerpropagation notebook)
+``uniform`` int(p size) of every tensor but the first, which stays dense (RIGL20)
 ``erk``     int(d size) with densities d proportional to (sum of a kernel's dimensions) / (their product), scaled to
             keep p of all; where d would pass 1 the tensor is dense and the others are scaled anew (RIGL20)
 =========== =========================================================================================================
@@ -31,7 +32,7 @@ from torch import Tensor
 from frisket.errors import MaskError, require
 from frisket.types import Params
 
-Scope = Literal["global", "layer", "erk"]
+Scope = Literal["global", "layer", "uniform", "erk"]
 
 
 def require_kept(fraction: float, field: str = "kept") -> None:
@@ -71,6 +72,8 @@ class Ranking:
             counts = {"": math.floor(fraction * sum(self._sizes.values()))}
         elif self._scope == "layer":
             counts = layer_counts(self._sizes, fraction, self._output)
+        elif self._scope == "uniform":
+            counts = uniform_counts(self._sizes, fraction)
         else:
             counts = erk_counts(self.shapes, fraction)
         if not any(counts.values()):
@@ -92,6 +95,11 @@ def descending(values: Tensor) -> Tensor:
 def layer_counts(sizes: Mapping[str, int], fraction: float, output: Collection[str] = ()) -> dict[str, int]:
     """How many weights of each tensor the budget ``layer`` keeps."""
     return {k: int(min(1.0, 2 * fraction if k in output else fraction) * n) for k, n in sizes.items()}
+
+
+def uniform_counts(sizes: Mapping[str, int], fraction: float) -> dict[str, int]:
+    """How many weights of each tensor the budget ``uniform`` keeps; the tensors in the network's order."""
+    return {k: n if i == 0 else int(fraction * n) for i, (k, n) in enumerate(sizes.items())}
 
 
 def erk_counts(shapes: Mapping[str, tuple[int, ...]], fraction: float) -> dict[str, int]:

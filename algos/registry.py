@@ -39,7 +39,7 @@ from frisket.algos.learners import (
     top_kast,
     vcl,
 )
-from frisket.algos.networks import conv4, mlp, strided_conv, vae
+from frisket.algos.networks import conv4, mlp, pooled_conv, resnet, strided_conv, vae
 from frisket.algos.networks.network import Network, NetworkConfig
 from frisket.algos.powerprop import Powerprop
 
@@ -172,6 +172,8 @@ NETWORKS: Mapping[str, NetworkEntry] = MappingProxyType(
     {
         "conv4": _network(conv4.Conv4Config, conv4.Conv4),
         "mlp": _network(mlp.MLPConfig, mlp.MLP),
+        "pooled-conv": _network(pooled_conv.PooledConvConfig, pooled_conv.PooledConv),
+        "resnet": _network(resnet.ResNetConfig, resnet.ResNet),
         "strided-conv": _network(strided_conv.StridedConvConfig, strided_conv.StridedConv),
         "vae": _network(vae.VAEConfig, vae.VAE),
     }

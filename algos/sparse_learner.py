@@ -6,6 +6,9 @@ section 5).
 A are the weights in use, O those that move, both by tensor over the linear and convolution weights; the rest of the
 network learns as always. One step is taken per batch, by virtual target under Powerpropagation
 (`frisket.algos.powerprop.step`), and what is not in O keeps its bits.
+
+A network that keeps running statistics (`frisket.algos.networks.normalised`) learns by the batch's own and answers by
+the running ones, which are part of the state.
 """
 
 from __future__ import annotations
@@ -17,34 +20,42 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from frisket.algos import powerprop
+from frisket.algos import powerprop, supervised
 from frisket.algos.learner import Capabilities, Learner
 from frisket.algos.masks import MaskSet
 from frisket.algos.networks.network import Network
-from frisket.algos.optimiser import OptimiserConfig, build_optimiser
+from frisket.algos.optimiser import build_optimiser
 from frisket.algos.powerprop import as_powerprop, masked
 from frisket.algos.pruning import Ranking, Scope, require_kept
+from frisket.algos.schedule import ScheduledConfig
 from frisket.algos.start import weights_start
 from frisket.errors import require
 from frisket.types import Batch, Metrics, Params, State, Task
 
 
 @dataclass(frozen=True, kw_only=True)
-class SparseConfig(OptimiserConfig):
+class SparseConfig(ScheduledConfig):
     """Attributes:
     kept: fraction of the weights in use, in the end.
     scope: how it is divided among the tensors (`frisket.algos.pruning`).
     every: steps from one choice of the masks to the next.
+    label_smoothing: share of every label that is spread evenly over all labels.
+    micro_batches: parts a batch is taken in, for memory: one step, the mean of the parts' gradients. Batch norm goes
+        by a part's statistics, so for a network that has it this is not the same as the whole batch at once.
     """
 
     kept: float = 0.1
     scope: Scope = "layer"
     every: int = 100
+    label_smoothing: float = 0.0
+    micro_batches: int = 1
 
     def __post_init__(self) -> None:
         super().__post_init__()
         require_kept(self.kept)
         require(self.every >= 1, "every", self.every, "at least 1")
+        require(0 <= self.label_smoothing < 1, "label_smoothing", self.label_smoothing, "in [0, 1)")
+        require(self.micro_batches >= 1, "micro_batches", self.micro_batches, "at least 1")
 
 
 class Sets(NamedTuple):
@@ -55,11 +66,18 @@ class Sets(NamedTuple):
 
 
 class SparseLearner(Learner, ABC):
-    """Sparse training; subclasses choose the sets. State: ``seed, step, theta`` (phi), ``optimiser, active, open``."""
+    """Sparse training; subclasses choose the sets. State: ``seed, step, theta`` (phi), ``optimiser, active, open``, and
+    ``statistics``, empty for a network that keeps none.
+
+    Raises:
+        SpecError: labels are to be smoothed over all labels, where tasks are learned among their own.
+    """
 
     capabilities = Capabilities(masks=True)
 
     def __init__(self, config: SparseConfig, network: Network) -> None:
+        whole = network.own is None or not config.label_smoothing
+        require(whole, "label_smoothing", config.label_smoothing, "0 where tasks are learned among their own labels")
         self.config, self.network = config, as_powerprop(network)
         self.optimiser = build_optimiser(config)
 
@@ -83,27 +101,36 @@ class SparseLearner(Learner, ABC):
     def init(self, seed: int, warm_start: State | None = None) -> State:
         start = weights_start(self.network, seed, warm_start)
         active, open_ = self.first_sets({k: start["theta"][k] for k in self.network.kernels}, seed)
-        return {**start, "optimiser": self.optimiser.init(start["theta"]), "active": active, "open": open_}
+        return {
+            **start, "optimiser": self.optimiser.init(start["theta"]), "active": active, "open": open_,
+            "statistics": supervised.first_statistics(self.network.network),
+        }  # fmt: skip
 
     @torch.no_grad()
     def predict(self, state: State, x: Tensor, task: Task | None = None) -> Tensor | None:
         """Logits of the sparse network."""
-        return self.network.network(masked(self.network.effective(state["theta"]).theta, state["active"]), x)
+        used = masked(self.network.effective(state["theta"]).theta, state["active"])
+        return supervised.answer(self.network.network, used, state["statistics"], x)
 
     @torch.no_grad()
     def observe(self, state: State, batch: Batch) -> tuple[State, Metrics]:
-        phi = state["theta"]
+        phi, config = state["theta"], self.config
         effective = self.network.effective(phi)
         used = masked(effective.theta, state["active"])
-        loss, grads = self.network.network.loss_and_gradients(used, batch.x, batch.y)
+        loss, grads, statistics = supervised.loss_and_gradients(
+            self.network.network, used, state["statistics"], batch.x, batch.y,
+            smoothing=config.label_smoothing, parts=config.micro_batches,
+        )  # fmt: skip
         moved, optimiser = powerprop.step(
             self.optimiser, phi, self.regularised(grads, effective.theta, state), effective, state["optimiser"],
-            lr=self.config.lr,
+            lr=config.rate(int(state["step"])),
         )  # fmt: skip
         theta = {k: torch.where(state["open"][k], v, phi[k]) if k in state["open"] else v for k, v in moved.items()}
         step = int(state["step"]) + 1
-        state = {**state, "step": state["step"] + 1, "theta": theta, "optimiser": optimiser}
-        if step % self.config.every == 0:
+        state = {
+            **state, "step": state["step"] + 1, "theta": theta, "optimiser": optimiser, "statistics": statistics
+        }  # fmt: skip
+        if step % config.every == 0:
             state = self.renewed(state, grads, step)
         return state, {"loss_before": float(loss)}
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 
-from frisket.envs.data.imageset import ImageSet
+from frisket.envs.data.imageset import Pictures
 
 _TEST_SHARE = 3  # one in so many, where there is no published test split
 
 
-def learn_and_judge(train: ImageSet, test: ImageSet) -> tuple[np.ndarray, np.ndarray]:
+def learn_and_judge(train: Pictures, test: Pictures) -> tuple[np.ndarray, np.ndarray]:
     """Indices into ``train`` that may be learned from, and indices into ``test`` to be judged on; no picture in both.
 
     All of both where the data have a published test split. An embedded stand-in has none and serves as ``train`` and

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any
 
-from frisket.envs import character_tasks, osaka, pixel_tasks, split_classes
-from frisket.envs.data.imageset import ImageSet
+from frisket.envs import character_tasks, osaka, picture_stream, pixel_tasks, split_classes
+from frisket.envs.data.imageset import ImageSet, Pictures
 from frisket.envs.episodes import EpisodeSource
 from frisket.envs.stream import Stream
 
@@ -20,14 +20,16 @@ class StreamEntry:
     datasets: names of the data sets a configuration needs.
     build: ``(config, data sets by name, seed) -> Stream``.
     summary: one line.
+    takes: what its data sets must be: in memory, or any pictures.
     episodes: ``(config, data sets by name, domain=, queries=, seed=) -> EpisodeSource``, for pre-training; None for a
         stream that offers none.
     """
 
     config: type[Any]
     datasets: Callable[[Any], tuple[str, ...]]
-    build: Callable[[Any, Mapping[str, ImageSet], int], Stream]
+    build: Callable[[Any, Mapping[str, Any], int], Stream]
     summary: str
+    takes: type[Pictures] = ImageSet
     episodes: Callable[..., EpisodeSource] | None = None
 
 
@@ -63,6 +65,13 @@ STREAMS: Mapping[str, StreamEntry] = MappingProxyType(
             datasets=lambda config: config.datasets(),
             build=character_tasks.CharacterTaskStream,
             summary="tasks in sequence, each the images of one class, for generative models",
+        ),
+        "pictures": StreamEntry(
+            config=picture_stream.PicturesConfig,
+            datasets=lambda config: config.datasets(),
+            build=picture_stream.PictureStream,
+            summary="one task of pictures of any size, read as they are asked for: ImageNet from its folders",
+            takes=Pictures,
         ),
     }
 )

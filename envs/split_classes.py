@@ -30,17 +30,11 @@ from torch import Tensor
 from frisket.envs.augment import Augmentation, augment
 from frisket.envs.data.imageset import ImageSet
 from frisket.envs.held_out import learn_and_judge
+from frisket.envs.scaling import Scale
 from frisket.envs.task_stream import TaskStream
 from frisket.errors import require
 from frisket.rng import numpy_generator
 from frisket.types import Batch, Task
-
-NORMALISATION: Mapping[str, tuple[tuple[float, ...], tuple[float, ...]]] = {
-    "cifar10": ((0.4914, 0.4822, 0.4465), (0.2023, 0.1994, 0.2010)),
-    "cifar100": ((0.5071, 0.4867, 0.4408), (0.2675, 0.2565, 0.2761)),
-    "tinyimagenet": ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),
-}
-"""Mean and standard deviation of each channel of pictures in [0, 1], by data set (lamaml spec, section 6)."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -148,7 +142,7 @@ class SplitClassesStream(TaskStream):
         self._kept_out = kept
         self._walk: _Walk = {"tasks": _InSequence, "mixed": _Mixed}[config.order](config, learn, seed)
         self.steps = self._walk.steps
-        self._scale = _Scale(train)
+        self._scale = Scale(train)
 
     def _groups(self) -> list[tuple[int, ...]]:
         """The classes of each task."""
@@ -195,19 +189,6 @@ class SplitClassesStream(TaskStream):
 
     def provenance(self) -> dict[str, Any]:
         return {images.name: images.provenance.as_dict() for images in (self._train, self._test)}
-
-
-class _Scale:
-    """Pixels ``[N, C, H, W]`` in 0..255 to what the network sees."""
-
-    def __init__(self, images: ImageSet) -> None:
-        channels = images.images.shape[1]
-        mean, deviation = NORMALISATION.get(images.name, ((0.0,) * channels, (1.0,) * channels))
-        self.factor = torch.tensor([1 / (255 * d) for d in deviation])[:, None, None]
-        self.shift = torch.tensor([m / d for m, d in zip(mean, deviation, strict=True)])[:, None, None]
-
-    def __call__(self, pixels: np.ndarray) -> Tensor:
-        return torch.from_numpy(pixels).mul_(self.factor).sub_(self.shift)
 
 
 class _Walk(ABC):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
+from collections.abc import Iterator
 
 import torch
 from torch import Tensor
@@ -56,6 +57,10 @@ class TaskStream(Stream):
     @abstractmethod
     def test_set(self, task: int) -> tuple[Tensor, Tensor]:
         """``(x [n, C, H, W], y [n])`` of the samples ``task`` is judged on, never trained on."""
+
+    def test_batches(self, task: int) -> Iterator[tuple[Tensor, Tensor]]:
+        """`test_set` in one piece or several, for streams whose test pictures do not fit into memory at once."""
+        yield self.test_set(task)
 
     def validation_set(self, task: int) -> tuple[Tensor, Tensor]:
         """As `test_set`, of training samples that are kept back; empty where none are."""

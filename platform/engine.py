@@ -21,7 +21,7 @@ from frisket.algos.networks.network import Network
 from frisket.algos.registry import LEARNERS, NETWORKS
 from frisket.algos.state_file import load_state, save_state
 from frisket.algos.tree import to_device
-from frisket.envs.data import ImageSet, resolve
+from frisket.envs.data import Pictures, resolve
 from frisket.envs.registry import STREAMS
 from frisket.envs.stream import Stream
 from frisket.envs.task_stream import TaskStream
@@ -51,9 +51,18 @@ def datasets(experiment: Experiment) -> tuple[str, ...]:
     return tuple(dict.fromkeys(n for s in streams for n in STREAMS[s.kind].datasets(s.config)))
 
 
-def build_stream(experiment: Experiment, data: Mapping[str, ImageSet], seed: int) -> Stream:
-    """The stream of one seed."""
-    return STREAMS[experiment.stream.kind].build(experiment.stream.config, data, seed)
+def build_stream(experiment: Experiment, data: Mapping[str, Pictures], seed: int) -> Stream:
+    """The stream of one seed.
+
+    Raises:
+        SpecError: a data set is too large for memory, and the stream needs it there.
+    """
+    entry, config = STREAMS[experiment.stream.kind], experiment.stream.config
+    for name in entry.datasets(config):
+        fix = "lies in folders and is read picture by picture; stream.kind=pictures does that"
+        if not isinstance(data[name], entry.takes):
+            raise SpecError("dataset", name, fix)
+    return entry.build(config, data, seed)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -166,7 +175,7 @@ class _Walk:
         self.device = choose_device(self.experiment.device)
         self.stream_entry = STREAMS[self.experiment.stream.kind]
         names = self.stream_entry.datasets(self.experiment.stream.config)
-        self.data = resolve(names, folder.manifest["data_mode"], data_dir)
+        self.data = resolve(names, folder.manifest["data_mode"], data_dir, kind=Pictures)
         self.streams = [build_stream(one, self.data, r.seed) for one, r in zip(experiments, pack, strict=True)]
         self.stream = self.streams[0]
         first, *others = (build_learner(one, Inputs.of(self.stream)) for one in experiments)

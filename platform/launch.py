@@ -13,7 +13,7 @@ from typing import Any, Literal
 
 import frisket
 from frisket.algos.learner import Learner
-from frisket.envs.data import ImageSet, resolve
+from frisket.envs.data import Pictures, resolve
 from frisket.envs.registry import STREAMS
 from frisket.envs.stream import Stream
 from frisket.errors import RunError, SpecError, nearest, require
@@ -68,7 +68,7 @@ def prepare(
         raise SpecError("SPEC", spec, "has no tune section to search over; `frisket run` runs it")
     if not search and experiment.tune is not None:
         raise SpecError("SPEC", spec, "is a search: `frisket tune` runs it; with tune=null its base point can be run")
-    images = resolve(datasets(experiment), data, data_dir)
+    images = resolve(datasets(experiment), data, data_dir, kind=Pictures)
     _rehearse(experiment, images)
     return RunFolder.create(
         default_runs_folder() if runs_dir is None else runs_dir,
@@ -107,7 +107,7 @@ def reopen(
     if spec is not None and spec != name and Path(spec).stem != name:
         raise RunError("--resume", run, f"is a run of {name}, not of {spec}; leave SPEC out")
     if not folder.done:
-        images = resolve(datasets(folder.experiment), folder.manifest["data_mode"], data_dir)
+        images = resolve(datasets(folder.experiment), folder.manifest["data_mode"], data_dir, kind=Pictures)
         now, then = _provenance(images), folder.manifest["data"]
         changed = [name for name in then if _hashes(now.get(name)) != _hashes(then[name])]
         if changed:
@@ -128,7 +128,7 @@ def finished_run(
     what moves numbers by rounding alone, the same seeds and data, the same version of frisket; None where there is
     none."""
     experiment = load_spec(spec, overrides, seeds=seeds)
-    images = resolve(datasets(experiment), data, data_dir)
+    images = resolve(datasets(experiment), data, data_dir, kind=Pictures)
     wanted = _work_of(experiment), {name: _hashes(one) for name, one in _provenance(images).items()}
     found = []
     for folder in RunFolder.all(default_runs_folder() if runs_dir is None else runs_dir):
@@ -205,7 +205,7 @@ def _uploading(folder: RunFolder) -> contextlib.AbstractContextManager[object]:
     return BackgroundUploader(folder)
 
 
-def _rehearse(experiment: Experiment, images: Mapping[str, ImageSet]) -> None:
+def _rehearse(experiment: Experiment, images: Mapping[str, Pictures]) -> None:
     """Build every variant once, so that a specification which fits no data or network is refused before Ray starts."""
     choose_device(experiment.device)
     streams: dict[str, Stream] = {}  # points of a search often share one, and a stream costs more than a learner
@@ -238,11 +238,11 @@ def _require_measured(metric: str, stream: Stream, learner: Learner) -> None:
         raise SpecError("tune.metric", metric, nearest(metric, [f"accuracy/{domain}" for domain in stream.domains]))
 
 
-def _mode_of(images: Mapping[str, ImageSet]) -> str:
+def _mode_of(images: Mapping[str, Pictures]) -> str:
     return "real" if any(images.provenance.kind == "real" for images in images.values()) else "embedded"
 
 
-def _provenance(images: Mapping[str, ImageSet]) -> dict[str, Any]:
+def _provenance(images: Mapping[str, Pictures]) -> dict[str, Any]:
     """Provenance by the data set's own name, which is the name its metrics carry."""
     return {one.name: one.provenance.as_dict() for one in images.values()}
 

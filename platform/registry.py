@@ -11,6 +11,7 @@ from frisket.algos.registry import LEARNERS, NETWORKS
 from frisket.envs.registry import STREAMS
 from frisket.envs.stream import Stream
 from frisket.platform.protocols import (
+    held_out_accuracy,
     log_likelihood,
     online_accuracy,
     protected_accuracy,
@@ -77,6 +78,13 @@ PROTOCOLS: Mapping[str, ProtocolEntry] = MappingProxyType(
             summary="importance-sampled log-likelihood of every task's test images, of generative models",
             journalled=("learned",),
             final=("log_likelihood", "forgetting"),
+        ),
+        "held-out-accuracy": ProtocolEntry(
+            config=held_out_accuracy.HeldOutAccuracyConfig,
+            build=held_out_accuracy.HeldOutAccuracy,
+            headline=held_out_accuracy.HeldOutAccuracy.headline,
+            summary="accuracy on the test pictures of one task, judged piece by piece",
+            journalled=("accuracy", "loss"),
         ),
     }
 )

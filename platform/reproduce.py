@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from frisket.envs.data import resolve
+from frisket.envs.data import Pictures, resolve
 from frisket.errors import RunError, SpecError
 from frisket.platform import launch
 from frisket.platform.comparison import compare
@@ -65,7 +65,7 @@ def start(
         raise SpecError("out", str(out), "is a file; name a folder")
     experiments = [load_spec(cell.spec, cell.overrides) for cell in cells]
     for names in dict.fromkeys(datasets(experiment) for experiment in experiments):
-        resolve(names, data, data_dir)
+        resolve(names, data, data_dir, kind=Pictures)
     for device in {experiment.device for experiment in experiments}:
         choose_device(device)
     return Reproduction.create(

@@ -6,14 +6,15 @@ import dataclasses
 import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Literal, TypeVar, overload
 
 from frisket.envs.data.check import FileReport, find_files, source_reports
 from frisket.envs.data.containers import Damaged
 from frisket.envs.data.decode import Resample, idx_arrays, omniglot_arrays
 from frisket.envs.data.embedded import EMBEDDED, load_embedded
 from frisket.envs.data.fetch import fetch_source, select
-from frisket.envs.data.imageset import ImageSet, Provenance
+from frisket.envs.data.folders import FOLDERS, load_folder
+from frisket.envs.data.imageset import ImageSet, Pictures, Provenance
 from frisket.envs.data.photos import PHOTOS
 from frisket.envs.data.sources import SOURCES, Source, SourceFile
 from frisket.envs.data.store import Store, cached_arrays
@@ -21,6 +22,9 @@ from frisket.errors import DataError, nearest
 from frisket.folders import cache_folder
 
 _log = logging.getLogger("frisket.data")
+
+DataMode = Literal["auto", "real", "embedded"]
+P = TypeVar("P", bound=Pictures)
 
 _DECODER = 1
 """Part of the key of cached arrays: raise it when `omniglot_arrays` or one of `PHOTOS` changes what it returns."""
@@ -58,13 +62,27 @@ def load(
     return _load_source(source, chosen, Store.open(data_dir), resample)
 
 
+@overload
+def resolve(
+    names: Sequence[str], mode: DataMode, data_dir: str | Path | None = None, *, sources: Mapping[str, Source] = SOURCES
+) -> dict[str, ImageSet]: ...
+@overload
 def resolve(
     names: Sequence[str],
-    mode: Literal["auto", "real", "embedded"],
+    mode: DataMode,
     data_dir: str | Path | None = None,
     *,
+    kind: type[P],
     sources: Mapping[str, Source] = SOURCES,
-) -> dict[str, ImageSet]:
+) -> dict[str, P]: ...
+def resolve(
+    names: Sequence[str],
+    mode: DataMode,
+    data_dir: str | Path | None = None,
+    *,
+    kind: type[Pictures] = ImageSet,
+    sources: Mapping[str, Source] = SOURCES,
+) -> Mapping[str, Pictures]:
     """The data sets a stream asks for, real or embedded, never a mixture of real ones and stand-ins.
 
     Embedded data sets may be asked for by name in every mode. ``NAME:SPLIT`` asks for one split of a published data
@@ -74,6 +92,7 @@ def resolve(
         names: published or embedded data sets, ``mnist`` or ``mnist:test``.
         mode: ``"real"`` fetches what is missing, or fails; ``"embedded"`` uses the stand-in of every published one;
             ``"auto"`` is real if that works, else embedded with a warning that says why.
+        kind: what they must be; `Pictures` allows those that are not held in memory, such as ImageNet's folders.
 
     Returns:
         Requested name to data set; a stand-in carries its own name (``result["omniglot"].name == "glyphs"``), a split
@@ -85,9 +104,12 @@ def resolve(
     if mode not in ("auto", "real", "embedded"):
         raise DataError("data", mode, "must be one of auto, real, embedded")
     asked = {name: name.partition(":")[0] for name in names}
+    stand_ins = {name: source.stand_in for name, source in [*sources.items(), *FOLDERS.items()]}
     for name in asked.values():
-        if name not in sources and name not in EMBEDDED:
-            raise DataError("data set", name, f"is unknown; {nearest(name, [*sources, *EMBEDDED])}")
+        if name not in stand_ins and name not in EMBEDDED:
+            raise DataError("data set", name, f"is unknown; {nearest(name, [*stand_ins, *EMBEDDED])}")
+        if name in FOLDERS and kind is ImageSet:
+            raise DataError("data set", name, "lies in folders and is read picture by picture; ask for kind=Pictures")
     if mode != "embedded":
         Store.open(data_dir)  # a folder the user named and which is not there is a mistake in "auto" too
         try:
@@ -97,10 +119,10 @@ def resolve(
                 raise
             _log.warning(
                 "real data cannot be had, using the embedded stand-ins instead (%s): %s",
-                ", ".join(f"{sources[base].stand_in} for {name}" for name, base in asked.items() if base in sources),
+                ", ".join(f"{stand_ins[base]} for {name}" for name, base in asked.items() if base in stand_ins),
                 error,
             )
-    return {name: load(sources[base].stand_in if base in sources else base) for name, base in asked.items()}
+    return {name: load(stand_ins.get(base, base)) for name, base in asked.items()}
 
 
 def verify(
@@ -119,11 +141,13 @@ def verify(
     return [row for source in chosen for row in source_reports(source, store)]
 
 
-def _load_or_fetch(name: str, data_dir: str | Path | None, sources: Mapping[str, Source]) -> ImageSet:
+def _load_or_fetch(name: str, data_dir: str | Path | None, sources: Mapping[str, Source]) -> Pictures:
     base, colon, part = name.partition(":")
     if base in EMBEDDED:
         return load(base)
     split = part if colon else None
+    if base in FOLDERS:
+        return load_folder(name, data_dir)
     try:
         images = load(base, data_dir, split=split, sources=sources)
     except DataError:

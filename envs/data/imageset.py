@@ -1,7 +1,9 @@
-"""`ImageSet`, labelled pictures in memory, and `Provenance`, which says where they came from."""
+"""Labelled pictures: what all sets of them offer (`Pictures`), those in memory (`ImageSet`), and where a set came from
+(`Provenance`)."""
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -47,9 +49,40 @@ class Provenance:
         }
 
 
+class Pictures(ABC):
+    """Labelled pictures, wherever they lie.
+
+    Attributes:
+        name: the data set, which is not always the one asked for: see `frisket.envs.data.resolve`.
+        labels: ``[n]`` int64, index into ``classes``.
+        classes: name of each class.
+        provenance: where it came from.
+    """
+
+    name: str
+    labels: np.ndarray
+    classes: tuple[str, ...]
+    provenance: Provenance
+
+    @property
+    @abstractmethod
+    def channels(self) -> int:
+        """C of every picture."""
+
+    @abstractmethod
+    def picture(self, index: int) -> np.ndarray:
+        """One picture, ``[C, H, W]`` uint8; H and W may differ from one to the next."""
+
+    def class_indices(self) -> list[np.ndarray]:
+        """Per class, the indices of its pictures, in file order."""
+        order = np.argsort(self.labels, kind="stable")
+        ends = np.cumsum(np.bincount(self.labels, minlength=len(self.classes)))
+        return np.split(order, ends[:-1])
+
+
 @dataclass(frozen=True, slots=True)
-class ImageSet:
-    """Labelled pictures.
+class ImageSet(Pictures):
+    """Labelled pictures of one size, in memory.
 
     Attributes:
         name: the data set, which is not always the one asked for: see `frisket.envs.data.resolve`.
@@ -65,8 +98,9 @@ class ImageSet:
     classes: tuple[str, ...]
     provenance: Provenance
 
-    def class_indices(self) -> list[np.ndarray]:
-        """Per class, the indices into ``images`` in file order."""
-        order = np.argsort(self.labels, kind="stable")
-        ends = np.cumsum(np.bincount(self.labels, minlength=len(self.classes)))
-        return np.split(order, ends[:-1])
+    @property
+    def channels(self) -> int:
+        return self.images.shape[1]
+
+    def picture(self, index: int) -> np.ndarray:
+        return self.images[index]

@@ -96,7 +96,7 @@ def tiny_imagenet_arrays(data: bytes, split: str) -> Arrays:
         chosen = [(f"val/images/{row[0]}", row[1]) for row in sorted(rows, key=lambda row: _number(row[0]))]
     images = np.empty((len(chosen), 3, TINY_SIDE, TINY_SIDE), np.uint8)
     for place, (name, _) in zip(images, chosen, strict=True):
-        pixels = _jpeg(name, _member(files, name))
+        pixels = decoded(name, _member(files, name))
         if pixels.shape != place.shape:
             raise Damaged(f"{name} is {pixels.shape[2]} x {pixels.shape[1]} pixels, not {TINY_SIDE} x {TINY_SIDE}")
         place[:] = pixels
@@ -152,17 +152,26 @@ def _number(name: str) -> int:
     return int(digits)
 
 
-def _jpeg(name: str, data: bytes) -> np.ndarray:
-    """``[3, H, W]`` uint8; some of TinyImageNet's pictures are grey."""
+def decoded(name: str, data: bytes, formats: Sequence[str] = ("JPEG",)) -> np.ndarray:
+    """A picture's file as ``[3, H, W]`` uint8; some of ImageNet's are grey, or of four inks.
+
+    Args:
+        name: what to call it where it is damaged.
+        data: the file.
+        formats: Pillow's names of the formats it may have.
+
+    Raises:
+        Damaged: no such file, or one that is cut short.
+    """
     from PIL import Image
 
-    with reading(f"JPEG file, {name}"), Image.open(io.BytesIO(data), formats=["JPEG"]) as picture:
+    with reading(f"{formats[0]} file, {name}"), Image.open(io.BytesIO(data), formats=formats) as picture:
         return np.asarray(picture.convert("RGB")).transpose(2, 0, 1)
 
 
 def _tiles(name: str, data: bytes) -> np.ndarray:
     """``[n, 3, 32, 32]``: the tiles of one picture."""
-    pixels = _jpeg(name, data)
+    pixels = decoded(name, data)
     _, height, width = pixels.shape
     if height % CIFAR_SIDE or width % CIFAR_SIDE:
         raise Damaged(f"{name} of {width} x {height} pixels is not made of tiles of {CIFAR_SIDE} x {CIFAR_SIDE}")

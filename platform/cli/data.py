@@ -26,7 +26,8 @@ def list_data(data_dir: _DataDir = None) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    from frisket.envs.data import EMBEDDED, SOURCES, verify
+    from frisket.envs.data import EMBEDDED, FOLDERS, SOURCES, verify
+    from frisket.envs.data.folders import is_here
 
     table = Table("name", "kind", "state", "stand-in", "licence", "what")
     for name, source in SOURCES.items():
@@ -34,6 +35,9 @@ def list_data(data_dir: _DataDir = None) -> None:
         named, usable = {row.file for row in rows}, {row.file: row.form for row in rows if row.usable}
         forms = {form for form in usable.values() if form != source.form}
         state = ", ".join(["here", *forms]) if len(usable) == len(named) else f"{len(usable)} of {len(named)} files"
+        table.add_row(name, "real", state, source.stand_in, source.licence, source.title)
+    for name, source in FOLDERS.items():
+        state = "here" if is_here(source, data_dir) else "not here"
         table.add_row(name, "real", state, source.stand_in, source.licence, source.title)
     for name, entry in EMBEDDED.items():
         table.add_row(name, "embedded", "here", "", entry.licence, entry.title)

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from frisket.envs.data import resolve
+from frisket.envs.data import Pictures, resolve
 from frisket.platform.engine import Stopped, build_stream, datasets
 from frisket.platform.executors import Stop
 from frisket.platform.executors.ray_session import ray_session
@@ -59,7 +59,8 @@ def rungs_of(folder: RunFolder, data_dir: str | None) -> list[int]:
     which points are journalled.
     """
     experiment = folder.experiment
-    search, data = search_of(experiment), resolve(datasets(experiment), folder.manifest["data_mode"], data_dir)
+    search = search_of(experiment)
+    data = resolve(datasets(experiment), folder.manifest["data_mode"], data_dir, kind=Pictures)
     steps = build_stream(experiment, data, seed=0).steps
     rungs, step = [], max(1, round(search.grace * steps / experiment.log_every)) * experiment.log_every
     while step < steps:

@@ -24,11 +24,14 @@ from itertools import pairwise
 import torch
 import torch.nn.functional as F
 
+from frisket.algos.learner import Learner
 from frisket.algos.masks import MaskSet
-from frisket.algos.networks.network import own_logits
+from frisket.algos.networks.network import Network, own_logits
+from frisket.algos.networks.normalised import Normalised
 from frisket.algos.plain_learner import PlainLearner
-from frisket.algos.powerprop import as_powerprop, masked
+from frisket.algos.powerprop import Powerprop, as_powerprop, masked
 from frisket.algos.pruning import Ranking, Scope, require_kept
+from frisket.algos.sparse_learner import SparseLearner
 from frisket.algos.survivors import survivors
 from frisket.envs.stream import Stream
 from frisket.envs.task_stream import TaskStream
@@ -79,6 +82,13 @@ class PruningCurve(Protocol):
             raise SpecError("protocol.kind", "pruning-curve", "needs a stream of tasks with test sets: permutations")
         self.config, self.stream = config, stream
 
+    def require_suited(self, network: Network) -> None:
+        super().require_suited(network)
+        inner = as_powerprop(network).network
+        if isinstance(inner, Normalised):  # what the pruned one would answer by are not its own statistics
+            fix = "one without running statistics: mlp, pooled-conv or strided-conv"
+            raise SpecError("network.kind", type(inner).__name__, fix)
+
     def init(self) -> State:
         curve = torch.full((len(_MEASURED), len(self.config.kept)), math.nan, dtype=torch.float64)
         unknown = torch.tensor(math.nan, dtype=torch.float64)
@@ -105,10 +115,7 @@ class PruningCurve(Protocol):
         return {"accuracy": float(curve[0, -1]), "sign_changes": float(scores["sign_changes"]), **each}
 
     def _score(self, answer: Answers, scores: State, batch: Batch) -> Scored:
-        learner = answer.learner
-        if not isinstance(learner, PlainLearner):
-            kind = type(learner).__name__
-            raise SpecError("learner.kind", kind, "pruning-curve prunes plain networks: use online-sgd or er")
+        _network_of(answer.learner)
         if batch.position == 0:
             scores = {**scores, "start": {k: v.clone() for k, v in answer.state["theta"].items()}}
         logits = answer(batch.x, batch.task)
@@ -117,8 +124,7 @@ class PruningCurve(Protocol):
 
     def _with_curve(self, answer: Answers, known: Scored) -> Scored:
         learner, state = answer
-        assert isinstance(learner, PlainLearner)
-        network, theta, device = as_powerprop(learner.network), state["theta"], state["step"].device
+        network, theta, device = _network_of(learner), state["theta"], state["step"].device
         start = {k: v.to(device) for k, v in known.scores["start"].items()}
 
         def ranking(params: Params) -> Ranking:
@@ -138,3 +144,15 @@ class PruningCurve(Protocol):
         changed = torch.tensor(found.flipped / found.kept, dtype=torch.float64)
         scores = {**known.scores, "curve": curve, "sign_changes": changed}
         return Scored(scores, {**known.record, "survivors": dataclasses.asdict(found)})
+
+
+def _network_of(learner: Learner) -> Powerprop:
+    """The network of a method that answers from its weights alone, all of them.
+
+    Raises:
+        SpecError: another method, or one that has masks.
+    """
+    if isinstance(learner, PlainLearner) or (isinstance(learner, SparseLearner) and learner.config.kept == 1):
+        return as_powerprop(learner.network)
+    fix = "pruning-curve prunes plain networks: use online-sgd, er, or static-sparse with kept = 1"
+    raise SpecError("learner.kind", type(learner).__name__, fix)

@@ -10,7 +10,7 @@ import pytest
 from tiny_data import bare_machine, put
 from typer.testing import CliRunner
 
-from frisket.envs.data import EMBEDDED, SOURCES
+from frisket.envs.data import EMBEDDED, FOLDERS, SOURCES
 from frisket.errors import DataError
 from frisket.platform.cli.data import app
 
@@ -27,10 +27,11 @@ def test_list_names_every_data_set_and_its_state(folder: Path) -> None:
     result = CliRunner().invoke(app, ["list", "--data-dir", str(folder)])
     assert result.exit_code == 0
     lines = {line.split()[1]: line for line in result.stdout.splitlines() if line.startswith("│")}
-    assert set(lines) == {*SOURCES, *EMBEDDED}
+    assert set(lines) == {*SOURCES, *FOLDERS, *EMBEDDED}
     assert "0 of 4 files" in lines["mnist"]
     assert "0 of 2 files" in lines["omniglot"]
     assert "here" in lines["glyphs"]
+    assert "not here" in lines["imagenet"]
 
 
 def test_verify_shows_every_file_and_raises_for_the_first_bad_one(folder: Path) -> None:

@@ -14,7 +14,8 @@ from torch import Tensor
 from frisket.envs.augment import BRIGHTNESS, PADDING, augment
 from frisket.envs.data import ImageSet, Provenance, resolve
 from frisket.envs.registry import STREAMS
-from frisket.envs.split_classes import NORMALISATION, SplitClassesConfig, SplitClassesStream
+from frisket.envs.scaling import NORMALISATION
+from frisket.envs.split_classes import SplitClassesConfig, SplitClassesStream
 from frisket.errors import SpecError
 from frisket.rng import numpy_generator
 

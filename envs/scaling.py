@@ -1,0 +1,36 @@
+"""From bytes to what a network sees: pictures in [0, 1], normalised by their data set's published constants."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from frisket.envs.data.imageset import Pictures
+
+_PHOTOS = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+
+NORMALISATION: Mapping[str, tuple[tuple[float, ...], tuple[float, ...]]] = {
+    "cifar10": ((0.4914, 0.4822, 0.4465), (0.2023, 0.1994, 0.2010)),
+    "cifar100": ((0.5071, 0.4867, 0.4408), (0.2675, 0.2565, 0.2761)),
+    "tinyimagenet": _PHOTOS,
+    "imagenet": _PHOTOS,
+}
+"""Mean and standard deviation of each channel of pictures in [0, 1], by data set (lamaml spec, section 6; ImageNet's
+are those in general use)."""
+
+
+class Scale:
+    """Pixels ``[N, C, H, W]`` float32 in 0..255 to what the network sees, in place; a set without published constants
+    is left in [0, 1]."""
+
+    def __init__(self, pictures: Pictures) -> None:
+        channels = pictures.channels
+        mean, deviation = NORMALISATION.get(pictures.name, ((0.0,) * channels, (1.0,) * channels))
+        self.factor = torch.tensor([1 / (255 * d) for d in deviation])[:, None, None]
+        self.shift = torch.tensor([m / d for m, d in zip(mean, deviation, strict=True)])[:, None, None]
+
+    def __call__(self, pixels: np.ndarray) -> Tensor:
+        return torch.from_numpy(pixels).mul_(self.factor).sub_(self.shift)
