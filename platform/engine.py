@@ -120,9 +120,10 @@ def require_suited(learner: Learner, stream: Stream) -> None:
         raise SpecError("learner.kind", method, fix)
     if can.validates and isinstance(stream, TaskStream) and not len(stream.validation_set(0)[1]):
         raise SpecError("stream.validation", 0, f"must keep samples back: {method} judges its masks on them")
-    if isinstance(stream, TaskStream) and learner.task_steps not in (None, stream.steps_per_task):
+    wanted = learner.task_steps
+    if wanted is not None and isinstance(stream, TaskStream) and wanted != stream.steps_per_task:
         fix = f"must be {stream.steps_per_task}, the batches of one of the stream's tasks in all its epochs"
-        raise SpecError("learner.task_steps", learner.task_steps, fix)
+        raise SpecError("learner.task_steps", wanted, fix)
 
 
 def choose_device(wanted: str) -> torch.device:

@@ -17,6 +17,7 @@ from frisket.platform.tables import SCALES, Cell, Scale, Table, load_table, plan
 
 # Written with the streams they need; held to the rules below from the day they are here.
 TO_COME = ("replay/cifar100-", "replay/tinyimagenet-", "replay/split-cifar10-", "pruning/generative-")
+ROW_BY_ROW = ("pruning/generative-",)  # these may come one method after the other
 EXPECTED = (
     "lamaml/table1", "lamaml/table2", "lamaml/table3", "powerprop/fig1", "powerprop/fig4", "powerprop/table3",
     "sparse/table5", "sparse/table6", "sparse/tableS5", "sparse/tableS7", "sparse/tableS8", "sparse/tableS9",
@@ -44,7 +45,7 @@ def test_tables_are_no_specifications() -> None:
 def test_every_cell_names_an_experiment(name: str) -> None:
     missing = [cell.spec for _, _, cell in cells(load_table(name)) if cell.spec not in spec_names()]
     assert [spec for spec in missing if not spec.startswith(TO_COME)] == []
-    families = {spec.partition("-")[0] for spec in missing}
+    families = {spec.partition("-")[0] for spec in missing if not spec.startswith(ROW_BY_ROW)}
     begun = {spec.partition("-")[0] for spec in spec_names()} & families
     assert not begun, f"of {begun} some experiments are here and some are not: {missing}"
 
