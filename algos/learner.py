@@ -27,7 +27,7 @@ class Capabilities:
         samples: Monte-Carlo weight samples per prediction; 1 for a method with one answer.
         ends_tasks: acts when a task ends (`frisket.types.Batch.end`), so it needs a stream that is a sequence of tasks.
         validates: judges itself on samples the stream keeps back for it.
-        generates: learns networks with latent variables too, by `frisket.algos.networks.network.Network.target`.
+        generates: learns networks with latent variables too, through `frisket.algos.networks.network.Network.target`.
     """
 
     needs_task: bool = False

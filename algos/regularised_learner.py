@@ -75,7 +75,7 @@ class RegularisedLearner(TaskLearner):
 
     def init(self, seed: int, warm_start: State | None = None) -> State:
         start = super().init(seed, warm_start)
-        return {**start, "penalty": self.regulariser.init(self._shared(start["theta"]))}
+        return {**start, "penalty": self.regulariser.init(self.network.shared(start["theta"]))}
 
     def learn(self, state: State, data: Data) -> tuple[State, Metrics]:
         phi, penalty = state["theta"], state["penalty"]
@@ -96,7 +96,7 @@ class RegularisedLearner(TaskLearner):
         """F of the task that ends, by phi: the mean over samples of the squared gradients of their labels'
         log-likelihood, or of the bound of a network with latent variables, whose noise comes from ``seed``."""
         device = next(iter(phi.values())).device
-        found, samples = {k: torch.zeros_like(v) for k, v in self._shared(phi).items()}, 0
+        found, samples = {k: torch.zeros_like(v) for k, v in self.network.shared(phi).items()}, 0
         for index in range(min(self.fisher_batches or end.steps, end.steps)):
             batch = end.batch(index)
             if self.fisher_batches is None and batch.epoch:
@@ -107,7 +107,3 @@ class RegularisedLearner(TaskLearner):
             found = {k: v.add(squares[k], alpha=len(batch.y)) for k, v in found.items()}
             samples += len(batch.y)
         return {k: v / samples for k, v in found.items()}
-
-    def _shared(self, params: Params) -> Params:
-        """What the penalty covers."""
-        return {k: v for k, v in params.items() if k not in self.network.private}

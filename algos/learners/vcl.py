@@ -12,6 +12,10 @@ from mu.
 Under Powerpropagation the Gaussian is over phi, which neither paper defines: a sample is computed with as ``psi(phi)``,
 mu steps by virtual target, log sigma by the optimiser's own direction.
 
+A network's private parameters (`frisket.algos.networks.network.Network.private`) have no Gaussian: they are learned as
+points, from the mean of their gradients over the K samples. What is random in the network's own loss (a VAE's noise) is
+drawn anew for each of the K.
+
 Symbols and arguments: K ``samples``, N ``task_samples``, s ``log_sigma``.
 
 >>> import torch
@@ -29,13 +33,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import torch.nn.functional as F
+from torch import Tensor
 
 from frisket.algos import mean_field
-from frisket.algos.inner import Data
+from frisket.algos.inner import Data, total
 from frisket.algos.learner import Capabilities
 from frisket.algos.mean_field import Gaussian
-from frisket.algos.networks.network import Network, own_logits
+from frisket.algos.networks.network import Network
 from frisket.algos.optimiser import OptimiserConfig
 from frisket.algos.powerprop import by_theta
 from frisket.algos.task_learner import TaskLearner
@@ -67,45 +71,51 @@ class VCLConfig(OptimiserConfig):
 
 
 class VCL(TaskLearner):
-    """VCL. State: that of `TaskLearner`, its ``theta`` being mu; ``log_sigma``; ``prior/mean, prior/log_sigma``, p.
-    ``optimiser`` has one part for each of ``mean`` and ``log_sigma``."""
+    """VCL. State: that of `TaskLearner`, its ``theta`` being mu; ``log_sigma``; ``prior/mean, prior/log_sigma``, p; all
+    three without the network's private parameters. ``optimiser`` has a part for each of ``mean`` and ``log_sigma``."""
 
     config: VCLConfig
-    capabilities = Capabilities(needs_task=True, ends_tasks=True)
+    capabilities = Capabilities(needs_task=True, ends_tasks=True, generates=True)
 
     def __init__(self, config: VCLConfig, network: Network) -> None:
-        super().__init__(config, network)
+        super().__init__(config, network, fresh_optimiser=True)
 
     def init(self, seed: int, warm_start: State | None = None) -> State:
         start = super().init(seed, warm_start)
-        return {**start, **self._task(start["theta"], mean_field.constant(start["theta"], 0.0, 0.0))}
+        prior = mean_field.constant(self.network.shared(start["theta"]), 0.0, 0.0)
+        return {**start, **self._task(start["theta"], prior)}
 
     def _task(self, mean: Params, prior: Gaussian) -> State:
         """What a task starts with beside its ``mean``."""
-        sigma = mean_field.constant(mean, 0.0, self.config.log_sigma).log_sigma
+        sigma = mean_field.constant(self.network.shared(mean), 0.0, self.config.log_sigma).log_sigma
         moments = {"mean": self.optimiser.init(mean), "log_sigma": self.optimiser.init(sigma)}
         return {"log_sigma": sigma, "prior": prior._asdict(), "optimiser": moments}
 
     def learn(self, state: State, data: Data) -> tuple[State, Metrics]:
-        answer = self.predict(state, data.x)
-        assert answer is not None
-        before = F.cross_entropy(own_logits(answer, data.y, self.network.own), data.y)
-        q, seed, step = Gaussian(state["theta"], state["log_sigma"]), int(state["seed"]), int(state["step"])
+        before = self.network.network.loss(self.weights_for(state), data.x, data.y)
+        theta, seed, step = state["theta"], int(state["seed"]), int(state["step"])
+        q = Gaussian(self.network.shared(theta), state["log_sigma"])
+        points: list[Params] = []  # gradients of the private parameters, sample by sample
+
+        def gradient(weights: Params) -> tuple[Tensor, Params]:
+            target = self.network.target(data.x, data.y, seed, "vcl", step, len(points))
+            loss, grads = self.network.loss_and_gradients({**theta, **weights}, data.x, target)
+            points.append({k: grads[k] for k in self.network.private})
+            return loss, grads
+
         generators = (torch_generator(seed, "vcl", step, k) for k in range(self.config.samples))
-        loss, found = mean_field.sampled_gradient(
-            q,
-            lambda weights: self.network.loss_and_gradients(weights, data.x, data.y),
-            (mean_field.standard_normal(q.mean, generator) for generator in generators),
-        )
+        eps = (mean_field.standard_normal(q.mean, generator) for generator in generators)
+        loss, found = mean_field.sampled_gradient(q, gradient, eps)
         pull = mean_field.divergence_gradient(q, Gaussian(**state["prior"]))
         by_mean, by_sigma = (
             {k: g.add(kept[k], alpha=1 / self.config.task_samples) for k, g in grads.items()}
             for grads, kept in zip(found, pull, strict=True)
         )
-        effective = self.network.effective(q.mean)
+        by_mean |= {k: g / len(points) for k, g in total(points).items()}
+        effective = self.network.effective(theta)
         parts = state["optimiser"]
         theta, of_mean = self.stepped(
-            {"theta": q.mean, "optimiser": parts["mean"]}, effective, by_theta(by_mean, effective.slopes)
+            {"theta": theta, "optimiser": parts["mean"]}, effective, by_theta(by_mean, effective.slopes)
         )
         direction, of_sigma = self.optimiser.direction(by_sigma, parts["log_sigma"])
         moved = {
@@ -116,4 +126,5 @@ class VCL(TaskLearner):
         return {**state, **moved}, {"loss_before": float(before), "sampled_loss": float(loss)}
 
     def finish(self, state: State, end: TaskEnd) -> State:
-        return {**state, **self._task(state["theta"], Gaussian(state["theta"], state["log_sigma"]))}
+        theta = state["theta"]
+        return {**state, **self._task(theta, Gaussian(self.network.shared(theta), state["log_sigma"]))}

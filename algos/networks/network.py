@@ -61,6 +61,10 @@ class Network(ABC):
     def __call__(self, params: Params, x: Tensor) -> Tensor:
         """Logits ``[N, ways]`` of inputs ``[N, C, H, W]``."""
 
+    def shared(self, params: Params) -> Params:
+        """Those of ``params`` that all tasks share: not `private`."""
+        return {k: v for k, v in params.items() if k not in self.private}
+
     def target(self, x: Tensor, y: Tensor, seed: int, *key: str | int) -> Tensor:
         """What `loss` takes beside inputs ``x`` [N, C, H, W]: here their labels ``y`` [N]. A network whose loss is a
         random estimate draws its noise here, from (``seed``, ``key``)."""
