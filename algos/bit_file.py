@@ -48,6 +48,17 @@ def write_bits(
     return path
 
 
+def format_of(path: str | Path) -> str | None:
+    """The format's name in the file ``path``; None where there is none to be read."""
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(str(path), framework="numpy") as file:
+            return (file.metadata() or {}).get("format")
+    except (OSError, SafetensorError):
+        return None
+
+
 @contextmanager
 def read_bits(path: str | Path, format_name: str, what: str) -> Iterator[BitFile]:
     """The content of ``path``; what goes wrong with it inside the context is a damaged file, too.

@@ -142,12 +142,15 @@ class ProtectingLearner(Learner, ABC):
         has not begun, or no task, is answered by the newest one."""
         starts = state["starts"].tolist()
         if task is not None and task.start in starts:
-            theta = self.weights(state, starts.index(task.start))
-        elif starts and int(state["running"]) == _NO_TASK:
-            theta = self.weights(state, len(starts) - 1)
-        else:
-            theta = self.network.effective(state["theta"]).theta
-        return self.network.network(theta, x)
+            return self.answer(state, x, starts.index(task.start))
+        if starts and int(state["running"]) == _NO_TASK:
+            return self.answer(state, x, len(starts) - 1)
+        return self.network.network(self.network.effective(state["theta"]).theta, x)
+
+    @torch.no_grad()
+    def answer(self, state: State, x: Tensor, index: int) -> Tensor:
+        """Logits of the ended task number ``index``."""
+        return self.network.network(self.weights(state, index), x)
 
     @torch.no_grad()
     def observe(self, state: State, batch: Batch) -> tuple[State, Metrics]:

@@ -19,7 +19,8 @@ import numpy as np
 
 from frisket.algos.mask_picture import mask_grid
 from frisket.algos.masks import MaskSet
-from frisket.platform.capacity_figure import draw_capacity, read_capacity
+from frisket.platform.capacity_figure import draw_capacity
+from frisket.platform.capacity_report import read_capacity, write_capacity
 from frisket.platform.journal import read_journal
 from frisket.platform.mask_report import write_mask_report
 from frisket.platform.matrix_figure import draw_matrices, read_matrix
@@ -38,6 +39,7 @@ PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#0
 DRAWN_POINTS = 1000  # more than a panel has pixels
 WINDOWS = 20  # a stream is drawn with a moving mean over a twentieth of it
 OVERALL = "all domains"
+CAPACITY = "capacity.png"
 
 
 @dataclass(frozen=True)
@@ -136,10 +138,11 @@ def _draw(folder: RunFolder, target: Path) -> None:
     matrices = {label: found for label, found in read.items() if found}
     if matrices:
         draw_matrices(matrices, folder.manifest["spec"], caption(folder)).savefig(target / "matrix.png")
-    read_taken = {label: [t for f in files if (t := read_capacity(f)) is not None] for label, files in groups.items()}
-    taken = {label: found for label, found in read_taken.items() if found}
+    reports = {k: [read_capacity(folder.experiment, f) for f in files] for k, files in groups.items()}
+    taken = {label: found for label, every in reports.items() if (found := [one for one in every if one is not None])}
     if taken:
-        draw_capacity(taken, folder.manifest["spec"], caption(folder)).savefig(target / "capacity.png")
+        draw_capacity(taken, folder.manifest["spec"], caption(folder)).savefig(target / CAPACITY)
+        write_capacity(target / "capacity.json", taken)
     if len(groups) > 1:
         _variants(folder, colours).savefig(target / "variants.png")
     masked = {k: files for k, files in groups.items() if all(f.masks.exists() for f in files)}

@@ -54,6 +54,12 @@ def test_reading_by_index() -> None:
         HAND[3]
 
 
+def test_counts_by_hand() -> None:
+    counts = HAND.counts()
+    assert {k: v.tolist() for k, v in counts.items()} == {"a": [2, 2, 3], "b": [0, 0, 0]}
+    assert {k: v.tolist() for k, v in MaskStore({"w": (3,)}).counts().items()} == {"w": []}
+
+
 def test_capacity_by_hand() -> None:
     """Masks {0, 1}, {0, 2}, {0, 1, 2} of 5: weight 0 is everybody's, 1 and 2 are used twice, 3 and 4 are free."""
     found = HAND.capacity()
