@@ -146,7 +146,11 @@ def damage_shape(raw: bytes) -> bytes:
     return raw.replace(b"[2, 2]", b"[9, 9]")
 
 
-@pytest.mark.parametrize("damage", [damage_tail, damage_head, damage_shape])
+def damage_bit(raw: bytes) -> bytes:
+    return raw[:-1] + bytes([raw[-1] ^ 1])
+
+
+@pytest.mark.parametrize("damage", [damage_tail, damage_head, damage_shape, damage_bit])
 def test_damaged_files_are_refused_and_left_alone(damage: object, tmp_path: Path) -> None:
     path = HAND.save(tmp_path / "s")
     broken = damage(path.read_bytes())  # type: ignore[operator]
