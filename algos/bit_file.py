@@ -1,8 +1,9 @@
 """Files of packed bits: safetensors of uint8 arrays (``numpy.packbits``, little bit order) whose metadata hold the
-format's name and the shapes of what was packed. Reading takes bytes and JSON, nothing else."""
+format's name, the shapes of what was packed and a checksum of both. Reading takes bytes and JSON, nothing else."""
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
@@ -41,11 +42,32 @@ def write_bits(
     from safetensors.numpy import save
 
     path = Path(path)
-    metadata = {"format": format_name, "shapes": json.dumps({k: list(shape) for k, shape in shapes.items()})}
+    described = json.dumps({k: list(shape) for k, shape in shapes.items()})
+    metadata = {"format": format_name, "shapes": described, "sha256": _checksum(bits, described)}
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     temporary.write_bytes(save(dict(bits), metadata=metadata))
     os.replace(temporary, path)
     return path
+
+
+def format_of(path: str | Path) -> str | None:
+    """The format's name in the file ``path``; None where there is none to be read."""
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(str(path), framework="numpy") as file:
+            return (file.metadata() or {}).get("format")
+    except (OSError, SafetensorError):
+        return None
+
+
+def _checksum(bits: Mapping[str, np.ndarray], described: str) -> str:
+    """Of the bytes and of the shapes' description."""
+    digest = hashlib.sha256(described.encode())
+    for name in sorted(bits):
+        digest.update(name.encode())
+        digest.update(np.ascontiguousarray(bits[name]).data)
+    return digest.hexdigest()
 
 
 @contextmanager
@@ -71,6 +93,8 @@ def read_bits(path: str | Path, format_name: str, what: str) -> Iterator[BitFile
                 raise MaskError("mask file", str(path), f"not {what} of format {format_name}")
             shapes = {str(k): tuple(int(n) for n in v) for k, v in json.loads(metadata["shapes"]).items()}
             bits = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - safe_open is no mapping
+            if metadata.get("sha256") not in (None, _checksum(bits, metadata["shapes"])):
+                raise ValueError("its sha256 differs")
             yield BitFile(bits, shapes)
     except (SafetensorError, KeyError, TypeError, ValueError, AttributeError) as error:
         if isinstance(error, MaskError) and error.field == "mask file":

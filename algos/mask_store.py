@@ -133,6 +133,14 @@ class MaskStore(Sequence[MaskSet]):
             overlap[t, :t] = overlap[:t, t] = np.where(either, both / np.maximum(either, 1), 1.0)
         return Capacity(kept=counts / self.size, free=free, reused=reused, exclusive=exclusive, overlap=overlap)
 
+    def counts(self) -> dict[str, np.ndarray]:
+        """Of every tensor, how many of its weights each task uses, [T]."""
+        found = {k: np.zeros(len(self), dtype=np.int64) for k in self.shapes}
+        for t in range(len(self)):
+            for name, mask in self.masks(t).items():
+                found[name][t] = int(mask.sum())
+        return found
+
     def save(self, path: str | Path) -> Path:
         """Write to ``path`` atomically: one bit per weight and task, plus the header."""
         return write_bits(path, FORMAT, {"bits": self.bits.cpu().numpy()}, self.shapes)

@@ -150,6 +150,11 @@ class ProtectingLearner(TaskWeightsLearner, ABC):
         return self.network.effective(state["theta"]).theta
 
     @torch.no_grad()
+    def answer(self, state: State, x: Tensor, index: int) -> Tensor:
+        """Outputs for the ended task number ``index``."""
+        return self.network.network(self.weights(state, index), x)
+
+    @torch.no_grad()
     def observe(self, state: State, batch: Batch) -> tuple[State, Metrics]:
         task, data = require_task(self, batch), self.data(state, batch)
         begins = int(state["running"]) != task.start

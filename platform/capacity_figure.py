@@ -3,43 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from frisket.algos.mask_store import MaskStore
-from frisket.algos.state_file import load_state
-from frisket.platform.journal import read_journal
-from frisket.platform.runfolder import ReplicaFolder
+from frisket.platform.capacity_report import CapacityReport
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-SHARES = {"capacity_free": "free", "kept": "the task's mask", "reused": "of it, used before"}
+SHARES = {"free": "free", "kept": "the task's mask", "reused": "of it, used before"}
 COLOURS = ("#0072B2", "#D55E00", "#009E73")  # of SHARES, told apart by colour-blind readers too
 
 
-@dataclass(frozen=True, kw_only=True)
-class TakenCapacity:
-    """One replica. Attributes: shares: [T] each, by the names of `SHARES`; overlap: Jaccard overlaps, [T, T]."""
-
-    shares: dict[str, np.ndarray]
-    overlap: np.ndarray
-
-
-def read_capacity(files: ReplicaFolder) -> TakenCapacity | None:
-    """What a finished replica's tasks take; None for a method without masks of tasks."""
-    steps = [line["step"] for line, _ in read_journal(files.journal) if "step" in line]
-    ends = [step for step in steps if SHARES.keys() <= step.keys()]
-    if not ends:
-        return None
-    bits = load_state(files.final)[0]["store"]
-    overlap = MaskStore({"weights": (8 * bits.shape[1],)}, bits).capacity().overlap
-    return TakenCapacity(shares={k: np.array([end[k] for end in ends]) for k in SHARES}, overlap=overlap)
-
-
-def draw_capacity(taken: Mapping[str, Sequence[TakenCapacity]], spec: str, caption: str) -> Figure:
+def draw_capacity(taken: Mapping[str, Sequence[CapacityReport]], spec: str, caption: str) -> Figure:
     """Two panels per method: its replicas' mean shares after every task, the overlaps of the first one's masks."""
     from matplotlib.figure import Figure
     from matplotlib.ticker import MaxNLocator
@@ -52,11 +29,11 @@ def draw_capacity(taken: Mapping[str, Sequence[TakenCapacity]], spec: str, capti
     image = None
     for (label, seeds), curves, matrix in zip(taken.items(), above, below, strict=True):
         for (name, meaning), colour in zip(SHARES.items(), COLOURS, strict=True):
-            mean = np.mean([one.shares[name] for one in seeds], axis=0)
+            mean = np.mean([getattr(one.capacity, name) for one in seeds], axis=0)
             curves.plot(np.arange(1, len(mean) + 1), mean, color=colour, marker=".", label=meaning)
         curves.set(title=label, xlabel="tasks finished", ylim=(0, 1.02))
         curves.xaxis.set_major_locator(MaxNLocator(integer=True))
-        image = matrix.imshow(seeds[0].overlap, cmap="cividis", vmin=0, vmax=1, interpolation="nearest")
+        image = matrix.imshow(seeds[0].capacity.overlap, cmap="cividis", vmin=0, vmax=1, interpolation="nearest")
         matrix.set(xlabel="task")
         for axis in (matrix.xaxis, matrix.yaxis):
             axis.set_major_locator(MaxNLocator(integer=True))

@@ -19,7 +19,8 @@ import numpy as np
 
 from frisket.algos.mask_picture import mask_grid
 from frisket.algos.masks import MaskSet
-from frisket.platform.capacity_figure import draw_capacity, read_capacity
+from frisket.platform.capacity_figure import draw_capacity
+from frisket.platform.capacity_report import read_capacity, write_capacity
 from frisket.platform.journal import read_journal
 from frisket.platform.likelihood_figure import draw_likelihoods, draw_samples, read_likelihoods, sample_images
 from frisket.platform.mask_report import write_mask_report
@@ -40,6 +41,7 @@ PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#0
 DRAWN_POINTS = 1000  # more than a panel has pixels
 WINDOWS = 20  # a stream is drawn with a moving mean over a twentieth of it
 OVERALL = "all domains"
+CAPACITY = "capacity.png"
 
 
 class Picture(NamedTuple):
@@ -56,7 +58,6 @@ class Picture(NamedTuple):
 
 PICTURES = {
     "matrix.png": Picture(read_matrix, draw_matrices),
-    "capacity.png": Picture(read_capacity, draw_capacity),
     "pruning.png": Picture(read_curve, draw_curve),
     "weights.png": Picture(read_survivors, draw_survivors),
 }
@@ -161,6 +162,11 @@ def _draw(folder: RunFolder, target: Path) -> None:
         found = {label: seeds for label, seeds in read.items() if seeds}
         if found:
             picture.draw(found, folder.manifest["spec"], caption(folder)).savefig(target / name)
+    reports = {k: [read_capacity(folder.experiment, f) for f in files] for k, files in groups.items()}
+    taken = {label: found for label, every in reports.items() if (found := [one for one in every if one is not None])}
+    if taken:
+        draw_capacity(taken, folder.manifest["spec"], caption(folder)).savefig(target / CAPACITY)
+        write_capacity(target / "capacity.json", taken)
     likelihoods = {label: [m for f in files if (m := read_likelihoods(f.journal))] for label, files in groups.items()}
     if any(likelihoods.values()):
         published = _published(folder, "log_likelihood")

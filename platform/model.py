@@ -27,12 +27,15 @@ import torch
 from torch import Tensor
 
 from frisket.algos.learner import Learner
+from frisket.algos.mask_store import MaskStore
 from frisket.algos.masks import MaskSet
 from frisket.algos.networks.network import Network
+from frisket.algos.protecting_learner import ProtectingLearner
 from frisket.algos.state_file import load_state, save_state
 from frisket.algos.tree import map_tensors
 from frisket.errors import ModelError, UserError
 from frisket.platform.engine import Inputs, build_learner, build_network
+from frisket.platform.model_tasks import INFER, choose_task, protecting, task_number
 from frisket.platform.runfolder import RunFolder
 from frisket.platform.spec import Experiment, Replica, from_dict
 from frisket.types import State, Task
@@ -145,13 +148,47 @@ class FrisketModel:
         label = variant or next(iter(self.variants), None)
         return build_network(self.experiment.variant(label), self.member(variant=variant).inputs)
 
-    def masks(self, seed: int | None = None, variant: str | None = None) -> MaskSet:
-        """A replica's masks; empty for a method without masks."""
-        return self.learner_of(variant).masks(self.member(seed, variant).state)
+    def masks(self, seed: int | None = None, variant: str | None = None, task: int | None = None) -> MaskSet:
+        """A replica's masks, empty for a method without masks; or those task number ``task`` answers with.
+
+        Raises:
+            ModelError: no such replica or task.
+        """
+        if task is None:
+            return self.learner_of(variant).masks(self.member(seed, variant).state)
+        store = protecting(self.learner_of(variant)).store(self.member(seed, variant).state)
+        return store[task_number(task, len(store), None)]
+
+    @property
+    def has_tasks(self) -> bool:
+        """Whether the method, or that of a variant, keeps a mask for each task."""
+        return any(isinstance(self.learner_of(label), ProtectingLearner) for label in self.variants or [None])
+
+    def store(self, seed: int | None = None, variant: str | None = None) -> MaskStore | None:
+        """The masks of a replica's tasks; None for a method that keeps none for each task.
+
+        Raises:
+            MaskError: they are of another network's shape.
+        """
+        learner = self.learner_of(variant)
+        return learner.store(self.member(seed, variant).state) if isinstance(learner, ProtectingLearner) else None
+
+    def task(
+        self, x: np.ndarray | Tensor, task: int | str | Task | None = INFER, seed: int | None = None,
+        variant: str | None = None, form: str = "one_shot",
+    ) -> int:  # fmt: skip
+        """The number of the task that `predict` answers ``x`` as; arguments and errors are its own.
+
+        >>> model.task(x)                                                   # doctest: +SKIP
+        3
+        """
+        state = self.member(seed, variant).state
+        return choose_task(protecting(self.learner_of(variant)), state, self._inputs(x, seed, variant), task, form)
 
     def predict(
-        self, x: np.ndarray | Tensor, seed: int | None = None, variant: str | None = None, task: Task | None = None
-    ) -> np.ndarray:
+        self, x: np.ndarray | Tensor, seed: int | None = None, variant: str | None = None,
+        task: int | str | Task | None = None, form: str = "one_shot",
+    ) -> np.ndarray:  # fmt: skip
         """Class probabilities of ``x``; of a generative model, its reconstruction.
 
         Args:
@@ -159,27 +196,40 @@ class FrisketModel:
                 batch's own statistics, so a picture's answer depends on its neighbours.
             seed: which seed; None for the first.
             variant: which variant; None for the headline.
-            task: for a method that must be told the task.
+            task: for a method that keeps a mask for each task, its number, 0 .. T - 1, or ``infer``: the one that the
+                whole of ``x`` seems to come from (`task` tells which). None will do if there is only one. Other methods
+                that must be told the task take a `Task`.
+            form: how a task is inferred: ``one_shot``, ``binary`` or ``exhaustive``
+                (`frisket.algos.task_inference`).
 
         Returns:
             ``[N, ways]`` float32: the softmax, averaged over Monte-Carlo samples where the method draws them. Of a
             generative model ``[N, C H W]``, the means of the pixels.
 
         Raises:
-            ModelError: ``x`` has another shape, there is no such replica, or it has never learned.
+            ModelError: ``x`` has another shape, there is no such replica, task or form, the task must be named, or the
+                model has never learned.
         """
-        member = self.member(seed, variant)
-        inputs = torch.as_tensor(x, dtype=torch.float32)
-        if inputs.dim() != 4 or tuple(inputs.shape[1:]) != member.inputs.shape:
-            raise ModelError(
-                "x", tuple(inputs.shape), f"must have shape (N, {', '.join(map(str, member.inputs.shape))})"
-            )
+        learner, state = self.learner_of(variant), self.member(seed, variant).state
+        inputs = self._inputs(x, seed, variant)
         with torch.no_grad():
-            logits = self.learner_of(variant).predict(member.state, inputs, task)
+            if isinstance(learner, ProtectingLearner):
+                logits = learner.answer(state, inputs, choose_task(learner, state, inputs, task, form))
+            elif task is None or isinstance(task, Task):
+                logits = learner.predict(state, inputs, task)
+            else:
+                raise ModelError("task", task, f"{self.experiment.name} keeps no mask for each task; leave it out")
         if logits is None:
             raise ModelError("model", self.experiment.name, "has not learned from a single batch yet")
         probabilities = self._network(variant).probabilities(logits)
         return (probabilities.mean(0) if probabilities.dim() == 3 else probabilities).numpy()
+
+    def _inputs(self, x: np.ndarray | Tensor, seed: int | None, variant: str | None) -> Tensor:
+        """``x`` as the networks take it."""
+        shape, inputs = self.member(seed, variant).inputs.shape, torch.as_tensor(x, dtype=torch.float32)
+        if inputs.dim() != 4 or tuple(inputs.shape[1:]) != shape:
+            raise ModelError("x", tuple(inputs.shape), f"must have shape (N, {', '.join(map(str, shape))})")
+        return inputs
 
 
 def write_model(folder: RunFolder, path: Path) -> None:

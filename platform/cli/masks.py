@@ -8,7 +8,10 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
+    from frisket.algos.mask_store import MaskStore
     from frisket.algos.masks import MaskSet
+
+MOST_OVERLAPS = 12  # tasks whose overlaps a terminal has room for
 
 app = typer.Typer(no_args_is_help=True, help="Show, compare and export the masks of models.")
 
@@ -20,37 +23,51 @@ _Source = Annotated[
 ]
 _Seed = Annotated[int | None, typer.Option("--seed", help="Which seed; the first by default.")]
 _Variant = Annotated[str | None, typer.Option("--variant", help="Which variant; the headline by default.")]
+_Task = Annotated[
+    str | None,
+    typer.Option("--task", help="Where every task has masks: which task's, from 0; or free: what no task uses."),
+]
 
 
 @app.command()
-def show(source: _Source, seed: _Seed = None, variant: _Variant = None) -> None:
-    """Every tensor with its shape, its open weights and its sparsity."""
-    from rich.console import Console
-    from rich.table import Table
+def show(
+    source: _Source,
+    seed: _Seed = None,
+    variant: _Variant = None,
+    task: _Task = None,
+    picture: Annotated[Path | None, typer.Option("--picture", help="Draw what tasks' masks take into a PNG.")] = None,
+) -> None:
+    """Every tensor with its shape, its open weights and its sparsity; where every task has masks, what they take."""
+    from frisket.algos.mask_store import MaskStore
+    from frisket.errors import MaskError
+    from frisket.platform.mask_source import one_of, read_masks
 
-    masks = masks_of(source, seed, variant)
-    table = Table("tensor", "shape", title=source, title_justify="left")
-    for column in ("weights", "open", "sparsity"):
-        table.add_column(column, justify="right")
-    for name, mask in masks.items():
-        numbers = _numbers(mask.numel(), int(mask.sum()), masks.sparsity(name))
-        table.add_row(name, " x ".join(map(str, mask.shape)), *numbers)
-    table.add_section()
-    table.add_row("overall", "", *_numbers(masks.size, sum(int(m.sum()) for m in masks.values()), masks.sparsity()))
-    Console().print(table)
+    found = read_masks(source, seed, variant)
+    if isinstance(found, MaskStore) and task is None:
+        _show_tasks(found, source, picture)
+        return
+    if picture is not None:
+        raise MaskError("--picture", str(picture), "is of all tasks' masks; `frisket masks export` draws one MaskSet")
+    _show_tensors(one_of(found, source, task), source)
 
 
 @app.command()
 def diff(
     first: _Source,
-    second: Annotated[str, typer.Argument(metavar="OTHER_URI", help="What to compare with; the same kinds of names.")],
+    second: Annotated[
+        str | None, typer.Argument(metavar="[OTHER_URI]", help="What to compare with; the first itself if left out.")
+    ] = None,
     seed: _Seed = None,
     variant: _Variant = None,
+    task: _Task = None,
     other_seed: Annotated[
         int | None, typer.Option("--other-seed", help="Seed of the second; as --seed if unset.")
     ] = None,
     other_variant: Annotated[
         str | None, typer.Option("--other-variant", help="Variant of the second; --variant by default.")
+    ] = None,
+    other_task: Annotated[
+        str | None, typer.Option("--other-task", help="Task of the second; as --task if unset.")
     ] = None,
 ) -> None:
     """Two MaskSets against each other: what is open in both, in one of them, and how much they overlap."""
@@ -58,9 +75,14 @@ def diff(
     from rich.table import Table
 
     from frisket.algos.masks import MaskSet
+    from frisket.errors import MaskError
 
-    a = masks_of(first, seed, variant)
-    b = masks_of(second, seed if other_seed is None else other_seed, other_variant or variant)
+    if second is None and other_seed is None and other_variant is None and other_task is None:
+        fix = "name what to compare with: OTHER_URI, --other-task, --other-seed or --other-variant"
+        raise MaskError("OTHER_URI", None, fix)
+    other = second or first
+    a = masks_of(first, seed, variant, task)
+    b = masks_of(other, seed if other_seed is None else other_seed, other_variant or variant, other_task or task)
     both, only_a, only_b = a & b, a - b, b - a
     table = Table("tensor")
     for column in ("open in both", "only in first", "only in second", "overlap"):
@@ -82,33 +104,92 @@ def export(
     folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="Where to write; made if missing.")],
     seed: _Seed = None,
     variant: _Variant = None,
+    task: _Task = None,
+    pictures: Annotated[bool, typer.Option(help="Draw a picture of every tensor.")] = True,
 ) -> None:
-    """Write masks.safetensors and one picture per tensor."""
+    """Write masks.safetensors and one picture per tensor; of all tasks store.safetensors and a folder of pictures."""
     from rich.console import Console
 
-    masks = masks_of(source, seed, variant)
-    pictures = masks.draw(folder)
-    masks.save(folder / "masks.safetensors")
-    Console().print(f"{len(pictures)} pictures and masks.safetensors are in {folder}", soft_wrap=True)
+    from frisket.algos.mask_store import MaskStore
+    from frisket.platform.mask_source import one_of, read_masks
+
+    found = read_masks(source, seed, variant)
+    if isinstance(found, MaskStore) and task is None:
+        kept, sets = found, [(folder / f"task-{t}", masks) for t, masks in enumerate(found)]
+    else:
+        kept = one_of(found, source, task)
+        sets = [(folder, kept)]
+    file = folder / ("store.safetensors" if isinstance(kept, MaskStore) else "masks.safetensors")
+    _refuse_own(file, source)
+    folder.mkdir(parents=True, exist_ok=True)
+    kept.save(file)
+    drawn = [path for target, masks in sets for path in masks.draw(target)] if pictures else []
+    Console().print(f"{len(drawn)} pictures and {file.name} are in {folder}", soft_wrap=True)
 
 
-def masks_of(source: str, seed: int | None = None, variant: str | None = None) -> MaskSet:
-    """The MaskSet ``source`` stands for.
+def masks_of(source: str, seed: int | None = None, variant: str | None = None, task: str | None = None) -> MaskSet:
+    """The MaskSet ``source`` stands for; arguments and errors are those of `frisket.platform.mask_source`."""
+    from frisket.platform.mask_source import one_of, read_masks
 
-    Raises:
-        MaskError: a damaged mask file, or a model whose method has no masks.
-        ModelError: no such model, seed or variant.
-    """
-    from frisket.algos.masks import MaskSet
+    return one_of(read_masks(source, seed, variant), source, task)
+
+
+def _refuse_own(file: Path, source: str) -> None:
+    """Raise `MaskError` where ``file`` would replace what it is made from."""
     from frisket.errors import MaskError
-    from frisket.platform.api import load_model
 
-    if source.endswith(".safetensors"):
-        return MaskSet.load(source)
-    masks = load_model(source).masks(seed, variant)
-    if not masks:
-        raise MaskError("masks", source, "this method has none; name another model or --variant")
-    return masks
+    if file.exists() and Path(source).exists() and file.samefile(source):
+        raise MaskError(
+            "FOLDER", str(file.parent), f"{file.name} in it is the file to be exported; name another folder"
+        )
+
+
+def _show_tensors(masks: MaskSet, source: str) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table("tensor", "shape", title=source, title_justify="left")
+    for column in ("weights", "open", "sparsity"):
+        table.add_column(column, justify="right")
+    for name, mask in masks.items():
+        numbers = _numbers(mask.numel(), int(mask.sum()), masks.sparsity(name))
+        table.add_row(name, " x ".join(map(str, mask.shape)), *numbers)
+    table.add_section()
+    table.add_row("overall", "", *_numbers(masks.size, sum(int(m.sum()) for m in masks.values()), masks.sparsity()))
+    Console().print(table)
+
+
+def _show_tasks(store: MaskStore, source: str, picture: Path | None) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    from frisket.errors import MaskError
+    from frisket.platform.capacity_figure import draw_capacity
+    from frisket.platform.capacity_report import CapacityReport
+
+    if picture is not None and not (picture.suffix == ".png" and picture.absolute().parent.is_dir()):
+        raise MaskError("--picture", str(picture), "must be a .png file in a folder that exists")
+    report = CapacityReport.of(store)
+    capacity, console = report.capacity, Console()
+    table = Table("task", title=source, title_justify="left")
+    for column in ("kept", *report.weights, "new weights", "reused", "free after"):
+        table.add_column(column, justify="right", overflow="fold")
+    for t in range(report.tasks):
+        shares = (f"{report.kept[name][t] / max(size, 1):.1%}" for name, size in report.weights.items())
+        new, reused = (str(n) for n in (report.used[t] - report.reused[t], report.reused[t]))
+        table.add_row(str(t), f"{capacity.kept[t]:.1%}", *shares, new, reused, f"{capacity.free[t]:.1%}")
+    console.print(table)
+    console.print(f"{store.size} weights; kept = share of all weights, then of each tensor's")
+    if report.tasks <= MOST_OVERLAPS:
+        overlaps = Table("overlap", *map(str, range(report.tasks)))
+        for t, row in enumerate(capacity.overlap):
+            overlaps.add_row(str(t), *(f"{value:.2f}" for value in row))
+        console.print(overlaps)
+    else:
+        console.print(f"the overlaps of {report.tasks} tasks are in the picture: --picture FILE.png")
+    if picture is not None:
+        draw_capacity({Path(source).name: [report]}, f"{report.tasks} tasks", source).savefig(picture)
+        console.print(f"drawn into {picture}", soft_wrap=True)
 
 
 def _numbers(total: int, opened: int, sparsity: float) -> tuple[str, str, str]:

@@ -7,7 +7,7 @@ from typing import Any
 from urllib.parse import quote
 
 from frisket.algos.registry import LEARNERS
-from frisket.platform.figures import by_variant, mask_stem
+from frisket.platform.figures import CAPACITY, by_variant, mask_stem
 from frisket.platform.protocols.log_likelihood import LogLikelihood
 from frisket.platform.runfolder import RunFolder
 from frisket.platform.spec import Experiment
@@ -16,6 +16,11 @@ from frisket.platform.tune_figure import HEAT_MAP, LINE, SCATTER
 from frisket.platform.tune_points import PointFolder, metric_of
 
 LIMIT = 5000  # characters a registry's database keeps of a description
+_WHICH_TASK = (
+    "Every task has a mask of its own, and the model must be told which task x comes from, by its number or "
+    '`"infer"`: the one that the whole of x seems to come from. `model.task(x)`, or `"return_task": True` in `params`, '
+    "says which. "
+)
 
 
 def card(folder: RunFolder, experiment_id: str, run_id: str, name: str, version: str) -> str:
@@ -53,6 +58,7 @@ def _body(folder: RunFolder, experiment_id: str, run_id: str) -> list[str]:
         _what(folder),
         _results(folder.experiment, summary),
         *_search(folder, run_id),
+        *_tasks(folder, run_id),
         *_masks(folder, experiment_id, run_id),
         *(f"![{what}]({_artifact(f'figures/{name}', run_id)})" for name, what in _pictures(folder).items()),
         _data(folder),
@@ -132,17 +138,32 @@ def _said(published: Mapping[str, float] | None) -> str:
 
 def _loading(folder: RunFolder, name: str, version: str) -> str:
     variant = "" if not folder.experiment.variants else f', variant="{list(folder.experiment.variants)[-1]}"'
+    tasks = _keeps_tasks(folder)
+    task, params = (", task=0", '"seed": 0, "task": 0') if tasks else ("", '"seed": 0')
     return (
         "## Load it\n\n```python\n"
         "import frisket\n\n"
         f'model = frisket.load_model("models:/{name}/{version}")\n'
-        f"probabilities = model.predict(x, seed=0{variant})\n"
+        f"probabilities = model.predict(x, seed=0{variant}{task})\n"
         "masks = model.masks(seed=0)\n\n"
         "import mlflow\n\n"
-        f'mlflow.pyfunc.load_model("models:/{name}/{version}").predict(x, params={{"seed": 0}})\n```\n\n'
-        "x is float32 [N, C, H, W], judged as one batch. "
+        f'mlflow.pyfunc.load_model("models:/{name}/{version}").predict(x, params={{{params}}})\n```\n\n'
+        f"{_WHICH_TASK if tasks else ''}x is float32 [N, C, H, W], judged as one batch. "
         "The folder holds safetensors and JSON only; loading runs no code from it."
     )
+
+
+def _keeps_tasks(folder: RunFolder) -> bool:
+    """Whether the method keeps a mask for each task."""
+    return (folder.path / "figures" / CAPACITY).exists()
+
+
+def _tasks(folder: RunFolder, run_id: str) -> list[str]:
+    """What the tasks' masks take; nothing for methods without them."""
+    if not _keeps_tasks(folder):
+        return []
+    picture = f"![what the tasks' masks take]({_artifact(f'figures/{CAPACITY}', run_id)})"
+    return [f"## Tasks\n\n{picture}\n\nIn numbers: `figures/capacity.json` of the run."]
 
 
 def _masks(folder: RunFolder, experiment_id: str, run_id: str) -> list[str]:

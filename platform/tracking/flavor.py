@@ -14,6 +14,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import mlflow.models.utils
 import numpy as np
 import yaml
 from mlflow import pyfunc
@@ -58,12 +59,16 @@ def save_model(path: str | Path, folder: RunFolder, mlflow_model: Model | None =
 
 
 def signature(model: FrisketModel) -> ModelSignature:
-    """``[-1, C, H, W]`` float32 to ``[-1, ways]`` float32 (a generative model's pixels); parameters ``seed`` and, with
-    variants, ``variant``."""
+    """``[-1, C, H, W]`` float32 to ``[-1, ways]`` float32 (a generative model's pixels); parameters ``seed``, with
+    variants ``variant``, with a mask for each task ``task``, ``form`` and ``return_task``."""
     member = model.member()
     params = [ParamSpec("seed", DataType.long, model.seeds[0])]
     if model.variants:
         params.append(ParamSpec("variant", DataType.string, model.variants[0]))
+    if model.has_tasks:
+        params.append(ParamSpec("task", DataType.string, None))
+        params.append(ParamSpec("form", DataType.string, "one_shot"))
+        params.append(ParamSpec("return_task", DataType.boolean, False))
     return ModelSignature(
         inputs=Schema([TensorSpec(np.dtype(np.float32), (-1, *member.inputs.shape))]),
         outputs=Schema([TensorSpec(np.dtype(np.float32), (-1, model.outputs))]),
@@ -83,10 +88,30 @@ class _Predictor:
     def __init__(self, model: FrisketModel) -> None:
         self.model = model
 
-    def predict(self, model_input: np.ndarray, params: dict[str, Any] | None = None) -> np.ndarray:
-        chosen = params or {}
-        return self.model.predict(model_input, seed=chosen.get("seed"), variant=chosen.get("variant"))
+    def predict(
+        self, model_input: np.ndarray, params: dict[str, Any] | None = None
+    ) -> np.ndarray | dict[str, np.ndarray | int]:
+        """Probabilities; with ``return_task`` ``{"probabilities", "task"}``, the task that was answered as."""
+        chosen = dict(params or {})
+        if not chosen.pop("return_task", False):
+            return self.model.predict(model_input, **chosen)
+        chosen["task"] = self.model.task(model_input, **chosen)
+        return {"probabilities": self.model.predict(model_input, **chosen), "task": chosen["task"]}
 
 
 def _load_pyfunc(path: str) -> _Predictor:
-    return _Predictor(FrisketModel.load(path))
+    model = FrisketModel.load(path)
+    if model.has_tasks:
+        _allow_numbers_as_text()
+    return _Predictor(model)
+
+
+def _allow_numbers_as_text() -> None:
+    """Let MLflow turn a whole number given for a parameter of type string into its digits.
+
+    ``task`` is a number or a word, and MLflow has no type for that. Among its conversions between parameters' types
+    (int to long, long to double, ...) this one is missing; without it callers would have to write ``{"task": "2"}``.
+    """
+    conversions = getattr(mlflow.models.utils, "_ALLOWED_CONVERSIONS_FOR_PARAMS", None)
+    if conversions is not None:  # elsewhere in another MLflow: the digits are still taken
+        conversions.setdefault(DataType.string, (DataType.integer, DataType.long))

@@ -54,6 +54,12 @@ def test_reading_by_index() -> None:
         HAND[3]
 
 
+def test_counts_by_hand() -> None:
+    counts = HAND.counts()
+    assert {k: v.tolist() for k, v in counts.items()} == {"a": [2, 2, 3], "b": [0, 0, 0]}
+    assert {k: v.tolist() for k, v in MaskStore({"w": (3,)}).counts().items()} == {"w": []}
+
+
 def test_capacity_by_hand() -> None:
     """Masks {0, 1}, {0, 2}, {0, 1, 2} of 5: weight 0 is everybody's, 1 and 2 are used twice, 3 and 4 are free."""
     found = HAND.capacity()
@@ -140,7 +146,11 @@ def damage_shape(raw: bytes) -> bytes:
     return raw.replace(b"[2, 2]", b"[9, 9]")
 
 
-@pytest.mark.parametrize("damage", [damage_tail, damage_head, damage_shape])
+def damage_bit(raw: bytes) -> bytes:
+    return raw[:-1] + bytes([raw[-1] ^ 1])
+
+
+@pytest.mark.parametrize("damage", [damage_tail, damage_head, damage_shape, damage_bit])
 def test_damaged_files_are_refused_and_left_alone(damage: object, tmp_path: Path) -> None:
     path = HAND.save(tmp_path / "s")
     broken = damage(path.read_bytes())  # type: ignore[operator]

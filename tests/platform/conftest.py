@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import shutil
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from runs import SMOKE, MakeRun, new_run
+from runs import SEQUENCE, SMOKE, MakeRun, new_run, tracked_copy
 from searches import prepare_search
 from servers import Server
 
@@ -29,19 +27,21 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> RunFolder:
     return folder
 
 
+@pytest.fixture(scope="session")
+def sequence(tmp_path_factory: pytest.TempPathFactory) -> RunFolder:
+    """A finished run over three tasks: two methods that keep a mask for each, one that does not. Not to be changed."""
+    folder = new_run(tmp_path_factory.mktemp("runs"), "sqlite:///nowhere.db", **SEQUENCE)
+    for replica in folder.experiment.replicas():
+        run_replica(folder, replica)
+    return folder
+
+
 @pytest.fixture
 def finished_run(finished: RunFolder, tmp_path: Path) -> MakeRun:
     """``(uri, name=..., register=...)`` to a copy of `finished` which is tracked there."""
 
     def copy(uri: str, name: str = "tiny/pair", register: bool = True) -> RunFolder:
-        run_id = f"{name.replace('/', '-')}-{time.time_ns()}"
-        path = tmp_path / "runs" / run_id
-        shutil.copytree(finished.path, path)
-        manifest = json.loads((path / "run.json").read_text())
-        tracking = {"uri": uri, "experiment": f"frisket/{name}"}
-        manifest |= {"run_id": run_id, "spec": name, "register": register, "tracking": tracking}
-        write_json(path / "run.json", manifest)
-        return RunFolder.open(path)
+        return tracked_copy(finished, tmp_path / "runs", uri, name, register=register)
 
     return copy
 

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import json
+import shutil
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from frisket.envs.data import resolve
 from frisket.platform.engine import datasets
-from frisket.platform.runfolder import RunFolder
+from frisket.platform.runfolder import RunFolder, write_json
 from frisket.platform.spec import from_dict
 
 MakeRun = Callable[..., RunFolder]
@@ -23,10 +26,37 @@ TINY: dict[str, Any] = {
     "variants": {"sparse": {}, "fixed": {"learner": {"kind": "cmaml-fixed", "inner_steps": 1}}},
 }
 
+SEQUENCE: dict[str, Any] = {
+    "name": "tiny/sequence",
+    "stream": {"kind": "permutations", "tasks": 3, "samples": 640, "batch": 32, "epochs": 2, "validation": 200},
+    "network": {"kind": "mlp", "hidden": [30, 20], "powerprop_alpha": 1.5},
+    "learner": {"kind": "efficient-packnet", "lr": 0.005, "biases": "per_task", "grid": [0.1, 0.2, 0.4]},
+    "protocol": {"kind": "protected-accuracy"},
+    "seeds": 1,
+    "variants": {
+        "epn": {},
+        "packnet": {"learner": {"kind": "packnet", "tasks": 3, "lr": 0.005, "refill": "redraw", "head": "per_task"}},
+        "online": {"learner": {"kind": "online-adam"}, "network": {"kind": "mlp", "hidden": [30, 20]}},
+    },
+}
+"""Three tasks in sequence, seconds for all variants."""
+
 SMOKE: dict[str, Any] = {
     "rows": ["Online", "La-MAML"], "columns": ["rotations"], "scale": "smoke", "data": "embedded"
 }  # fmt: skip
 """Two cells of the table ``lamaml/table1``, seconds each."""
+
+
+def tracked_copy(run: RunFolder, parent: Path, uri: str, name: str, *, register: bool = True) -> RunFolder:
+    """A copy of the finished ``run`` under ``parent``, by the spec's name ``name``, which is tracked at ``uri``."""
+    run_id = f"{name.replace('/', '-')}-{time.time_ns()}"
+    path = parent / run_id
+    shutil.copytree(run.path, path)
+    manifest = json.loads((path / "run.json").read_text())
+    tracking = {"uri": uri, "experiment": f"frisket/{name}"}
+    manifest |= {"run_id": run_id, "spec": name, "register": register, "tracking": tracking}
+    write_json(path / "run.json", manifest)
+    return RunFolder.open(path)
 
 
 def new_run(parent: Path, uri: str, *, register: bool = True, **fields: Any) -> RunFolder:

@@ -42,6 +42,8 @@ class Server:
                 time.sleep(0.1)
             if self._process.poll() is not None:
                 break
+        if self._process.poll() is None:  # a slow one would be left running
+            self.kill()
         raise RuntimeError(f"the MLflow server did not start: {self._log.read_text()[-2000:]}")
 
     def kill(self) -> None:

@@ -13,10 +13,13 @@ import urllib.request
 from pathlib import Path
 
 import pytest
+import torch
 from PIL import Image
 from servers import Server
 from typer.testing import CliRunner
 
+from frisket import load_model
+from frisket.algos.mask_store import MaskStore
 from frisket.algos.masks import MaskSet
 from frisket.errors import MaskError, ModelError, UserError
 from frisket.platform.cli.masks import app, masks_of
@@ -72,6 +75,132 @@ def test_mistakes_are_told(finished: RunFolder, tmp_path: Path) -> None:
         masks_of(str(tmp_path / "none.safetensors"))
     with pytest.raises(MaskError, match="not a mask file"):
         masks_of(str(shutil.copy(finished.replica("sparse-seed0").final, tmp_path / "x.safetensors")))
+
+
+def cells(text: str, first: str) -> list[str]:
+    """The cells of the row that begins with ``first``."""
+    rows = ([c.strip() for c in line.strip("│ ").split("│")] for line in text.splitlines() if "│" in line)
+    return next(row for row in rows if row[0] == first)
+
+
+def test_show_says_what_every_task_takes(sequence: RunFolder, tmp_path: Path) -> None:
+    text = invoke("show", str(sequence.path), "--picture", str(tmp_path / "taken.png"))
+    store = load_model(sequence.path).store()
+    assert store is not None
+    used: MaskSet | None = None
+    for t, masks in enumerate(store):
+        both = masks & used if used is not None else masks - masks
+        used = masks if used is None else used | masks
+        shares = [1 - masks.sparsity(), *(1 - masks.sparsity(name) for name in masks)]
+        reused = ones(both)
+        expected = [str(t), *(f"{s:.1%}" for s in shares), str(ones(masks) - reused), str(reused)]
+        assert cells(text, str(t)) == [*expected, f"{used.sparsity():.1%}"]
+    first, second = store[0], store[1]
+    overlaps = text[text.index("overlap") :]
+    assert cells(overlaps, "1")[1:3] == [f"{first.overlap(second):.2f}", "1.00"]
+    with Image.open(tmp_path / "taken.png") as picture:
+        assert picture.format == "PNG"
+
+
+def ones(masks: MaskSet) -> int:
+    return sum(int(m.sum()) for m in masks.values())
+
+
+def test_show_and_export_one_task(sequence: RunFolder, tmp_path: Path) -> None:
+    store = load_model(sequence.path).store()
+    assert store is not None
+    overall = cells(invoke("show", str(sequence.path), "--task", "2"), "overall")
+    assert overall[3:] == [str(ones(store[2])), f"{store[2].sparsity():.1%}"]
+    assert cells(invoke("show", str(sequence.path), "--task", "free"), "overall")[3] == str(
+        ones(~MaskSet(store.union()))
+    )
+    invoke("export", str(sequence.path), str(tmp_path), "--task", "2")
+    assert MaskSet.load(tmp_path / "masks.safetensors") == store[2]
+    assert len(list(tmp_path.glob("mask_*.png"))) == len(store.shapes)
+
+
+def test_export_of_all_tasks_is_a_store_that_can_be_looked_at(sequence: RunFolder, tmp_path: Path) -> None:
+    """One bit per weight and task plus 2 % and the header; what it says is what the model says."""
+    invoke("export", str(sequence.path), str(tmp_path / "out"))
+    file = tmp_path / "out/store.safetensors"
+    store = load_model(sequence.path).store()
+    assert store is not None
+    assert list(MaskStore.load(file)) == list(store)
+    assert file.stat().st_size <= len(store) * store.row_bytes * 1.02 + 300
+    assert len(list((tmp_path / "out").glob("task-[012]/mask_*.png"))) == 3 * len(store.shapes)
+    shown = [invoke("show", source).splitlines()[1:] for source in (str(file), str(sequence.path))]
+    assert shown[0] == shown[1]
+    assert "the masks are equal" in invoke("diff", str(file), str(sequence.path), "--task", "1")
+    invoke("export", str(file), str(tmp_path / "bare"), "--no-pictures")
+    assert [p.name for p in (tmp_path / "bare").iterdir()] == ["store.safetensors"]
+    assert list(MaskStore.load(tmp_path / "bare/store.safetensors")) == list(store)
+
+
+def test_diff_of_tasks_and_of_models(sequence: RunFolder) -> None:
+    store = load_model(sequence.path).store()
+    assert store is not None
+    row = cells(invoke("diff", str(sequence.path), "--task", "0", "--other-task", "2"), "overall")
+    parts = (store[0] & store[2], store[0] - store[2], store[2] - store[0])
+    assert row[1:] == [*(str(ones(part)) for part in parts), f"{store[0].overlap(store[2]):.3f}"]
+    narrower = ["--task", "0", "--other-variant", "packnet"]
+    with pytest.raises(MaskError, match="must cover the same tensors"):
+        invoke("diff", str(sequence.path), *narrower)  # packnet's heads are kept apart
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error", "message"),
+    [
+        (["show", "{run}", "--task", "3"], ModelError, "task = '3': must be a task from 0 to 2, or 'free'"),
+        (["show", "{run}", "--task", "last"], ModelError, "task = 'last'"),
+        (["show", "{run}", "--task", "-1"], ModelError, "task = '-1'"),
+        (["show", "{run}", "--variant", "online"], MaskError, "this method has none"),
+        (["show", "{run}", "--picture", "{tmp}/none/a.png"], MaskError, "a folder that exists"),
+        (["show", "{run}", "--picture", "{tmp}/a.docx"], MaskError, "must be a .png file"),
+        (["show", "{run}", "--task", "0", "--picture", "{tmp}/a.png"], MaskError, "is of all tasks' masks"),
+        (["diff", "{run}"], MaskError, "name what to compare with"),
+        (["diff", "{run}", "{run}"], ModelError, "task = None: must be a task from 0 to 2, or 'free'"),
+        (["diff", "{run}", "{masks}", "--task", "0"], MaskError, "has no masks of tasks"),
+        (["show", "{masks}", "--task", "0"], MaskError, "has no masks of tasks"),
+        (["export", "{tmp}/store.safetensors", "{tmp}"], MaskError, "is the file to be exported"),
+    ],
+)
+def test_mistakes_about_tasks_are_told(
+    arguments: list[str], error: type[UserError], message: str, sequence: RunFolder, finished: RunFolder, tmp_path: Path
+) -> None:
+    """And leave the store on disk as it is."""
+    store = load_model(sequence.path).store()
+    assert store is not None
+    file = store.save(tmp_path / "store.safetensors")
+    before = file.read_bytes()
+    names = {"run": sequence.path, "tmp": tmp_path, "masks": finished.replica("sparse-seed0").masks}
+    with pytest.raises(error, match=message):
+        invoke(*(argument.format(**names) for argument in arguments))
+    assert file.read_bytes() == before
+    assert [p.name for p in tmp_path.iterdir()] == ["store.safetensors"]
+
+
+def test_a_damaged_store_is_refused_and_left_alone(sequence: RunFolder, tmp_path: Path) -> None:
+    store = load_model(sequence.path).store()
+    assert store is not None
+    whole = store.save(tmp_path / "store.safetensors").read_bytes()
+    flipped = whole[:-1] + bytes([whole[-1] ^ 4])
+    for damaged in (whole[:-1], whole[:40], b"", whole.replace(b"[30, 784]", b"[31, 784]"), flipped):
+        file = tmp_path / "damaged.safetensors"
+        file.write_bytes(damaged)
+        for arguments in (["show", str(file)], ["export", str(file), str(tmp_path / "out")]):
+            with pytest.raises(MaskError, match=r"damaged|not a mask file"):
+                invoke(*arguments)
+        assert file.read_bytes() == damaged
+    assert not (tmp_path / "out").exists()
+
+
+def test_masks_of_many_tasks_are_shown_without_overlaps(tmp_path: Path) -> None:
+    store = MaskStore({"w": (3, 3)})
+    for t in range(13):
+        store = store.appended({"w": torch.arange(9).view(3, 3) <= t})
+    text = invoke("show", str(store.save(tmp_path / "many.safetensors")))
+    assert cells(text, "12") == ["12", "100.0%", "100.0%", "0", "9", "0.0%"]
+    assert "the overlaps of 13 tasks are in the picture" in text
 
 
 def test_ui_refuses_a_port_in_use() -> None:

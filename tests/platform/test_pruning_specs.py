@@ -24,7 +24,7 @@ from frisket.algos.tree import flatten
 from frisket.envs.data import resolve
 from frisket.envs.pixel_tasks import PixelTaskStream
 from frisket.errors import MaskError, SpecError
-from frisket.platform.capacity_figure import read_capacity
+from frisket.platform.capacity_report import read_capacity
 from frisket.platform.engine import Inputs, build_learner, build_stream, datasets, run_replica
 from frisket.platform.figures import PICTURES, by_variant, caption, draw_figures
 from frisket.platform.journal import read_journal
@@ -86,11 +86,11 @@ def test_nothing_is_forgotten_from_end_to_end(spec: str, tmp_path: Path) -> None
     assert metrics["forgetting"] == 0
     assert metrics["accuracy"] == pytest.approx(sum(rows[-1]) / 3)
     assert metrics["capacity_free"] == pytest.approx(capacity.free[-1])
-    taken = read_capacity(folder.replica(replica))
+    taken = read_capacity(folder.experiment, folder.replica(replica))
     assert taken is not None
-    assert taken.shares["reused"].tolist() == pytest.approx(capacity.reused.tolist())
-    assert taken.overlap.tolist() == capacity.overlap.tolist()
-    assert {p.name for p in draw_figures(folder)} >= {"accuracy.png", "matrix.png", "sparsity.png", "capacity.png"}
+    assert taken.capacity.overlap.tolist() == capacity.overlap.tolist()
+    drawn = {"accuracy.png", "matrix.png", "sparsity.png", "capacity.png", "capacity.json"}
+    assert {p.name for p in draw_figures(folder)} >= drawn
     for size in (1, 10, 100):
         assert 0 <= metrics[f"identified/{size}"] <= 1
         assert metrics[f"accuracy_inferred/{size}"] <= metrics[f"accuracy_told/{size}"] + 0.1
