@@ -217,8 +217,8 @@ class MLPMetaUpdate:
         loss, before = after[_BIAS].new_empty((2, replicas)).unbind()
         for start in range(0, replicas, together):
             some = slice(start, start + together)
-            given = [map_tensors(lambda t, some=some: t[some], part) for part in (theta, m, hyper)]
-            ended = self._together(*given, sizes, Data(meta.x[some], meta.y[some]))
+            one, slow_one, numbers = ({k: v[some] for k, v in part.items()} for part in (theta, m, hyper))
+            ended = self._together(one, slow_one, numbers, sizes, Data(meta.x[some], meta.y[some]))
             for k in theta:
                 after[k][some], slow[k][some] = ended[0][k], ended[1][k]
             loss[some], before[some] = ended[2:]

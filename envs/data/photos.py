@@ -152,7 +152,7 @@ def _number(name: str) -> int:
     return int(digits)
 
 
-def decoded(name: str, data: bytes, formats: Sequence[str] = ("JPEG",)) -> np.ndarray:
+def decoded(name: str, data: bytes, formats: tuple[str, ...] = ("JPEG",)) -> np.ndarray:
     """A picture's file as ``[3, H, W]`` uint8; some of ImageNet's are grey, or of four inks.
 
     Args:
