@@ -1,0 +1,132 @@
+"""Two nodes, each with its own Ray processes: losing one, a worker or the driver costs time and moves no number."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+import searches
+import stored
+from heads import Head, Node
+from runs import new_run
+from searches import prepare_search
+from watching import holder, measured, wait_for
+
+from frisket.platform.executors import local
+from frisket.platform.runfolder import RunFolder
+
+pytestmark = pytest.mark.process
+
+LONG = {"stream": {"p": 0.8, "steps": 300, "shots": 1}, "checkpoint_seconds": 0.2, "variants": {}}
+Drive = Callable[[RunFolder], "subprocess.Popen[str]"]
+
+
+@pytest.fixture(scope="module")
+def head(tmp_path_factory: pytest.TempPathFactory, environment: dict[str, str]) -> Iterator[Head]:
+    """A head with one slot."""
+    head = Head(tmp_path_factory.mktemp("r") / "h", environment, cpus=1)
+    yield head
+    head.kill()
+
+
+@pytest.fixture
+def second(head: Head) -> Iterator[Node]:
+    """A second node with one slot, gone after the test."""
+    node = head.node("second", cpus=1)
+    wait_for(lambda: head.cpus() == 2, seconds=60)
+    yield node
+    node.kill()
+    wait_for(lambda: head.cpus() == 1, seconds=60)
+
+
+@pytest.fixture
+def drive(head: Head, workplace: Path) -> Iterator[Drive]:
+    """``drive(folder)``: the command line, going on with the run on the two nodes."""
+    drivers = []
+
+    def begin(folder: RunFolder) -> subprocess.Popen[str]:
+        command = [sys.executable, "-m", "frisket", folder.verb, "--resume", str(folder.path), "--workers", "2"]
+        environment = head.environment | {"RAY_ADDRESS": head.address}
+        process = subprocess.Popen(command, cwd=workplace, env=environment, stderr=subprocess.PIPE, text=True)
+        drivers.append(process)
+        return process
+
+    yield begin
+    for process in drivers:
+        process.kill()
+        process.communicate()
+
+
+def make(kind: str, parent: Path) -> RunFolder:
+    """A run of two replicas, or a search of eight packs, that lasts some seconds."""
+    if kind == "run":
+        return new_run(parent / "runs", f"sqlite:///{parent}/mlflow.db", register=True, **LONG)
+    return prepare_search(parent, stream={**searches.TINY["stream"], "samples": 400})
+
+
+def undisturbed(kind: str, parent: Path) -> dict[str, object]:
+    folder = make(kind, parent)
+    local.execute(folder, data_dir=None, stop=lambda: False)
+    return measured(folder)
+
+
+def holders(folder: RunFolder) -> set[int]:
+    """The workers that have committed something of an unfinished replica, and are still at it."""
+    busy = (f for f in folder.replicas() if f.result is None and f.committed)
+    return {pid for f in busy if (pid := holder(f)) is not None}
+
+
+def finish(driver: subprocess.Popen[str]) -> None:
+    said = driver.communicate(timeout=400)[1]
+    assert driver.returncode == 0, said
+
+
+def check(folder: RunFolder, expected: dict[str, object]) -> None:
+    """The numbers are those of an undisturbed run, and MLflow has all of them once, with no run left open."""
+    assert measured(folder) == expected
+    (stored if folder.verb == "run" else searches).assert_all_there_once(folder)
+
+
+@pytest.mark.parametrize("kind", ["run", pytest.param("tune", marks=pytest.mark.slow)])
+def test_lost_node(kind: str, second: Node, drive: Drive, tmp_path: Path) -> None:
+    expected, folder = undisturbed(kind, tmp_path / "undisturbed"), make(kind, tmp_path / "disturbed")
+    driver = drive(folder)
+    wait_for(lambda: len(holders(folder)) == 2)
+    assert len(holders(folder) & second.family()) == 1, "the work is spread over both nodes"
+    second.kill()
+    assert not folder.done, "killed too late to prove anything"
+    finish(driver)
+    check(folder, expected)
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("second")
+@pytest.mark.parametrize("kind", ["run", "tune"])
+def test_killed_worker(kind: str, drive: Drive, tmp_path: Path) -> None:
+    expected, folder = undisturbed(kind, tmp_path / "undisturbed"), make(kind, tmp_path / "disturbed")
+    driver = drive(folder)
+    wait_for(lambda: bool(holders(folder)))
+    os.kill(holders(folder).pop(), signal.SIGKILL)
+    assert not folder.done, "killed too late to prove anything"
+    finish(driver)
+    check(folder, expected)
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("second")
+@pytest.mark.parametrize("kind", ["run", "tune"])
+def test_killed_driver(kind: str, drive: Drive, tmp_path: Path) -> None:
+    expected, folder = undisturbed(kind, tmp_path / "undisturbed"), make(kind, tmp_path / "disturbed")
+    first = drive(folder)
+    wait_for(lambda: bool(holders(folder)))
+    first.kill()
+    first.communicate()
+    assert not folder.done, "killed too late to prove anything"
+    wait_for(lambda: all(holder(files) is None for files in folder.replicas()))
+    finish(drive(folder))
+    check(folder, expected)
