@@ -176,3 +176,15 @@ def test_run_of_a_name_that_is_there_is_gone_on_with(
         assert "another specification" in capsys.readouterr().err
     assert main(["run", tiny_spec, "--run-id", "../mine"]) == 2
     assert main(["run", "--resume", "mine", "--run-id", "mine"]) == 2
+
+
+def test_job_whose_run_would_be_thrown_away_says_so(
+    tiny_spec: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("RAY_JOB_CONFIG_JSON_ENV_VAR", "{}")  # as Ray sets it for a job
+    mistaken = ["run", tiny_spec, "stream.p=2"]
+    assert main(mistaken) == 2
+    assert "FRISKET_RUNS is not set" in capsys.readouterr().err
+    monkeypatch.setenv("FRISKET_RUNS", "/shared/runs")
+    assert main(mistaken) == 2
+    assert "FRISKET_RUNS" not in capsys.readouterr().err

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import enum
 import json
+import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -98,6 +99,9 @@ def carry_out(
     if json_file is not None and not json_file.absolute().parent.is_dir():
         raise SpecError("--json", str(json_file), "its folder does not exist")
     place = None if data_dir is None else str(data_dir)
+    if runs_dir is None and "RAY_JOB_CONFIG_JSON_ENV_VAR" in os.environ and not os.environ.get("FRISKET_RUNS"):
+        why = "the run is kept in this job's working folder, which Ray throws away: set it before `ray start`"
+        typer.echo(f"warning: FRISKET_RUNS is not set; {why}", err=True)
     with stopping() as stop:
         from frisket.platform import launch
 

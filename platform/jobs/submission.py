@@ -25,6 +25,7 @@ from typing import TYPE_CHECKING, Any
 import frisket
 from frisket.errors import ClusterError, FrisketError
 from frisket.platform.jobs.head import auth_headers
+from frisket.platform.runfolder import git_revision
 from frisket.platform.spec import Experiment
 
 if TYPE_CHECKING:
@@ -136,6 +137,10 @@ class JobServer:
 
     def _start(self, job_id: str, job: Job) -> bool:
         """Start an attempt; False if somebody else has started it in the meantime."""
+        metadata = {"frisket.run": job.name}
+        revision = git_revision()
+        if revision is not None and job.working_dir is not None:
+            metadata["frisket.git"] = revision  # what is sent is no checkout any more
         env: dict[str, Any] = {"env_vars": {"RAY_JOB_STOP_WAIT_TIME_S": str(STOP_SECONDS)}}
         with contextlib.ExitStack() as stack:
             if job.working_dir is not None:
@@ -144,7 +149,7 @@ class JobServer:
                 env["py_modules"] = [str(stack.enter_context(_unpacked(job.wheel)))]
             try:
                 self.client.submit_job(
-                    entrypoint=job.entrypoint, submission_id=job_id, runtime_env=env, metadata={"frisket.run": job.name}
+                    entrypoint=job.entrypoint, submission_id=job_id, runtime_env=env, metadata=metadata
                 )
             except RuntimeError as error:
                 if any(found.submission_id == job_id for found in self.client.list_jobs()):

@@ -20,7 +20,7 @@ _log = logging.getLogger(__name__)
 def sent_files(folder: Path) -> Iterator[tuple[Path, int]]:
     """Files under ``folder`` that Ray sends with it as a working directory, as ``(path below it, bytes)``."""
     from ray._private import ray_constants
-    from ray._private.thirdparty.pathspec import PathSpec
+    from ray._private.thirdparty.pathspec.pathspec import PathSpec
 
     by_default = PathSpec.from_lines("gitwildmatch", ray_constants.get_runtime_env_default_excludes())
     git = os.environ.get(ray_constants.RAY_RUNTIME_ENV_IGNORE_GITIGNORE, "0") != "1"

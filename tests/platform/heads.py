@@ -17,6 +17,9 @@ from typing import Any
 
 from watching import alive, descendants, wait_for
 
+PATIENCE = 400.0
+"""Seconds that Ray's processes may take on a machine that others use as well."""
+
 RAY = str(Path(sys.executable).parent / "ray")
 
 
@@ -60,8 +63,8 @@ class Node:
 
 
 class Head(Node):
-    """A head with a dashboard and a job server. Attributes: url: of the dashboard; address: for RAY_ADDRESS;
-    environment: for whoever talks to it."""
+    """A head with a dashboard and a job server. Attributes: url: of the dashboard; address: for RAY_ADDRESS; token;
+    environment: for whoever talks to it; folder: with ``runs`` and MLflow's store."""
 
     def __init__(self, folder: Path, environment: dict[str, str], cpus: int = 2) -> None:
         folder.mkdir()
@@ -80,7 +83,7 @@ class Head(Node):
         self.environment.pop("RAY_AUTH_TOKEN", None)
         port, dashboard = free_port(), free_port()
         self.url, self.address = f"http://127.0.0.1:{dashboard}", f"127.0.0.1:{port}"
-        self._token = token.read_text()
+        self.token = token.read_text()
         super().__init__(
             [
                 "--head", f"--port={port}", "--dashboard-host=127.0.0.1", f"--dashboard-port={dashboard}",
@@ -89,7 +92,7 @@ class Head(Node):
             self.environment, folder / "head.log",
         )  # fmt: skip
         try:
-            wait_for(self._answers, seconds=90)
+            wait_for(self._answers, seconds=PATIENCE)
         except BaseException:
             self.kill()
             raise
@@ -116,6 +119,6 @@ class Head(Node):
             return False
 
     def _ask(self, path: str) -> Any:
-        request = urllib.request.Request(self.url + path, headers={"Authorization": f"Bearer {self._token}"})
+        request = urllib.request.Request(self.url + path, headers={"Authorization": f"Bearer {self.token}"})
         with urllib.request.urlopen(request, timeout=30) as answer:
             return json.load(answer)

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 import searches
 import stored
-from heads import Head, Node
+from heads import PATIENCE, Head, Node
 from runs import new_run
 from searches import prepare_search
 from watching import holder, measured, wait_for
@@ -38,10 +38,10 @@ def head(tmp_path_factory: pytest.TempPathFactory, environment: dict[str, str]) 
 def second(head: Head) -> Iterator[Node]:
     """A second node with one slot, gone after the test."""
     node = head.node("second", cpus=1)
-    wait_for(lambda: head.cpus() == 2, seconds=60)
+    wait_for(lambda: head.cpus() == 2, seconds=PATIENCE)
     yield node
     node.kill()
-    wait_for(lambda: head.cpus() == 1, seconds=60)
+    wait_for(lambda: head.cpus() == 1, seconds=PATIENCE)
 
 
 @pytest.fixture
@@ -82,7 +82,7 @@ def holders(folder: RunFolder) -> set[int]:
 
 
 def finish(driver: subprocess.Popen[str]) -> None:
-    said = driver.communicate(timeout=400)[1]
+    said = driver.communicate(timeout=2 * PATIENCE)[1]
     assert driver.returncode == 0, said
 
 
@@ -96,7 +96,7 @@ def check(folder: RunFolder, expected: dict[str, object]) -> None:
 def test_lost_node(kind: str, second: Node, drive: Drive, tmp_path: Path) -> None:
     expected, folder = undisturbed(kind, tmp_path / "undisturbed"), make(kind, tmp_path / "disturbed")
     driver = drive(folder)
-    wait_for(lambda: len(holders(folder)) == 2)
+    wait_for(lambda: len(holders(folder)) == 2, PATIENCE)
     assert len(holders(folder) & second.family()) == 1, "the work is spread over both nodes"
     second.kill()
     assert not folder.done, "killed too late to prove anything"
@@ -110,7 +110,7 @@ def test_lost_node(kind: str, second: Node, drive: Drive, tmp_path: Path) -> Non
 def test_killed_worker(kind: str, drive: Drive, tmp_path: Path) -> None:
     expected, folder = undisturbed(kind, tmp_path / "undisturbed"), make(kind, tmp_path / "disturbed")
     driver = drive(folder)
-    wait_for(lambda: bool(holders(folder)))
+    wait_for(lambda: bool(holders(folder)), PATIENCE)
     os.kill(holders(folder).pop(), signal.SIGKILL)
     assert not folder.done, "killed too late to prove anything"
     finish(driver)
@@ -123,7 +123,7 @@ def test_killed_worker(kind: str, drive: Drive, tmp_path: Path) -> None:
 def test_killed_driver(kind: str, drive: Drive, tmp_path: Path) -> None:
     expected, folder = undisturbed(kind, tmp_path / "undisturbed"), make(kind, tmp_path / "disturbed")
     first = drive(folder)
-    wait_for(lambda: bool(holders(folder)))
+    wait_for(lambda: bool(holders(folder)), PATIENCE)
     first.kill()
     first.communicate()
     assert not folder.done, "killed too late to prove anything"
