@@ -32,7 +32,7 @@ _QUIET = {
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",  # the run folder is the record; Tune's own files would be a second one
     "TUNE_DISABLE_STRICT_METRIC_CHECKING": "1",  # a trial that was asked to stop has no score
     "RAY_AIR_NEW_OUTPUT": "0",  # the new one prints a banner even when told to be silent
-    "RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S": "20",  # for slots; asked for again, with fewer workers if a node is lost
+    "RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S": "10",  # for slots; asked for again, with fewer workers if a node is lost
 }
 _CONNECT_SECONDS = 10.0
 _PREFIX = "frisket-ray-"

@@ -13,17 +13,17 @@ import pytest
 import searches
 import stored
 from heads import PATIENCE, Head, Node
-from runs import new_run
 from searches import prepare_search
 from watching import holder, measured, wait_for
 
+from frisket.platform import launch
 from frisket.platform.executors import local
 from frisket.platform.runfolder import RunFolder
 
 pytestmark = pytest.mark.process
 
-LONG = {"stream": {"p": 0.8, "steps": 300, "shots": 1}, "checkpoint_seconds": 0.2, "variants": {}}
 Drive = Callable[[RunFolder], "subprocess.Popen[str]"]
+Make = Callable[[str, str], RunFolder]
 
 
 @pytest.fixture(scope="module")
@@ -62,17 +62,37 @@ def drive(head: Head, workplace: Path) -> Iterator[Drive]:
         process.communicate()
 
 
-def make(kind: str, parent: Path) -> RunFolder:
-    """A run of two replicas, or a search of eight packs, that lasts some seconds."""
-    if kind == "run":
-        return new_run(parent / "runs", f"sqlite:///{parent}/mlflow.db", register=True, **LONG)
-    return prepare_search(parent, stream={**searches.TINY["stream"], "samples": 400})
+@pytest.fixture
+def make(tiny_spec: str, workplace: Path, monkeypatch: pytest.MonkeyPatch) -> Make:
+    """``make(kind, name)``: a run of two replicas, or a search of eight packs, that lasts some seconds."""
+
+    def prepare(kind: str, name: str) -> RunFolder:
+        if kind == "tune":
+            return prepare_search(workplace / name, stream={**searches.TINY["stream"], "samples": 400})
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{workplace}/{name}.db")
+        return launch.prepare(tiny_spec, ["stream.steps=400"], data="embedded", runs_dir=workplace / name)
+
+    return prepare
 
 
-def undisturbed(kind: str, parent: Path) -> dict[str, object]:
-    folder = make(kind, parent)
+def undisturbed(folder: RunFolder) -> dict[str, object]:
     local.execute(folder, data_dir=None, stop=lambda: False)
     return measured(folder)
+
+
+def wait_until_at_work(driver: subprocess.Popen[str], folder: RunFolder, workers: int = 1) -> set[int]:
+    """Wait for the first checkpoints of so many workers; who they are."""
+
+    pids: set[int] = set()
+
+    def at_work() -> bool:
+        assert driver.poll() is None, driver.communicate()[1]
+        pids.clear()
+        pids.update(holders(folder))
+        return len(pids) >= workers
+
+    wait_for(at_work, PATIENCE)
+    return pids
 
 
 def holders(folder: RunFolder) -> set[int]:
@@ -93,11 +113,11 @@ def check(folder: RunFolder, expected: dict[str, object]) -> None:
 
 
 @pytest.mark.parametrize("kind", ["run", pytest.param("tune", marks=pytest.mark.slow)])
-def test_lost_node(kind: str, second: Node, drive: Drive, tmp_path: Path) -> None:
-    expected, folder = undisturbed(kind, tmp_path / "undisturbed"), make(kind, tmp_path / "disturbed")
+def test_lost_node(kind: str, second: Node, drive: Drive, make: Make) -> None:
+    expected, folder = undisturbed(make(kind, "undisturbed")), make(kind, "disturbed")
     driver = drive(folder)
-    wait_for(lambda: len(holders(folder)) == 2, PATIENCE)
-    assert len(holders(folder) & second.family()) == 1, "the work is spread over both nodes"
+    pids = wait_until_at_work(driver, folder, workers=2)
+    assert len(pids & second.family()) == 1, "the work is spread over both nodes"
     second.kill()
     assert not folder.done, "killed too late to prove anything"
     finish(driver)
@@ -107,11 +127,10 @@ def test_lost_node(kind: str, second: Node, drive: Drive, tmp_path: Path) -> Non
 @pytest.mark.slow
 @pytest.mark.usefixtures("second")
 @pytest.mark.parametrize("kind", ["run", "tune"])
-def test_killed_worker(kind: str, drive: Drive, tmp_path: Path) -> None:
-    expected, folder = undisturbed(kind, tmp_path / "undisturbed"), make(kind, tmp_path / "disturbed")
+def test_killed_worker(kind: str, drive: Drive, make: Make) -> None:
+    expected, folder = undisturbed(make(kind, "undisturbed")), make(kind, "disturbed")
     driver = drive(folder)
-    wait_for(lambda: bool(holders(folder)), PATIENCE)
-    os.kill(holders(folder).pop(), signal.SIGKILL)
+    os.kill(wait_until_at_work(driver, folder).pop(), signal.SIGKILL)
     assert not folder.done, "killed too late to prove anything"
     finish(driver)
     check(folder, expected)
@@ -120,13 +139,13 @@ def test_killed_worker(kind: str, drive: Drive, tmp_path: Path) -> None:
 @pytest.mark.slow
 @pytest.mark.usefixtures("second")
 @pytest.mark.parametrize("kind", ["run", "tune"])
-def test_killed_driver(kind: str, drive: Drive, tmp_path: Path) -> None:
-    expected, folder = undisturbed(kind, tmp_path / "undisturbed"), make(kind, tmp_path / "disturbed")
+def test_killed_driver(kind: str, drive: Drive, make: Make) -> None:
+    expected, folder = undisturbed(make(kind, "undisturbed")), make(kind, "disturbed")
     first = drive(folder)
-    wait_for(lambda: bool(holders(folder)), PATIENCE)
+    wait_until_at_work(first, folder)
     first.kill()
     first.communicate()
     assert not folder.done, "killed too late to prove anything"
-    wait_for(lambda: all(holder(files) is None for files in folder.replicas()))
+    wait_for(lambda: all(holder(files) is None for files in folder.replicas()), PATIENCE)
     finish(drive(folder))
     check(folder, expected)
