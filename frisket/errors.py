@@ -8,7 +8,8 @@
         ├── DataError       a data set: missing, truncated, corrupt, unknown
         ├── MaskError       a mask file or MaskSet that does not fit
         ├── ModelError      a model URI that leads nowhere, or a damaged model folder
-        └── RunError        a run folder: not found, not resumable, in use
+        ├── RunError        a run folder: not found, not resumable, in use
+        └── ClusterError    a Ray cluster: not reached, its token refused, another version, too much to send it
 """
 
 from __future__ import annotations
@@ -56,6 +57,10 @@ class ModelError(UserError):
 
 class RunError(UserError):
     """A run folder cannot be found, resumed or synchronised."""
+
+
+class ClusterError(UserError):
+    """A Ray cluster cannot be reached, refuses the token, or cannot take what is to be sent."""
 
 
 def require(ok: bool, field: str, value: object, allowed: str) -> None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -47,6 +48,7 @@ def prepare(
     runs_dir: Path | None = None,
     register: bool = True,
     search: bool = False,
+    run_id: str | None = None,
 ) -> RunFolder:
     """The folder of a new run of ``spec``. Every mistake that can be seen before the first step is raised here.
 
@@ -59,15 +61,20 @@ def prepare(
         runs_dir: where runs are kept; None for `default_runs_folder`.
         register: register a model version at the end.
         search: whether it is to be a search; a specification with a ``tune`` section is one, and no other.
+        run_id: the run's name. If a run of that name is there it is that one, and must be of the same specification.
 
     Raises:
-        UserError: the specification, the data or the device.
+        UserError: the specification, the data, the device or the run of that name.
     """
     experiment = load_spec(spec, overrides, seeds=seeds)
     if search and experiment.tune is None:
         raise SpecError("SPEC", spec, "has no tune section to search over; `frisket run` runs it")
     if not search and experiment.tune is not None:
         raise SpecError("SPEC", spec, "is a search: `frisket tune` runs it; with tune=null its base point can be run")
+    if run_id is not None:
+        there = _run_called(run_id, experiment, data, runs_dir)
+        if there is not None:
+            return reopen(str(there.path), data_dir=data_dir, search=search)
     images = resolve(datasets(experiment), data, data_dir, kind=Pictures)
     _rehearse(experiment, images)
     return RunFolder.create(
@@ -77,7 +84,21 @@ def prepare(
         data=_provenance(images),
         register=register,
         tracking=default_tracking(experiment.name),
+        run_id=run_id,
     )
+
+
+def _run_called(run_id: str, experiment: Experiment, data: DataMode, runs_dir: Path | None) -> RunFolder | None:
+    """The run of that name, which must be what is asked for; None where there is none."""
+    if re.fullmatch(r"[A-Za-z0-9][\w.-]*", run_id) is None:
+        raise RunError("--run-id", run_id, "must be letters, digits, '.', '_' and '-'")
+    path = (default_runs_folder() if runs_dir is None else runs_dir) / run_id
+    if not (path / "run.json").is_file():
+        return None
+    folder = RunFolder.open(path)
+    if folder.manifest["experiment"] != experiment.as_dict() or data not in ("auto", folder.manifest["data_mode"]):
+        raise RunError("--run-id", run_id, "a run of that name is there, of another specification or other data")
+    return folder
 
 
 def reopen(

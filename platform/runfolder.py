@@ -148,7 +148,7 @@ class RunFolder(Kept):
     @classmethod
     def create(
         cls, parent: Path, experiment: Experiment, *, data_mode: str, data: dict[str, Any], register: bool,
-        tracking: dict[str, str],
+        tracking: dict[str, str], run_id: str | None = None,
     ) -> RunFolder:  # fmt: skip
         """Make the folder of a new run.
 
@@ -159,12 +159,15 @@ class RunFolder(Kept):
             data: provenance of every domain's data set.
             register: register a model version at the end.
             tracking: ``{"uri", "experiment"}`` of MLflow.
+            run_id: the run's name; None for one that is new and says what and when.
         """
         now = datetime.datetime.now(datetime.timezone.utc)
-        run_id = f"{experiment.name.replace('/', '-')}-{now:%Y%m%d-%H%M%S}-{secrets.token_hex(2)}"
+        new = f"{experiment.name.replace('/', '-')}-{now:%Y%m%d-%H%M%S}-{secrets.token_hex(2)}"
+        run_id = new if run_id is None else run_id
         folder = cls(parent.absolute() / run_id)
         for replica in experiment.replicas():
-            folder.replica(replica).path.mkdir(parents=True)
+            # A given name may be that of a run whose beginning was cut short: its manifest, written last, is missing.
+            folder.replica(replica).path.mkdir(parents=True, exist_ok=run_id != new)
         manifest = {
             "run_id": run_id,
             "spec": experiment.name,

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from wheels import build_wheel
 
 Frisket = Callable[..., subprocess.CompletedProcess[str]]
 _PERSONAL = ("FRISKET_RUNS", "MLFLOW_TRACKING_URI", "RAY_ADDRESS")
@@ -24,6 +25,12 @@ def checkout() -> Path:
 def tiny_spec(checkout: Path) -> str:
     """Path of a specification that runs in seconds."""
     return str(checkout / "tests" / "data" / "tiny.yaml")
+
+
+@pytest.fixture(scope="session")
+def wheel(checkout: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A wheel of the checkout."""
+    return build_wheel(checkout, tmp_path_factory.mktemp("wheel"))
 
 
 @pytest.fixture

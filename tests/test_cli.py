@@ -157,3 +157,34 @@ def test_list(what: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["list", what]) == 0
     expected = {"specs": "demo", "streams": "osaka", "learners": "online-adam", "tables": "table", "data": "digits"}
     assert expected[what] in capsys.readouterr().out
+
+
+def test_run_of_a_name_that_is_there_is_gone_on_with(
+    tiny_spec: str, workplace: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    begun = ["run", tiny_spec, "stream.steps=6", "--data", "embedded", "--local", "--run-id", "mine"]
+    (workplace / "frisket_runs" / "mine" / "replicas" / "seed0").mkdir(parents=True)  # all that a first try has left
+    assert main(begun) == 0
+    before = capsys.readouterr().out
+    result = workplace / "frisket_runs" / "mine" / "replicas" / "seed0" / "result.json"
+    written = result.stat().st_mtime_ns
+    assert main(begun) == 0
+    assert capsys.readouterr().out == before
+    assert result.stat().st_mtime_ns == written
+    for change in ("stream.steps=7", "seeds=1"):
+        assert main([*begun, change]) == 2
+        assert "another specification" in capsys.readouterr().err
+    assert main(["run", tiny_spec, "--run-id", "../mine"]) == 2
+    assert main(["run", "--resume", "mine", "--run-id", "mine"]) == 2
+
+
+def test_job_whose_run_would_be_thrown_away_says_so(
+    tiny_spec: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("RAY_JOB_CONFIG_JSON_ENV_VAR", "{}")  # as Ray sets it for a job
+    mistaken = ["run", tiny_spec, "stream.p=2"]
+    assert main(mistaken) == 2
+    assert "FRISKET_RUNS is not set" in capsys.readouterr().err
+    monkeypatch.setenv("FRISKET_RUNS", "/shared/runs")
+    assert main(mistaken) == 2
+    assert "FRISKET_RUNS" not in capsys.readouterr().err

@@ -19,6 +19,7 @@ from frisket.platform.cli import data, listing, masks
 from frisket.platform.cli.doctor import doctor
 from frisket.platform.cli.reproduce import reproduce
 from frisket.platform.cli.run import run
+from frisket.platform.cli.submit import submit
 from frisket.platform.cli.sync import sync
 from frisket.platform.cli.tune import tune
 from frisket.platform.cli.ui import ui
@@ -34,6 +35,7 @@ app = typer.Typer(
 app.command()(run)
 app.command()(tune)
 app.command()(reproduce)
+app.command()(submit)
 app.command("list")(listing.show)
 app.add_typer(data.app, name="data")
 app.add_typer(masks.app, name="masks")

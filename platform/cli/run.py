@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import enum
 import json
+import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -40,6 +41,9 @@ JsonFile = Annotated[Path | None, typer.Option("--json", metavar="FILE", help="W
 Resume = Annotated[
     str | None, typer.Option(metavar="RUN", help="Go on with a run: its folder, id, beginning of its id, or 'last'.")
 ]
+RunId = Annotated[
+    str | None, typer.Option(metavar="NAME", help="Name of the run; if one of that name is there, go on with it.")
+]
 NoRegister = Annotated[bool, typer.Option("--no-register", help="Register no model version.")]
 Local = Annotated[
     bool, typer.Option("--local", help="In this process, without Ray; `frisket sync` sends the results to MLflow.")
@@ -60,6 +64,7 @@ def run(
     data_dir: DataDir = None,
     json_file: JsonFile = None,
     resume: Resume = None,
+    run_id: RunId = None,
     no_register: NoRegister = False,
     local: Local = False,
     runs_dir: RunsDir = None,
@@ -70,7 +75,7 @@ def run(
     """
     carry_out(
         spec, overrides, seeds=seeds, workers=workers, data=data, data_dir=data_dir, json_file=json_file, resume=resume,
-        register=not no_register, local=local, runs_dir=runs_dir, search=False,
+        run_id=run_id, register=not no_register, local=local, runs_dir=runs_dir, search=False,
     )  # fmt: skip
 
 
@@ -84,6 +89,7 @@ def carry_out(
     data_dir: Path | None,
     json_file: Path | None,
     resume: str | None,
+    run_id: str | None,
     register: bool,
     local: bool,
     runs_dir: Path | None,
@@ -93,6 +99,9 @@ def carry_out(
     if json_file is not None and not json_file.absolute().parent.is_dir():
         raise SpecError("--json", str(json_file), "its folder does not exist")
     place = None if data_dir is None else str(data_dir)
+    if runs_dir is None and "RAY_JOB_CONFIG_JSON_ENV_VAR" in os.environ and not os.environ.get("FRISKET_RUNS"):
+        why = "the run is kept in this job's working folder, which Ray throws away: set it before `ray start`"
+        typer.echo(f"warning: FRISKET_RUNS is not set; {why}", err=True)
     with stopping() as stop:
         from frisket.platform import launch
 
@@ -101,10 +110,11 @@ def carry_out(
                 raise SpecError("SPEC", None, "is required; `frisket list specs` shows the names")
             folder = launch.prepare(
                 spec, overrides or (), seeds=seeds, data=(data or DataMode.auto).value, data_dir=place,
-                runs_dir=runs_dir, register=register, search=search,
+                runs_dir=runs_dir, register=register, search=search, run_id=run_id,
             )  # fmt: skip
         else:
-            given = [*(overrides or ()), *([] if seeds is None else ["--seeds"])]
+            options = {"--seeds": seeds, "--run-id": run_id}
+            given = [*(overrides or ()), *(name for name, value in options.items() if value is not None)]
             if given:
                 fix = f"a run goes on with the specification it has; leave {' '.join(given)} out"
                 raise RunError("--resume", resume, fix)

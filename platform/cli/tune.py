@@ -14,6 +14,7 @@ from frisket.platform.cli.run import (
     NoRegister,
     Overrides,
     Resume,
+    RunId,
     RunsDir,
     Seeds,
     Spec,
@@ -32,6 +33,7 @@ def tune(
     data_dir: DataDir = None,
     json_file: JsonFile = None,
     resume: Resume = None,
+    run_id: RunId = None,
     no_register: NoRegister = False,
     local: Local = False,
     runs_dir: RunsDir = None,
@@ -43,5 +45,5 @@ def tune(
     """
     carry_out(
         spec, overrides, seeds=seeds, workers=workers, data=data, data_dir=data_dir, json_file=json_file, resume=resume,
-        register=not no_register, local=local, runs_dir=runs_dir, search=True,
+        run_id=run_id, register=not no_register, local=local, runs_dir=runs_dir, search=True,
     )  # fmt: skip

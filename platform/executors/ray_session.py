@@ -9,11 +9,13 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import json
 import logging
 import os
 import secrets
 import shutil
 import signal
+import socket
 import tempfile
 import threading
 from collections.abc import Iterator
@@ -21,6 +23,7 @@ from functools import cache
 from pathlib import Path
 
 import frisket
+from frisket.errors import ClusterError
 
 _QUIET = {
     "RAY_USAGE_STATS_ENABLED": "0",
@@ -29,8 +32,9 @@ _QUIET = {
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",  # the run folder is the record; Tune's own files would be a second one
     "TUNE_DISABLE_STRICT_METRIC_CHECKING": "1",  # a trial that was asked to stop has no score
     "RAY_AIR_NEW_OUTPUT": "0",  # the new one prints a banner even when told to be silent
-    "RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S": "180",  # importing torch on a busy laptop can take a minute
+    "RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S": "10",  # for slots; asked for again, with fewer workers if a node is lost
 }
+_CONNECT_SECONDS = 10.0
 _PREFIX = "frisket-ray-"
 _OBJECT_STORE_BYTES = 100 * 2**20  # replicas keep their data to themselves; Ray would reserve 30 % of the memory
 
@@ -48,10 +52,7 @@ def ray_session(cpus: int) -> Iterator[None]:
         if ray.is_initialized():
             yield
         elif os.environ.get("RAY_ADDRESS"):
-            with _handlers_kept():
-                ray.init(
-                    log_to_driver=False, logging_level=logging.ERROR, runtime_env={"env_vars": worker_environment()}
-                )
+            _join_cluster(os.environ["RAY_ADDRESS"])
             try:
                 yield
             finally:
@@ -77,6 +78,38 @@ def worker_environment() -> dict[str, str]:
         if os.environ.get(name):
             variables[name] = str(Path(os.environ[name]).expanduser().absolute())
     return variables
+
+
+def _join_cluster(address: str) -> None:
+    """Connect to the cluster at ``address``.
+
+    Raises:
+        ClusterError: nobody answers there, or the token is not its own. Ray itself would try for two minutes, and then
+            end the process.
+    """
+    import ray
+
+    host, colon, port = address.rpartition(":")
+    if colon and port.isdecimal() and "://" not in address:
+        try:
+            socket.create_connection((host, int(port)), timeout=_CONNECT_SECONDS).close()
+        except OSError as error:
+            raise ClusterError("RAY_ADDRESS", address, f"no Ray cluster answers there ({error})") from None
+    said_by_job = _job_environment()  # Ray refuses to hear a variable twice, even if it is the same
+    variables = {name: value for name, value in worker_environment().items() if name not in said_by_job}
+    try:
+        with _handlers_kept():
+            ray.init(log_to_driver=False, logging_level=logging.ERROR, runtime_env={"env_vars": variables})
+    except ConnectionError as error:
+        mode, place = os.environ.get("RAY_AUTH_MODE"), os.environ.get("RAY_AUTH_TOKEN_PATH")
+        fix = f"refuses us ({error}); RAY_AUTH_MODE ({mode}) and the token ({place}) must be those it was started with"
+        raise ClusterError("RAY_ADDRESS", address, fix) from None
+
+
+def _job_environment() -> dict[str, str]:
+    """The variables that whoever submitted this process as a Ray job set for it."""
+    job = json.loads(os.environ.get("RAY_JOB_CONFIG_JSON_ENV_VAR", "{}"))
+    return job.get("runtime_env", {}).get("env_vars", {})
 
 
 @contextlib.contextmanager

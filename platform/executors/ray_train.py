@@ -1,8 +1,8 @@
 """Runs an experiment on Ray Train: packs dealt out over N workers.
 
 Workers share nothing but the run folder, which must lie on storage all of them see (`supervision` says how driver and
-workers talk through it). A worker that dies (kill -9, a lost node) makes Ray start the group again, and every pack
-goes on from its checkpoint.
+workers talk through it). A worker that dies (kill -9, a lost node) makes Ray start the group again, with as many
+workers as there is room for, and every pack goes on from its checkpoint.
 """
 
 from __future__ import annotations
@@ -66,7 +66,8 @@ def shares(experiment: Experiment, wanted: int | None, jobs: int, cluster: Mappi
     workers = min(jobs, wanted or gpus or max(1, int(cluster.get("CPU", 1)) // experiment.threads))
     resources: dict[str, float] = {"CPU": experiment.threads}
     if gpus:
-        resources["GPU"] = min(1.0, gpus / workers)
+        # A hair less than its part, or Ray's own division finds room for one worker less than there are parts.
+        resources["GPU"] = 1.0 if gpus >= workers else gpus / workers - 1e-4
     return Shares(workers, resources)
 
 
@@ -80,7 +81,11 @@ def _fit(folder: RunFolder, workers: int | None, data_dir: str | None) -> None:
         _work,
         train_loop_config={"run": str(folder.path), "data_dir": data_dir},
         scaling_config=ScalingConfig(
-            num_workers=share_of.workers, use_gpu="GPU" in share_of.resources, resources_per_worker=share_of.resources
+            # After the loss of a node the run goes on with the workers that there is room for, and with all of them
+            # once the node is back. A fixed number would wait for it, for ever if need be.
+            num_workers=share_of.workers if share_of.workers == 1 else (1, share_of.workers),
+            use_gpu="GPU" in share_of.resources,
+            resources_per_worker=share_of.resources,
         ),
         run_config=RunConfig(
             name="train",

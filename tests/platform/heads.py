@@ -1,0 +1,124 @@
+"""Real Ray heads and further nodes on this machine, with a token of their own, started and ended by process id."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import secrets
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from pathlib import Path
+from typing import Any
+
+from watching import alive, descendants, wait_for
+
+PATIENCE = 400.0
+"""Seconds that Ray's processes may take on a machine that others use as well."""
+
+RAY = str(Path(sys.executable).parent / "ray")
+
+
+def free_port() -> int:
+    """A port nobody listens on at the moment."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+class Node:
+    """A node of a Ray cluster: ``ray start --block`` in a session of its own."""
+
+    def __init__(self, arguments: list[str], environment: dict[str, str], log: Path) -> None:
+        self.log = log
+        with log.open("ab") as file:
+            self._process = subprocess.Popen(
+                [RAY, "start", "--block", "--dashboard-agent-listen-port=0", *arguments],
+                stdout=file, stderr=file, env=environment, cwd=log.parent, start_new_session=True,
+            )  # fmt: skip
+
+    def family(self) -> set[int]:
+        """All of its processes."""
+        return {self._process.pid} | descendants(self._process.pid)
+
+    @property
+    def ended(self) -> bool:
+        """Whether it has given up."""
+        return self._process.poll() is not None
+
+    def kill(self) -> None:
+        """SIGKILL to all of its processes, workers included, as a machine that loses its power."""
+        family = self.family()
+        while any(alive(pid) for pid in family):
+            for pid in family:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
+            family |= self.family()
+            time.sleep(0.05)
+        self._process.wait()
+
+
+class Head(Node):
+    """A head with a dashboard and a job server. Attributes: url: of the dashboard; address: for RAY_ADDRESS; token;
+    environment: for whoever talks to it; folder: with ``runs`` and MLflow's store."""
+
+    def __init__(self, folder: Path, environment: dict[str, str], cpus: int = 2) -> None:
+        folder.mkdir()
+        self.folder = folder
+        token = folder / "token"
+        token.touch(mode=0o600)
+        token.write_text(secrets.token_hex(32))
+        self.environment = environment | {
+            "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
+            "RAY_AUTH_MODE": "token",
+            "RAY_AUTH_TOKEN_PATH": str(token),
+            "RAY_USAGE_STATS_ENABLED": "0",
+            "FRISKET_RUNS": str(folder / "runs"),
+            "MLFLOW_TRACKING_URI": f"sqlite:///{folder}/mlflow.db",
+        }
+        self.environment.pop("RAY_AUTH_TOKEN", None)
+        port, dashboard = free_port(), free_port()
+        self.url, self.address = f"http://127.0.0.1:{dashboard}", f"127.0.0.1:{port}"
+        self.token = token.read_text()
+        super().__init__(
+            [
+                "--head", f"--port={port}", "--dashboard-host=127.0.0.1", f"--dashboard-port={dashboard}",
+                f"--ray-client-server-port={free_port()}", *self._options(cpus, "head"),
+            ],
+            self.environment, folder / "head.log",
+        )  # fmt: skip
+        try:
+            wait_for(self._answers, seconds=PATIENCE)
+        except BaseException:
+            self.kill()
+            raise
+
+    def node(self, name: str, cpus: int) -> Node:
+        """A further node."""
+        arguments = [f"--address={self.address}", *self._options(cpus, name)]
+        return Node(arguments, self.environment, self.folder / f"{name}.log")
+
+    def _options(self, cpus: int, name: str) -> list[str]:
+        # Ray's sockets lie in its folder, and their paths may not be longer than 107 bytes.
+        return [f"--num-cpus={cpus}", f"--temp-dir={self.folder}/{name[0]}", f"--object-store-memory={100 * 2**20}"]
+
+    def cpus(self) -> int:
+        """Slots of all living nodes."""
+        nodes = self._ask("/nodes?view=summary")["data"]["summary"]
+        return sum(int(n["raylet"]["resourcesTotal"].get("CPU", 0)) for n in nodes if n["raylet"]["state"] == "ALIVE")
+
+    def _answers(self) -> bool:
+        assert not self.ended, self.log.read_text()[-2000:]
+        try:
+            return self._ask("/api/jobs/") == []
+        except OSError:
+            return False
+
+    def _ask(self, path: str) -> Any:
+        request = urllib.request.Request(self.url + path, headers={"Authorization": f"Bearer {self.token}"})
+        with urllib.request.urlopen(request, timeout=30) as answer:
+            return json.load(answer)

@@ -1,0 +1,151 @@
+"""Two nodes, each with its own Ray processes: losing one, a worker or the driver costs time and moves no number."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+import searches
+import stored
+from heads import PATIENCE, Head, Node
+from searches import prepare_search
+from watching import holder, measured, wait_for
+
+from frisket.platform import launch
+from frisket.platform.executors import local
+from frisket.platform.runfolder import RunFolder
+
+pytestmark = pytest.mark.process
+
+Drive = Callable[[RunFolder], "subprocess.Popen[str]"]
+Make = Callable[[str, str], RunFolder]
+
+
+@pytest.fixture(scope="module")
+def head(tmp_path_factory: pytest.TempPathFactory, environment: dict[str, str]) -> Iterator[Head]:
+    """A head with one slot."""
+    head = Head(tmp_path_factory.mktemp("r") / "h", environment, cpus=1)
+    yield head
+    head.kill()
+
+
+@pytest.fixture
+def second(head: Head) -> Iterator[Node]:
+    """A second node with one slot, gone after the test."""
+    node = head.node("second", cpus=1)
+    wait_for(lambda: head.cpus() == 2, seconds=PATIENCE)
+    yield node
+    node.kill()
+    wait_for(lambda: head.cpus() == 1, seconds=PATIENCE)
+
+
+@pytest.fixture
+def drive(head: Head, workplace: Path) -> Iterator[Drive]:
+    """``drive(folder)``: the command line, going on with the run on the two nodes."""
+    drivers = []
+
+    def begin(folder: RunFolder) -> subprocess.Popen[str]:
+        command = [sys.executable, "-m", "frisket", folder.verb, "--resume", str(folder.path), "--workers", "2"]
+        environment = head.environment | {"RAY_ADDRESS": head.address}
+        process = subprocess.Popen(command, cwd=workplace, env=environment, stderr=subprocess.PIPE, text=True)
+        drivers.append(process)
+        return process
+
+    yield begin
+    for process in drivers:
+        process.kill()
+        process.communicate()
+
+
+@pytest.fixture
+def make(tiny_spec: str, workplace: Path, monkeypatch: pytest.MonkeyPatch) -> Make:
+    """``make(kind, name)``: a run of two replicas, or a search of eight packs, that lasts some seconds."""
+
+    def prepare(kind: str, name: str) -> RunFolder:
+        if kind == "tune":
+            return prepare_search(workplace / name, stream={**searches.TINY["stream"], "samples": 400})
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{workplace}/{name}.db")
+        return launch.prepare(tiny_spec, ["stream.steps=400"], data="embedded", runs_dir=workplace / name)
+
+    return prepare
+
+
+def undisturbed(folder: RunFolder) -> dict[str, object]:
+    local.execute(folder, data_dir=None, stop=lambda: False)
+    return measured(folder)
+
+
+def wait_until_at_work(driver: subprocess.Popen[str], folder: RunFolder, workers: int = 1) -> set[int]:
+    """Wait for the first checkpoints of so many workers; who they are."""
+
+    pids: set[int] = set()
+
+    def at_work() -> bool:
+        assert driver.poll() is None, driver.communicate()[1]
+        pids.clear()
+        pids.update(holders(folder))
+        return len(pids) >= workers
+
+    wait_for(at_work, PATIENCE)
+    return pids
+
+
+def holders(folder: RunFolder) -> set[int]:
+    """The workers that have committed something of an unfinished replica, and are still at it."""
+    busy = (f for f in folder.replicas() if f.result is None and f.committed)
+    return {pid for f in busy if (pid := holder(f)) is not None}
+
+
+def finish(driver: subprocess.Popen[str]) -> None:
+    said = driver.communicate(timeout=2 * PATIENCE)[1]
+    assert driver.returncode == 0, said
+
+
+def check(folder: RunFolder, expected: dict[str, object]) -> None:
+    """The numbers are those of an undisturbed run, and MLflow has all of them once, with no run left open."""
+    assert measured(folder) == expected
+    (stored if folder.verb == "run" else searches).assert_all_there_once(folder)
+
+
+@pytest.mark.parametrize("kind", ["run", pytest.param("tune", marks=pytest.mark.slow)])
+def test_lost_node(kind: str, second: Node, drive: Drive, make: Make) -> None:
+    expected, folder = undisturbed(make(kind, "undisturbed")), make(kind, "disturbed")
+    driver = drive(folder)
+    pids = wait_until_at_work(driver, folder, workers=2)
+    assert len(pids & second.family()) == 1, "the work is spread over both nodes"
+    second.kill()
+    assert not folder.done, "killed too late to prove anything"
+    finish(driver)
+    check(folder, expected)
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("second")
+@pytest.mark.parametrize("kind", ["run", "tune"])
+def test_killed_worker(kind: str, drive: Drive, make: Make) -> None:
+    expected, folder = undisturbed(make(kind, "undisturbed")), make(kind, "disturbed")
+    driver = drive(folder)
+    os.kill(wait_until_at_work(driver, folder).pop(), signal.SIGKILL)
+    assert not folder.done, "killed too late to prove anything"
+    finish(driver)
+    check(folder, expected)
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("second")
+@pytest.mark.parametrize("kind", ["run", "tune"])
+def test_killed_driver(kind: str, drive: Drive, make: Make) -> None:
+    expected, folder = undisturbed(make(kind, "undisturbed")), make(kind, "disturbed")
+    first = drive(folder)
+    wait_until_at_work(first, folder)
+    first.kill()
+    first.communicate()
+    assert not folder.done, "killed too late to prove anything"
+    wait_for(lambda: all(holder(files) is None for files in folder.replicas()), PATIENCE)
+    finish(drive(folder))
+    check(folder, expected)

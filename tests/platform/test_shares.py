@@ -1,0 +1,35 @@
+"""How the work is spread over what a cluster has."""
+
+from __future__ import annotations
+
+import pytest
+
+from frisket.platform.executors import share
+from frisket.platform.executors.ray_train import shares
+from frisket.platform.spec import from_dict
+
+EXPERIMENT = from_dict({"name": "x", "learner": {"kind": "online-adam"}, "threads": 2})
+
+
+@pytest.mark.parametrize("workers", range(1, 65))
+def test_parts_of_a_gpu_leave_room_for_all_workers(workers: int) -> None:
+    """Ray divides what a node has by what a worker takes, rounding down, in floating point: 1.0 // 0.2 is 4."""
+    dealt = shares(EXPERIMENT, workers, jobs=100, cluster={"CPU": 200.0, "GPU": 1.0})
+    part = dealt.resources["GPU"]
+    assert dealt.workers == workers
+    assert 1.0 // part >= workers
+    assert part * workers <= 1.0
+
+
+def test_by_default_a_worker_per_gpu_or_as_many_as_cpus_feed() -> None:
+    assert shares(EXPERIMENT, None, jobs=100, cluster={"CPU": 64.0, "GPU": 4.0}) == (4, {"CPU": 2, "GPU": 1.0})
+    assert shares(EXPERIMENT, None, jobs=100, cluster={"CPU": 9.0}) == (4, {"CPU": 2})
+    assert shares(EXPERIMENT, None, jobs=3, cluster={"CPU": 64.0}).workers == 3
+    assert shares(EXPERIMENT, None, jobs=3, cluster={}).workers == 1
+
+
+@pytest.mark.parametrize("workers", [1, 2, 3, 7])
+def test_every_pack_falls_to_one_worker_whatever_their_number(workers: int) -> None:
+    packs = EXPERIMENT.packs()
+    dealt = [pack for rank in range(workers) for pack in share(packs, rank, workers)]
+    assert sorted(dealt, key=packs.index) == packs
