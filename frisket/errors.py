@@ -8,7 +8,8 @@
         ├── DataError       a data set: missing, truncated, corrupt, unknown
         ├── MaskError       a mask file or MaskSet that does not fit
         ├── ModelError      a model URI that leads nowhere, or a damaged model folder
-        └── RunError        a run folder: not found, not resumable, in use
+        ├── RunError        a run folder: not found, not resumable, in use
+        └── ServiceError    a streaming service: unknown, or not reachable
 """
 
 from __future__ import annotations
@@ -56,6 +57,10 @@ class ModelError(UserError):
 
 class RunError(UserError):
     """A run folder cannot be found, resumed or synchronised."""
+
+
+class ServiceError(UserError):
+    """A streaming service is unknown, or none of its sources can be reached."""
 
 
 def require(ok: bool, field: str, value: object, allowed: str) -> None:
