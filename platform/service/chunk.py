@@ -63,14 +63,14 @@ class Column(NamedTuple):
 class Chunk(NamedTuple):
     """Attributes:
     cursor: position of the first item.
-    count: number of items; fewer than asked for where the feed has no more.
+    length: number of items; fewer than asked for where the feed has no more.
     structure: the items as JSON, see the module's text.
     columns: their tensors.
     digest: blake2b of structure and columns; equal items, equal digest, on any machine.
     """
 
     cursor: int
-    count: int
+    length: int
     structure: str
     columns: tuple[Column, ...]
     digest: str
@@ -107,7 +107,7 @@ def digest_of(structure: str, columns: Sequence[Column]) -> str:
     found = hashlib.blake2b(structure.encode(), digest_size=16)
     for column in columns:
         found.update(repr(column[:-1]).encode())
-        found.update(column.data)
+        found.update(memoryview(column.data))  # pyright: ignore[reportArgumentType]
     return found.hexdigest()
 
 

@@ -16,7 +16,7 @@ _FIRST, _MOST = 8, 512
 
 class _Expected(NamedTuple):
     cursor: int
-    count: int
+    wanted: int
     pending: Pending
 
 
@@ -58,7 +58,7 @@ class Reader:
 
     def _advance(self, position: int) -> Unpacked:
         """Make the chunk with ``position`` the current one, and see to it that others are under way."""
-        while self._ahead and not self._ahead[0].cursor <= position < self._ahead[0].cursor + self._ahead[0].count:
+        while self._ahead and not self._ahead[0].cursor <= position < self._ahead[0].cursor + self._ahead[0].wanted:
             self._ahead.popleft()
         expected = self._ahead.popleft() if self._ahead else self._ask(position)
         start = time.monotonic()
@@ -80,7 +80,7 @@ class Reader:
             self._ahead.clear()
         while len(self._ahead) < self._most_ahead:
             last = self._ahead[-1] if self._ahead else None
-            self._ahead.append(self._ask(last.cursor + last.count if last else end))
+            self._ahead.append(self._ask(last.cursor + last.wanted if last else end))
         record("frisket_consumer_ahead", len(self._ahead))
         return chunk
 

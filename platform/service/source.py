@@ -16,6 +16,7 @@ from typing import Any, TypeVar
 
 import torch
 
+from frisket.platform.heap import keep_freed_memory
 from frisket.platform.service.chunk import Chunk, Item, pack
 from frisket.platform.service.feed import Feed, Recipe
 from frisket.platform.service.metrics import Numbers, RayNumbers
@@ -65,7 +66,7 @@ class Shelf:
         return self._feeds[key]
 
     def _counted(self, chunk: Chunk, start: float) -> Chunk:
-        counts = {"chunks": 1, "items": chunk.count, "bytes": chunk.size, "busy_seconds": time.monotonic() - start}
+        counts = {"chunks": 1, "items": chunk.length, "bytes": chunk.size, "busy_seconds": time.monotonic() - start}
         for name, value in counts.items():
             self.numbers.record(f"frisket_source_{name}", value)
         return chunk
@@ -82,6 +83,7 @@ class Source:
 
     def __init__(self, service: str, index: int) -> None:
         torch.set_num_threads(1)
+        keep_freed_memory()
         self._numbers = RayNumbers(service, str(index))
         self._shelf = Shelf(self._numbers)
         self._maker = ThreadPoolExecutor(1, thread_name_prefix="frisket-source")

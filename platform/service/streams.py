@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from torch import Tensor
 
@@ -35,7 +35,7 @@ class StreamRecipe:
 
     kind: str
     config: Any
-    data: str
+    data: Literal["real", "embedded"]
     data_dir: str | None = None
 
     @property

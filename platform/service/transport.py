@@ -102,8 +102,12 @@ class RayTransport(Transport):
         return cls(service, sources, handles)
 
     @classmethod
-    def connect(cls, service: str, patience: float = _FIND_SECONDS) -> RayTransport:
+    def connect(cls, service: str, patience: float | None = None) -> RayTransport:
         """The service of that name.
+
+        Args:
+            service: its name.
+            patience: seconds it may take to show up; None for 20.
 
         Raises:
             ServiceError: this process is not part of a cluster, or there is no such service in it.
@@ -113,9 +117,10 @@ class RayTransport(Transport):
 
         if not ray.is_initialized():
             raise ServiceError("service", service, "can be reached from inside a Ray cluster only: call ray.init first")
-        deadline = time.monotonic() + patience
+        deadline = time.monotonic() + (_FIND_SECONDS if patience is None else patience)
         while True:
-            named = [a["name"] for a in list_named_actors(all_namespaces=True) if a["namespace"] == NAMESPACE]
+            actors: Any = list_named_actors(all_namespaces=True)
+            named = [actor["name"] for actor in actors if actor["namespace"] == NAMESPACE]
             numbers = [int(name.rpartition("/")[2]) for name in named if name.rpartition("/")[0] == service]
             if numbers:
                 return cls(service, max(numbers) + 1)

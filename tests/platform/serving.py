@@ -40,10 +40,10 @@ CONFIGS: dict[str, tuple[str, dict[str, Any]]] = {
 """Streams of every kind on embedded data, by a name of the tests' own: kind and configuration."""
 
 
-def recipe_of(name: str) -> StreamRecipe:
-    """The recipe of one of `CONFIGS`."""
+def recipe_of(name: str, **changes: Any) -> StreamRecipe:
+    """The recipe of one of `CONFIGS`, with ``changes`` laid over it."""
     kind, fields = CONFIGS[name]
-    tuples = {k: tuple(v) if isinstance(v, list) else v for k, v in fields.items()}
+    tuples = {k: tuple(v) if isinstance(v, list) else v for k, v in (fields | changes).items()}
     return StreamRecipe(kind=kind, config=STREAMS[kind].config(**tuples), data="embedded")
 
 

@@ -178,5 +178,5 @@ def test_what_cannot_be_served_is_said(item: Item, says: str) -> None:
 def test_empty_chunk() -> None:
     chunk = pack([], cursor=9)
     assert isinstance(chunk, Chunk)
-    assert chunk.count == len(Unpacked(chunk)) == 0
+    assert chunk.length == len(Unpacked(chunk)) == 0
     assert 9 not in Unpacked(chunk)

@@ -208,7 +208,7 @@ def test_source_makes_no_chunk_that_does_not_fit(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(source_module, "_MOST_BYTES", 3000)
     shelf = LocalTransport().shelves[0]
     large = recipe_of("rotations")
-    assert shelf.read_chunk(large, 0, 0, 10).count == 1, "one item at least"
+    assert shelf.read_chunk(large, 0, 0, 10).length == 1, "one item at least"
     reader = Reader(Service(LocalTransport(2), "me"), WalkRecipe(), 0, chunk_bytes=100_000)
     assert digests(reader, range(600)) == walk_digests(0, range(600))
 
