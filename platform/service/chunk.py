@@ -8,14 +8,15 @@ An item is a nested structure of dicts (string keys), lists, tensors and JSON va
   memory. Shape *and* strides travel along: a matrix product may round differently over another layout, and a stream
   that is served must not move a bit.
 
-float32 numbers that were made from 8 bits (pixels k, or k / 255) travel as those 8 bits, after a check that the
-receiver will find every bit of the float again; all others as they are.
+float32 numbers that were made from 8 bits travel as those 8 bits, if every bit of the float comes back
+(`frisket.platform.service.coding`); all others as they are.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -26,6 +27,7 @@ import torch
 from torch import Tensor
 
 from frisket.errors import FrisketError
+from frisket.platform.service.coding import Coded, decode, encode
 
 Item: TypeAlias = Any
 """``dict[str, Item] | list[Item] | Tensor | str | int | float | bool | None``; a tuple comes back as a list."""
@@ -35,9 +37,6 @@ Layout: TypeAlias = "tuple[tuple[int, ...], tuple[int, ...]]"
 
 _MARK = "$"
 _SCALARS = frozenset((str, int, float, bool, type(None)))
-_PROBE, _BLOCK = 1024, 2**15
-"""Numbers that are looked at before all of them are (most floats are no pixels, and the first few say so), and at once:
-so many stay in the cache."""
 
 
 class DamagedChunk(FrisketError):
@@ -47,17 +46,15 @@ class DamagedChunk(FrisketError):
 class Column(NamedTuple):
     """Attributes:
     dtype: of the tensors, ``float32``.
-    coding: what is on the wire: ``plain`` their own bytes, ``pixel`` k for k, ``unit`` k for k / 255.
     layouts: of every entry, or a single one if all have it.
     entries: number of tensors.
-    data: the bytes, uint8.
+    coded: their numbers.
     """
 
     dtype: str
-    coding: str
     layouts: tuple[Layout, ...]
     entries: int
-    data: np.ndarray
+    coded: Coded
 
 
 class Chunk(NamedTuple):
@@ -78,7 +75,7 @@ class Chunk(NamedTuple):
     @property
     def size(self) -> int:
         """Bytes on the wire, but for a few."""
-        return len(self.structure) + sum(column.data.nbytes for column in self.columns)
+        return len(self.structure) + sum(column.coded.data.nbytes for column in self.columns)
 
 
 def pack(items: Sequence[Item], cursor: int = 0) -> Chunk:
@@ -106,8 +103,10 @@ def digest_of(structure: str, columns: Sequence[Column]) -> str:
     """The digest a chunk of this content carries."""
     found = hashlib.blake2b(structure.encode(), digest_size=16)
     for column in columns:
-        found.update(repr(column[:-1]).encode())
-        found.update(memoryview(column.data))  # pyright: ignore[reportArgumentType]
+        dtype, layouts, entries, (coding, data, levels) = column
+        found.update(repr((dtype, layouts, entries, coding)).encode())
+        for numbers in (data, levels):
+            found.update(memoryview(numbers))  # pyright: ignore[reportArgumentType]
     return found.hexdigest()
 
 
@@ -203,8 +202,17 @@ def _column(tensors: Sequence[Tensor]) -> Column:
     if len(layouts) > 1:
         layouts = tuple(layout for _, layout in lying)
     flat = torch.cat([numbers for numbers, _ in lying])
-    coding, data = _encode(flat)
-    return Column(str(flat.dtype).removeprefix("torch."), coding, layouts, len(tensors), data)
+    coded = encode(flat, *_planes(layouts))
+    return Column(str(flat.dtype).removeprefix("torch."), layouts, len(tensors), coded)
+
+
+def _planes(layouts: Sequence[Layout]) -> tuple[int, int]:
+    """Channels, and numbers of one channel of one picture, where all tensors are pictures ``[N, C, H, W]`` of one size
+    in the usual order; else 1 and 1."""
+    shape, strides = layouts[0]
+    if len(layouts) > 1 or len(shape) != 4 or strides != (math.prod(shape[1:]), shape[2] * shape[3], shape[3], 1):
+        return 1, 1
+    return shape[1], shape[2] * shape[3]
 
 
 def _as_it_lies(t: Tensor) -> tuple[Tensor, Layout]:
@@ -227,30 +235,6 @@ def _without_gaps(shape: tuple[int, ...], strides: tuple[int, ...]) -> bool:
     return True
 
 
-def _encode(flat: Tensor) -> tuple[str, np.ndarray]:
-    if flat.dtype == torch.float32 and len(flat):
-        for coding in ("unit", "pixel"):
-            if _recoded(flat[:_PROBE], coding) is not None and (small := _recoded(flat, coding)) is not None:
-                return coding, small.numpy()
-    return "plain", flat.view(torch.uint8).numpy()
-
-
-def _recoded(flat: Tensor, coding: str) -> Tensor | None:
-    """``flat`` in 8 bits, or None where that would lose a bit."""
-    # numpy converts and compares several times faster than torch; both divide as IEEE 754 says.
-    numbers, small = flat.numpy(), np.empty(len(flat), np.uint8)
-    scale = np.float32(255 if coding == "unit" else 1)
-    with np.errstate(all="ignore"):  # what is no pixel may be anything
-        for start in range(0, len(flat), _BLOCK):
-            part, own = numbers[start : start + _BLOCK], small[start : start + _BLOCK]
-            whole = np.multiply(part, scale)
-            np.copyto(own, np.rint(whole, out=whole), casting="unsafe")
-            again = np.divide(own, scale, out=whole)
-            if not np.array_equal(again.view(np.int32), part.view(np.int32)):
-                return None
-    return torch.from_numpy(small)
-
-
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _Entries:
     """A column ready to be taken from. Attributes: starts: where every entry begins in ``flat``, and where the last
@@ -258,22 +242,24 @@ class _Entries:
 
     flat: Tensor
     coding: str
+    levels: np.ndarray
     layouts: tuple[Layout, ...]
     starts: list[int]
 
     @classmethod
     def of(cls, column: Column) -> _Entries:
-        data = torch.empty(len(column.data), dtype=torch.uint8)
-        data.numpy()[:] = column.data
-        flat = data.view(getattr(torch, column.dtype)) if column.coding == "plain" else data
+        coding, read_only, levels = column.coded
+        data = torch.empty(len(read_only), dtype=torch.uint8)
+        data.numpy()[:] = read_only
+        flat = data.view(getattr(torch, column.dtype)) if coding == "plain" else data
         layouts = column.layouts * column.entries if len(column.layouts) == 1 else column.layouts
-        ends = np.cumsum([int(np.prod(shape, dtype=np.int64)) for shape, _ in layouts])
-        return cls(flat=flat, coding=column.coding, layouts=layouts, starts=[0, *ends.tolist()])
+        ends = np.cumsum([math.prod(shape) for shape, _ in layouts])
+        return cls(flat=flat, coding=coding, levels=levels.copy(), layouts=layouts, starts=[0, *ends.tolist()])
 
     def tensor(self, entry: int) -> Tensor:
         shape, strides = self.layouts[entry]
-        lying = self.flat.as_strided(shape, strides, self.starts[entry])
-        if self.coding == "plain":
-            return lying.clone()
-        own = torch.empty_strided(shape, strides)
-        return torch.div(lying, 255, out=own) if self.coding == "unit" else own.copy_(lying)
+        part = self.flat[self.starts[entry] : self.starts[entry + 1]]
+        numbers = (
+            part.clone() if self.coding == "plain" else decode(part, self.coding, self.levels, math.prod(shape[2:]))
+        )
+        return numbers.as_strided(shape, strides)

@@ -14,6 +14,7 @@ from serving import WalkFeed, same
 from torch import Tensor
 
 from frisket.platform.service.chunk import Chunk, DamagedChunk, Item, Unpacked, pack
+from frisket.rng import torch_generator
 
 PIXELS = torch.arange(256, dtype=torch.uint8)
 
@@ -98,10 +99,18 @@ def test_tensors_that_need_a_gradient_are_served_without() -> None:
         (PIXELS.float(), "pixel"),
         (torch.zeros(300), "unit"),
         (torch.rand(300), "plain"),
+        ((PIXELS.float() / 255 - 0.1) / 0.2752, "levels"),
+        ((PIXELS[40:200].float() / 255 - 0.1) / 0.2752, "levels"),
+        (torch.full((300,), 0.1234), "levels"),
+        (torch.linspace(0, 1, 257), "plain"),
+        (torch.cat([(PIXELS.float() / 255 - 0.1) / 0.2752, torch.tensor([0.1234])]), "plain"),
+        (torch.cat([(PIXELS.float() / 255 - 0.1) / 0.2752, torch.tensor([math.nan])]), "plain"),
+        (torch.cat([(PIXELS.float() / 255 - 0.1) / 0.2752, torch.tensor([1e30])]), "plain"),
         (torch.full((300,), math.nan), "plain"),
-        (torch.full((300,), -0.0), "plain"),
-        (torch.tensor([0.0, 256.0]), "plain"),
-        (torch.tensor([0.0, -1.0]), "plain"),
+        (torch.full((300,), -0.0), "levels"),
+        (torch.tensor([0.0, -0.0]), "plain"),
+        (torch.tensor([0.0, 256.0]), "levels"),
+        (torch.tensor([0.0, -1.0]), "levels"),
         (torch.tensor([0.5, math.inf]), "plain"),
         ((PIXELS.float() / 255).double(), "plain"),
         (torch.cat([torch.zeros(70_000), torch.rand(1)]), "plain"),
@@ -110,9 +119,23 @@ def test_tensors_that_need_a_gradient_are_served_without() -> None:
 )
 def test_eight_bits_exactly_where_they_are_all_there_is(numbers: Tensor, coding: str) -> None:
     chunk = pack([{"x": numbers}])
-    assert chunk.columns[0].coding == coding
-    assert chunk.columns[0].data.nbytes == numbers.numel() * (1 if coding != "plain" else numbers.element_size())
+    coded = chunk.columns[0].coded
+    assert coded.coding == coding
+    assert coded.data.nbytes == numbers.numel() * (1 if coding != "plain" else numbers.element_size())
     assert same(Unpacked(chunk).item(0)["x"], numbers)
+
+
+def test_channels_have_levels_of_their_own() -> None:
+    """Pictures normalised channel by channel, in the usual order and in one where channels are not told apart."""
+    pictures = torch.randint(0, 256, (6, 3, 8, 8), generator=torch_generator(0, "pictures")).float()
+    scale = torch.tensor([0.2023, 0.1994, 0.2010])[:, None, None]
+    x = (pictures / 255 - torch.tensor([0.4914, 0.4822, 0.4465])[:, None, None]) / scale
+    items = [{"x": x[:2]}, {"x": x[2:4]}, {"x": x[4:]}]
+    chunk = pack(items)
+    assert chunk.columns[0].coded.coding == "levels"
+    assert chunk.columns[0].coded.levels.shape == (3, 256)
+    assert all(same(Unpacked(chunk).item(i)["x"], item["x"]) for i, item in enumerate(items))
+    assert pack([{"x": x.permute(0, 2, 3, 1)}]).columns[0].coded.coding == "plain"
 
 
 @settings(max_examples=60, deadline=None)
@@ -144,10 +167,10 @@ def test_digest_is_of_the_content() -> None:
 def test_damage_is_seen() -> None:
     good = pack([{"x": torch.rand(10)}])
     (column,) = good.columns
-    data = column.data.copy()
+    data = column.coded.data.copy()
     data[3] ^= 1
     for bad in (
-        good._replace(columns=(column._replace(data=data),)),
+        good._replace(columns=(column._replace(coded=column.coded._replace(data=data)),)),
         good._replace(structure=good.structure.replace("x", "z")),
         good._replace(columns=(column._replace(layouts=(((5, 2), (2, 1)),)),)),
     ):

@@ -95,12 +95,12 @@ def test_served_stream_is_the_stream(name: str) -> None:
                     )
 
 
-@pytest.mark.parametrize("name", ["osaka", "osaka-raw", "rotations"])
+@pytest.mark.parametrize("name", ["osaka", "osaka-raw", "rotations", "permutations", "split-classes"])
 def test_pixels_travel_as_bytes(name: str) -> None:
     recipe = recipe_of(name)
     batch = in_process(recipe, 0).batch(0)
     chunk = LocalTransport().shelves[0].read_chunk(recipe, 0, 0, 8)
-    assert [column.data.nbytes for column in chunk.columns] == [8 * batch.x.numel(), 8 * batch.y.nbytes]
+    assert [column.coded.data.nbytes for column in chunk.columns] == [8 * batch.x.numel(), 8 * batch.y.nbytes]
 
 
 def test_ended_task_is_gone_through_again_by_a_reader_of_its_own() -> None:
