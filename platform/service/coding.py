@@ -21,7 +21,7 @@ from torch import Tensor
 _PROBE, _BLOCK = 1024, 2**15
 """Numbers that are looked at before all of them are (most floats are no pixels, and the first few say so), and at once:
 so many stay in the cache."""
-_SAMPLE = 2**14
+_SAMPLE = 2**12
 _NO_LEVELS = np.empty((0, 256), np.float32)
 
 
@@ -67,7 +67,7 @@ def decode(small: Tensor, coding: str, levels: np.ndarray, plane: int) -> Tensor
     shape = (-1, channels, plane if channels > 1 else len(small))
     whole, parts = numbers.numpy().reshape(shape), small.numpy().reshape(shape)
     for channel in range(channels):
-        whole[:, channel] = levels[channel][parts[:, channel]]
+        whole[:, channel] = levels[channel].take(parts[:, channel])
     return numbers
 
 
@@ -97,8 +97,10 @@ def _levelled(pictures: np.ndarray) -> Coded | None:
         if not (places.min() >= 0 and places.max() <= 255):
             return None
         found = places.astype(np.uint8)
-        table[found] = numbers  # whichever comes last; if two differ, the comparison says so
-        if not _equal(table[found], numbers):
+        table[found[:_SAMPLE]] = numbers[:_SAMPLE]
+        missing = table.take(found) != numbers  # levels that the first numbers do not have; mostly none
+        table[found[missing]] = numbers[missing]
+        if not _equal(table.take(found), numbers):
             return None
         small[:, channel] = found.reshape(small[:, channel].shape)
     return Coded("levels", small.reshape(-1), levels)
