@@ -42,7 +42,7 @@ from frisket.platform.service.transport import RayTransport
 from frisket.rng import torch_generator
 
 Data = Literal["real", "embedded"]
-OVER_IN_PROCESS, THROUGH_CHUNKS, NEXT_SECONDS, FAIRNESS = 0.9, 15_000, 0.002, 0.5
+OVER_IN_PROCESS, THROUGH_CHUNKS, NEXT_MS, FAIRNESS = 0.9, 15_000, 2.0, 0.5
 CONSUMERS, SOURCES = 8, 2
 
 
@@ -198,9 +198,9 @@ def main() -> int:
         chunks = statistics.median(through_chunks(service, chosen.rounds))
         show("through chunks, batches per second", f"{chunks:,.0f}", f">= {THROUGH_CHUNKS:,}", chunks >= THROUGH_CHUNKS)
         times = buffered_next(service, chosen.data, 400 * chosen.rounds)
-        p50, p99 = np.quantile(times, (0.5, 0.99))
-        text = f"{1e3 * p50:.3f} / {1e3 * p99:.3f} ms"
-        show("buffered next, p50 / p99", text, f"p99 < {1e3 * NEXT_SECONDS:g} ms", p99 < NEXT_SECONDS)
+        p50, p99, p999 = 1e3 * np.quantile(times, (0.5, 0.99, 0.999))
+        text = f"{p50:.3f} / {p99:.3f} / {p999:.3f} ms"
+        show("buffered next, p50 / p99 / p99.9", text, f"p99 < {NEXT_MS:g} ms", p99 < NEXT_MS)
         counts = fairness(2.0 * chosen.rounds)
         share = min(counts) / max(counts)
         text = f"{min(counts):,} / {max(counts):,} = {share:.2f}"

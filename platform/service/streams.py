@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import inspect
 import json
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -13,6 +14,7 @@ from frisket.envs.data import resolve
 from frisket.envs.registry import STREAMS
 from frisket.envs.stream import Stream
 from frisket.envs.task_stream import TaskStream
+from frisket.errors import SpecError
 from frisket.platform.service.chunk import Item, Unpacked
 from frisket.platform.service.feed import Feed
 from frisket.platform.service.reader import Reader
@@ -20,6 +22,8 @@ from frisket.platform.service.service import Service
 from frisket.types import Batch, Task
 
 _SETS_BYTES = 256 * 2**20
+_SERVED = ("batch", "provenance", "test_set", "validation_set")
+_PLAIN = [field.name for field in dataclasses.fields(Batch) if field.name not in ("position", "task", "end")]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,25 +54,32 @@ class StreamRecipe:
 
 
 class StreamFeed(Feed):
-    """A stream's batches as items; its test and validation sets as extras ``test`` and ``validation``, by task."""
+    """A stream's batches as items; its test and validation sets as extras ``test`` and ``validation``, by task.
+
+    Raises:
+        SpecError: the stream does something of its own that a consumer would not see.
+    """
 
     def __init__(self, stream: Stream) -> None:
-        self._stream = stream
+        base = TaskStream if isinstance(stream, TaskStream) else Stream
+        verbs = [name for name, verb in inspect.getmembers(base, _is_verb) if name not in _SERVED]
+        for name in verbs:
+            if getattr(type(stream), name) is not getattr(base, name):
+                fix = f"must be in-process: {type(stream).__name__} has its own {name}"
+                raise SpecError("stream.source", "service", fix)
+        self._stream, self._base = stream, base
 
     def length(self) -> int:
         return self._stream.steps
 
     def facts(self) -> dict[str, Any]:
-        stream = self._stream
-        names = ["steps", "shape", "ways", "domains", "labelled"]
-        if isinstance(stream, TaskStream):
-            names += ["tasks", "own"]
-        return {name: getattr(stream, name) for name in names} | {"provenance": stream.provenance()}
+        names = [name for base in (Stream, self._base) for name in inspect.get_annotations(base)]
+        return {name: getattr(self._stream, name) for name in names} | {"provenance": self._stream.provenance()}
 
     def item(self, position: int) -> Item:
         batch = self._stream.batch(position)
-        task = None if batch.task is None else [batch.task.domain, batch.task.classes, batch.task.start]
-        return {"x": batch.x, "y": batch.y, "epoch": batch.epoch, "task": task, "end": batch.end is not None}
+        plain = {name: getattr(batch, name) for name in _PLAIN}
+        return {**plain, "task": batch.task and dataclasses.asdict(batch.task), "end": batch.end is not None}
 
     def extra(self, name: str, index: int) -> Item:
         if not isinstance(self._stream, TaskStream):
@@ -90,9 +101,9 @@ class ServiceStream(Stream):
     def __init__(self, service: Service, recipe: StreamRecipe, seed: int, facts: dict[str, Any]) -> None:
         self._service, self._recipe, self._seed = service, recipe, seed
         self._reader = Reader(service, recipe, seed)
-        self.steps, self.ways, self.labelled = facts["steps"], facts["ways"], facts["labelled"]
-        self.shape, self.domains = tuple(facts["shape"]), tuple(facts["domains"])
-        self._provenance: dict[str, Any] = facts["provenance"]
+        self._provenance: dict[str, Any] = facts.pop("provenance")
+        for name, value in facts.items():
+            setattr(self, name, value)
 
     def batch(self, position: int) -> Batch:
         return _batch(self._reader.read(position), position)
@@ -106,7 +117,6 @@ class ServiceTaskStream(ServiceStream, TaskStream):
 
     def __init__(self, service: Service, recipe: StreamRecipe, seed: int, facts: dict[str, Any]) -> None:
         super().__init__(service, recipe, seed, facts)
-        self.tasks, self.own = facts["tasks"], facts["own"]
         self._again, self._furthest = Reader(service, recipe, seed, ahead=1), 0
         self._sets: dict[tuple[str, int], Unpacked] = {}
 
@@ -147,6 +157,15 @@ def open_stream(service: Service, recipe: StreamRecipe, seed: int) -> Stream:
 
 
 def _batch(item: Item, position: int) -> Batch:
+    plain = {name: item[name] for name in _PLAIN}
     task = item["task"]
-    known = None if task is None else Task(task[0], tuple(task[1]), task[2])
-    return Batch(item["x"], item["y"], position, known, item["epoch"])
+    return Batch(**plain, position=position, task=task and Task(**{k: _tuple(v) for k, v in task.items()}))
+
+
+def _tuple(value: Any) -> Any:
+    """A list of JSON as the tuple that it was."""
+    return tuple(value) if isinstance(value, list) else value
+
+
+def _is_verb(member: object) -> bool:
+    return inspect.isfunction(member) or isinstance(member, property)

@@ -9,15 +9,20 @@ from typing import Any
 import pytest
 from serving import CONFIGS, LogRecipe, WalkFeed, WalkRecipe, in_process, recipe_of, same
 
+from frisket.envs.data import resolve
+from frisket.envs.osaka import OsakaStream
+from frisket.envs.pixel_tasks import PixelTaskStream
+from frisket.envs.registry import STREAMS
 from frisket.envs.task_stream import TaskStream
-from frisket.errors import DataError, ServiceError
+from frisket.errors import DataError, ServiceError, SpecError
 from frisket.platform.service import source as source_module
 from frisket.platform.service.chunk import Chunk, pack
 from frisket.platform.service.metrics import METRICS
 from frisket.platform.service.reader import Reader
 from frisket.platform.service.service import Patience, Service
-from frisket.platform.service.streams import StreamRecipe, open_stream
+from frisket.platform.service.streams import StreamFeed, StreamRecipe, open_stream
 from frisket.platform.service.transport import LocalTransport, SourceLost
+from frisket.types import Batch
 
 
 class Recorded(LocalTransport):
@@ -93,6 +98,29 @@ def test_served_stream_is_the_stream(name: str) -> None:
                     assert all(
                         same(a, b) for a, b in zip(getattr(plain, verb)(task), getattr(served, verb)(task), strict=True)
                     )
+
+
+def test_every_kind_of_stream_is_tried() -> None:
+    assert {kind for kind, _ in CONFIGS.values()} == set(STREAMS)
+
+
+def test_stream_that_does_something_of_its_own_is_refused() -> None:
+    class Odd(OsakaStream):
+        def batch(self, position: int) -> Batch:
+            return super().batch(position)
+
+    class Uneven(PixelTaskStream):
+        def ends_task(self, position: int) -> bool:
+            return position == 7
+
+    def feed(name: str, kind: type[OsakaStream] | type[PixelTaskStream]) -> StreamFeed:
+        recipe = recipe_of(name)
+        images = resolve(STREAMS[recipe.kind].datasets(recipe.config), "embedded")
+        return StreamFeed(kind(recipe.config, images, 0))
+
+    assert feed("osaka", Odd).length() == 60
+    with pytest.raises(SpecError, match=r"must be in-process: Uneven has its own ends_task"):
+        feed("rotations", Uneven)
 
 
 @pytest.mark.parametrize("name", ["osaka", "osaka-raw", "rotations", "permutations", "split-classes"])
