@@ -50,7 +50,7 @@ format: $(READY)
 	$(BIN)/ruff check --fix .
 
 bench: $(READY)
-	for name in inner_step la_maml_step powerprop_step generative_step; do $(RUN) $(BIN)/python -m benchmarks.$$name || exit 1; done
+	for name in inner_step la_maml_step powerprop_step generative_step stream_service; do $(RUN) $(BIN)/python -m benchmarks.$$name || exit 1; done
 
 constraints:
 	rm -rf build/pins

@@ -9,7 +9,8 @@
         ├── MaskError       a mask file or MaskSet that does not fit
         ├── ModelError      a model URI that leads nowhere, or a damaged model folder
         ├── RunError        a run folder: not found, not resumable, in use
-        └── ClusterError    a Ray cluster: not reached, its token refused, another version, too much to send it
+        ├── ClusterError    a Ray cluster: not reached, its token refused, another version, too much to send it
+        └── ServiceError    a streaming service: unknown, or not reachable
 """
 
 from __future__ import annotations
@@ -61,6 +62,10 @@ class RunError(UserError):
 
 class ClusterError(UserError):
     """A Ray cluster cannot be reached, refuses the token, or cannot take what is to be sent."""
+
+
+class ServiceError(UserError):
+    """A streaming service is unknown, or none of its sources can be reached."""
 
 
 def require(ok: bool, field: str, value: object, allowed: str) -> None:

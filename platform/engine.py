@@ -9,6 +9,7 @@ import os
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, TypeVar
 
 import torch
@@ -38,6 +39,9 @@ from frisket.types import Batch, Episode, State
 PROGRESS_SECONDS = 1.0
 
 T = TypeVar("T", Batch, Episode)
+
+OpenStream = Callable[[Experiment, Replica], Stream]
+"""Opens the stream of one replica of a plain experiment."""
 
 
 class Stopped(FrisketError):
@@ -143,7 +147,12 @@ def run_replica(
 
 
 def run_pack(
-    folder: RunFolder, pack: Pack, *, data_dir: str | None = None, stop: Callable[[], bool] = lambda: False
+    folder: RunFolder,
+    pack: Pack,
+    *,
+    data_dir: str | None = None,
+    stop: Callable[[], bool] = lambda: False,
+    open_stream: OpenStream | None = None,
 ) -> None:
     """Run the replicas of ``pack`` together to their end, from their checkpoint if they have one; nothing to do if all
     have results.
@@ -153,6 +162,7 @@ def run_pack(
         pack: one of `Experiment.packs`.
         data_dir: first place to look for data.
         stop: asked at every step; when it says True the pack checkpoints and raises.
+        open_stream: where streams come from; None: they are made in this process.
 
     Raises:
         Stopped: ``stop`` said so.
@@ -160,24 +170,25 @@ def run_pack(
     files = folder.pack(pack)
     with files.lock():
         if not files.done:
-            _Walk(folder, files, pack, data_dir).run(stop)
+            _Walk(folder, files, pack, data_dir, open_stream).run(stop)
 
 
 class _Walk:
     """A pack on its way: pre-training, if any, then the stream. Exists for the length of `run_pack`."""
 
-    def __init__(self, folder: RunFolder, files: PackFolder, pack: Pack, data_dir: str | None) -> None:
+    def __init__(
+        self, folder: RunFolder, files: PackFolder, pack: Pack, data_dir: str | None, open_stream: OpenStream | None
+    ) -> None:
         experiments = [folder.experiment.variant(replica.variant) for replica in pack]
         self.experiment = experiments[0]  # what follows is the same in all, but for fields of the learner
         torch.set_num_threads(self.experiment.threads)
         keep_freed_memory()
-        self.folder, self.files, self.replicas = folder, files, pack
+        self.folder, self.files, self.replicas, self.data_dir = folder, files, pack, data_dir
         self.name = " and ".join(dict.fromkeys((pack[0].key, pack[-1].key)))
         self.device = choose_device(self.experiment.device)
         self.stream_entry = STREAMS[self.experiment.stream.kind]
-        names = self.stream_entry.datasets(self.experiment.stream.config)
-        self.data = resolve(names, folder.manifest["data_mode"], data_dir, kind=Pictures)
-        self.streams = [build_stream(one, self.data, r.seed) for one, r in zip(experiments, pack, strict=True)]
+        open_stream = open_stream or (lambda one, replica: build_stream(one, self.data, replica.seed))
+        self.streams = [open_stream(one, replica) for one, replica in zip(experiments, pack, strict=True)]
         self.stream = self.streams[0]
         first, *others = (build_learner(one, Inputs.of(self.stream)) for one in experiments)
         self.pack = first.pack(others, steps=self.stream.steps, may_compile=folder.manifest.get("compiler", False))
@@ -200,6 +211,12 @@ class _Walk:
             else:
                 self.state = to_device(saved["learner"], self.device)
                 self.scores = [saved["scores"][str(i)] for i in range(len(pack))]
+
+    @cached_property
+    def data(self) -> Mapping[str, Pictures]:
+        """The data sets; a worker whose stream is served may never need them."""
+        names = self.stream_entry.datasets(self.experiment.stream.config)
+        return resolve(names, self.folder.manifest["data_mode"], self.data_dir, kind=Pictures)
 
     def run(self, stop: Callable[[], bool]) -> None:
         with contextlib.ExitStack() as stack:

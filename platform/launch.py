@@ -275,7 +275,8 @@ _ROUNDING = ("published", "log_every", "checkpoint_seconds", "pack", "threads", 
 def _work_of(experiment: Experiment) -> dict[str, Any]:
     """What of a specification decides its numbers, up to rounding."""
     work = {k: v for k, v in experiment.as_dict().items() if k not in _ROUNDING}
-    return {**work, "learner": {k: v for k, v in work["learner"].items() if k != "compile"}}
+    unmoved = {"learner": "compile", "stream": "source"}
+    return {**work, **{name: {k: v for k, v in work[name].items() if k != field} for name, field in unmoved.items()}}
 
 
 def _hashes(provenance: Mapping[str, Any] | None) -> dict[str, str]:

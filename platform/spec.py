@@ -13,7 +13,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, get_type_hints
+from typing import Any, Literal, get_args, get_type_hints
 
 from frisket.algos.pack import packed_fields
 from frisket.algos.pretrain import PretrainConfig
@@ -33,6 +33,20 @@ class Section:
     def as_dict(self) -> dict[str, Any]:
         """``{"kind": ..., **fields}``."""
         return {"kind": self.kind, **dataclasses.asdict(self.config)}
+
+
+StreamSource = Literal["auto", "service", "in-process"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class StreamSection(Section):
+    """Attributes: source: who makes the batches: a ``service``, every worker for itself ``in-process``, or ``auto``: a
+    service where the workers span nodes. It moves no number, and is no part of what makes a result."""
+
+    source: StreamSource = "auto"
+
+    def as_dict(self) -> dict[str, Any]:
+        return {**super().as_dict(), "source": self.source}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -111,7 +125,7 @@ class Experiment(_Settings):
     """
 
     name: str
-    stream: Section
+    stream: StreamSection
     network: Section
     learner: Section
     protocol: Section
@@ -190,7 +204,7 @@ def from_dict(raw: Mapping[str, Any]) -> Experiment:
     raw = dict(raw)
     known = [f.name for f in dataclasses.fields(Experiment)]
     refuse_unknown(raw, known, prefix="")
-    sections = {name: _section(name, raw.pop(name, {})) for name in SECTIONS}
+    sections: dict[str, Any] = {name: _section(name, raw.pop(name, {})) for name in SECTIONS}
     pretrain = raw.pop("pretrain", None)
     published = raw.pop("published", None)
     variants = raw.pop("variants", {})
@@ -248,11 +262,17 @@ def _section(name: str, raw: Any) -> Section:
     fields = dict(raw)
     kinds = SECTIONS[name]
     kind = fields.pop("kind", DEFAULT_KINDS.get(name))
+    source = fields.pop("source", "auto") if name == "stream" else None
     if kind is None:
         raise SpecError(f"{name}.kind", None, f"is required; known: {', '.join(sorted(kinds))}")
     if kind not in kinds:
         raise SpecError(f"{name}.kind", kind, nearest(str(kind), kinds))
-    return Section(kind=kind, config=typed(kinds[kind].config, fields, name))
+    config = typed(kinds[kind].config, fields, name)
+    if source is None:
+        return Section(kind=kind, config=config)
+    if source not in get_args(StreamSource):
+        raise SpecError("stream.source", source, nearest(str(source), get_args(StreamSource)))
+    return StreamSection(kind=kind, config=config, source=source)
 
 
 def _plain(value: Any) -> Any:

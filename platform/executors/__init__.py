@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 from frisket.errors import RunError
 from frisket.platform.runfolder import PackFolder
@@ -18,6 +19,13 @@ Stop = Callable[[], bool]
 
 _DYING_SECONDS = 20.0
 """How long a killed process may take to let go of its replicas; Ray starts new workers while the old ones still die."""
+
+
+class Shares(NamedTuple):
+    """Attributes: workers: how many work at once; resources: what each of them takes of the cluster."""
+
+    workers: int
+    resources: dict[str, float]
 
 
 def share(packs: Sequence[Pack], rank: int, workers: int) -> Sequence[Pack]:

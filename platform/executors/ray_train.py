@@ -10,13 +10,14 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 
 from frisket.platform.engine import Stopped
-from frisket.platform.executors import Stop, share
+from frisket.platform.executors import Shares, Stop, share
 from frisket.platform.executors.ray_session import ray_session, worker_environment
+from frisket.platform.executors.streaming import stream_service
 from frisket.platform.executors.supervision import MAX_DEATHS, StopFile, attempt, clear, conclude, supervise
 from frisket.platform.runfolder import RunFolder
 from frisket.platform.spec import Experiment
@@ -53,13 +54,6 @@ def worker_count(experiment: Experiment, wanted: int | None) -> int:
     return min(wanted, len(experiment.packs()))
 
 
-class Shares(NamedTuple):
-    """Attributes: workers: how many work at once; resources: what each of them takes of the cluster."""
-
-    workers: int
-    resources: dict[str, float]
-
-
 def shares(experiment: Experiment, wanted: int | None, jobs: int, cluster: Mapping[str, float]) -> Shares:
     """How ``jobs`` are spread over what a ``cluster`` has: by default a worker per GPU, or per `threads` CPUs."""
     gpus = 0 if experiment.device == "cpu" else int(cluster.get("GPU", 0))
@@ -77,25 +71,26 @@ def _fit(folder: RunFolder, workers: int | None, data_dir: str | None) -> None:
     from ray.train.torch import TorchConfig, TorchTrainer
 
     share_of = shares(folder.experiment, workers, len(folder.packs), ray.cluster_resources())
-    trainer = TorchTrainer(
-        _work,
-        train_loop_config={"run": str(folder.path), "data_dir": data_dir},
-        scaling_config=ScalingConfig(
-            # After the loss of a node the run goes on with the workers that there is room for, and with all of them
-            # once the node is back. A fixed number would wait for it, for ever if need be.
-            num_workers=share_of.workers if share_of.workers == 1 else (1, share_of.workers),
-            use_gpu="GPU" in share_of.resources,
-            resources_per_worker=share_of.resources,
-        ),
-        run_config=RunConfig(
-            name="train",
-            storage_path=str(folder.path / "ray"),
-            failure_config=FailureConfig(max_failures=MAX_DEATHS),
-            worker_runtime_env={"env_vars": worker_environment()},
-        ),
-        torch_config=TorchConfig(backend="gloo"),  # replicas never talk to each other; gloo works with and without GPUs
-    )
-    trainer.fit()
+    with stream_service(folder, share_of) as service:
+        trainer = TorchTrainer(
+            _work,
+            train_loop_config={"run": str(folder.path), "data_dir": data_dir, "service": service},
+            scaling_config=ScalingConfig(
+                # After the loss of a node the run goes on with the workers that there is room for, and with all of them
+                # once the node is back. A fixed number would wait for it, for ever if need be.
+                num_workers=share_of.workers if share_of.workers == 1 else (1, share_of.workers),
+                use_gpu="GPU" in share_of.resources,
+                resources_per_worker=share_of.resources,
+            ),
+            run_config=RunConfig(
+                name="train",
+                storage_path=str(folder.path / "ray"),
+                failure_config=FailureConfig(max_failures=MAX_DEATHS),
+                worker_runtime_env={"env_vars": worker_environment()},
+            ),
+            torch_config=TorchConfig(backend="gloo"),  # replicas never talk; gloo works with and without GPUs
+        )
+        trainer.fit()
 
 
 def _work(config: dict[str, Any]) -> None:
@@ -106,5 +101,5 @@ def _work(config: dict[str, Any]) -> None:
     folder = RunFolder.open(Path(config["run"]))
     stop = StopFile(folder)
     for pack in share(folder.packs, context.get_world_rank(), context.get_world_size()):
-        if not attempt(folder, pack, config["data_dir"], stop):
+        if not attempt(folder, pack, config["data_dir"], stop, config["service"]):
             return

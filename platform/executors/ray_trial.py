@@ -1,8 +1,8 @@
 """What Ray Tune runs in its workers: a pack to its end (`PackTrial`), or a point in a race, rung by rung (`RungTrial`).
 
 Class trainables whose actors are used again: the next trial starts in a tenth of a second, a fresh actor in two. Their
-configuration is ``{"run", "data_dir", "pack": [replica keys]}``, for a race also ``rungs``: the steps at which points
-are compared. Nothing is kept in a trial: the run folder says how far its replicas are.
+configuration is ``{"run", "data_dir", "service", "pack": [replica keys]}``, for a race also ``rungs``: the steps at
+which points are compared. Nothing is kept in a trial: the run folder says how far its replicas are.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from typing import Any
 
 from ray.tune import Stopper, Trainable
 
+from frisket.platform.executors import Stop
 from frisket.platform.executors.supervision import StopFile, attempt
 from frisket.platform.journal import read_journal
 from frisket.platform.runfolder import ReplicaFolder, RunFolder
@@ -32,6 +33,7 @@ class PackTrial(Trainable):
         by_key = {replica.key: replica for replica in self.folder.experiment.replicas()}
         self.pack: Pack = tuple(by_key[key] for key in config["pack"])
         self.data_dir: str | None = config["data_dir"]
+        self.service: str | None = config["service"]
         self.stop_file = StopFile(self.folder)
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
@@ -39,8 +41,11 @@ class PackTrial(Trainable):
         return True
 
     def step(self) -> dict[str, Any]:
-        attempt(self.folder, self.pack, self.data_dir, self.stop_file)
+        self._attempt(self.stop_file)
         return {"done": True}
+
+    def _attempt(self, stop: Stop) -> bool:
+        return attempt(self.folder, self.pack, self.data_dir, stop, self.service)
 
 
 class RungTrial(PackTrial):
@@ -63,7 +68,7 @@ class RungTrial(PackTrial):
             if score is not None:
                 return {STEP: rung, SCORE: score, "done": False}
         if self.files.result is None:
-            attempt(self.folder, self.pack, self.data_dir, self.stop_file)
+            self._attempt(self.stop_file)
         return {"done": True}
 
     def _advance(self, steps: int) -> bool:
@@ -75,7 +80,7 @@ class RungTrial(PackTrial):
             asked += 1
             return asked >= steps or self.stop_file()
 
-        return attempt(self.folder, self.pack, self.data_dir, enough) or not self.stop_file.now()
+        return self._attempt(enough) or not self.stop_file.now()
 
 
 class StopWaiting(Stopper):

@@ -19,6 +19,7 @@ from frisket.platform.engine import Stopped, build_stream, datasets
 from frisket.platform.executors import Stop
 from frisket.platform.executors.ray_session import ray_session
 from frisket.platform.executors.ray_train import shares, worker_count
+from frisket.platform.executors.streaming import stream_service
 from frisket.platform.executors.supervision import MAX_DEATHS, clear, conclude, supervise
 from frisket.platform.runfolder import RunFolder, write_json
 from frisket.platform.spec import Pack
@@ -116,21 +117,22 @@ def _fit(folder: RunFolder, workers: int | None, data_dir: str | None, rungs: Se
         )
     else:
         trial, scheduler = PackTrial, FIFOScheduler()
-    grid = tune.Tuner(
-        tune.with_resources(trial, share.resources),
-        param_space=config,
-        tune_config=tune.TuneConfig(
-            scheduler=scheduler, reuse_actors=True, max_concurrent_trials=share.workers, num_samples=1
-        ),
-        run_config=tune.RunConfig(
-            name=_tune_folder(folder).name,
-            storage_path=str(_tune_folder(folder).parent),
-            failure_config=tune.FailureConfig(max_failures=MAX_DEATHS),
-            checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),  # the run folder has them
-            stop=StopWaiting(folder),
-            verbose=0,
-        ),
-    ).fit()
+    with stream_service(folder, share) as service:
+        grid = tune.Tuner(
+            tune.with_resources(trial, share.resources),
+            param_space=config | {"service": service},
+            tune_config=tune.TuneConfig(
+                scheduler=scheduler, reuse_actors=True, max_concurrent_trials=share.workers, num_samples=1
+            ),
+            run_config=tune.RunConfig(
+                name=_tune_folder(folder).name,
+                storage_path=str(_tune_folder(folder).parent),
+                failure_config=tune.FailureConfig(max_failures=MAX_DEATHS),
+                checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),  # the run folder has them
+                stop=StopWaiting(folder),
+                verbose=0,
+            ),
+        ).fit()
     if grid.errors:
         raise grid.errors[0]
 

@@ -20,6 +20,7 @@ from frisket import errors
 from frisket.errors import FrisketError, UserError
 from frisket.platform.engine import Stopped, run_pack
 from frisket.platform.executors import Stop, wait_until_free
+from frisket.platform.executors.streaming import opener
 from frisket.platform.runfolder import ReplicaFolder, RunFolder, read_json, write_json
 from frisket.platform.spec import Pack
 
@@ -55,8 +56,12 @@ def supervise(folder: RunFolder, fit: Callable[[], None], stop: Stop) -> bool:
         ask_to_stop(folder)  # whatever ended the wait, nobody works on
 
 
-def attempt(folder: RunFolder, pack: Pack, data_dir: str | None, stop: Stop) -> bool:
+def attempt(folder: RunFolder, pack: Pack, data_dir: str | None, stop: Stop, service: str | None = None) -> bool:
     """Run ``pack`` in a worker; its error is kept for the driver, and everybody asked to stop.
+
+    Args:
+        folder, pack, data_dir, stop: as for `run_pack`.
+        service: the streaming service that makes its streams; None: they are made here.
 
     Returns:
         Whether it came to its end.
@@ -64,7 +69,7 @@ def attempt(folder: RunFolder, pack: Pack, data_dir: str | None, stop: Stop) -> 
     files = folder.pack(pack)
     try:
         wait_until_free(files)
-        run_pack(folder, pack, data_dir=data_dir, stop=stop)
+        run_pack(folder, pack, data_dir=data_dir, stop=stop, open_stream=opener(folder, service, data_dir))
     except Stopped:
         return False
     except Exception as error:  # a failure is not a death: Ray would try it again and again

@@ -83,6 +83,8 @@ def test_plain_experiment_has_one_replica_per_seed() -> None:
         ("seeds=0", "seeds", "at least 1"),
         ("device=gpu", "device", "cuda"),
         ("stream=5", "stream", "mapping"),
+        ("stream.source=servce", "stream.source", "did you mean 'service'"),
+        ("stream.source=5", "stream.source", "auto, in-process, service"),
         ("variants={a: {lerner: {}}}", "variants.a.lerner", "did you mean 'learner'"),
         ("learner.inner_steps", "override", "key.path=value"),
         ("seeds.x=1", "override", "no fields"),
