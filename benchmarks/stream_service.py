@@ -70,8 +70,8 @@ class ReadyRecipe:
 def recipe(kind: str, data: Data) -> StreamRecipe:
     """A long stream of batches of 10 images of 28 x 28."""
     fields: dict[str, dict[str, Any]] = {
-        "permutations": {"dataset": "mnist", "tasks": 40, "samples": 1000, "batch": 10},
-        "osaka": {"domains": {"mnist": 1.0}, "p": 0.98, "ways": 10, "shots": 1, "steps": 4000},
+        "permutations": {"dataset": "mnist", "tasks": 140, "samples": 1000, "batch": 10},
+        "osaka": {"domains": {"mnist": 1.0}, "p": 0.98, "ways": 10, "shots": 1, "steps": 14_000},
     }
     return StreamRecipe(kind=kind, config=STREAMS[kind].config(**fields[kind]), data=data)
 
@@ -90,7 +90,7 @@ def over_in_process(service: RayTransport, kind: str, data: Data, rounds: int) -
     entry = STREAMS[kind]
     plain = entry.build(what.config, resolve(entry.datasets(what.config), data), 0)
     served = open_stream(Service(service, f"one {kind}"), what, 0)
-    count = 500
+    count = 2000
     rate(served.batch, 0, count)  # until chunks have their size
     found = []
     for number in range(1, rounds + 1):
@@ -102,7 +102,7 @@ def over_in_process(service: RayTransport, kind: str, data: Data, rounds: int) -
 def through_chunks(service: RayTransport, rounds: int) -> list[float]:
     """Batches per second of ready batches, round by round."""
     reader = Reader(Service(service, "ready"), ReadyRecipe(), 0)
-    count = 3000
+    count = 5000
     rate(reader.read, 0, count)
     return [rate(reader.read, number * count, count) for number in range(1, rounds + 1)]
 

@@ -11,7 +11,7 @@ from frisket.platform.service.feed import Recipe
 from frisket.platform.service.service import Pending, Service
 
 CHUNK_BYTES = 2**20
-_FIRST, _MOST = 8, 512
+_FIRST, _MOST, _MOST_AHEAD = 8, 512, 8
 
 
 class _Expected(NamedTuple):
@@ -23,14 +23,15 @@ class _Expected(NamedTuple):
 class Reader:
     """Items of one feed. Meant to be read in order; any other position is found too, and reading goes on from there.
 
-    Holds one chunk and has at most ``ahead`` under way, each of about ``chunk_bytes``: that is the back-pressure. A
-    source works for a consumer only when the consumer has taken what was made before.
+    Holds one chunk and has at most ``ahead`` under way, each of about ``chunk_bytes``: that is the back-pressure. The
+    next is asked for only when the consumer has come to one that was.
 
     Args:
         service: this consumer's view of the service.
         stream: what to read.
         seed: of the feed.
-        ahead: chunks under way; None for one at every source, 8 at most. With a single source that is double buffering.
+        ahead: chunks under way; None for two at every source, 8 at most: one that is made, and one that waits, so that
+            no source stands idle for a round trip.
         chunk_bytes: aimed-at size of a chunk on the wire. Its number of items follows from the bytes of the last one,
             512 at most.
     """
@@ -39,7 +40,7 @@ class Reader:
         self, service: Service, stream: Recipe, seed: int, *, ahead: int | None = None, chunk_bytes: int = CHUNK_BYTES
     ) -> None:
         self._service, self._stream, self._seed = service, stream, seed
-        self._most_ahead = min(service.transport.sources, 8) if ahead is None else ahead
+        self._most_ahead = min(2 * service.transport.sources, _MOST_AHEAD) if ahead is None else ahead
         self._chunk_bytes, self._count = chunk_bytes, _FIRST
         self._current: Unpacked | None = None
         self._ahead: deque[_Expected] = deque()
