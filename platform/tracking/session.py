@@ -63,6 +63,7 @@ class Session:
         sent = 0
         for replica, files in zip(self.folder.experiment.replicas(), self.folder.replicas(), strict=True):
             child = self.record.children.get(files.key)
+            ended = files.result is not None  # asked before how much there is to send: it may end while we send
             committed = files.committed_bytes()
             if (child and child.done) or not committed:
                 continue
@@ -73,7 +74,7 @@ class Session:
                 child.sent = chunk.cursor
                 self.record.save()
                 sent += len(chunk.metrics)
-            if files.result is not None:
+            if ended:
                 self._close_child(files, child)
         if self.nests:
             self._close_points()

@@ -85,10 +85,11 @@ class Uploader:
         if self.record.done:
             return
         session = self._connect()
+        ended = self.folder.done  # asked before the sending, which otherwise would not have seen the last points
         self._points += session.send_points()
-        if self.folder.done:
+        if ended:
             session.finish()
-        elif not self.live and not _worked_on(self.folder):
+        elif not self.live and not self.folder.done and not _worked_on(self.folder):
             session.close("KILLED")
 
     def _connect(self) -> Session:

@@ -77,6 +77,7 @@ class Head(Node):
             "RAY_AUTH_MODE": "token",
             "RAY_AUTH_TOKEN_PATH": str(token),
             "RAY_USAGE_STATS_ENABLED": "0",
+            "RAY_raylet_start_wait_time_s": f"{PATIENCE:.0f}",
             "FRISKET_RUNS": str(folder / "runs"),
             "MLFLOW_TRACKING_URI": f"sqlite:///{folder}/mlflow.db",
         }
@@ -84,6 +85,7 @@ class Head(Node):
         port, dashboard = free_port(), free_port()
         self.url, self.address = f"http://127.0.0.1:{dashboard}", f"127.0.0.1:{port}"
         self.token = token.read_text()
+        self._cpus = cpus
         super().__init__(
             [
                 "--head", f"--port={port}", "--dashboard-host=127.0.0.1", f"--dashboard-port={dashboard}",
@@ -108,13 +110,13 @@ class Head(Node):
 
     def cpus(self) -> int:
         """Slots of all living nodes."""
-        nodes = self._ask("/nodes?view=summary")["data"]["summary"]
-        return sum(int(n["raylet"]["resourcesTotal"].get("CPU", 0)) for n in nodes if n["raylet"]["state"] == "ALIVE")
+        raylets = [node.get("raylet", {}) for node in self._ask("/nodes?view=summary")["data"]["summary"]]
+        return sum(int(r.get("resourcesTotal", {}).get("CPU", 0)) for r in raylets if r.get("state") == "ALIVE")
 
     def _answers(self) -> bool:
         assert not self.ended, self.log.read_text()[-2000:]
         try:
-            return self._ask("/api/jobs/") == []
+            return self._ask("/api/jobs/") == [] and self.cpus() == self._cpus
         except OSError:
             return False
 

@@ -12,6 +12,7 @@ import time
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import Any
 
 import pytest
 from mlflow import MlflowClient
@@ -22,7 +23,7 @@ from stored import assert_all_there_once, journal_points
 from frisket.errors import RunError
 from frisket.platform.cli.sync import sync
 from frisket.platform.engine import Stopped, run_replica
-from frisket.platform.journal import Journal
+from frisket.platform.journal import Journal, read_journal
 from frisket.platform.runfolder import RunFolder, read_json
 from frisket.platform.tracking.background import BackgroundUploader
 from frisket.platform.tracking.points import chunks, metrics
@@ -54,6 +55,31 @@ def test_sqlite_store_gets_everything_once_however_often_it_is_sent(
     assert again.version == "1"
     assert_all_there_once(folder)
     assert {p.name for p in tmp_path.iterdir()} == {"mlflow.db", "mlartifacts", "runs"}
+
+
+def test_replica_that_ends_while_it_is_sent_loses_no_point(
+    tmp_path: Path, finished_run: MakeRun, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A result appears, with the rest of its journal, after it was seen how much there is to send."""
+    folder = finished_run(f"sqlite:///{tmp_path}/m.db", "tiny/late")
+    files = folder.replicas()[0]
+    result = files.path / "result.json"
+    text = result.read_text()
+    result.unlink()
+    offsets = [offset for _, offset in read_journal(files.journal)]
+    committed = {"journal_bytes": offsets[len(offsets) // 2], "cursor": 15, "seconds": 1.0}
+    (files.path / "committed.json").write_text(json.dumps(committed))
+    send = MlflowClient.log_batch
+
+    def send_and_end(client: MlflowClient, run_id: str, *arguments: Any, **named: Any) -> Any:
+        result.write_text(text)
+        return send(client, run_id, *arguments, **named)
+
+    monkeypatch.setattr(MlflowClient, "log_batch", send_and_end)
+    uploader = Uploader(folder, live=True)
+    assert not uploader.push().complete
+    assert uploader.push().complete
+    assert_all_there_once(folder)
 
 
 def test_parent_carries_summary_spec_and_figures(tmp_path: Path, finished_run: MakeRun) -> None:
