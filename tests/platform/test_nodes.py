@@ -20,7 +20,7 @@ from frisket.platform import launch
 from frisket.platform.executors import local
 from frisket.platform.runfolder import RunFolder
 
-pytestmark = pytest.mark.process
+pytestmark = [pytest.mark.process, pytest.mark.slow]
 
 Drive = Callable[[RunFolder], "subprocess.Popen[str]"]
 Make = Callable[[str, str], RunFolder]
@@ -112,7 +112,7 @@ def check(folder: RunFolder, expected: dict[str, object]) -> None:
     (stored if folder.verb == "run" else searches).assert_all_there_once(folder)
 
 
-@pytest.mark.parametrize("kind", ["run", pytest.param("tune", marks=pytest.mark.slow)])
+@pytest.mark.parametrize("kind", ["run", "tune"])
 def test_lost_node(kind: str, second: Node, drive: Drive, make: Make) -> None:
     expected, folder = undisturbed(make(kind, "undisturbed")), make(kind, "disturbed")
     driver = drive(folder)
@@ -124,7 +124,6 @@ def test_lost_node(kind: str, second: Node, drive: Drive, make: Make) -> None:
     check(folder, expected)
 
 
-@pytest.mark.slow
 @pytest.mark.usefixtures("second")
 @pytest.mark.parametrize("kind", ["run", "tune"])
 def test_killed_worker(kind: str, drive: Drive, make: Make) -> None:
@@ -136,7 +135,6 @@ def test_killed_worker(kind: str, drive: Drive, make: Make) -> None:
     check(folder, expected)
 
 
-@pytest.mark.slow
 @pytest.mark.usefixtures("second")
 @pytest.mark.parametrize("kind", ["run", "tune"])
 def test_killed_driver(kind: str, drive: Drive, make: Make) -> None:
