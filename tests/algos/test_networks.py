@@ -22,6 +22,8 @@ TINY: dict[str, tuple[dict[str, Any], int]] = {
     "conv4": ({"channels": 2}, 16),
     "mlp": ({"hidden": (5, 4)}, 5),
     "strided-conv": ({"convolutions": 2, "filters": 3, "hidden": (5,)}, 7),
+    "pooled-conv": ({"filters": (2, 3, 2), "hidden": 4}, 11),
+    "resnet": ({"depth": 18, "width": 2, "stem": "small"}, 9),
     "vae": ({"latent": 2, "encoder": (5,), "head": (4,), "shared": (3,)}, 5),
 }
 WAYS = 6
@@ -75,7 +77,7 @@ def test_second_derivatives_are_those_of_finite_differences(kind: str) -> None:
         return sum(((g * direction[k]).sum() for k, g in zip(weights, grads, strict=True)), torch.zeros(()).double())
 
     curvature = torch.autograd.grad(along(leaves), list(leaves.values()))
-    step = 1e-5
+    step = 1e-6
     moved = [{k: (v + s * step * direction[k]).requires_grad_() for k, v in params.items()} for s in (1, -1)]
     for name, (up, down), exact in zip(
         params, zip(*(network.loss_and_gradients(m, x, y)[1].values() for m in moved), strict=True), curvature,
