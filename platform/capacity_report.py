@@ -70,10 +70,10 @@ class CapacityReport:
 
 
 def read_capacity(experiment: Experiment, files: ReplicaFolder) -> CapacityReport | None:
-    """The report on a finished replica of ``experiment``; None for a method without masks of tasks."""
+    """The report on a finished replica of ``experiment``, a plain one; None for a method without masks of tasks."""
     result = files.result
     assert result is not None
-    learner = build_learner(experiment.variant(result["variant"]), Inputs.from_dict(result["input"]))
+    learner = build_learner(experiment, Inputs.from_dict(result["input"]))
     if not isinstance(learner, ProtectingLearner):
         return None
     return CapacityReport.of(learner.store(load_state(files.final)[0]))

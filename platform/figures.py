@@ -162,7 +162,8 @@ def _draw(folder: RunFolder, target: Path) -> None:
         found = {label: seeds for label, seeds in read.items() if seeds}
         if found:
             picture.draw(found, folder.manifest["spec"], caption(folder)).savefig(target / name)
-    reports = {k: [read_capacity(folder.experiment, f) for f in files] for k, files in groups.items()}
+    plain = {k: folder.experiment.variant(k if folder.experiment.variants else None) for k in groups}
+    reports = {k: [read_capacity(plain[k], f) for f in files] for k, files in groups.items()}
     taken = {label: found for label, every in reports.items() if (found := [one for one in every if one is not None])}
     if taken:
         draw_capacity(taken, folder.manifest["spec"], caption(folder)).savefig(target / CAPACITY)

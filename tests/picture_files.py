@@ -28,5 +28,6 @@ def made_folders(parent: Path, per_class: int = 8, test_per_class: int = 4) -> P
             folder = parent / "imagenet" / split / name
             folder.mkdir(parents=True)
             for i in range(count):
-                Image.fromarray(picture(split, i, label)).save(folder / f"{name}_{i}.JPEG", "JPEG", quality=95, subsampling=0)
+                one = Image.fromarray(picture(split, i, label))
+                one.save(folder / f"{name}_{i}.JPEG", "JPEG", quality=95, subsampling=0)
     return parent

@@ -140,7 +140,7 @@ def test_pictures_and_the_model_that_is_kept(tmp_path: Path) -> None:
     assert found is not None
     assert found.learned.tolist() == found.last.tolist()
     model = FrisketModel.of_run(folder)
-    images = model.predict(torch.rand(2, 1, 28, 28))
+    images = model.predict(torch.rand(2, 1, 28, 28), task=0)
     assert images.shape == (2, model.outputs) == (2, 784)
     assert 0 <= images.min() <= images.max() <= 1
     assert images.sum(-1).max() > 2  # pixels, not shares of 1

@@ -98,7 +98,7 @@ def test_tensors_that_need_a_gradient_are_served_without() -> None:
         (PIXELS.float() / 255, "unit"),
         (PIXELS.float(), "pixel"),
         (torch.zeros(300), "unit"),
-        (torch.rand(300), "plain"),
+        (torch.rand(300, generator=torch.Generator().manual_seed(0)), "plain"),
         ((PIXELS.float() / 255 - 0.1) / 0.2752, "levels"),
         ((PIXELS[40:200].float() / 255 - 0.1) / 0.2752, "levels"),
         (torch.full((300,), 0.1234), "levels"),
@@ -113,7 +113,7 @@ def test_tensors_that_need_a_gradient_are_served_without() -> None:
         (torch.tensor([0.0, -1.0]), "levels"),
         (torch.tensor([0.5, math.inf]), "plain"),
         ((PIXELS.float() / 255).double(), "plain"),
-        (torch.cat([torch.zeros(70_000), torch.rand(1)]), "plain"),
+        (torch.cat([torch.zeros(70_000), torch.tensor([0.1234])]), "plain"),
         (torch.cat([torch.zeros(70_000), PIXELS.float()]), "pixel"),
     ],
 )

@@ -250,7 +250,7 @@ def test_racing_needs_ray(workplace: Path) -> None:
 
 
 def test_grids_are_listed_with_their_size(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    monkeypatch.setenv("COLUMNS", "200")
+    monkeypatch.setenv("COLUMNS", "300")
     assert main(["list", "specs"]) == 0
     assert "la-maml: 12 points over learner.alpha_init, learner.alpha_lr" in capsys.readouterr().out
 
