@@ -94,6 +94,7 @@ def test_job_from_a_checkout_is_run_once(head: Head, server: JobServer, work: Pa
     assert len(RunFolder.all(head.folder / "runs")) == 1
 
 
+@pytest.mark.slow
 def test_stopped_job_goes_on_when_it_is_submitted_again(
     head: Head, server: JobServer, work: Path, tmp_path: Path
 ) -> None:
