@@ -115,8 +115,8 @@ class PruningCurve(Protocol):
         return {"accuracy": float(curve[0, -1]), "sign_changes": float(scores["sign_changes"]), **each}
 
     def _score(self, answer: Answers, scores: State, batch: Batch) -> Scored:
-        _network_of(answer.learner)
         if batch.position == 0:
+            _network_of(answer.learner)  # one that cannot be pruned is refused before it has learned
             scores = {**scores, "start": {k: v.clone() for k, v in answer.state["theta"].items()}}
         logits = answer(batch.x, batch.task)
         online = accuracy_of(None if logits is None else own_logits(logits, batch.y, self.stream.own), batch.y)
