@@ -55,8 +55,7 @@ def infer_task(learner: ProtectingLearner, state: State, x: Tensor, form: Form =
     if not tasks:
         raise MaskError("task", "infer", "no task has ended yet, so there is no mask to choose from")
     if form == "exhaustive":
-        entropies = [float(_entropy(learner.network.network(learner.weights(state, t), x))) for t in tasks]
-        return min(tasks, key=entropies.__getitem__)
+        return _least_entropy(learner, state, [x])[0]
     mixture = _Mixture(learner, state)
     while len(tasks) > 1:
         slopes = dict(zip(tasks, mixture.slopes(tasks, x), strict=True))
@@ -77,17 +76,28 @@ def identify(
     """
     found, right, oracle, batches = 0, 0, 0, 0
     for task, (x, y) in enumerate(sets):
+        whole = [part[: len(y) // batch * batch].split(batch) for part in (x, y)]
         own = learner.weights(state, task)
-        for some, labels in zip(x.split(batch), y.split(batch), strict=True):
-            if len(labels) < batch:
-                continue
-            guess = infer_task(learner, state, some, form)
+        if form == "exhaustive":
+            guesses = _least_entropy(learner, state, whole[0])
+        else:
+            guesses = [infer_task(learner, state, some, form) for some in whole[0]]
+        for some, labels, guess in zip(*whole, guesses, strict=True):
             weights = own if guess == task else learner.weights(state, guess)
             answers = learner.network.network(weights, some).argmax(-1)
             right += int((answers == labels).sum())
             oracle += int((learner.network.network(own, some).argmax(-1) == labels).sum())
             found, batches = found + (guess == task), batches + 1
     return Identified(found / batches, right / (batches * batch), oracle / (batches * batch))
+
+
+def _least_entropy(learner: ProtectingLearner, state: State, batches: Sequence[Tensor]) -> list[int]:
+    """For every batch the task under whose mask alone H is the smallest; a task's weights are made once for all."""
+    entropies = []
+    for task in range(len(state["starts"])):
+        weights = learner.weights(state, task)
+        entropies.append(torch.stack([_entropy(learner.network.network(weights, x)) for x in batches]))
+    return torch.stack(entropies).argmin(0).tolist()
 
 
 class _Mixture:
