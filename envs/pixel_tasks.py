@@ -186,8 +186,11 @@ class PixelTaskStream(TaskStream):
             # the last row is what BLANK = -1 points to
             self._pixels = torch.cat([flat, flat.new_zeros(1, flat.shape[1])])
         source = torch.from_numpy(np.where(self.maps[task] == BLANK, len(self._pixels) - 1, self.maps[task]))
-        moved = self._normalised(self._pixels.index_select(0, source).float().div_(255))
-        return moved.T.unflatten(1, self.shape), torch.from_numpy(self._test.labels[self._held_out])
+        # The result's place is taken first, where the last test set lay, before anything smaller breaks it up.
+        moved = torch.empty(len(source), self._pixels.shape[1])
+        moved.copy_(self._pixels.index_select(0, source))
+        x = self._normalised(moved.div_(255)).T.unflatten(1, self.shape)
+        return x, torch.from_numpy(self._test.labels[self._held_out])
 
     def _normalised(self, pixels: Tensor) -> Tensor:
         """``pixels`` in [0, 1] as networks see them, in place."""
