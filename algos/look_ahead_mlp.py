@@ -31,14 +31,9 @@ from frisket.algos.inner import Data
 from frisket.algos.look_ahead import LookAhead, MetaLoss
 from frisket.algos.networks.mlp import MLP, Backward, outer
 from frisket.algos.program import Pure, compiled
-from frisket.algos.tree import map_tensors
 from frisket.types import Params
 
 _WEIGHT, _BIAS = "fc1.weight", "fc1.bias"
-
-TOGETHER = 5
-"""Replicas of one call on a CPU. More fill no core better, and a meta-update's working memory, some four times the
-weights, is then that of five replicas however many there are."""
 
 
 class Method(Protocol):
@@ -209,25 +204,6 @@ class MLPMetaUpdate:
             sizes: samples of each chunk; together the last rows of the meta-batch, in order.
             meta: b_m, x [P, N, ...], y [P, N].
         """
-        replicas = len(meta.y)
-        together = TOGETHER if meta.y.device.type == "cpu" else replicas
-        if replicas <= together:
-            return self._together(theta, m, hyper, sizes, meta)
-        after, slow = map_tensors(torch.empty_like, theta), map_tensors(torch.empty_like, m)
-        loss, before = after[_BIAS].new_empty((2, replicas)).unbind()
-        for start in range(0, replicas, together):
-            some = slice(start, start + together)
-            one, slow_one, numbers = ({k: v[some] for k, v in part.items()} for part in (theta, m, hyper))
-            ended = self._together(one, slow_one, numbers, sizes, Data(meta.x[some], meta.y[some]))
-            for k in theta:
-                after[k][some], slow[k][some] = ended[0][k], ended[1][k]
-            loss[some], before[some] = ended[2:]
-        return after, slow, loss, before
-
-    def _together(
-        self, theta: Params, m: Params, hyper: Params, sizes: Sequence[int], meta: Data
-    ) -> tuple[Params, Params, Tensor, Tensor]:
-        """`__call__`, all replicas in the same matrix products."""
         x, y = meta.x.flatten(2), meta.y
         first = x.shape[1] - sum(sizes)
         chunks = list(torch.arange(first, x.shape[1], device=x.device).split(list(sizes)))

@@ -20,7 +20,7 @@ from frisket.algos.look_ahead import LookAhead, chunk_sizes, chunks, look_ahead,
 from frisket.algos.look_ahead_mlp import MLPMetaUpdate
 from frisket.algos.look_ahead_second import look_ahead_second
 from frisket.algos.networks.mlp import MLP
-from frisket.algos.pack import Pack, lifted, packed_fields, packed_numbers, picked
+from frisket.algos.pack import Pack, in_parts, lifted, packed_fields, packed_numbers, picked
 from frisket.algos.program import compiler
 from frisket.errors import require
 from frisket.rng import numpy_generator
@@ -28,6 +28,10 @@ from frisket.types import Batch, Metrics, Params, State
 
 if TYPE_CHECKING:
     from frisket.algos.look_ahead_learner import LookAheadLearner
+
+TOGETHER = 5
+"""Replicas that learn from a batch at a time on a CPU. More fill no core better, and the working memory, some four
+times the weights, is then that of five replicas however many there are."""
 
 _REPAYING = 5_000
 """Meta-updates of a replica that repay compiling: it costs a minute or so once per machine and saves milliseconds each,
@@ -73,6 +77,11 @@ class LookAheadPack(Pack["LookAheadLearner"]):
 
     @torch.no_grad()
     def observe(self, state: State, batches: Sequence[Batch]) -> tuple[State, list[Metrics]]:
+        together = TOGETHER if batches[0].y.device.type == "cpu" else None
+        return in_parts(state, batches, self._learn, together)
+
+    def _learn(self, state: State, batches: Sequence[Batch], part: slice) -> tuple[State, list[Metrics]]:
+        """`observe` of the replicas ``part`` alone."""
         config, seeds, position = self._method.config, state["seed"].tolist(), int(state["step"][0])
         data = [Data(batch.x, batch.y) for batch in batches]
         theta, m, memory = state["theta"], state["m"], state["memory"]
@@ -85,7 +94,7 @@ class LookAheadPack(Pack["LookAheadLearner"]):
             count = new.y.shape[1]
             if config.alignment and (cosines := alignments(self._method.network, theta, meta, count)) is not None:
                 aligned.append(cosines)
-            theta, m, loss, first = self.meta_update(theta, m, meta, count)
+            theta, m, loss, first = self.meta_update(theta, m, meta, count, part)
             before = first if before is None else before
             losses.append(loss)
             early = self._method.push_after_first_glance
@@ -100,10 +109,13 @@ class LookAheadPack(Pack["LookAheadLearner"]):
         metrics = [{k: v[i] for k, v in columns.items()} for i in range(len(batches))]
         return {**state, "step": state["step"] + 1, "theta": theta, "m": m, "memory": memory}, metrics
 
-    def meta_update(self, theta: Params, m: Params, meta: Data, new: int) -> tuple[Params, Params, Tensor, Tensor]:
-        """One outer step; the last ``new`` rows of ``meta`` are the inner loop's. Returns as `MetaUpdate`."""
+    def meta_update(
+        self, theta: Params, m: Params, meta: Data, new: int, part: slice
+    ) -> tuple[Params, Params, Tensor, Tensor]:
+        """One outer step of the replicas ``part``; the last ``new`` rows of ``meta`` are the inner loop's. Returns as
+        `MetaUpdate`."""
         like = next(iter(theta.values()))
-        hyper = {k: v.to(like) for k, v in self._hyper.items()}
+        hyper = {k: v[part].to(like) for k, v in self._hyper.items()}
         return self._update(theta, m, hyper, chunk_sizes(new, self._method.config.inner_steps), meta)
 
     def rates(self, m: Params, hyper: Params) -> Params:
@@ -124,7 +136,7 @@ class LookAheadPack(Pack["LookAheadLearner"]):
     ) -> tuple[Params, Params, Tensor, Tensor]:
         """A `MetaUpdate` by the general form."""
         network, config, ends = self._method.network, self._method.config, []
-        for i in range(len(self.learners)):
+        for i in range(len(meta.y)):
             one, x, y = picked(theta, i), meta.x[i], meta.y[i]
             numbers = {k: v[i : i + 1] for k, v in hyper.items()}
             at = len(y) - sum(sizes)

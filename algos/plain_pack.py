@@ -11,9 +11,13 @@ import torch
 
 from frisket.algos.inner import Data
 from frisket.algos.learner import Learner
-from frisket.algos.pack import Pack, lifted, packed_numbers, picked
+from frisket.algos.pack import Pack, in_parts, lifted, packed_numbers, picked
 from frisket.algos.plain_learner import Measured, PlainLearner
 from frisket.types import Batch, Metrics, Params, State
+
+TOGETHER = 40
+"""Replicas that learn from a batch at a time on a CPU. Their steps are small, so that many share the cost of a call; a
+walk over the samples has up to four times the weights beside the state."""
 
 
 class PackedLearner(PlainLearner):
@@ -54,11 +58,16 @@ class PlainPack(Pack[PackedLearner]):
 
     @torch.no_grad()
     def observe(self, state: State, batches: Sequence[Batch]) -> tuple[State, list[Metrics]]:
+        together = TOGETHER if batches[0].y.device.type == "cpu" else None
+        return in_parts(state, batches, self._learn, together)
+
+    def _learn(self, state: State, batches: Sequence[Batch], part: slice) -> tuple[State, list[Metrics]]:
+        """`observe` of the replicas ``part`` alone."""
         method = self.learners[0]
         before = torch.stack([method.loss_of_answer(self.replica(state, i), one) for i, one in enumerate(batches)])
         data = Data(torch.stack([batch.x for batch in batches]), torch.stack([batch.y for batch in batches]))
         like = next(iter(state["theta"].values()))
-        state, measured = method.learn(state, data, {k: v.to(like) for k, v in self._hyper.items()})
+        state, measured = method.learn(state, data, {k: v[part].to(like) for k, v in self._hyper.items()})
         columns = {k: v.tolist() for k, v in {"loss_before": before, **measured}.items()}
         metrics = [{k: v[i] for k, v in columns.items()} for i in range(len(batches))]
         return {**state, "step": state["step"] + 1}, metrics

@@ -20,8 +20,7 @@ def save_state(path: Path, state: State, metadata: Mapping[str, str]) -> None:
     """Write ``state`` and ``metadata`` to ``path``: a kill at any moment leaves the old file or the new one, whole."""
     from safetensors.torch import save_file
 
-    # Clones: tensors may share storage (phi starts as theta), which the format refuses.
-    tensors = {k: v.detach().cpu().contiguous().clone() for k, v in flatten(state).items()}
+    tensors = _apart({k: v.detach().cpu().contiguous() for k, v in flatten(state).items()})
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     save_file(tensors, temporary, metadata={**metadata, _EMPTY: json.dumps(_empty_nodes(state))})
     with temporary.open("rb") as file:
@@ -68,6 +67,17 @@ def sync_folder(folder: Path) -> None:
         os.fsync(handle)
     finally:
         os.close(handle)
+
+
+def _apart(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """``tensors``, those cloned whose storage is an earlier one's (phi starts as theta), which the format refuses; the
+    others are written from where they lie, so that a checkpoint takes no memory."""
+    seen, apart = set[int](), dict[str, Tensor]()
+    for name, tensor in tensors.items():
+        place = tensor.untyped_storage().data_ptr()
+        apart[name] = tensor.clone() if place in seen else tensor
+        seen.add(place)
+    return apart
 
 
 def _empty_nodes(state: Mapping[str, Any], prefix: str = "") -> list[str]:

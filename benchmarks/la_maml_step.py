@@ -23,7 +23,7 @@ import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import torch
@@ -32,12 +32,12 @@ from benchmarks.clock import matrix_rate, seconds
 from frisket.algos.inner import Data
 from frisket.algos.learners.la_maml import LaMAML, LaMAMLConfig
 from frisket.algos.look_ahead import LookAhead, look_ahead
-from frisket.algos.look_ahead_pack import LookAheadPack
+from frisket.algos.look_ahead_pack import TOGETHER, LookAheadPack
 from frisket.algos.networks.mlp import MLP, MLPConfig
-from frisket.algos.pack import lifted, picked, stacked
+from frisket.algos.pack import in_parts, lifted, picked, stacked
 from frisket.platform.heap import keep_freed_memory
 from frisket.rng import torch_generator
-from frisket.types import Params
+from frisket.types import Batch, Metrics, Params, State
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests" / "algos"))
 from oracle import eager_look_ahead  # pyright: ignore[reportMissingImports]
@@ -76,15 +76,21 @@ class Bench:
         self.meta = Data(torch.cat([old.x, new.x]), torch.cat([old.y, new.y]))
 
     def pack(self, size: int, *, compile: bool) -> Callable[[], tuple[Params, Params]]:
-        """The meta-update of ``size`` equal replicas; gives back the first one's theta and m."""
+        """The meta-update of ``size`` equal replicas; gives back the first one's theta and m. A pack larger than one
+        call goes on from where it has come to."""
         learners = [LaMAML(LaMAMLConfig(compile=compile), self.network) for _ in range(size)]
         pack = LookAheadPack(learners)
         theta, m = (stacked([one] * size) for one in (self.theta, self.m))
-        meta = Data(*(torch.stack([t] * size) for t in self.meta))
+        batches = [Batch(self.meta.x, self.meta.y, 0)] * size
+
+        def learn(state: State, some: Sequence[Batch], part: slice) -> tuple[State, list[Metrics]]:
+            meta = Data(torch.stack([one.x for one in some]), torch.stack([one.y for one in some]))
+            theta, m, _, _ = pack.meta_update(state["theta"], state["m"], meta, NEW, part)
+            return {"theta": theta, "m": m}, []
 
         def run() -> tuple[Params, Params]:
-            after, slow, _, _ = pack.meta_update(theta, m, meta, NEW)
-            return picked(after, 0), picked(slow, 0)
+            after, _ = in_parts({"theta": theta, "m": m}, batches, learn, TOGETHER)
+            return picked(after["theta"], 0), picked(after["m"], 0)
 
         return run
 

@@ -18,6 +18,7 @@ Where the data have a published test split it is the test set; for those without
 
 from __future__ import annotations
 
+import copy
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
@@ -150,6 +151,12 @@ class PixelTaskStream(TaskStream):
         self._passes = Passes([self._pool] * config.tasks, config.samples, seed)
         self._pixels: Tensor | None = None
 
+    def reseeded(self, seed: int) -> PixelTaskStream:
+        """The tasks are the same in all runs."""
+        other = copy.copy(self)
+        other.seed, other._passes = seed, Passes(self._passes.pools, self.config.samples, seed)
+        return other
+
     def samples(self, task: int, epoch: int = 0) -> np.ndarray:
         """Indices into the training images of ``task``, in the order they come in ``epoch``, ``[samples]``."""
         return self._passes(task, epoch)
@@ -176,15 +183,18 @@ class PixelTaskStream(TaskStream):
         """``(x, y)``; x is laid out pixel by pixel in memory, so that moving pixels copies whole rows."""
         if self._pixels is None:
             flat = torch.from_numpy(self._test.images[self._held_out]).flatten(1).T
-            blank = torch.zeros(1, flat.shape[1])
             # the last row is what BLANK = -1 points to
-            self._pixels = self._normalised(torch.cat([flat.float() / 255, blank]))
+            self._pixels = torch.cat([flat, flat.new_zeros(1, flat.shape[1])])
         source = torch.from_numpy(np.where(self.maps[task] == BLANK, len(self._pixels) - 1, self.maps[task]))
-        moved = self._pixels.index_select(0, source)
-        return moved.T.unflatten(1, self.shape), torch.from_numpy(self._test.labels[self._held_out])
+        # The result's place is taken first, where the last test set lay, before anything smaller breaks it up.
+        moved = torch.empty(len(source), self._pixels.shape[1])
+        moved.copy_(self._pixels.index_select(0, source))
+        x = self._normalised(moved.div_(255)).T.unflatten(1, self.shape)
+        return x, torch.from_numpy(self._test.labels[self._held_out])
 
     def _normalised(self, pixels: Tensor) -> Tensor:
-        return (pixels - self.config.mean) / self.config.std
+        """``pixels`` in [0, 1] as networks see them, in place."""
+        return pixels.sub_(self.config.mean).div_(self.config.std)
 
     def provenance(self) -> dict[str, Any]:
         return {images.name: images.provenance.as_dict() for images in (self._train, self._test)}

@@ -30,6 +30,10 @@ class Stream(ABC):
     def batch(self, position: int) -> Batch:
         """The batch at ``position`` (from 0), on the CPU, with its hidden task; any order, any number of times."""
 
+    def reseeded(self, seed: int) -> Stream | None:
+        """This stream as the run ``seed`` sees it, which shares what no seed changes; None: build it anew."""
+        return None
+
     @abstractmethod
     def provenance(self) -> dict[str, Any]:
         """Which data made it, JSON-able: domain name to the provenance of its data set."""

@@ -28,7 +28,7 @@ from frisket.envs.stream import Stream
 from frisket.envs.task_stream import TaskStream
 from frisket.errors import FrisketError, SpecError, UserError
 from frisket.platform.divergence import is_lost, sentence
-from frisket.platform.heap import keep_freed_memory
+from frisket.platform.heap import give_back_freed_memory, keep_freed_memory
 from frisket.platform.journal import Journal
 from frisket.platform.protocols.protocol import Protocol
 from frisket.platform.registry import PROTOCOLS
@@ -187,8 +187,10 @@ class _Walk:
         self.name = " and ".join(dict.fromkeys((pack[0].key, pack[-1].key)))
         self.device = choose_device(self.experiment.device)
         self.stream_entry = STREAMS[self.experiment.stream.kind]
-        open_stream = open_stream or (lambda one, replica: build_stream(one, self.data, replica.seed))
-        self.streams = [open_stream(one, replica) for one, replica in zip(experiments, pack, strict=True)]
+        if open_stream is None:
+            self.streams = self._build_streams()
+        else:
+            self.streams = [open_stream(one, replica) for one, replica in zip(experiments, pack, strict=True)]
         self.stream = self.streams[0]
         first, *others = (build_learner(one, Inputs.of(self.stream)) for one in experiments)
         self.pack = first.pack(others, steps=self.stream.steps, may_compile=folder.manifest.get("compiler", False))
@@ -218,16 +220,26 @@ class _Walk:
         names = self.stream_entry.datasets(self.experiment.stream.config)
         return resolve(names, self.folder.manifest["data_mode"], self.data_dir, kind=Pictures)
 
+    def _build_streams(self) -> list[Stream]:
+        """One for each replica, in this process."""
+        first, *others = [replica.seed for replica in self.replicas]
+        stream = build_stream(self.experiment, self.data, first)
+        return [stream, *(stream.reseeded(s) or build_stream(self.experiment, self.data, s) for s in others)]
+
     def run(self, stop: Callable[[], bool]) -> None:
         with contextlib.ExitStack() as stack:
             each = zip(self.files.members, self.journal_bytes, strict=True)
             journals = [stack.enter_context(Journal(files.journal, keep=keep)) for files, keep in each]
             if not self.state:
-                start = self._pretrain(journals, stop) if self.experiment.pretrain else None
-                states = [one.init(r.seed, start) for one, r in zip(self.pack.learners, self.replicas, strict=True)]
-                self.state = to_device(self.pack.join(states), self.device)
+                self.state = self._start(self._pretrain(journals, stop) if self.experiment.pretrain else None)
+            give_back_freed_memory()  # what reading the data and making the state took
             self._follow_stream(journals, stop)
         self._finish()
+
+    def _start(self, pretrained: State | None) -> State:
+        """The pack's state before the stream."""
+        states = [one.init(r.seed, pretrained) for one, r in zip(self.pack.learners, self.replicas, strict=True)]
+        return to_device(self.pack.join(states), self.device)
 
     def _pretrain(self, journals: list[Journal], stop: Callable[[], bool]) -> State:
         config, (journal,), (replica,) = self.experiment.pretrain, journals, self.replicas

@@ -3,12 +3,16 @@
 A training step frees and takes the same buffers of some ten megabytes over and over. By default the C library gives
 such blocks back to the kernel at once and then pays for every page again; a Conv4 step spends about a seventh of its
 time on that (docs/performance.md).
+
+Kept memory serves the next block of its size. What reading data sets or judging a test set has left serves no training
+step, and `give_back_freed_memory` returns it.
 """
 
 from __future__ import annotations
 
 import ctypes
 import sys
+from collections.abc import Callable
 
 # <malloc.h> of the GNU C library
 _M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_THRESHOLD = -1, -2, -3
@@ -18,11 +22,20 @@ _KEPT = 2**30
 
 def keep_freed_memory() -> bool:
     """Ask the C library to reuse freed blocks; True where it does (GNU/Linux). Asking again changes nothing."""
-    if not sys.platform.startswith("linux"):
-        return False
-    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+    mallopt = _of_the_library("mallopt")
     if mallopt is None:
         return False
     # a list: every option is asked for, whatever came of the one before
     wanted = ((_M_MMAP_THRESHOLD, _LARGEST_BLOCK), (_M_TRIM_THRESHOLD, _KEPT), (_M_TOP_PAD, _LARGEST_BLOCK))
     return [mallopt(option, value) for option, value in wanted] == [1, 1, 1]
+
+
+def give_back_freed_memory() -> bool:
+    """Return all freed pages to the kernel, which takes milliseconds; True where there were any (GNU/Linux)."""
+    trim = _of_the_library("malloc_trim")
+    return trim is not None and trim(0) == 1
+
+
+def _of_the_library(name: str) -> Callable[..., int] | None:
+    """A function of the GNU C library, None elsewhere."""
+    return getattr(ctypes.CDLL(None), name, None) if sys.platform.startswith("linux") else None

@@ -13,6 +13,7 @@ from torch import Tensor
 from frisket.envs.stream import Stream
 from frisket.envs.task_stream import TaskStream
 from frisket.errors import SpecError
+from frisket.platform.heap import give_back_freed_memory
 from frisket.platform.protocols.protocol import Answers, Protocol, Scored
 from frisket.types import Batch, State, Task
 
@@ -67,10 +68,15 @@ class TaskMatrix(Protocol):
         """``[P, T]``: the score of every replica on each of ``tasks``, NaN elsewhere."""
         result = torch.full((len(answers), self.stream.tasks), math.nan, dtype=torch.float64)
         for j in tasks:
-            x, y = (t.to(device) for t in self.stream.test_set(j))
-            task = Task(self.stream.domains[0], tuple(range(self.stream.ways)), self.stream.start(j))
-            result[:, j] = torch.tensor(self.judge(answers, x, y, task), dtype=torch.float64)
+            result[:, j] = torch.tensor(self._judged_on(j, answers, device), dtype=torch.float64)
+        give_back_freed_memory()  # test sets are larger than anything a step takes
         return result
+
+    def _judged_on(self, index: int, answers: Sequence[Answers], device: torch.device) -> list[float]:
+        """`judge` on one task; its test set is gone before the next one is made."""
+        x, y = (t.to(device) for t in self.stream.test_set(index))
+        task = Task(self.stream.domains[0], tuple(range(self.stream.ways)), self.stream.start(index))
+        return self.judge(answers, x, y, task)
 
     def _with_row(self, known: Scored, scores: Tensor, row: int) -> Scored:
         matrix = known.scores["matrix"].clone()

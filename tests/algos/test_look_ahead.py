@@ -17,8 +17,8 @@ from frisket.algos.learners.sparse_la_maml import SparseLaMAML, SparseLaMAMLConf
 from frisket.algos.learners.sync_la_maml import SyncLaMAML, SyncLaMAMLConfig
 from frisket.algos.look_ahead import LookAhead, MetaLoss, chunks, look_ahead
 from frisket.algos.look_ahead_learner import LookAheadLearner
-from frisket.algos.look_ahead_mlp import TOGETHER, MLPMetaUpdate
-from frisket.algos.look_ahead_pack import LookAheadPack
+from frisket.algos.look_ahead_mlp import MLPMetaUpdate
+from frisket.algos.look_ahead_pack import TOGETHER, LookAheadPack
 from frisket.algos.networks.mlp import MLP, MLPConfig
 from frisket.algos.pack import lifted, picked
 from frisket.algos.tree import flatten
@@ -27,6 +27,7 @@ from frisket.rng import torch_generator
 from frisket.types import Batch, Params
 
 EXACT = 1e-10
+ALONE = slice(0, 1)
 
 
 def start(network: MLP | None = None) -> tuple[MLP, Params]:
@@ -143,7 +144,7 @@ def meta_update(learner: LookAheadLearner, theta: Params, m: Params) -> tuple[Pa
 
 def update(learner: LookAheadLearner, theta: Params, m: Params, new: int, meta: Data) -> tuple[Params, Params]:
     """One outer step of a replica alone."""
-    theta, m, _, _ = LookAheadPack([learner]).meta_update(lifted(theta), lifted(m), lifted_data(meta), new)
+    theta, m, _, _ = LookAheadPack([learner]).meta_update(lifted(theta), lifted(m), lifted_data(meta), new, ALONE)
     return picked(theta, 0), picked(m, 0)
 
 
@@ -155,7 +156,10 @@ def test_a_pack_larger_than_one_call_is_its_replicas(form: str) -> None:
     starts = [one.init(i) for i, one in enumerate(learners)]
     batches = [noise_batch(i) for i in range(7)]
     pack = LookAheadPack([one for one in learners if isinstance(one, LookAheadLearner)])
-    state, metrics = pack.observe(pack.join(starts), batches)
+    joined = pack.join(starts)
+    state, metrics = pack.observe(joined, batches)
+    moved = [k for k, v in flatten(state).items() if v.data_ptr() != flatten(joined)[k].data_ptr()]
+    assert moved == ["memory/x", "memory/y"], "allocated at the first sample"
     for i, learner in enumerate(learners):
         alone, measured = learner.observe(starts[i], batches[i])
         ours = flatten(pack.replica(state, i))
@@ -255,9 +259,9 @@ def test_6_clipping_bounds_each_list_by_itself() -> None:
 def test_8_meta_batches_hold_replay_first_and_grow_from_the_second_meta_update(monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[Data] = []
 
-    def spy(self: LookAheadPack, theta: Params, m: Params, meta: Data, new: int) -> object:
+    def spy(self: LookAheadPack, theta: Params, m: Params, meta: Data, new: int, part: slice) -> object:
         seen.append(Data(meta.x[0], meta.y[0]))
-        return original(self, theta, m, meta, new)
+        return original(self, theta, m, meta, new, part)
 
     original = LookAheadPack.meta_update
     monkeypatch.setattr(LookAheadPack, "meta_update", spy)

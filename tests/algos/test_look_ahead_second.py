@@ -144,7 +144,8 @@ def test_learners_take_it_from_their_configuration() -> None:
     learner = LaMAML(config, network)
     m = learner.modulation.init(theta, torch_generator(0))
     whole = Data(torch.cat([meta.x, new.x])[None], torch.cat([meta.y, new.y])[None])
-    moved, moved_m, _, _ = LookAheadPack([learner]).meta_update(lifted(theta), lifted(m), whole, len(new.y))
+    pack, alone = LookAheadPack([learner]), slice(0, 1)
+    moved, moved_m, _, _ = pack.meta_update(lifted(theta), lifted(m), whole, len(new.y), alone)
     moved, moved_m, meta = picked(moved, 0), picked(moved_m, 0), Data(whole.x[0], whole.y[0])
     ahead = look_ahead_second(network, 2.0, theta, m, chunks(new, 3), meta, "mean")
     expected_m = {k: v - 0.3 * ahead.rates[k] for k, v in m.items()}

@@ -65,6 +65,22 @@ def test_seeds_share_the_tasks_and_differ_in_the_samples() -> None:
     assert not np.array_equal(one.maps, elsewhere.maps)
 
 
+@pytest.mark.parametrize("config", [RotationsConfig(**SMALL, validation=20), PermutationsConfig(**SMALL, epochs=2)])
+def test_a_reseeded_stream_is_one_built_anew_and_shares_the_tasks(config: PixelTasksConfig) -> None:
+    first, anew = stream(config, seed=3), stream(config, seed=5)
+    first.batch(0)
+    other = first.reseeded(5)
+    assert other.maps is first.maps
+    assert (other.steps, other.shape, other.ways) == (anew.steps, anew.shape, anew.ways)
+    for p in range(anew.steps):
+        assert torch.equal(other.batch(p).x, anew.batch(p).x)
+        assert torch.equal(other.batch(p).y, anew.batch(p).y)
+    assert torch.equal(other.test_set(2)[0], anew.test_set(2)[0])
+    assert torch.equal(other.validation_set(1)[0], anew.validation_set(1)[0])
+    assert torch.equal(first.batch(1).x, stream(config, seed=3).batch(1).x), "the first is left as it was"
+    assert not torch.equal(first.batch(1).x, other.batch(1).x)
+
+
 def test_a_task_shows_no_image_twice_and_another_task_may() -> None:
     tasks = stream(RotationsConfig(tasks=2, samples=1000))
     first, second = tasks.samples(0), tasks.samples(1)

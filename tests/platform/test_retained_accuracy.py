@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import weakref
 from collections.abc import Callable
 from typing import Any
 
@@ -117,6 +118,26 @@ def test_needed_entries_give_the_same_numbers_with_fewer_test_sets() -> None:
     assert records[3]["row"] == [None, 0.8, 0.4]
     halfway = {**few_scores, "rows": torch.tensor(2)}
     assert fewer.final(halfway).keys() == {"la", "fwt"}, "nothing is said of what is not measured yet"
+
+
+class OneAtATime(Rows):
+    """Refuses to make a test set while an earlier one is held."""
+
+    def __init__(self) -> None:
+        self.made: list[weakref.ref[Tensor]] = []
+
+    def test_set(self, task: int) -> tuple[Tensor, Tensor]:
+        assert all(one() is None for one in self.made)
+        x, y = super().test_set(task)
+        self.made.append(weakref.ref(x))
+        return x, y
+
+
+def test_one_test_set_is_held_at_a_time() -> None:
+    stream, learner = OneAtATime(), Scripted(lambda n, j: TABLE[n][j])
+    protocol = RetainedAccuracy(RetainedAccuracyConfig(), stream)
+    protocol.step(Alone(learner), learner.init(0), [protocol.init()], [stream.batch(0)])
+    assert len(stream.made) == 3
 
 
 def test_numbers_on_the_way_are_those_of_the_tasks_so_far() -> None:
