@@ -20,7 +20,16 @@ from watching import alive, descendants, wait_for
 PATIENCE = 400.0
 """Seconds that Ray's processes may take on a machine that others use as well."""
 
+_STARTS = 5
+
 RAY = str(Path(sys.executable).parent / "ray")
+
+
+def _command(pid: int) -> str:
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_text()
+    except OSError:  # gone
+        return ""
 
 
 def free_port() -> int:
@@ -35,6 +44,7 @@ class Node:
 
     def __init__(self, arguments: list[str], environment: dict[str, str], log: Path) -> None:
         self.log = log
+        self._seen_raylet = False
         with log.open("ab") as file:
             self._process = subprocess.Popen(
                 [RAY, "start", "--block", "--dashboard-agent-listen-port=0", *arguments],
@@ -49,6 +59,13 @@ class Node:
     def ended(self) -> bool:
         """Whether it has given up."""
         return self._process.poll() is not None
+
+    def lost(self) -> bool:
+        """Whether it can no more come up: it has given up, or its raylet was there and is gone."""
+        raylets = any(_command(pid).split("\0")[0].endswith("/raylet") for pid in self.family())
+        lost = self.ended or (self._seen_raylet and not raylets)
+        self._seen_raylet |= raylets
+        return lost
 
     def kill(self) -> None:
         """SIGKILL to all of its processes, workers included, as a machine that loses its power."""
@@ -77,6 +94,7 @@ class Head(Node):
             "RAY_AUTH_MODE": "token",
             "RAY_AUTH_TOKEN_PATH": str(token),
             "RAY_USAGE_STATS_ENABLED": "0",
+            "RAY_worker_niceness": "0",  # else they starve beside whatever else the machine does
             "RAY_raylet_start_wait_time_s": f"{PATIENCE:.0f}",
             "FRISKET_RUNS": str(folder / "runs"),
             "MLFLOW_TRACKING_URI": f"sqlite:///{folder}/mlflow.db",
@@ -100,9 +118,24 @@ class Head(Node):
             raise
 
     def node(self, name: str, cpus: int) -> Node:
-        """A further node."""
-        arguments = [f"--address={self.address}", *self._options(cpus, name)]
-        return Node(arguments, self.environment, self.folder / f"{name}.log")
+        """A further node, once it is there.
+
+        Its raylet gives the node's own agent 15 seconds to start, which no setting changes, and aborts when a busy
+        machine takes longer; so it is tried again.
+        """
+        arguments, there = [f"--address={self.address}", *self._options(cpus, name)], self.cpus() + cpus
+        for _ in range(_STARTS):
+            node = Node(arguments, self.environment, self.folder / f"{name}.log")
+            try:
+                wait_for(lambda node=node: self.cpus() == there or node.lost(), seconds=PATIENCE)
+                up = self.cpus() == there
+            except BaseException:
+                node.kill()
+                raise
+            if up:
+                return node
+            node.kill()
+        raise AssertionError(f"no node in {_STARTS} tries; the last one's log: {self.folder / name}.log")
 
     def _options(self, cpus: int, name: str) -> list[str]:
         # Ray's sockets lie in its folder, and their paths may not be longer than 107 bytes.

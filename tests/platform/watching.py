@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -43,14 +44,17 @@ def wait_for(happened: Callable[[], bool], seconds: float = 120.0) -> None:
 
 def holder(files: ReplicaFolder) -> int | None:
     """The process that holds the replica's lock."""
-    lock = str(files.path / ".lock")
+    return next(iter(holders([files])), None)
+
+
+def holders(replicas: Iterable[ReplicaFolder]) -> set[int]:
+    """The processes that hold the locks of ``replicas``."""
+    locks, found = {str(files.path / ".lock") for files in replicas}, set[int]()
     for process in Path("/proc").glob("[0-9]*"):
-        try:
-            if any(os.readlink(handle) == lock for handle in (process / "fd").iterdir()):
-                return int(process.name)
-        except OSError:  # gone, or not ours
-            continue
-    return None
+        with contextlib.suppress(OSError):  # gone, or not ours
+            if any(os.readlink(handle) in locks for handle in (process / "fd").iterdir()):
+                found.add(int(process.name))
+    return found
 
 
 def descendants(pid: int) -> set[int]:
