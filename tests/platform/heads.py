@@ -15,7 +15,7 @@ import urllib.request
 from pathlib import Path
 from typing import Any
 
-from watching import alive, descendants, wait_for
+from watching import alive, command, descendants, wait_for
 
 PATIENCE = 400.0
 """Seconds that Ray's processes may take on a machine that others use as well."""
@@ -23,13 +23,6 @@ PATIENCE = 400.0
 _STARTS = 5
 
 RAY = str(Path(sys.executable).parent / "ray")
-
-
-def _command(pid: int) -> str:
-    try:
-        return Path(f"/proc/{pid}/cmdline").read_text()
-    except OSError:  # gone
-        return ""
 
 
 def free_port() -> int:
@@ -62,7 +55,7 @@ class Node:
 
     def lost(self) -> bool:
         """Whether it can no more come up: it has given up, or its raylet was there and is gone."""
-        raylets = any(_command(pid).split("\0")[0].endswith("/raylet") for pid in self.family())
+        raylets = any(command(pid).split("\0")[0].endswith("/raylet") for pid in self.family())
         lost = self.ended or (self._seen_raylet and not raylets)
         self._seen_raylet |= raylets
         return lost

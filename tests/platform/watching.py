@@ -74,6 +74,14 @@ def descendants(pid: int) -> set[int]:
     return found - {pid}
 
 
+def command(pid: int) -> str:
+    """The command line of ``pid``, its parts separated by NUL; or what it calls itself; nothing if it is gone."""
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_text().strip("\0 ")
+    except OSError:
+        return ""
+
+
 def alive(pid: int) -> bool:
     """Whether ``pid`` still runs; a zombie does not."""
     try:
