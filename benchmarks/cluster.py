@@ -1,4 +1,6 @@
-"""What the measurements of whole runs share: a run folder, and what processes take, read from /proc (Linux)."""
+"""What the measurements of whole runs share: a run folder, and what processes take, read from /proc (Linux).
+
+Importing it imports no torch: stubbed workers do, and their memory is measured."""
 
 from __future__ import annotations
 
@@ -7,12 +9,10 @@ import os
 from collections.abc import Callable, Iterable
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
-from typing import ParamSpec, TypeVar
+from typing import TYPE_CHECKING, ParamSpec, TypeVar
 
-from frisket.envs.data import resolve
-from frisket.platform.engine import datasets
-from frisket.platform.runfolder import RunFolder
-from frisket.platform.spec import from_dict
+if TYPE_CHECKING:
+    from frisket.platform.runfolder import RunFolder
 
 Result = TypeVar("Result")
 Arguments = ParamSpec("Arguments")
@@ -21,6 +21,11 @@ _TICK = os.sysconf("SC_CLK_TCK")
 
 def new_run(parent: Path, seeds: int, steps: int = 10) -> RunFolder:
     """A run folder on embedded data, nothing of it run; MLflow's store of it lies in ``parent``."""
+    from frisket.envs.data import resolve
+    from frisket.platform.engine import datasets
+    from frisket.platform.runfolder import RunFolder
+    from frisket.platform.spec import from_dict
+
     experiment = from_dict({
         "name": "benchmark",
         "stream": {"kind": "osaka", "p": 0.9, "domains": {"digits": 1.0}, "ways": 5, "shots": 5, "steps": steps},

@@ -20,13 +20,15 @@ import tempfile
 import threading
 import time
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ray.tune import Trainable
 
 from benchmarks.cluster import family, free_memory, in_own_process, new_run, private_memory, table
 from frisket.platform.journal import Journal
-from frisket.platform.runfolder import RunFolder
+
+if TYPE_CHECKING:
+    from frisket.platform.runfolder import RunFolder
 
 LINES, METRICS = 100, 5
 _KEPT_FREE = 2 * 2**30
@@ -64,6 +66,7 @@ class StubTrial(Trainable):
 
 
 def _write(folder: Path) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
     with Journal(folder / "journal.jsonl", keep=0) as journal:
         for t in range(LINES):
             journal.points(t, {f"metric{i}": t / (i + 1) for i in range(METRICS)})

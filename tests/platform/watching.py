@@ -34,12 +34,12 @@ def measured(folder: RunFolder) -> dict[str, Any]:
     }
 
 
-def wait_for(happened: Callable[[], bool], seconds: float = 120.0) -> None:
-    """Wait until ``happened``; fail after ``seconds``."""
+def wait_for(happened: Callable[[], bool], seconds: float = 120.0, pause: float = 0.02) -> None:
+    """Wait until ``happened``, asked every ``pause`` seconds; fail after ``seconds``."""
     deadline = time.monotonic() + seconds
     while not happened():
         assert time.monotonic() < deadline, "waited in vain"
-        time.sleep(0.02)
+        time.sleep(pause)
 
 
 def holder(files: ReplicaFolder) -> int | None:
