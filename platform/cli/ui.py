@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import sqlite3
 import subprocess
 import sys
 from typing import Annotated
@@ -18,6 +19,7 @@ def ui(
 
     from frisket.errors import UserError
     from frisket.platform.tracking.settings import public_uri, tracking_uri
+    from frisket.platform.tracking.store import make_store
 
     console, uri = Console(soft_wrap=True, highlight=False), tracking_uri()
     if uri.startswith(("http://", "https://")):
@@ -25,6 +27,10 @@ def ui(
         return
     if _taken(port):
         raise UserError("--port", port, "is in use; choose another")
+    try:
+        make_store(uri)  # by the server, it could be left half made
+    except (OSError, sqlite3.Error) as error:
+        raise UserError("MLFLOW_TRACKING_URI", public_uri(uri), f"cannot be made there ({error})") from None
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # the server must not outlive us
     server = subprocess.Popen(server_command(uri, port), env=_environment(), start_new_session=True)
     console.print(f"MLflow: http://127.0.0.1:{port}  (store: {public_uri(uri)}; Ctrl-C ends it)")

@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from frisket.errors import ModelError
-from frisket.platform.tracking.settings import limit_client, public_uri
+from frisket.platform.tracking.settings import public_uri
 from frisket.platform.tracking.settings import tracking_uri as default_uri
+from frisket.platform.tracking.store import connect
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -29,12 +30,10 @@ def download(uri: str, folder: Path, tracking_uri: str | None = None) -> Path:
         ModelError: there is none, or the store cannot be reached.
     """
     store = tracking_uri or default_uri()
-    limit_client()
     try:
-        from mlflow import MlflowClient
+        location = _location(connect(store), uri)
         from mlflow.artifacts import download_artifacts
 
-        location = _location(MlflowClient(store, registry_uri=store), uri)
         return Path(download_artifacts(location, dst_path=str(folder), tracking_uri=store))
     except Exception as error:  # whatever the client, the database or the network raises, the user asked for a model
         reason = " ".join(str(error).split())[:300]

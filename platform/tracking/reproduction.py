@@ -15,7 +15,8 @@ from frisket.platform.comparison import compare, counts
 from frisket.platform.reproduction import Reproduction
 from frisket.platform.reproduction_report import report_path, write_text
 from frisket.platform.runfolder import read_json, write_json
-from frisket.platform.tracking.settings import limit_client, public_uri
+from frisket.platform.tracking.settings import public_uri
+from frisket.platform.tracking.store import connect
 from frisket.platform.tracking.uploader import UploadStatus, reason_of
 
 if TYPE_CHECKING:
@@ -55,15 +56,13 @@ def sent(reproduction: Reproduction) -> bool:
 
 
 def _send(reproduction: Reproduction) -> str:
-    limit_client()
-    from mlflow import MlflowClient
     from mlflow.entities import Metric, Param, RunTag
 
     from frisket.platform.tracking.session import experiment_id
 
     manifest = reproduction.manifest
     uri = manifest["tracking"]["uri"]
-    client = MlflowClient(uri, registry_uri=uri)
+    client = connect(uri)
     run_id = _run(client, experiment_id(client, manifest["tracking"]["experiment"], uri), reproduction)
     lines = compare(reproduction)
     now = int(time.time() * 1000)

@@ -24,7 +24,8 @@ from frisket.platform.tracking.card import note
 from frisket.platform.tracking.points import BATCH, chunks, last_points, metrics
 from frisket.platform.tracking.record import Child, Record
 from frisket.platform.tracking.registry import register
-from frisket.platform.tracking.settings import artifact_location, limit_client
+from frisket.platform.tracking.settings import artifact_location
+from frisket.platform.tracking.store import connect
 from frisket.platform.tune_points import PointFolder, points_of, product
 
 RUN_ID, REPLICA, POINT = "frisket.run_id", "frisket.replica", "frisket.point"
@@ -42,10 +43,9 @@ class Session:
     """
 
     def __init__(self, folder: RunFolder, record: Record, live: bool) -> None:
-        limit_client()
         self.folder, self.record, self.live = folder, record, live
         tracking = folder.manifest["tracking"]
-        self.client = MlflowClient(tracking["uri"], registry_uri=tracking["uri"])
+        self.client = connect(tracking["uri"])
         self.searches = folder.experiment.tune is not None
         self.nests = self.searches and folder.experiment.seeds > 1
         self.experiment_id = experiment_id(self.client, tracking["experiment"], tracking["uri"])

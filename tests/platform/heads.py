@@ -12,13 +12,16 @@ import subprocess
 import sys
 import time
 import urllib.request
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from watching import alive, descendants, wait_for
+from watching import alive, command, descendants, wait_for
 
 PATIENCE = 400.0
 """Seconds that Ray's processes may take on a machine that others use as well."""
+
+_STARTS = 5
 
 RAY = str(Path(sys.executable).parent / "ray")
 
@@ -33,22 +36,40 @@ def free_port() -> int:
 class Node:
     """A node of a Ray cluster: ``ray start --block`` in a session of its own."""
 
-    def __init__(self, arguments: list[str], environment: dict[str, str], log: Path) -> None:
+    def __init__(self, arguments: list[str], environment: dict[str, str], log: Path, there: Callable[[], bool]) -> None:
+        """Start it and wait until it is ``there``.
+
+        Its raylet gives the node's own agent 15 seconds to start, which no setting changes, and aborts when a busy
+        machine takes longer; so it is tried again.
+        """
         self.log = log
-        with log.open("ab") as file:
-            self._process = subprocess.Popen(
-                [RAY, "start", "--block", "--dashboard-agent-listen-port=0", *arguments],
-                stdout=file, stderr=file, env=environment, cwd=log.parent, start_new_session=True,
-            )  # fmt: skip
+        for _ in range(_STARTS):
+            with log.open("ab") as file:
+                self._process = subprocess.Popen(
+                    [RAY, "start", "--block", "--dashboard-agent-listen-port=0", *arguments],
+                    stdout=file, stderr=file, env=environment, cwd=log.parent, start_new_session=True,
+                )  # fmt: skip
+            self._seen_raylet = False
+            try:
+                wait_for(lambda: there() or self._lost(), seconds=PATIENCE, pause=0.2)
+                if there():
+                    return
+            except BaseException:
+                self.kill()
+                raise
+            self.kill()
+        raise AssertionError(f"no node in {_STARTS} tries: {log.read_text()[-2000:]}")
 
     def family(self) -> set[int]:
         """All of its processes."""
         return {self._process.pid} | descendants(self._process.pid)
 
-    @property
-    def ended(self) -> bool:
-        """Whether it has given up."""
-        return self._process.poll() is not None
+    def _lost(self) -> bool:
+        """Whether it can no more come up: it has given up, or its raylet was there and is gone."""
+        raylets = any(command(pid).split("\0")[0].endswith("/raylet") for pid in self.family())
+        lost = self._process.poll() is not None or (self._seen_raylet and not raylets)
+        self._seen_raylet |= raylets
+        return lost
 
     def kill(self) -> None:
         """SIGKILL to all of its processes, workers included, as a machine that loses its power."""
@@ -77,6 +98,7 @@ class Head(Node):
             "RAY_AUTH_MODE": "token",
             "RAY_AUTH_TOKEN_PATH": str(token),
             "RAY_USAGE_STATS_ENABLED": "0",
+            "RAY_worker_niceness": "0",  # else they starve beside whatever else the machine does
             "RAY_raylet_start_wait_time_s": f"{PATIENCE:.0f}",
             "FRISKET_RUNS": str(folder / "runs"),
             "MLFLOW_TRACKING_URI": f"sqlite:///{folder}/mlflow.db",
@@ -91,18 +113,14 @@ class Head(Node):
                 "--head", f"--port={port}", "--dashboard-host=127.0.0.1", f"--dashboard-port={dashboard}",
                 f"--ray-client-server-port={free_port()}", *self._options(cpus, "head"),
             ],
-            self.environment, folder / "head.log",
+            self.environment, folder / "head.log", self._answers,
         )  # fmt: skip
-        try:
-            wait_for(self._answers, seconds=PATIENCE)
-        except BaseException:
-            self.kill()
-            raise
 
     def node(self, name: str, cpus: int) -> Node:
-        """A further node."""
-        arguments = [f"--address={self.address}", *self._options(cpus, name)]
-        return Node(arguments, self.environment, self.folder / f"{name}.log")
+        """A further node, once it is there."""
+        arguments, all_of_them = [f"--address={self.address}", *self._options(cpus, name)], self.cpus() + cpus
+        log = self.folder / f"{name}.log"
+        return Node(arguments, self.environment, log, there=lambda: self.cpus() == all_of_them)
 
     def _options(self, cpus: int, name: str) -> list[str]:
         # Ray's sockets lie in its folder, and their paths may not be longer than 107 bytes.
@@ -114,7 +132,6 @@ class Head(Node):
         return sum(int(r.get("resourcesTotal", {}).get("CPU", 0)) for r in raylets if r.get("state") == "ALIVE")
 
     def _answers(self) -> bool:
-        assert not self.ended, self.log.read_text()[-2000:]
         try:
             return self._ask("/api/jobs/") == [] and self.cpus() == self._cpus
         except OSError:

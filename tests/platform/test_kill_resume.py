@@ -6,13 +6,13 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 from servers import Server
 from stored import assert_all_there_once
-from watching import alive, descendants, measured, wait_for
+from watching import alive, command, descendants, measured, wait_for
 
 from frisket.platform import launch
 from frisket.platform.cli.main import main
@@ -23,6 +23,7 @@ from frisket.platform.tracking.uploader import unsent
 
 pytestmark = pytest.mark.process
 Start = Callable[..., "subprocess.Popen[str]"]
+_AGENTS = ("ray::DashboardAgent", "ray::RuntimeEnvAgent")
 
 
 @pytest.fixture
@@ -54,20 +55,28 @@ def begun(workplace: Path) -> RunFolder:
     return folder
 
 
+@pytest.fixture(scope="module")
+def slow_to_die() -> Iterator[set[int]]:
+    """Ray's agents take a minute to believe that their node is gone; meanwhile the other tests here do their work."""
+    agents: set[int] = set()
+    yield agents
+    wait_for(lambda: not any(alive(pid) for pid in agents), seconds=120)
+
+
 def test_killed_driver_leaves_no_process_and_its_run_goes_on(
-    start: Start, workplace: Path, undisturbed: dict[str, object]
+    start: Start, workplace: Path, undisturbed: dict[str, object], slow_to_die: set[int]
 ) -> None:
     driver = start("--workers", "2")
     folder = begun(workplace)
     family = descendants(driver.pid)
     assert len(family) > 2, "Ray's processes are its descendants"
+    slow_to_die |= (agents := {pid for pid in family if command(pid) in _AGENTS})
     driver.kill()
     driver.communicate()
     assert not folder.done
+    wait_for(lambda: not any(alive(pid) for pid in family - agents), seconds=60)
     assert main(["run", "--resume", "last", "--local"]) == 0
     assert measured(folder) == undisturbed
-    # Workers die at once; Ray's two agents take a minute to believe that their node is gone.
-    wait_for(lambda: not any(alive(pid) for pid in family), seconds=120)
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 1), (signal.SIGINT, 130)])

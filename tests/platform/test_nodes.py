@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 import pytest
 import searches
 import stored
 from heads import PATIENCE, Head, Node
+from mlflow import MlflowClient
 from searches import prepare_search
-from watching import holder, measured, wait_for
+from watching import holders, measured, wait_for
 
 from frisket.platform import launch
 from frisket.platform.executors import local
@@ -38,7 +40,6 @@ def head(tmp_path_factory: pytest.TempPathFactory, environment: dict[str, str]) 
 def second(head: Head) -> Iterator[Node]:
     """A second node with one slot, gone after the test."""
     node = head.node("second", cpus=1)
-    wait_for(lambda: head.cpus() == 2, seconds=PATIENCE)
     yield node
     node.kill()
     wait_for(lambda: head.cpus() == 1, seconds=PATIENCE)
@@ -58,8 +59,8 @@ def drive(head: Head, workplace: Path) -> Iterator[Drive]:
 
     yield begin
     for process in drivers:
-        process.kill()
-        process.communicate()
+        with process:  # waits, and closes what it writes to
+            process.kill()
 
 
 @pytest.fixture
@@ -81,24 +82,26 @@ def undisturbed(folder: RunFolder) -> dict[str, object]:
 
 
 def wait_until_at_work(driver: subprocess.Popen[str], folder: RunFolder, workers: int = 1) -> set[int]:
-    """Wait for the first checkpoints of so many workers; who they are."""
-
-    pids: set[int] = set()
+    """Wait until so many workers have committed something of an unfinished replica; who they are. They stand still from
+    then on (`go_on`), so that nothing is over before the blow falls, however slow or fast the machine is."""
+    halted: set[int] = set()
 
     def at_work() -> bool:
         assert driver.poll() is None, driver.communicate()[1]
-        pids.clear()
-        pids.update(holders(folder))
-        return len(pids) >= workers
+        for pid in holders(f for f in folder.replicas() if f.result is None and f.committed):
+            os.kill(pid, signal.SIGSTOP)
+            halted.add(pid)
+        return len(halted) >= workers
 
     wait_for(at_work, PATIENCE)
-    return pids
+    assert not folder.done, "seen too late to prove anything"
+    return halted
 
 
-def holders(folder: RunFolder) -> set[int]:
-    """The workers that have committed something of an unfinished replica, and are still at it."""
-    busy = (f for f in folder.replicas() if f.result is None and f.committed)
-    return {pid for f in busy if (pid := holder(f)) is not None}
+def go_on(workers: Iterable[int]) -> None:
+    for pid in workers:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGCONT)
 
 
 def finish(driver: subprocess.Popen[str]) -> None:
@@ -107,19 +110,25 @@ def finish(driver: subprocess.Popen[str]) -> None:
 
 
 def check(folder: RunFolder, expected: dict[str, object]) -> None:
-    """The numbers are those of an undisturbed run, and MLflow has all of them once, with no run left open."""
+    """The numbers are those of an undisturbed run, bit for bit; MLflow has all of them once, every run of its store is
+    this run's, and none is left open."""
     assert measured(folder) == expected
     (stored if folder.verb == "run" else searches).assert_all_there_once(folder)
+    client = MlflowClient(folder.manifest["tracking"]["uri"])
+    everywhere = [experiment.experiment_id for experiment in client.search_experiments()]
+    runs = client.search_runs(everywhere)
+    assert {run.data.tags["frisket.run_id"] for run in runs} == {folder.run_id}
+    assert {run.info.status for run in runs} == {"FINISHED"}
 
 
 @pytest.mark.parametrize("kind", ["run", "tune"])
 def test_lost_node(kind: str, second: Node, drive: Drive, make: Make) -> None:
     expected, folder = undisturbed(make(kind, "undisturbed")), make(kind, "disturbed")
     driver = drive(folder)
-    pids = wait_until_at_work(driver, folder, workers=2)
-    assert len(pids & second.family()) == 1, "the work is spread over both nodes"
+    workers = wait_until_at_work(driver, folder, workers=2)
+    assert len(workers & second.family()) == 1, "the work is spread over both nodes"
     second.kill()
-    assert not folder.done, "killed too late to prove anything"
+    go_on(workers)
     finish(driver)
     check(folder, expected)
 
@@ -129,8 +138,9 @@ def test_lost_node(kind: str, second: Node, drive: Drive, make: Make) -> None:
 def test_killed_worker(kind: str, drive: Drive, make: Make) -> None:
     expected, folder = undisturbed(make(kind, "undisturbed")), make(kind, "disturbed")
     driver = drive(folder)
-    os.kill(wait_until_at_work(driver, folder).pop(), signal.SIGKILL)
-    assert not folder.done, "killed too late to prove anything"
+    (killed, *others) = wait_until_at_work(driver, folder)
+    os.kill(killed, signal.SIGKILL)
+    go_on(others)
     finish(driver)
     check(folder, expected)
 
@@ -140,10 +150,10 @@ def test_killed_worker(kind: str, drive: Drive, make: Make) -> None:
 def test_killed_driver(kind: str, drive: Drive, make: Make) -> None:
     expected, folder = undisturbed(make(kind, "undisturbed")), make(kind, "disturbed")
     first = drive(folder)
-    wait_until_at_work(first, folder)
+    workers = wait_until_at_work(first, folder)
     first.kill()
     first.communicate()
-    assert not folder.done, "killed too late to prove anything"
-    wait_for(lambda: all(holder(files) is None for files in folder.replicas()), PATIENCE)
+    go_on(workers)
+    wait_for(lambda: not holders(folder.replicas()), PATIENCE)
     finish(drive(folder))
     check(folder, expected)

@@ -85,3 +85,10 @@ def test_mistake_seen_by_a_worker_reaches_the_user(tiny_spec: str, tmp_path: Pat
     )  # fmt: skip
     with pytest.raises(DataError, match=r"nowhere.*not a folder"):
         ray_train.execute(folder, workers=1, data_dir=str(tmp_path / "nowhere"), stop=never)
+
+
+def test_workers_have_the_priority_of_whoever_started_them() -> None:
+    """By default Ray would make them give way to everybody (nice 15)."""
+    import ray
+
+    assert ray.get(ray.remote(lambda: os.nice(0)).remote()) == os.nice(0)

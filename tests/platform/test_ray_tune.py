@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 from searches import TINY, assert_all_there_once, never, prepare_search, write
-from watching import holder, measured, wait_for
+from watching import holders, measured, wait_for
 
 import frisket
 from frisket.platform.cli.main import main
@@ -36,8 +36,14 @@ with BackgroundUploader(folder, pause=0.1):
 
 def kill_a_worker(folder: RunFolder, killed: list[int]) -> None:
     """Kill -9 the first process that is seen to hold a replica."""
-    wait_for(lambda: any(holder(files) for files in folder.replicas()))
-    pid = next(pid for files in folder.replicas() if (pid := holder(files)) is not None)
+    seen: set[int] = set()
+
+    def at_work() -> bool:
+        seen.update(holders(folder.replicas()))
+        return bool(seen)
+
+    wait_for(at_work)
+    pid = seen.pop()
     assert pid != os.getpid()
     os.kill(pid, signal.SIGKILL)
     killed.append(pid)
@@ -62,7 +68,7 @@ def test_killed_driver_and_killed_worker_cost_nothing_but_time(workplace: Path, 
     wait_for(lambda: bool(folder.results()) and Record.of(folder).open and bool(Record.of(folder).children))
     driver.kill()
     driver.wait()
-    wait_for(lambda: all(holder(files) is None for files in folder.replicas()))
+    wait_for(lambda: not holders(folder.replicas()))
     before = stamps(folder)
     assert 0 < len(before) < 8, "killed too late to prove anything"
     killed: list[int] = []

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -33,24 +34,27 @@ def measured(folder: RunFolder) -> dict[str, Any]:
     }
 
 
-def wait_for(happened: Callable[[], bool], seconds: float = 120.0) -> None:
-    """Wait until ``happened``; fail after ``seconds``."""
+def wait_for(happened: Callable[[], bool], seconds: float = 120.0, pause: float = 0.02) -> None:
+    """Wait until ``happened``, asked every ``pause`` seconds; fail after ``seconds``."""
     deadline = time.monotonic() + seconds
     while not happened():
         assert time.monotonic() < deadline, "waited in vain"
-        time.sleep(0.02)
+        time.sleep(pause)
 
 
 def holder(files: ReplicaFolder) -> int | None:
     """The process that holds the replica's lock."""
-    lock = str(files.path / ".lock")
+    return next(iter(holders([files])), None)
+
+
+def holders(replicas: Iterable[ReplicaFolder]) -> set[int]:
+    """The processes that hold the locks of ``replicas``."""
+    locks, found = {str(files.path / ".lock") for files in replicas}, set[int]()
     for process in Path("/proc").glob("[0-9]*"):
-        try:
-            if any(os.readlink(handle) == lock for handle in (process / "fd").iterdir()):
-                return int(process.name)
-        except OSError:  # gone, or not ours
-            continue
-    return None
+        with contextlib.suppress(OSError):  # gone, or not ours
+            if any(os.readlink(handle) in locks for handle in (process / "fd").iterdir()):
+                found.add(int(process.name))
+    return found
 
 
 def descendants(pid: int) -> set[int]:
@@ -68,6 +72,14 @@ def descendants(pid: int) -> set[int]:
         added = bool(more)
         found |= more
     return found - {pid}
+
+
+def command(pid: int) -> str:
+    """The command line of ``pid``, its parts separated by NUL; or what it calls itself; nothing if it is gone."""
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_text().strip("\0 ")
+    except OSError:
+        return ""
 
 
 def alive(pid: int) -> bool:
