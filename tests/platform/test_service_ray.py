@@ -103,6 +103,22 @@ def test_stopped_service_is_a_clear_error() -> None:
     wait_for(lambda: not alive(pid), seconds=30)
 
 
+def test_source_comes_back_though_its_creator_found_it_dead() -> None:
+    """Ray ends an actor for good when its creator forgets it: a lost source must not be forgotten."""
+    transport = RayTransport.start("fragile", sources=1)
+    try:
+        pids = [int(stats_of(transport, 0)["pid"])]
+        for _ in range(2):
+            os.kill(pids[-1], signal.SIGKILL)
+            with pytest.raises(SourceLost):
+                while True:
+                    transport.take(transport.ask(0, "stats"), 60)
+            pids.append(int(stats_of(transport, 0)["pid"]))
+        assert len(set(pids)) == 3
+    finally:
+        transport.stop()
+
+
 def test_busy_source_queues_and_answers_for_itself(service: RayTransport) -> None:
     """Requests are answered in their order; the state of a source can be asked all the while."""
     before = [stats_of(service, i) for i in range(2)]
