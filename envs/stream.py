@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Iterator
 from typing import Any
 
 from frisket.types import Batch
@@ -29,6 +30,11 @@ class Stream(ABC):
     @abstractmethod
     def batch(self, position: int) -> Batch:
         """The batch at ``position`` (from 0), on the CPU, with its hidden task; any order, any number of times."""
+
+    def batches(self, first: int, count: int) -> Iterator[Batch]:
+        """The batches at ``first`` .. ``first + count - 1``, to the bit as `batch` gives them; for who wants many, as a
+        stream may make many in less time than one after the other. They may share memory: not to be changed."""
+        return map(self.batch, range(first, first + count))
 
     @abstractmethod
     def provenance(self) -> dict[str, Any]:

@@ -6,6 +6,7 @@ import bisect
 import dataclasses
 import inspect
 import json
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -23,7 +24,7 @@ from frisket.platform.service.service import Service
 from frisket.types import Batch, Task, TaskEnd
 
 _SETS_BYTES = 256 * 2**20
-_SERVED = ("batch", "provenance", "start", "task_index", "test_set", "validation_set")
+_SERVED = ("batch", "batches", "provenance", "start", "task_index", "test_set", "validation_set")
 _PLAIN = [field.name for field in dataclasses.fields(Batch) if field.name not in ("position", "task", "end")]
 
 
@@ -82,7 +83,12 @@ class StreamFeed(Feed):
         return facts
 
     def item(self, position: int) -> Item:
-        batch = self._stream.batch(position)
+        return self._described(self._stream.batch(position))
+
+    def items(self, first: int, count: int) -> Iterator[Item]:
+        return map(self._described, self._stream.batches(first, count))
+
+    def _described(self, batch: Batch) -> Item:
         if batch.task != self._task[0]:  # described once: most batches are of the same task as the last
             self._task = batch.task, batch.task and dataclasses.asdict(batch.task)
         plain = {name: getattr(batch, name) for name in _PLAIN}
@@ -122,8 +128,7 @@ class ServiceStream(Stream):
     def _batch(self, item: Item, position: int, end: TaskEnd | None = None) -> Batch:
         described = item["task"]
         if described != self._task[0]:
-            fields = {k: tuple(v) if isinstance(v, list) else v for k, v in (described or {}).items()}  # as it was
-            self._task = described, described and Task(**fields)
+            self._task = described, described and Task(**{k: _tuple(v) for k, v in described.items()})
         return Batch(**{name: item[name] for name in _PLAIN}, position=position, task=self._task[1], end=end)
 
 
@@ -175,6 +180,11 @@ def open_stream(service: Service, recipe: StreamRecipe, seed: int) -> Stream:
     """
     facts = service.call("facts", recipe, seed, read=dict)
     return (ServiceTaskStream if "tasks" in facts else ServiceStream)(service, recipe, seed, facts)
+
+
+def _tuple(value: Any) -> Any:
+    """A list of JSON as the tuple that it was."""
+    return tuple(value) if isinstance(value, list) else value
 
 
 def _is_verb(member: object) -> bool:
