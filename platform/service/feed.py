@@ -17,7 +17,7 @@ class Feed(ABC):
         """The item at ``position`` (from 0), below `length`; any order, any number of times, always the same."""
 
     def items(self, first: int, count: int) -> Iterator[Item]:
-        """The items at ``first`` .. ``first + count - 1``, all below `length`; for feeds that make many faster at once."""
+        """The items at ``first`` .. ``first + count - 1``, all below `length`; for feeds that make many faster."""
         return map(self.item, range(first, first + count))
 
     def length(self) -> int | None:
