@@ -18,13 +18,15 @@ Exit code 1 when a target is missed.
 from __future__ import annotations
 
 import argparse
+import collections
+import math
 import os
 import statistics
 import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import numpy as np
 import torch
@@ -37,10 +39,11 @@ from frisket.platform.service.chunk import Item, Unpacked, pack
 from frisket.platform.service.feed import Feed
 from frisket.platform.service.reader import Reader
 from frisket.platform.service.service import Service
-from frisket.platform.service.streams import StreamRecipe, open_stream
+from frisket.platform.service.streams import StreamFeed, StreamRecipe, open_stream
 from frisket.platform.service.transport import RayTransport
 from frisket.rng import torch_generator
 
+T = TypeVar("T")
 Data = Literal["real", "embedded"]
 OVER_IN_PROCESS, THROUGH_CHUNKS, NEXT_MS, FAIRNESS = 0.9, 15_000, 2.0, 0.5
 CONSUMERS, SOURCES = 8, 2
@@ -107,20 +110,27 @@ def through_chunks(service: RayTransport, rounds: int) -> list[float]:
     return [rate(reader.read, number * count, count) for number in range(1, rounds + 1)]
 
 
-def processor_microseconds() -> tuple[float, float]:
-    """Of one batch: for the source to pack it, for the consumer to unpack it; best of 20 chunks."""
-    feed, count = ReadyFeed(), 100
-    packing, unpacking = [], []
-    for _ in range(20):
+def processor_microseconds(data: Data) -> dict[str, float]:
+    """Of one batch of permutations, what each part costs without Ray; best of 20 chunks."""
+    what, count = recipe("permutations", data), 256
+    feed = what.open(0)
+    assert isinstance(feed, StreamFeed)
+    best: dict[str, float] = {}
+
+    def timed(part: str, work: Callable[[], T]) -> T:
         start = time.thread_time()
-        chunk = pack([feed.item(i) for i in range(count)])
-        packed = time.thread_time()
-        unpacked = Unpacked(chunk)
-        for i in range(count):
-            unpacked.item(i)
-        packing.append(packed - start)
-        unpacking.append(time.thread_time() - packed)
-    return min(packing) / count * 1e6, min(unpacking) / count * 1e6
+        done = work()
+        best[part] = min(best.get(part, math.inf), (time.thread_time() - start) / count * 1e6)
+        return done
+
+    for number in range(20):
+        positions = range(number * count, (number + 1) * count)
+        timed("make one by one", lambda p=positions: collections.deque(map(feed.item, p), maxlen=0))
+        items = timed("make many at once", lambda p=positions: list(feed.items(p.start, count)))
+        chunk = timed("pack", lambda i=items, p=positions: pack(i, p.start))
+        unpacked = timed("check the digest", lambda c=chunk: Unpacked(c))
+        timed("unpack", lambda u=unpacked, p=positions: collections.deque(map(u.item, p), maxlen=0))
+    return best
 
 
 def buffered_next(service: RayTransport, data: Data, count: int) -> np.ndarray:
@@ -206,8 +216,8 @@ def main() -> int:
         text = f"{min(counts):,} / {max(counts):,} = {share:.2f}"
         show(f"{CONSUMERS} consumers, slowest over fastest", text, f">= {FAIRNESS}", share >= FAIRNESS)
         service.stop()
-    packing, unpacking = processor_microseconds()
-    print(f"processor time of one batch: {packing:.1f} us to pack, {unpacking:.1f} us to unpack")
+    parts = ", ".join(f"{part} {time:.1f}" for part, time in processor_microseconds(chosen.data).items())
+    print(f"processor time of one batch of permutations without Ray, in microseconds: {parts}")
     return int(not all(met))
 
 

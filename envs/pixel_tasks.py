@@ -21,7 +21,7 @@ from __future__ import annotations
 import copy
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -38,6 +38,8 @@ from frisket.rng import numpy_generator
 from frisket.types import Batch, Task
 
 BLANK = -1
+_TOGETHER = 320
+"""Images that are moved at a time where many batches are wanted; their floats stay in the processor's cache."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -162,22 +164,43 @@ class PixelTaskStream(TaskStream):
         return self._passes(task, epoch)
 
     def batch(self, position: int) -> Batch:
+        (batch,) = self._together(position, 1)
+        return batch
+
+    def batches(self, first: int, count: int) -> Iterator[Batch]:
+        after = first + count
+        while first < after:
+            left = self._steps_per_epoch - first % self._steps_per_epoch
+            together = min(after - first, left, max(1, _TOGETHER // self.config.batch))
+            yield from self._together(first, together)
+            first += together
+
+    def _together(self, position: int, count: int) -> Iterator[Batch]:
+        """``count`` batches of one pass over one task, whose images are moved all at once."""
         index = self.task_index(position)
         epoch, step = divmod(position - index * self.steps_per_task, self._steps_per_epoch)
-        first = step * self.config.batch
-        x, y = self._shown(index, self.samples(index, epoch)[first : first + self.config.batch])
+        size = self.config.batch
+        chosen = self.samples(index, epoch)[step * size : (step + count) * size].reshape(count, size)
         task = Task(self.domains[0], tuple(range(self.ways)), index * self.steps_per_task)
-        return Batch(x, y, position, task, epoch, self.end(position))
+        for i, (x, y) in enumerate(self._shown(index, chosen), position):
+            yield Batch(x, y, i, task, epoch, self.end(i))
 
     def validation_set(self, task: int) -> tuple[Tensor, Tensor]:
-        return self._shown(task, self._kept_out)
+        ((x, y),) = self._shown(task, self._kept_out[None])
+        return x, y
 
-    def _shown(self, task: int, chosen: np.ndarray) -> tuple[Tensor, Tensor]:
-        """The training images ``chosen`` as ``task`` shows them, and their labels."""
-        pixels = self._train.images[chosen].reshape(len(chosen), math.prod(self._train.images.shape[1:]))
-        moved = np.where(self.maps[task] == BLANK, 0, pixels[:, self.maps[task]])
-        x = self._normalised(torch.from_numpy(moved).float().div_(255)).view(-1, *self.shape)
-        return x, torch.from_numpy(self._train.labels[chosen])
+    def _shown(self, task: int, chosen: np.ndarray) -> Iterator[tuple[Tensor, Tensor]]:
+        """The training images ``chosen``, ``[batches, N]``, as ``task`` shows them, and their labels, batch by batch.
+
+        A batch lies in memory pixel by pixel, so that moving pixels copies whole rows.
+        """
+        batches, size = chosen.shape
+        area = math.prod(self._train.images.shape[1:])
+        pixels = np.zeros((batches, area + 1, size), np.uint8)  # the last row is what BLANK = -1 points to
+        pixels[:, :area] = self._train.images[chosen].reshape(batches, size, area).transpose(0, 2, 1)
+        moved = torch.from_numpy(pixels.take(self.maps[task], axis=1)).float().div_(255)
+        for own, labels in zip(self._normalised(moved), self._train.labels[chosen], strict=True):
+            yield own.T.view(size, *self.shape), torch.from_numpy(labels)
 
     def test_set(self, task: int) -> tuple[Tensor, Tensor]:
         """``(x, y)``; x is laid out pixel by pixel in memory, so that moving pixels copies whole rows."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Iterator
 from typing import Any
 
 from frisket.types import Batch
@@ -33,6 +34,11 @@ class Stream(ABC):
     def reseeded(self, seed: int) -> Stream | None:
         """This stream as the run ``seed`` sees it, which shares what no seed changes; None: build it anew."""
         return None
+
+    def batches(self, first: int, count: int) -> Iterator[Batch]:
+        """The batches at ``first`` .. ``first + count - 1``, to the bit as `batch` gives them; for who wants many, as a
+        stream may make many in less time than one after the other. They may share memory: not to be changed."""
+        return map(self.batch, range(first, first + count))
 
     @abstractmethod
     def provenance(self) -> dict[str, Any]:

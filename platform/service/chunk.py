@@ -14,15 +14,16 @@ float32 numbers that were made from 8 bits travel as those 8 bits, if every bit 
 
 from __future__ import annotations
 
+import bisect
 import hashlib
+import itertools
 import json
 import math
+import operator
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import cache
 from typing import Any, NamedTuple, TypeAlias
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -37,6 +38,8 @@ Layout: TypeAlias = "tuple[tuple[int, ...], tuple[int, ...]]"
 
 _MARK = "$"
 _SCALARS = frozenset((str, int, float, bool, type(None)))
+_TOGETHER = 2**18
+"""Numbers of a column that are decoded at a time: 1 MiB of floats, which stays in the processor's cache."""
 
 
 class DamagedChunk(FrisketError):
@@ -110,12 +113,20 @@ def digest_of(structure: str, columns: Sequence[Column]) -> str:
     return found.hexdigest()
 
 
+class _Run(NamedTuple):
+    """Items of one shape, one after the other. Attributes: first: the entry of every column its first item has."""
+
+    start: int
+    shape: Any
+    first: dict[int, int]
+
+
 class Unpacked:
     """A chunk's items, each made when it is asked for; holds a copy, so that shared memory is let go at once.
 
     Attributes:
         cursor: position of the first item.
-        size: bytes held.
+        size: bytes held, but for the few items that are decoded at a time.
 
     Args:
         chunk: as it came off the wire.
@@ -128,36 +139,39 @@ class Unpacked:
         if digest_of(chunk.structure, chunk.columns) != chunk.digest:
             raise DamagedChunk(f"the chunk at {chunk.cursor} does not have the content that was sent")
         self.cursor, self.size = chunk.cursor, chunk.size
-        self._columns = [_Entries.of(column) for column in chunk.columns]
-        self._shapes: list[Any] = []
-        self._entries: list[dict[int, int]] = []
+        self._length = 0
+        self._columns = [_Entries(column) for column in chunk.columns]
+        self._runs: list[_Run] = []
         used = dict.fromkeys(range(len(self._columns)), 0)
         for length, shape in zip(*json.loads(chunk.structure), strict=True):
             own = _numbers(shape)
-            for _ in range(length):
-                self._shapes.append(shape)
-                self._entries.append({column: used[column] for column in own})
-                for column in own:
-                    used[column] += 1
+            self._runs.append(_Run(self._length, shape, {column: used[column] for column in own}))
+            self._length += length
+            for column in own:
+                used[column] += length
 
     def __len__(self) -> int:
-        return len(self._shapes)
+        return self._length
 
     def __contains__(self, position: object) -> bool:
-        return isinstance(position, int) and self.cursor <= position < self.cursor + len(self)
+        return isinstance(position, int) and self.cursor <= position < self.cursor + self._length
 
     def item(self, position: int) -> Item:
         """The item at ``position``; its tensors are its own, on the CPU."""
         index = position - self.cursor
-        return self._dress(self._shapes[index], self._entries[index])
+        run = self._runs[bisect.bisect_right(self._runs, index, key=_start) - 1]
+        return self._dress(run.shape, index - run.start, run.first)
 
-    def _dress(self, node: Any, entries: dict[int, int]) -> Item:
+    def _dress(self, node: Any, offset: int, first: dict[int, int]) -> Item:
         if isinstance(node, dict):
             column = node.get(_MARK)
             if column is not None:
-                return self._columns[column].tensor(entries[column])
-            return {k: self._dress(v, entries) for k, v in node.items()}
-        return [self._dress(v, entries) for v in node] if isinstance(node, list) else node
+                return self._columns[column].tensor(first[column] + offset)
+            return {k: v if type(v) in _SCALARS else self._dress(v, offset, first) for k, v in node.items()}
+        return [v if type(v) in _SCALARS else self._dress(v, offset, first) for v in node]
+
+
+_start = operator.attrgetter("start")
 
 
 def _numbers(node: Any) -> list[int]:
@@ -197,11 +211,16 @@ def _strip(node: Item, columns: dict[tuple[int, torch.dtype], _Column], met: lis
 
 
 def _column(tensors: Sequence[Tensor]) -> Column:
-    lying = [_as_it_lies(t) for t in tensors]
-    layouts = tuple(dict.fromkeys(layout for _, layout in lying))
-    if len(layouts) > 1:
+    layouts = {(t.shape, t.stride()) for t in tensors}
+    if len(layouts) == 1 and tensors[0].is_contiguous():  # nearly always; much faster than one by one
+        flat = torch.stack([t.detach() for t in tensors]).view(-1)
+        layouts = ((tuple(tensors[0].shape), tensors[0].stride()),)
+    else:
+        lying = [_as_it_lies(t) for t in tensors]
+        flat = torch.cat([numbers for numbers, _ in lying])
         layouts = tuple(layout for _, layout in lying)
-    flat = torch.cat([numbers for numbers, _ in lying])
+        if len(set(layouts)) == 1:
+            layouts = layouts[:1]
     coded = encode(flat, *_planes(layouts))
     return Column(str(flat.dtype).removeprefix("torch."), layouts, len(tensors), coded)
 
@@ -235,31 +254,40 @@ def _without_gaps(shape: tuple[int, ...], strides: tuple[int, ...]) -> bool:
     return True
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
 class _Entries:
-    """A column ready to be taken from. Attributes: starts: where every entry begins in ``flat``, and where the last
-    ends."""
+    """A column to take tensors from. Small ones of one layout are decoded some at a time, which is faster than one by
+    one (torch's overhead) and than all at once (the processor's cache); a large one, which may be kept for long, leaves
+    nothing decoded behind."""
 
-    flat: Tensor
-    coding: str
-    levels: np.ndarray
-    layouts: tuple[Layout, ...]
-    starts: list[int]
-
-    @classmethod
-    def of(cls, column: Column) -> _Entries:
-        coding, read_only, levels = column.coded
-        data = torch.empty(len(read_only), dtype=torch.uint8)
-        data.numpy()[:] = read_only
-        flat = data.view(getattr(torch, column.dtype)) if coding == "plain" else data
-        layouts = column.layouts * column.entries if len(column.layouts) == 1 else column.layouts
-        ends = np.cumsum([math.prod(shape) for shape, _ in layouts])
-        return cls(flat=flat, coding=coding, levels=levels.copy(), layouts=layouts, starts=[0, *ends.tolist()])
+    def __init__(self, column: Column) -> None:
+        dtype, layouts, entries, (coding, read_only, levels) = column
+        packed = torch.empty(len(read_only), dtype=torch.uint8)
+        packed.numpy()[:] = read_only
+        self._flat = packed.view(getattr(torch, dtype)) if coding == "plain" else packed
+        self._coding, self._levels, self._layouts = coding, levels.copy(), layouts
+        sizes = [math.prod(shape) for shape, _ in layouts] * (entries if len(layouts) == 1 else 1)
+        self._starts = [0, *itertools.accumulate(sizes)]
+        self._together = max(1, _TOGETHER // max(1, sizes[0])) if len(layouts) == 1 else 1
+        self._decoded: tuple[int, Sequence[Tensor]] = -1, ()
 
     def tensor(self, entry: int) -> Tensor:
-        shape, strides = self.layouts[entry]
-        part = self.flat[self.starts[entry] : self.starts[entry + 1]]
-        numbers = (
-            part.clone() if self.coding == "plain" else decode(part, self.coding, self.levels, math.prod(shape[2:]))
-        )
-        return numbers.as_strided(shape, strides)
+        if self._together == 1:
+            numbers = self._numbers(entry, entry + 1)
+            own = numbers.clone() if self._coding == "plain" else numbers
+            return own.as_strided(*self._layouts[entry if len(self._layouts) > 1 else 0])
+        window, place = divmod(entry, self._together)
+        if self._decoded[0] != window:
+            self._decoded = window, self._views(window * self._together)
+        return self._decoded[1][place].clone()
+
+    def _views(self, first: int) -> Sequence[Tensor]:
+        """The entries that are decoded together, from ``first`` on."""
+        after = min(first + self._together, len(self._starts) - 1)
+        shape, strides = self._layouts[0]
+        numbers = self._numbers(first, after)
+        return numbers.as_strided((after - first, *shape), (math.prod(shape), *strides)).unbind(0)
+
+    def _numbers(self, first: int, after: int) -> Tensor:
+        part = self._flat[self._starts[first] : self._starts[after]]
+        plane = math.prod(self._layouts[0][0][2:])
+        return part if self._coding == "plain" else decode(part, self._coding, self._levels, plane)

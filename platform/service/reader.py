@@ -10,8 +10,8 @@ from frisket.platform.service.chunk import Item, Unpacked
 from frisket.platform.service.feed import Recipe
 from frisket.platform.service.service import Pending, Service
 
-CHUNK_BYTES = 2**20
-_FIRST, _MOST, _MOST_AHEAD = 8, 512, 8
+CHUNK_BYTES = 2 * 2**20
+_FIRST, _MOST, _MOST_AHEAD = 8, 512, 4
 
 
 class _Expected(NamedTuple):
@@ -30,7 +30,7 @@ class Reader:
         service: this consumer's view of the service.
         stream: what to read.
         seed: of the feed.
-        ahead: chunks under way; None for two at every source, 8 at most: one that is made, and one that waits, so that
+        ahead: chunks under way; None for two at every source, 4 at most: one that is made, and one that waits, so that
             no source stands idle for a round trip.
         chunk_bytes: aimed-at size of a chunk on the wire. Its number of items follows from the bytes of the last one,
             512 at most.

@@ -44,9 +44,9 @@ class Shelf:
         feed = self._feed(stream, seed)
         length = feed.length()
         items, held = [], 0
-        for position in range(cursor, cursor + n if length is None else min(cursor + n, length)):
-            items.append(feed.item(position))
-            held += _bytes(items[-1])
+        for item in feed.items(cursor, n if length is None else max(0, min(n, length - cursor))):
+            items.append(item)
+            held += _bytes(item)
             if held > _MOST_BYTES:
                 break
         return self._counted(pack(items, cursor), start)

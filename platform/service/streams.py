@@ -6,6 +6,7 @@ import bisect
 import dataclasses
 import inspect
 import json
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -20,10 +21,10 @@ from frisket.platform.service.chunk import Item, Unpacked
 from frisket.platform.service.feed import Feed
 from frisket.platform.service.reader import Reader
 from frisket.platform.service.service import Service
-from frisket.types import Batch, Task
+from frisket.types import Batch, Task, TaskEnd
 
 _SETS_BYTES = 256 * 2**20
-_SERVED = ("batch", "provenance", "start", "task_index", "test_set", "validation_set")
+_SERVED = ("batch", "batches", "provenance", "start", "task_index", "test_set", "validation_set")
 _PLAIN = [field.name for field in dataclasses.fields(Batch) if field.name not in ("position", "task", "end")]
 
 
@@ -69,6 +70,7 @@ class StreamFeed(Feed):
                 fix = f"must be in-process: {type(stream).__name__} has its own {name}"
                 raise SpecError("stream.source", "service", fix)
         self._stream, self._base = stream, base
+        self._task: tuple[Task | None, Item] = None, None
 
     def length(self) -> int:
         return self._stream.steps
@@ -81,9 +83,16 @@ class StreamFeed(Feed):
         return facts
 
     def item(self, position: int) -> Item:
-        batch = self._stream.batch(position)
+        return self._described(self._stream.batch(position))
+
+    def items(self, first: int, count: int) -> Iterator[Item]:
+        return map(self._described, self._stream.batches(first, count))
+
+    def _described(self, batch: Batch) -> Item:
+        if batch.task != self._task[0]:  # described once: most batches are of the same task as the last
+            self._task = batch.task, batch.task and dataclasses.asdict(batch.task)
         plain = {name: getattr(batch, name) for name in _PLAIN}
-        return {**plain, "task": batch.task and dataclasses.asdict(batch.task), "end": batch.end is not None}
+        return {**plain, "task": self._task[1], "end": batch.end is not None}
 
     def extra(self, name: str, index: int) -> Item:
         if not isinstance(self._stream, TaskStream):
@@ -105,15 +114,22 @@ class ServiceStream(Stream):
     def __init__(self, service: Service, recipe: StreamRecipe, seed: int, facts: dict[str, Any]) -> None:
         self._service, self._recipe, self._seed = service, recipe, seed
         self._reader = Reader(service, recipe, seed)
+        self._task: tuple[Item, Task | None] = None, None
         self._provenance: dict[str, Any] = facts.pop("provenance")
         for name, value in facts.items():
             setattr(self, name, value)
 
     def batch(self, position: int) -> Batch:
-        return _batch(self._reader.read(position), position)
+        return self._batch(self._reader.read(position), position)
 
     def provenance(self) -> dict[str, Any]:
         return self._provenance
+
+    def _batch(self, item: Item, position: int, end: TaskEnd | None = None) -> Batch:
+        described = item["task"]
+        if described != self._task[0]:
+            self._task = described, described and Task(**{k: _tuple(v) for k, v in described.items()})
+        return Batch(**{name: item[name] for name in _PLAIN}, position=position, task=self._task[1], end=end)
 
 
 class ServiceTaskStream(ServiceStream, TaskStream):
@@ -131,8 +147,7 @@ class ServiceTaskStream(ServiceStream, TaskStream):
         behind = position < self._furthest
         item = (self._again if behind else self._reader).read(position)
         self._furthest = max(self._furthest, position)
-        batch = _batch(item, position)
-        return dataclasses.replace(batch, end=self.end(position)) if item["end"] else batch
+        return self._batch(item, position, self.end(position) if item["end"] else None)
 
     def start(self, task: int) -> int:
         return self._starts[task]
@@ -165,12 +180,6 @@ def open_stream(service: Service, recipe: StreamRecipe, seed: int) -> Stream:
     """
     facts = service.call("facts", recipe, seed, read=dict)
     return (ServiceTaskStream if "tasks" in facts else ServiceStream)(service, recipe, seed, facts)
-
-
-def _batch(item: Item, position: int) -> Batch:
-    plain = {name: item[name] for name in _PLAIN}
-    task = item["task"]
-    return Batch(**plain, position=position, task=task and Task(**{k: _tuple(v) for k, v in task.items()}))
 
 
 def _tuple(value: Any) -> Any:

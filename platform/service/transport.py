@@ -64,11 +64,19 @@ class RayTransport(Transport):
     """The sources of a named service in the Ray cluster this process is part of.
 
     A source is an actor named ``SERVICE/NUMBER`` in the namespace `NAMESPACE`, which Ray starts again whenever it dies.
+
+    Args:
+        service: its name.
+        sources: how many there are.
+        created: the handles that came with creating them.
     """
 
-    def __init__(self, service: str, sources: int, handles: Sequence[Any] = ()) -> None:
+    def __init__(self, service: str, sources: int, created: Sequence[Any] = ()) -> None:
         self.service, self.sources = service, sources
-        self._handles: dict[int, Any] = dict(enumerate(handles))
+        # Ray ends an actor for good, name and restarts and all, when its creator lets go of the handle it was given;
+        # a handle found by name keeps nothing alive. So these are held, whatever happens to the source, until `stop`.
+        self._created = list(created)
+        self._handles: dict[int, Any] = dict(enumerate(created))
 
     @classmethod
     def start(cls, service: str, *, sources: int = 2, detached: bool = False, cpus: float = 0.0) -> RayTransport:
@@ -162,6 +170,7 @@ class RayTransport(Transport):
             except SourceLost:  # as it should be
                 continue
         self._handles.clear()
+        self._created.clear()
 
     def _handle(self, source: int) -> Any:
         import ray

@@ -48,6 +48,22 @@ def test_any_position_any_order_same_bits(config: PixelTasksConfig) -> None:
     assert max(float(b.x.max()) for b in batches.values()) == 1.0
 
 
+@pytest.mark.parametrize("kind", [RotationsConfig, PermutationsConfig])
+@pytest.mark.parametrize("more", [{}, {"batch": 1}, {"batch": 400, "epochs": 2}, {"pad": 2, "mean": 0.1, "std": 0.3}])
+def test_many_batches_at_once_are_those_one_by_one(kind: type[PixelTasksConfig], more: dict[str, Any]) -> None:
+    """To the bit and in their layout, over the edges of passes and tasks and of what is made at a time."""
+    made = stream(kind(tasks=2, samples=800, **more))
+    first, count = made.steps // 3, made.steps // 2
+    many = list(made.batches(first, count))
+    assert [b.position for b in many] == list(range(first, first + count))
+    for b in many:
+        one = made.batch(b.position)
+        assert torch.equal(b.x, one.x)
+        assert torch.equal(b.y, one.y)
+        assert b.x.stride() == one.x.stride()
+        assert (b.task, b.epoch, b.end is None) == (one.task, one.epoch, one.end is None)
+
+
 def test_tasks_are_in_sequence_and_their_edges_are_known() -> None:
     tasks = stream()
     assert [tasks.task_index(p) for p in range(12)] == [0] * 4 + [1] * 4 + [2] * 4

@@ -20,7 +20,7 @@ from searches import prepare_search
 from serving import WalkRecipe, in_process, recipe_of, same
 from watching import alive, measured, wait_for
 
-from frisket.errors import DataError, ServiceError
+from frisket.errors import DataError, ServiceError, SpecError
 from frisket.platform import launch
 from frisket.platform.cli.main import main
 from frisket.platform.engine import Stopped, run_pack
@@ -69,6 +69,15 @@ def stats_of(service: RayTransport, source: int) -> dict[str, float]:
             time.sleep(0.1)
 
 
+def answers(service: RayTransport, source: int) -> bool:
+    """Whether a source answers, now."""
+    try:
+        service.take(service.ask(source, "stats"), 60)
+    except SourceLost:
+        return False
+    return True
+
+
 def test_found_by_name_and_served_bit_for_bit(service: RayTransport) -> None:
     found = RayTransport.connect(SERVICE)
     assert found.sources == 2
@@ -101,6 +110,20 @@ def test_stopped_service_is_a_clear_error() -> None:
     with pytest.raises(ServiceError, match=r"none of its 1 sources has answered for 0.5 s"):
         open_stream(consumer, recipe_of("osaka"), 0)
     wait_for(lambda: not alive(pid), seconds=30)
+
+
+def test_source_comes_back_though_its_creator_found_it_dead() -> None:
+    """Ray ends an actor for good when its creator forgets it: a lost source must not be forgotten."""
+    transport = RayTransport.start("fragile", sources=1)
+    try:
+        pids = [int(stats_of(transport, 0)["pid"])]
+        for _ in range(2):
+            os.kill(pids[-1], signal.SIGKILL)
+            wait_for(lambda: not answers(transport, 0), seconds=30)
+            pids.append(int(stats_of(transport, 0)["pid"]))
+        assert len(set(pids)) == 3
+    finally:
+        transport.stop()
 
 
 def test_busy_source_queues_and_answers_for_itself(service: RayTransport) -> None:
@@ -175,6 +198,32 @@ def test_where_streams_come_from_moves_no_number(
     assert not served.done
     run_pack(served, one, open_stream=opener(served, SERVICE, None))
     assert measured(served) == measured(plain)
+
+
+def test_auto_makes_in_the_worker_what_no_service_gives_whole(service: RayTransport, tmp_path: Path) -> None:
+    """Pictures, whose test set comes piece by piece: the worker makes them, and who insists on a service is told."""
+    spec = {
+        "stream": {"kind": "pictures", "batch": 4, "steps": 6, "size": 12, "resize": 14, "readers": 1,
+                   "test_samples": 30},
+        "network": {"kind": "resnet", "depth": 18, "width": 2},
+        "learner": {"kind": "static-sparse", "kept": 0.5, "lr": 0.05},
+        "protocol": {"kind": "held-out-accuracy", "every": 3},
+        "seeds": 1,
+    }  # fmt: skip
+    path = tmp_path / "pictures.yaml"
+    path.write_text(json.dumps(spec))
+    plain, left_open, insisting = (
+        launch.prepare(
+            str(path), [f"stream.source={source}"], data="embedded", register=False, runs_dir=tmp_path / source
+        )
+        for source in ("in-process", "auto", "service")
+    )
+    local.execute(plain, data_dir=None, stop=never)
+    run_pack(left_open, left_open.packs[0], open_stream=opener(left_open, SERVICE, None))
+    assert measured(left_open) == measured(plain)
+    with pytest.raises(SpecError, match=r"stream\.source = 'service': must be in-process: PictureStream has its own"):
+        run_pack(insisting, insisting.packs[0], open_stream=opener(insisting, SERVICE, None))
+    assert not insisting.done
 
 
 def test_run_on_ray_train_with_a_service(tiny_spec: str, workplace: Path) -> None:

@@ -168,13 +168,13 @@ def test_any_order_of_positions() -> None:
 
 @pytest.mark.parametrize("sources", [1, 2, 5])
 def test_prefetch_is_bounded(sources: int) -> None:
-    """One chunk is consumed; at most two for every source, and 8 in all, are under way, of the bytes asked for."""
+    """One chunk is consumed; at most two for every source, and 4 in all, are under way, of the bytes asked for."""
     transport = Recorded(sources)
     reader = Reader(Service(transport, "me"), WalkRecipe(), 0, chunk_bytes=4000)
     for position in range(400):
         reader.read(position)
         under_way = len(transport.asked) - transport.taken
-        assert under_way == min(2 * sources, 8)
+        assert under_way == min(2 * sources, 4)
     sizes = [c.size for s in transport.shelves for c in [s.read_chunk(WalkRecipe(), 0, 300, transport.asked[-1][3])]]
     assert max(sizes) < 2 * 4000
 
