@@ -25,6 +25,7 @@ from frisket.types import Batch, Task, TaskEnd
 
 _SETS_BYTES = 256 * 2**20
 _SERVED = ("batch", "batches", "provenance", "start", "task_index", "test_set", "validation_set")
+_SPARING = ("reseeded",)  # changes what a stream costs where it is made, and nothing that it gives
 _PLAIN = [field.name for field in dataclasses.fields(Batch) if field.name not in ("position", "task", "end")]
 
 
@@ -64,7 +65,7 @@ class StreamFeed(Feed):
 
     def __init__(self, stream: Stream) -> None:
         base = TaskStream if isinstance(stream, TaskStream) else Stream
-        verbs = [name for name, verb in inspect.getmembers(base, _is_verb) if name not in _SERVED]
+        verbs = [name for name, verb in inspect.getmembers(base, _is_verb) if name not in (*_SERVED, *_SPARING)]
         for name in verbs:
             if getattr(type(stream), name) is not getattr(base, name):
                 fix = f"must be in-process: {type(stream).__name__} has its own {name}"
