@@ -59,7 +59,7 @@ def compiled(function: Pure, name: str, *example: Any) -> Pure:
         ValueError: by the program: arguments of another signature.
     """
     leaves, build_arguments = _flatten(example)
-    signature = _signature(leaves)
+    signature, collect = _signature(leaves), _collector(example)
     path = program_folder() / f"{_key(name, signature)}.pt2"
     shape_of_result: list[Any] = []
 
@@ -83,7 +83,7 @@ def compiled(function: Pure, name: str, *example: Any) -> Pure:
     def run(*arguments: Any) -> Any:
         nonlocal unchecked
         tensors: list[Tensor] = []
-        _collect(arguments, tensors)
+        collect(arguments, tensors)
         if unchecked:
             unchecked -= 1
             if (given := _signature(tensors)) != signature:
@@ -146,26 +146,34 @@ def _quiet() -> Iterator[None]:
         yield
 
 
-def _collect(value: Any, leaves: list[Tensor]) -> None:
-    if isinstance(value, Tensor):
-        leaves.append(value)
-    else:
-        for item in value.values() if isinstance(value, dict) else value:
-            _collect(item, leaves)
-
-
 def _flatten(value: Any) -> tuple[list[Tensor], Callable[[Iterator[Tensor]], Any]]:
-    """The tensors of ``value`` in order, and a function that puts others in their place."""
+    """The tensors of ``value``, dicts in the order of their sorted keys, and a function that puts others in their
+    place."""
     leaves: list[Tensor] = []
-    _collect(value, leaves)
+    _collector(value)(value, leaves)
     return leaves, _builder(value)
+
+
+def _collector(example: Any) -> Callable[[Any, list[Tensor]], None]:
+    """What adds the tensors of values built like ``example`` to a list. A dict's order says nothing: a state that was
+    read from disk has another one than the state that was written."""
+    if isinstance(example, Tensor):
+        return lambda value, leaves: leaves.append(value)
+    keys = sorted(example) if isinstance(example, dict) else range(len(example))
+    parts = [(key, _collector(example[key])) for key in keys]
+
+    def collect(value: Any, leaves: list[Tensor]) -> None:
+        for key, part in parts:
+            part(value[key], leaves)
+
+    return collect
 
 
 def _builder(value: Any) -> Callable[[Iterator[Tensor]], Any]:
     if isinstance(value, Tensor):
         return next
     if isinstance(value, dict):
-        parts = {k: _builder(v) for k, v in value.items()}
+        parts = {k: _builder(value[k]) for k in sorted(value)}
         return lambda tensors: {k: part(tensors) for k, part in parts.items()}
     items = [_builder(v) for v in value]
     if hasattr(value, "_fields"):  # a NamedTuple

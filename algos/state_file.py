@@ -14,6 +14,7 @@ from frisket.algos.tree import SEPARATOR, flatten, unflatten
 from frisket.types import State
 
 _EMPTY = "frisket.empty"
+_ORDER = "frisket.order"
 
 
 def save_state(path: Path, state: State, metadata: Mapping[str, str]) -> None:
@@ -22,7 +23,8 @@ def save_state(path: Path, state: State, metadata: Mapping[str, str]) -> None:
 
     tensors = _apart({k: v.detach().cpu().contiguous() for k, v in flatten(state).items()})
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    save_file(tensors, temporary, metadata={**metadata, _EMPTY: json.dumps(_empty_nodes(state))})
+    structure = {_EMPTY: json.dumps(_empty_nodes(state)), _ORDER: json.dumps(list(tensors))}
+    save_file(tensors, temporary, metadata={**metadata, **structure})
     with temporary.open("rb") as file:
         os.fsync(file.fileno())
     os.replace(temporary, path)
@@ -40,7 +42,8 @@ def load_state(path: Path) -> tuple[State, dict[str, str]]:
     flat: dict[str, Tensor] = {}
     with safe_open(str(path), framework="pt") as file:
         metadata: dict[str, str] = file.metadata() or {}
-        for name in file.keys():  # noqa: SIM118 - safe_open is no mapping
+        # In the order in which they were saved, not the file's: a sum over tensors (a norm) rounds by it.
+        for name in json.loads(metadata.pop(_ORDER)):
             # Cloned into memory aligned as the allocator aligns it: matrix products round differently on the file's odd
             # addresses, and a resumed run would drift from one that was never stopped.
             flat[name] = file.get_tensor(name).clone()

@@ -16,11 +16,16 @@ from frisket.algos import program
 from frisket.algos.look_ahead_learner import LookAheadLearner
 from frisket.algos.look_ahead_pack import LookAheadPack
 from frisket.algos.networks.mlp import Backward
+from frisket.algos.state_file import load_state, save_state
 from frisket.algos.tree import flatten
 from frisket.errors import SpecError
 from frisket.types import Batch, State
 
 ROUNDING = 1e-5
+
+
+def blended(weights: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    return {"z": weights["b"] - 2 * weights["a"], "c": weights["a"] * weights["b"]}
 
 
 def nested(pair: tuple[torch.Tensor, dict[str, torch.Tensor]], rows: list[torch.Tensor]) -> Backward:
@@ -61,6 +66,18 @@ def test_compiled_once_and_found_again_without_a_compiler(tmp_path: Path, monkey
         env={"PATH": "", "FRISKET_CACHE": str(tmp_path), "HOME": str(tmp_path), "OMP_NUM_THREADS": "1"},
     )  # fmt: skip
     assert made.stat().st_mtime_ns == before
+    assert len(list(program.program_folder().glob("*.pt2"))) == 1
+
+
+def test_dicts_may_come_in_any_order(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A state that was read from disk has its names in another order, and its tensors may have the same shapes."""
+    monkeypatch.setenv("FRISKET_CACHE", str(tmp_path))
+    a, b = torch.randn(2, 3, 3, generator=torch.Generator().manual_seed(0)).unbind()
+    expected = blended({"a": a, "b": b})
+    for order in ({"b": b, "a": a}, {"a": a, "b": b}):
+        fast = program.compiled(blended, "test", order)
+        for given in ({"a": a, "b": b}, {"b": b, "a": a}):
+            assert {k: torch.allclose(v, expected[k]) for k, v in fast(given).items()} == {"z": True, "c": True}
     assert len(list(program.program_folder().glob("*.pt2"))) == 1
 
 
@@ -148,6 +165,16 @@ def test_compiled_packed_and_plain_agree(form: str, tmp_path: Path, monkeypatch:
             for position in range(4):
                 state, _ = pack.observe(state, [ten(position + 10 * i) for i in range(size)])
             ends[compile, size] = pack.replica(state, 0)
+            if size == 1:  # stopped after two batches and gone on with from the disk
+                state = pack.join([chosen[0].init(0)])
+                for position in range(2):
+                    state, _ = pack.observe(state, [ten(position)])
+                save_state(tmp_path / "state", state, {})
+                resumed, again = load_state(tmp_path / "state")[0], LookAheadPack(chosen)
+                for position in range(2, 4):
+                    resumed, _ = again.observe(resumed, [ten(position)])
+                whole = flatten(ends[compile, 1])
+                assert all(torch.equal(v, whole[k]) for k, v in flatten(again.replica(resumed, 0)).items())
     first = flatten(ends[False, 1])
     for end in ends.values():
         other = flatten(end)

@@ -52,3 +52,15 @@ def test_a_state_is_written_from_where_it_lies(tmp_path: Path) -> None:
     with Allocated() as allocated:
         save_state(tmp_path / "b", {"theta": w, "phi": w, "m": m}, {})
     assert allocated.bytes == w.nbytes
+
+
+def test_a_state_comes_back_in_its_own_order(tmp_path: Path) -> None:
+    """Sums over its tensors round by their order."""
+    names = ("fc2.weight", "fc1.weight", "fc1.bias", "a")
+    state = {"z": {name: torch.full((2,), i) for i, name in enumerate(names)}, "step": torch.tensor(1)}
+    save_state(tmp_path / "s.safetensors", state, {"kind": "x"})
+    back, metadata = load_state(tmp_path / "s.safetensors")
+    assert list(back) == ["z", "step"]
+    assert list(back["z"]) == list(names)
+    assert [int(v[0]) for v in back["z"].values()] == [0, 1, 2, 3]
+    assert metadata == {"kind": "x"}
