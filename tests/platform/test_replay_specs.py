@@ -21,9 +21,9 @@ from frisket.platform.runfolder import RunFolder
 from frisket.platform.spec import load_spec
 
 STREAMS = ("rotations", "permutations", "many-permutations")
-# Sections 7.1, 7.2 and 10, by stream in that order. A method's fields, then a row of values for each. One row is not the
-# printed one, (0.15, 0.1, 0.1, 5): Sync-La-MAML on permutations, whose printed rates do not give the printed numbers with
-# the released code either. Its rates were searched on other streams (docs/results/replay-mnist).
+# Sections 7.1, 7.2 and 10, by stream in that order. A method's fields, then a row of values for each. One row is not
+# the printed one, (0.15, 0.1, 0.1, 5): Sync-La-MAML on permutations, whose printed rates do not give the printed
+# numbers with the released code either. Its rates were searched on other streams (docs/results/replay-mnist).
 SETTINGS: dict[str, tuple[tuple[str, ...], tuple[tuple[Any, ...], ...]]] = {
     "la-maml": (("alpha_init", "alpha_lr", "glances"), ((0.15, 0.3, 5), (0.15, 0.3, 5), (0.1, 0.1, 10))),
     "sync-la-maml": (
