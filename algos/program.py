@@ -155,8 +155,8 @@ def _flatten(value: Any) -> tuple[list[Tensor], Callable[[Iterator[Tensor]], Any
 
 
 def _collector(example: Any) -> Callable[[Any, list[Tensor]], None]:
-    """What adds the tensors of values built like ``example`` to a list. A dict's order says nothing: a state that was
-    read from disk has another one than the state that was written."""
+    """What adds the tensors of values built like ``example`` to a list. A dict's order says nothing: whoever builds a
+    state may build it in another, and tensors of equal shapes would change places unseen."""
     if isinstance(example, Tensor):
         return lambda value, leaves: leaves.append(value)
     keys = sorted(example) if isinstance(example, dict) else range(len(example))

@@ -70,7 +70,7 @@ def test_compiled_once_and_found_again_without_a_compiler(tmp_path: Path, monkey
 
 
 def test_dicts_may_come_in_any_order(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A state that was read from disk has its names in another order, and its tensors may have the same shapes."""
+    """Tensors of the same shapes would change places unseen."""
     monkeypatch.setenv("FRISKET_CACHE", str(tmp_path))
     a, b = torch.randn(2, 3, 3, generator=torch.Generator().manual_seed(0)).unbind()
     expected = blended({"a": a, "b": b})
