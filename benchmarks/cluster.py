@@ -63,8 +63,11 @@ def machine_seconds() -> float:
 
 
 def private_memory(pid: int) -> int:
-    """Bytes that are the process's own."""
-    text = Path(f"/proc/{pid}/smaps_rollup").read_text(encoding="ascii")
+    """Bytes that are the process's own; 0 if it has just ended."""
+    try:
+        text = Path(f"/proc/{pid}/smaps_rollup").read_text(encoding="ascii")
+    except OSError:
+        return 0
     return sum(int(line.split()[1]) << 10 for line in text.splitlines() if line.startswith("Private_"))
 
 

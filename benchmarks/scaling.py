@@ -125,13 +125,16 @@ def workers(steps: int) -> int:
     """Print the table; 1 when the target is missed."""
     os.environ.setdefault("OMP_NUM_THREADS", "1")  # as Ray's workers have it
     rows, speed = [], 0.0
-    for name, execute in (("plain process", plain), ("Ray Train worker", on_ray)):
+    for one_name, two_name, execute in (
+        ("plain process", "plain processes", plain),
+        ("Ray Train worker", "Ray Train workers", on_ray),
+    ):
         alone = in_own_process(measure, execute, 1, steps)
         together = in_own_process(measure, execute, 2, steps)
         speed = alone.seconds / together.seconds
-        for count, one, times in ((1, alone, 1.0), (2, together, speed)):
-            used = [f"{value:.1f}" for value in (one.meter.packs, one.meter.rest, one.meter.others, one.whole)]
-            rows.append([f"{count} {name}{'s' * (count > 1)}", f"{one.seconds:.1f}", f"{times:.2f}", *used])
+        for name, found, times in ((f"1 {one_name}", alone, 1.0), (f"2 {two_name}", together, speed)):
+            used = [f"{value:.1f}" for value in (found.meter.packs, found.meter.rest, found.meter.others, found.whole)]
+            rows.append([name, f"{found.seconds:.1f}", f"{times:.2f}", *used])
     print(table(_HEADER, rows))
     print(f"\ntwo Ray Train workers: {speed:.2f} times as fast as one (target: at least {TARGET} on two quiet cores)")
     return int(speed < TARGET)

@@ -9,6 +9,8 @@ from types import FrameType
 
 import typer
 
+from frisket.errors import FrisketError
+
 
 class Stop:
     """Remembers the first SIGINT or SIGTERM; a second one ends the process in the usual way."""
@@ -48,7 +50,16 @@ def resumable(command: str, stop: Stop) -> Iterator[None]:
         yield
     except (Stopped, KeyboardInterrupt):
         typer.echo(f"frisket: stopped; go on with: {command}", err=True)
-        raise typer.Exit(128 + signal.SIGINT if stop.signal in (None, signal.SIGINT) else 1) from None
-    except Exception:
+        raise typer.Exit(_code(stop)) from None
+    except Exception as error:
+        if stop() and not isinstance(error, FrisketError):
+            # Ctrl-C reaches child processes too, such as a compiler at work, and what waits for them then fails. The
+            # checkpoints on disk are whole either way.
+            typer.echo(f"frisket: stopped at once ({type(error).__name__}); go on with: {command}", err=True)
+            raise typer.Exit(_code(stop)) from None
         typer.echo(f"frisket: failed; once mended, go on with: {command}", err=True)
         raise
+
+
+def _code(stop: Stop) -> int:
+    return 128 + signal.SIGINT if stop.signal in (None, signal.SIGINT) else 1

@@ -23,13 +23,14 @@ from functools import cache
 from pathlib import Path
 
 import frisket
-from frisket.errors import ClusterError
+from frisket.errors import ClusterError, FrisketError
 
 _QUIET = {
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_worker_niceness": "0",  # our own priority; by default (15) workers starve beside whatever else is running
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",  # Ray's future default; unset, every start prints a warning about it
     "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.5",  # by default a dead worker, and the end, are noticed after 2 s
+    "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0",  # one more process; packs go on from their checkpoints, warned or not
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",  # the run folder is the record; Tune's own files would be a second one
     "TUNE_DISABLE_STRICT_METRIC_CHECKING": "1",  # a trial that was asked to stop has no score
     "RAY_AIR_NEW_OUTPUT": "0",  # the new one prints a banner even when told to be silent
@@ -125,7 +126,7 @@ def _private_cluster(cpus: int) -> Iterator[None]:
         token.write_text(_token(), encoding="ascii")
         auth = {} if os.environ.get("RAY_AUTH_MODE") else {"RAY_AUTH_TOKEN_PATH": str(token)}
         with _environment(auth, also=("RAY_AUTH_MODE",)):
-            with _handlers_kept():
+            with _handlers_kept(), _start_explained():
                 ray.init(
                     address="local",
                     num_cpus=cpus,
@@ -140,6 +141,19 @@ def _private_cluster(cpus: int) -> Iterator[None]:
                 yield
             finally:
                 ray.shutdown()
+
+
+@contextlib.contextmanager
+def _start_explained() -> Iterator[None]:
+    """Whatever keeps Ray's own processes from starting, said in a line: Ray raises plain exceptions."""
+    try:
+        yield
+    except Exception as error:
+        reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
+        raise FrisketError(
+            f"Ray did not start on this machine ({reason}). Is it short of memory or very busy? Try again, or run "
+            f"without Ray: --local"
+        ) from error
 
 
 @contextlib.contextmanager

@@ -10,12 +10,15 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+import typer
 from servers import Server
 from stored import assert_all_there_once
 from watching import alive, command, descendants, measured, wait_for
 
+from frisket.errors import FrisketError
 from frisket.platform import launch
 from frisket.platform.cli.main import main
+from frisket.platform.cli.stopping import Stop, resumable
 from frisket.platform.executors import local
 from frisket.platform.runfolder import RunFolder
 from frisket.platform.tracking.record import Record
@@ -104,6 +107,43 @@ def test_ctrl_c_reaches_ray_workers_and_leaves_no_process(start: Start, workplac
     assert f"--resume {folder.run_id}" in said
     assert "Traceback" not in said
     wait_for(lambda: not any(alive(pid) for pid in family), seconds=30)
+
+
+def test_what_fails_because_of_the_stop_is_no_failure(capsys: pytest.CaptureFixture[str]) -> None:
+    # Ctrl-C reaches a compiler at work too, and torch then says that the program does not compile.
+    stop = Stop()
+    with pytest.raises(RuntimeError, match="of its own"), resumable("frisket run --resume it", stop):
+        raise RuntimeError("of its own")
+    assert "failed" in capsys.readouterr().err
+    stop.take(signal.SIGINT, None)
+    with pytest.raises(typer.Exit) as ended, resumable("frisket run --resume it", stop):
+        raise RuntimeError("C++ compile error")
+    assert ended.value.exit_code == 130
+    assert "stopped at once (RuntimeError); go on with: frisket run --resume it" in capsys.readouterr().err
+    with pytest.raises(FrisketError), resumable("frisket run --resume it", stop):  # says itself what is wrong
+        raise FrisketError("a checkpoint could not be written")
+
+
+def test_ray_that_does_not_start_is_said_in_a_line(
+    workplace: Path, environment: dict[str, str], tiny_spec: str
+) -> None:
+    program = "\n".join(
+        [
+            "import sys",
+            "from frisket.platform.cli.main import main",
+            "from frisket.platform.executors import ray_session",
+            "ray_session._PREFIX = 'frisket-' + 'x' * 100",  # no socket may have so long a path
+            "raise SystemExit(main(['run', sys.argv[1], '--data', 'embedded', '--no-register', '--workers', '1']))",
+        ]
+    )
+    ended = subprocess.run(
+        [sys.executable, "-c", program, tiny_spec], cwd=workplace, env=environment, capture_output=True, text=True,
+        timeout=120,
+    )  # fmt: skip
+    assert ended.returncode == 1
+    assert "Ray did not start on this machine" in ended.stderr
+    assert "--local" in ended.stderr
+    assert "Traceback" not in ended.stderr
 
 
 @pytest.mark.usefixtures("ray_cluster")
