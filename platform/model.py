@@ -175,7 +175,7 @@ class FrisketModel:
 
     def task(
         self, x: np.ndarray | Tensor, task: int | str | Task | None = INFER, seed: int | None = None,
-        variant: str | None = None, form: str = "one_shot",
+        variant: str | None = None, form: str = "exhaustive",
     ) -> int:  # fmt: skip
         """The number of the task that `predict` answers ``x`` as; arguments and errors are its own.
 
@@ -187,7 +187,7 @@ class FrisketModel:
 
     def predict(
         self, x: np.ndarray | Tensor, seed: int | None = None, variant: str | None = None,
-        task: int | str | Task | None = None, form: str = "one_shot",
+        task: int | str | Task | None = None, form: str = "exhaustive",
     ) -> np.ndarray:  # fmt: skip
         """Class probabilities of ``x``; of a generative model, its reconstruction.
 

@@ -67,7 +67,7 @@ def signature(model: FrisketModel) -> ModelSignature:
         params.append(ParamSpec("variant", DataType.string, model.variants[0]))
     if model.has_tasks:
         params.append(ParamSpec("task", DataType.string, None))
-        params.append(ParamSpec("form", DataType.string, "one_shot"))
+        params.append(ParamSpec("form", DataType.string, "exhaustive"))
         params.append(ParamSpec("return_task", DataType.boolean, False))
     return ModelSignature(
         inputs=Schema([TensorSpec(np.dtype(np.float32), (-1, *member.inputs.shape))]),

@@ -133,7 +133,7 @@ def test_signature_declares_the_choice_of_a_task(saved: Path) -> None:
     signature = get_model_info(str(saved)).signature
     assert signature is not None
     assert {p.name: p.default for p in signature.params.params} == {
-        "seed": 0, "variant": "epn", "task": None, "form": "one_shot", "return_task": False,
+        "seed": 0, "variant": "epn", "task": None, "form": "exhaustive", "return_task": False,
     }  # fmt: skip
 
 
