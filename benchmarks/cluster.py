@@ -22,7 +22,7 @@ _TICK = os.sysconf("SC_CLK_TCK")
 def new_run(parent: Path, seeds: int, steps: int = 10) -> RunFolder:
     """A run folder on embedded data, nothing of it run; MLflow's store of it lies in ``parent``."""
     from frisket.envs.data import resolve
-    from frisket.platform.engine import datasets
+    from frisket.platform.build import datasets
     from frisket.platform.runfolder import RunFolder
     from frisket.platform.spec import from_dict
 

@@ -14,7 +14,7 @@ import numpy as np
 from frisket.algos.mask_store import Capacity, MaskStore
 from frisket.algos.protecting_learner import ProtectingLearner
 from frisket.algos.state_file import load_state
-from frisket.platform.engine import Inputs, build_learner
+from frisket.platform.build import Inputs, build_learner
 from frisket.platform.runfolder import ReplicaFolder
 from frisket.platform.spec import Experiment
 

@@ -18,7 +18,7 @@ from frisket.envs.data import Pictures, resolve
 from frisket.envs.registry import STREAMS
 from frisket.envs.stream import Stream
 from frisket.errors import RunError, SpecError, nearest, require
-from frisket.platform.engine import (
+from frisket.platform.build import (
     Inputs,
     build_learner,
     build_network,

@@ -12,7 +12,7 @@ import torch
 from frisket.algos.networks.latent import LatentNetwork
 from frisket.algos.state_file import load_state
 from frisket.algos.task_weights import TaskWeightsLearner
-from frisket.platform.engine import Inputs, build_learner
+from frisket.platform.build import Inputs, build_learner
 from frisket.platform.journal import read_journal
 from frisket.platform.runfolder import ReplicaFolder, RunFolder
 from frisket.rng import torch_generator

@@ -34,7 +34,7 @@ from frisket.algos.protecting_learner import ProtectingLearner
 from frisket.algos.state_file import load_state, save_state
 from frisket.algos.tree import map_tensors
 from frisket.errors import ModelError, UserError
-from frisket.platform.engine import Inputs, build_learner, build_network
+from frisket.platform.build import Inputs, build_learner, build_network
 from frisket.platform.model_tasks import INFER, choose_task, protecting, task_number
 from frisket.platform.runfolder import RunFolder
 from frisket.platform.spec import Experiment, Replica, from_dict

@@ -14,8 +14,8 @@ from typing import Any
 from frisket.envs.data import Pictures, resolve
 from frisket.errors import RunError, SpecError
 from frisket.platform import launch
+from frisket.platform.build import choose_device, datasets
 from frisket.platform.comparison import compare
-from frisket.platform.engine import choose_device, datasets
 from frisket.platform.executors import Stop
 from frisket.platform.launch import DataMode
 from frisket.platform.progress import Snapshot, duration

@@ -15,7 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from frisket.envs.data import Pictures, resolve
-from frisket.platform.engine import Stopped, build_stream, datasets
+from frisket.platform.build import build_stream, datasets
+from frisket.platform.engine import Stopped
 from frisket.platform.executors import Stop
 from frisket.platform.executors.ray_session import ray_session
 from frisket.platform.executors.ray_train import shares, worker_count

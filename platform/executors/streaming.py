@@ -14,7 +14,8 @@ from typing import Any
 from frisket.envs.data import Pictures, resolve
 from frisket.envs.stream import Stream
 from frisket.errors import SpecError
-from frisket.platform.engine import OpenStream, build_stream, datasets
+from frisket.platform.build import build_stream, datasets
+from frisket.platform.engine import OpenStream
 from frisket.platform.executors import Shares
 from frisket.platform.runfolder import RunFolder
 from frisket.platform.spec import Experiment, Replica

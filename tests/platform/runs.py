@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from frisket.envs.data import resolve
-from frisket.platform.engine import datasets
+from frisket.platform.build import datasets
 from frisket.platform.runfolder import RunFolder, write_json
 from frisket.platform.spec import from_dict
 

@@ -10,7 +10,7 @@ import torch
 from frisket.envs.data import load, resolve
 from frisket.envs.data.imageset import ImageSet
 from frisket.errors import DataError
-from frisket.platform.engine import Inputs, build_learner, build_stream, datasets
+from frisket.platform.build import Inputs, build_learner, build_stream, datasets
 from frisket.platform.protocols.online_accuracy import accuracy_of
 from frisket.platform.spec import Experiment, load_spec
 

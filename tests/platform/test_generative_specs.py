@@ -16,7 +16,8 @@ from frisket.algos.tree import flatten
 from frisket.envs.data import resolve
 from frisket.envs.task_stream import TaskStream
 from frisket.errors import SpecError
-from frisket.platform.engine import Inputs, Stopped, build_learner, build_stream, datasets, run_replica
+from frisket.platform.build import Inputs, build_learner, build_stream, datasets
+from frisket.platform.engine import Stopped, run_replica
 from frisket.platform.figures import draw_figures
 from frisket.platform.journal import read_journal
 from frisket.platform.launch import prepare

@@ -15,9 +15,10 @@ from frisket.algos.tree import flatten
 from frisket.envs.data import Pictures, resolve
 from frisket.envs.task_stream import TaskStream
 from frisket.errors import DataError, RunError, SpecError
+from frisket.platform.build import Inputs, build_learner, build_stream, datasets
 from frisket.platform.cli.main import app
 from frisket.platform.config import spec_names
-from frisket.platform.engine import Inputs, Stopped, build_learner, build_stream, datasets, run_replica
+from frisket.platform.engine import Stopped, run_replica
 from frisket.platform.figures import draw_figures
 from frisket.platform.journal import read_journal
 from frisket.platform.launch import prepare, reopen

@@ -24,8 +24,9 @@ from frisket.algos.tree import flatten
 from frisket.envs.data import resolve
 from frisket.envs.pixel_tasks import PixelTaskStream
 from frisket.errors import MaskError, SpecError
+from frisket.platform.build import Inputs, build_learner, build_stream, datasets
 from frisket.platform.capacity_report import read_capacity
-from frisket.platform.engine import Inputs, build_learner, build_stream, datasets, run_replica
+from frisket.platform.engine import run_replica
 from frisket.platform.figures import PICTURES, by_variant, caption, draw_figures
 from frisket.platform.journal import read_journal
 from frisket.platform.launch import prepare

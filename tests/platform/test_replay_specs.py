@@ -11,8 +11,9 @@ import pytest
 from frisket.algos.registry import LEARNERS, NETWORKS
 from frisket.envs.data import resolve
 from frisket.errors import SpecError
+from frisket.platform.build import datasets
 from frisket.platform.config import spec_names
-from frisket.platform.engine import datasets, run_replica
+from frisket.platform.engine import run_replica
 from frisket.platform.figures import draw_figures
 from frisket.platform.journal import read_journal
 from frisket.platform.launch import prepare

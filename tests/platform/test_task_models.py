@@ -27,7 +27,7 @@ from frisket.algos.task_inference import Form, infer_task
 from frisket.envs.data import resolve
 from frisket.envs.task_stream import TaskStream
 from frisket.errors import MaskError, ModelError
-from frisket.platform.engine import build_stream, datasets
+from frisket.platform.build import build_stream, datasets
 from frisket.platform.journal import read_journal
 from frisket.platform.model import FrisketModel
 from frisket.platform.runfolder import RunFolder, read_json
