@@ -21,6 +21,7 @@ What an optimiser may see (`step`):
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import cached_property
 from typing import Any, NamedTuple
 
@@ -29,7 +30,6 @@ from torch import Tensor
 
 from frisket.algos.networks.network import Network, NetworkConfig
 from frisket.algos.optimiser import Optimiser
-from frisket.algos.tree import descend
 from frisket.types import Params, State
 
 _NEAREST = 1e-12
@@ -154,8 +154,8 @@ def as_powerprop(network: Network) -> Powerprop:
 
 @torch.no_grad()
 def step(
-    optimiser: Optimiser, phi: Params, grads: Params, effective: Effective, state: State, *, lr: float,
-    naive: bool = False
+    optimiser: Optimiser, phi: Params, grads: Params, effective: Effective, state: State, *,
+    lr: float | Mapping[str, float], naive: bool = False
 ) -> tuple[Params, State]:  # fmt: skip
     """One step of the parameters named in ``grads``, by virtual target or (``naive``) on phi itself.
 
@@ -165,7 +165,7 @@ def step(
         grads: the loss's gradient by theta, of the weights that may move.
         effective: `Powerprop.effective` of ``phi``.
         state: the optimiser's.
-        lr: rate.
+        lr: rate, or one for each name in ``grads``.
 
     Returns:
         ``(phi, state)``: the named parameters after the step, and the optimiser's state.
@@ -177,7 +177,8 @@ def step(
     else:
         direction, state = optimiser.direction(optimiser.decayed(grads, theta), state)
         direction = by_phi(direction, slopes)
-    return descend({k: phi[k] for k in grads}, lr, direction), state
+    rates = lr if isinstance(lr, Mapping) else dict.fromkeys(grads, lr)
+    return {k: phi[k].sub(direction[k], alpha=rates[k]) for k in grads}, state
 
 
 def masked(theta: Params, masks: Params) -> Params:

@@ -56,6 +56,8 @@ class ProtectingConfig(OptimiserConfig):
     refill: what free weights start a task with: ``redraw`` their initial distribution, or ``zero``.
     retrain_steps: steps of retraining after a task's masks are chosen, on its batches from the first one on.
     retrain_lr: rate of retraining; null for lr.
+    private_lr: rate of what the network keeps for each task (`Network.private`), in training and retraining; null for
+        that of the others. Powerpropagation slows the weights it reparametrises, and only those.
     """
 
     naive: bool = False
@@ -64,11 +66,13 @@ class ProtectingConfig(OptimiserConfig):
     refill: Literal["redraw", "zero"] = "redraw"
     retrain_steps: int = 0
     retrain_lr: float | None = None
+    private_lr: float | None = None
 
     def __post_init__(self) -> None:
         super().__post_init__()
         require(self.retrain_steps >= 0, "retrain_steps", self.retrain_steps, "at least 0")
         require(self.retrain_lr is None or self.retrain_lr > 0, "retrain_lr", self.retrain_lr, "above 0, or null")
+        require(self.private_lr is None or self.private_lr > 0, "private_lr", self.private_lr, "above 0, or null")
 
 
 class Chosen(NamedTuple):
@@ -248,8 +252,9 @@ class ProtectingLearner(TaskWeightsLearner, ABC):
         phi = state["theta"]
         effective = self.network.effective(phi)
         loss, grads = self.network.network.loss_and_gradients(masked(effective.theta, active or {}), data.x, data.y)
+        rates = dict.fromkeys(moving, lr) | dict.fromkeys(self.network.private, self.config.private_lr or lr)
         moved, optimiser = powerprop.step(
-            self.optimiser, phi, {k: grads[k] for k in moving}, effective, state["optimiser"], lr=lr,
+            self.optimiser, phi, {k: grads[k] for k in moving}, effective, state["optimiser"], lr=rates,
             naive=self.config.naive,
         )  # fmt: skip
         moved = {k: torch.where(open_[k], v, phi[k]) if k in open_ else v for k, v in moved.items()}

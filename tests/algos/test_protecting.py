@@ -14,9 +14,12 @@ from toys import equal_states, small_network
 
 from frisket.algos.learners.packnet import PackNet, PackNetConfig
 from frisket.algos.masks import MaskSet
+from frisket.algos.networks.vae import VAEConfig
+from frisket.algos.registry import NETWORKS
 from frisket.algos.state_file import load_state, save_state
 from frisket.algos.tree import map_tensors
 from frisket.errors import MaskError, SpecError
+from frisket.rng import torch_generator
 from frisket.types import Batch, Params, State
 
 METHODS = {"packnet": {"tasks": 3}, "efficient-packnet": {"grid": (0.05, 0.2, 0.4)}}
@@ -223,6 +226,7 @@ def test_masks_of_another_network_are_refused() -> None:
         ({"weight_decay": -1.0}, "weight_decay"),
         ({"retrain_steps": -1}, "retrain_steps"),
         ({"retrain_lr": 0.0}, "retrain_lr"),
+        ({"private_lr": 0.0}, "private_lr"),
         ({"prune": ()}, "prune"),
         ({"prune": (0.5, 1.0)}, "prune"),
         ({"tasks": 0}, "tasks"),
@@ -232,6 +236,27 @@ def test_numbers_that_cannot_be_are_refused(fields: dict[str, Any], field: str) 
     with pytest.raises(SpecError) as caught:
         PackNetConfig(**fields)
     assert caught.value.field == field
+
+
+def test_the_private_rate_moves_what_is_a_tasks_own_and_nothing_else() -> None:
+    config = VAEConfig(latent=2, encoder=(5,), head=(4,), shared=(6,), powerprop_alpha=2.0)
+    vae = NETWORKS["vae"].build(config, in_channels=1, size=3, ways=10)
+    x, y = torch.rand(8, 1, 3, 3, generator=torch_generator(0, "x")), torch.zeros(8, dtype=torch.int64)
+    batch = Batch(x, y, position=0, task=task_of(0))
+
+    def moves(private_lr: float | None) -> Params:
+        fields = PackNetConfig(tasks=2, optimiser="sgd", refill="redraw", lr=0.1, private_lr=private_lr)
+        learner = PackNet(fields, vae)
+        before = learner.init(seed=0)
+        after, _ = learner.observe(before, batch)
+        return {k: v - before["theta"][k] for k, v in after["theta"].items()}
+
+    one, other, private = moves(None), moves(0.025), set(vae.private)
+    assert private
+    assert private < set(one)
+    for k, move in one.items():
+        assert bool(move.any()), k
+        assert torch.allclose(other[k], move / 4 if k in private else move, rtol=1e-4, atol=1e-8), k
 
 
 def test_unfinished_and_unknown_tasks_are_answered_by_the_newest_network() -> None:
