@@ -62,6 +62,13 @@ def machine_seconds() -> float:
     return (user + nice + system + irq + softirq) / _TICK
 
 
+def lock_holders(files: Iterable[Path]) -> set[int]:
+    """The processes that hold a lock on one of ``files``; those that are not there have none."""
+    wanted = {file.stat().st_ino for file in files if file.exists()}
+    locks = (line.split() for line in Path("/proc/locks").read_text(encoding="ascii").splitlines())
+    return {int(pid) for _, kind, _, _, pid, file, *_ in locks if kind == "FLOCK" and int(file.split(":")[2]) in wanted}
+
+
 def private_memory(pid: int) -> int:
     """Bytes that are the process's own; 0 if it has just ended."""
     try:

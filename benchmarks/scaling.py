@@ -1,6 +1,6 @@
 """How far one machine shows that frisket scales. Linux. Two parts:
 
-    python -m benchmarks.scaling workers                                  (two cores, ten minutes; nothing else running)
+    python -m benchmarks.scaling workers                                  (two cores, 22 minutes; nothing else running)
     python -m benchmarks.scaling slots --nodes 64 --slots 8 --together 8  (two cores, 16 GiB)
 
 ``workers``: the same four packs, one after the other and two at a time: in plain processes without Ray, which is what
@@ -20,11 +20,12 @@ import os
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from statistics import mean
 from typing import NamedTuple
 
-from benchmarks.cluster import family, in_own_process, machine_seconds, new_run, table
+from benchmarks.cluster import family, in_own_process, lock_holders, machine_seconds, new_run, table
 from frisket.platform.runfolder import RunFolder
 
 TARGET = 1.8
@@ -42,7 +43,7 @@ class Meter:
     """
 
     def __init__(self, folder: RunFolder) -> None:
-        self._locks = {str(files.path / ".lock") for files in folder.replicas()}
+        self._locks = [files.path / ".lock" for files in folder.replicas()]
         self._at_work: set[int] = set()
         self._before: dict[int, float] = {}
         self._machine, self._next = 0.0, 0.0
@@ -53,7 +54,7 @@ class Meter:
         if time.monotonic() < self._next:
             return False
         seconds, machine = {pid: used for pid, (_, used) in family(os.getpid()).items()}, machine_seconds()
-        holding = {pid for pid in seconds if self._holds(pid)}
+        holding = lock_holders(self._locks) & set(seconds)
         if holding and not self._at_work:
             self._before, self._machine = seconds, machine
         if holding:
@@ -65,12 +66,6 @@ class Meter:
             self.rest = sum(used.values()) - self.packs
             self.others = machine - self._machine - self.packs - self.rest
         return False
-
-    def _holds(self, pid: int) -> bool:
-        try:
-            return any(os.readlink(handle) in self._locks for handle in Path(f"/proc/{pid}/fd").iterdir())
-        except OSError:  # gone
-            return False
 
 
 class Measured(NamedTuple):
@@ -121,23 +116,37 @@ def measure(execute: Callable[[RunFolder, int, Meter], None], count: int, steps:
         return Measured(max(ends) - min(starts), meter, whole)
 
 
-def workers(steps: int) -> int:
+def workers(steps: int, rounds: int) -> int:
     """Print the table; 1 when the target is missed."""
     os.environ.setdefault("OMP_NUM_THREADS", "1")  # as Ray's workers have it
+    kinds = (("plain process", "plain processes", plain), ("Ray Train worker", "Ray Train workers", on_ray))
+    found: dict[str, list[Measured]] = {}
+    for _ in range(rounds):
+        for one, two, execute in kinds:
+            for name, count in ((one, 1), (two, 2)):
+                found.setdefault(name, []).append(in_own_process(measure, execute, count, steps))
     rows, speed = [], 0.0
-    for one_name, two_name, execute in (
-        ("plain process", "plain processes", plain),
-        ("Ray Train worker", "Ray Train workers", on_ray),
-    ):
-        alone = in_own_process(measure, execute, 1, steps)
-        together = in_own_process(measure, execute, 2, steps)
-        speed = alone.seconds / together.seconds
-        for name, found, times in ((f"1 {one_name}", alone, 1.0), (f"2 {two_name}", together, speed)):
-            used = [f"{value:.1f}" for value in (found.meter.packs, found.meter.rest, found.meter.others, found.whole)]
-            rows.append([name, f"{found.seconds:.1f}", f"{times:.2f}", *used])
+    for one, two, _ in kinds:
+        for count, name in enumerate((one, two), start=1):
+            speed = mean(run.seconds for run in found[one]) / mean(run.seconds for run in found[name])
+            singly = [a.seconds / b.seconds for a, b in zip(found[one], found[name], strict=True)]
+            rows.append([f"{count} {name}", *_row(found[name], speed, singly)])
     print(table(_HEADER, rows))
-    print(f"\ntwo Ray Train workers: {speed:.2f} times as fast as one (target: at least {TARGET} on two quiet cores)")
+    print(f"\n{rounds} rounds; two Ray Train workers: {speed:.2f} times as fast as one (target: at least {TARGET})")
     return int(speed < TARGET)
+
+
+def _row(runs: Sequence[Measured], speed: float, singly: Sequence[float]) -> Iterator[str]:
+    seconds = [run.seconds for run in runs]
+    yield f"{mean(seconds):.1f} ({min(seconds):.1f} to {max(seconds):.1f})"
+    yield f"{speed:.2f} ({min(singly):.2f} to {max(singly):.2f})"
+    for part in (
+        [run.meter.packs for run in runs],
+        [run.meter.rest for run in runs],
+        [run.meter.others for run in runs],
+        [run.whole for run in runs],
+    ):
+        yield f"{mean(part):.1f}"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -146,13 +155,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parts = parser.add_subparsers(dest="part", required=True)
     work = parts.add_parser("workers")
     work.add_argument("--steps", type=int, default=1000, help="length of each of the four packs")
+    work.add_argument("--rounds", type=int, default=3, help="how often everything is measured")
     logical = parts.add_parser("slots")
     logical.add_argument("--nodes", type=int, default=4)
     logical.add_argument("--slots", type=int, default=8, help="of a node")
     logical.add_argument("--together", type=int, default=1, help="slots that share a process")
     given = parser.parse_args(arguments)
     if given.part == "workers":
-        return workers(given.steps)
+        return workers(given.steps, given.rounds)
     from benchmarks.logical_slots import slots
 
     return slots(given.nodes, given.slots, given.together)

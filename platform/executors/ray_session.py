@@ -36,6 +36,15 @@ _QUIET = {
     "RAY_AIR_NEW_OUTPUT": "0",  # the new one prints a banner even when told to be silent
     "RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S": "10",  # for slots; asked for again, with fewer workers if a node is lost
 }
+_ALONE = {
+    "RAY_enable_metrics_collection": "0",  # nobody reads the metrics of a cluster that ends with the run
+    "RAY_TRAIN_METRICS_ENABLED": "0",
+    # Nobody is sent its logs either (`log_to_driver`), but Ray would list them ten times a second to see if any is new.
+    "RAY_LOG_MONITOR_MANY_FILES_THRESHOLD": "0",
+    "LOG_NAME_UPDATE_INTERVAL_S": "3600",
+}
+"""What a private cluster can do without. Ray's own processes wake up all the time, and cost the packs beside them."""
+
 _CONNECT_SECONDS = 10.0
 _PREFIX = "frisket-ray-"
 _OBJECT_STORE_BYTES = 100 * 2**20  # replicas keep their data to themselves; Ray would reserve 30 % of the memory
@@ -125,7 +134,7 @@ def _private_cluster(cpus: int) -> Iterator[None]:
         token.touch(mode=0o600)
         token.write_text(_token(), encoding="ascii")
         auth = {} if os.environ.get("RAY_AUTH_MODE") else {"RAY_AUTH_TOKEN_PATH": str(token)}
-        with _environment(auth, also=("RAY_AUTH_MODE",)):
+        with _environment(_ALONE | auth, also=("RAY_AUTH_MODE",)):
             with _handlers_kept(), _start_explained():
                 ray.init(
                     address="local",

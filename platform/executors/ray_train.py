@@ -68,12 +68,14 @@ def shares(experiment: Experiment, wanted: int | None, jobs: int, cluster: Mappi
 def _fit(folder: RunFolder, workers: int | None, data_dir: str | None) -> None:
     import ray
     from ray.train import FailureConfig, RunConfig, ScalingConfig
-    from ray.train.torch import TorchConfig, TorchTrainer
+
+    from frisket.platform.executors.pack_trainer import PackTrainer
 
     share_of = shares(folder.experiment, workers, len(folder.packs), ray.cluster_resources())
     with stream_service(folder, share_of) as service:
-        trainer = TorchTrainer(
+        trainer = PackTrainer(
             _work,
+            run_id=folder.run_id,
             train_loop_config={"run": str(folder.path), "data_dir": data_dir, "service": service},
             scaling_config=ScalingConfig(
                 # After the loss of a node the run goes on with the workers that there is room for, and with all of them
@@ -88,7 +90,6 @@ def _fit(folder: RunFolder, workers: int | None, data_dir: str | None) -> None:
                 failure_config=FailureConfig(max_failures=MAX_DEATHS),
                 worker_runtime_env={"env_vars": worker_environment()},
             ),
-            torch_config=TorchConfig(backend="gloo"),  # replicas never talk; gloo works with and without GPUs
         )
         trainer.fit()
 

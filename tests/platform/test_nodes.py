@@ -24,6 +24,9 @@ from frisket.platform.runfolder import RunFolder
 
 pytestmark = [pytest.mark.process, pytest.mark.slow]
 
+_RESERVED_SECONDS = 180
+"""So long Ray Train keeps the room of a driver that died. Whoever goes on with its run need not wait for it."""
+
 Drive = Callable[[RunFolder], "subprocess.Popen[str]"]
 Make = Callable[[str, str], RunFolder]
 
@@ -155,5 +158,7 @@ def test_killed_driver(kind: str, drive: Drive, make: Make) -> None:
     first.communicate()
     go_on(workers)
     wait_for(lambda: not holders(folder.replicas()), PATIENCE)
-    finish(drive(folder))
+    second = drive(folder)
+    wait_for(lambda: bool(holders(folder.replicas())), _RESERVED_SECONDS * 2 / 3)
+    finish(second)
     check(folder, expected)

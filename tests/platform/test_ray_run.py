@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import threading
 from pathlib import Path
 
 import pytest
-from watching import holder, measured, wait_for
+from watching import command, descendants, holder, measured, wait_for
 
 from frisket.errors import DataError
 from frisket.platform import launch
@@ -65,6 +66,22 @@ def test_killed_worker_is_replaced_and_leaves_no_trace_in_the_numbers(
     killer.join()
     assert killed
     assert measured(folder) == undisturbed
+
+
+def test_ray_train_starts_only_what_packs_use(tiny_spec: str) -> None:
+    folder, seen = prepare(tiny_spec), set[str]()
+
+    def look() -> None:
+        wait_for((folder.replicas()[0].path / "committed.json").exists)
+        titles = [command(pid) for pid in descendants(os.getpid())]  # a worker of Ray's is titled ray::NAME.method
+        seen.update(re.split(r"[.:\s]+", title)[1] for title in titles if title.startswith("ray::"))
+
+    looker = threading.Thread(target=look)
+    looker.start()
+    ray_train.execute(folder, workers=2, data_dir=None, stop=never)
+    looker.join()
+    assert {"RayTrainWorker", "TrainController"} <= seen
+    assert not seen & {"DatasetManager", "PlacementGroupCleaner", "PreemptionWatcher"}
 
 
 def test_stopped_run_checkpoints_and_goes_on(tiny_spec: str, undisturbed: dict[str, object]) -> None:
