@@ -18,16 +18,9 @@ from frisket.envs.data import Pictures, resolve
 from frisket.envs.registry import STREAMS
 from frisket.envs.stream import Stream
 from frisket.errors import RunError, SpecError, nearest, require
-from frisket.platform.build import (
-    Inputs,
-    build_learner,
-    build_network,
-    build_stream,
-    choose_device,
-    datasets,
-    require_suited,
-)
+from frisket.platform.build import Inputs, build_learner, build_network, build_stream, datasets, require_suited
 from frisket.platform.executors import Stop
+from frisket.platform.executors.ray_session import require_device
 from frisket.platform.registry import PROTOCOLS
 from frisket.platform.runfolder import RunFolder, default_runs_folder, write_json
 from frisket.platform.spec import Experiment, load_spec
@@ -228,7 +221,7 @@ def _uploading(folder: RunFolder) -> contextlib.AbstractContextManager[object]:
 
 def _rehearse(experiment: Experiment, images: Mapping[str, Pictures]) -> None:
     """Build every variant once, so that a specification which fits no data or network is refused before Ray starts."""
-    choose_device(experiment.device)
+    require_device(experiment.device)
     streams: dict[str, Stream] = {}  # points of a search often share one, and a stream costs more than a learner
     for label in experiment.variants or [None]:
         plain = experiment.variant(label)

@@ -14,9 +14,10 @@ from typing import Any
 from frisket.envs.data import Pictures, resolve
 from frisket.errors import RunError, SpecError
 from frisket.platform import launch
-from frisket.platform.build import choose_device, datasets
+from frisket.platform.build import datasets
 from frisket.platform.comparison import compare
 from frisket.platform.executors import Stop
+from frisket.platform.executors.ray_session import require_device
 from frisket.platform.launch import DataMode
 from frisket.platform.progress import Snapshot, duration
 from frisket.platform.reproduction import Reproduction
@@ -67,7 +68,7 @@ def start(
     for names in dict.fromkeys(datasets(experiment) for experiment in experiments):
         resolve(names, data, data_dir, kind=Pictures)
     for device in {experiment.device for experiment in experiments}:
-        choose_device(device)
+        require_device(device)
     return Reproduction.create(
         default_runs_folder() if runs_dir is None else runs_dir,
         what, cells, scale=scale, data=data, reuse=reuse, out=out,

@@ -16,6 +16,7 @@ import secrets
 import shutil
 import signal
 import socket
+import sys
 import tempfile
 import threading
 from collections.abc import Iterator
@@ -24,6 +25,7 @@ from pathlib import Path
 
 import frisket
 from frisket.errors import ClusterError, FrisketError
+from frisket.platform.build import choose_device
 
 _QUIET = {
     "RAY_USAGE_STATS_ENABLED": "0",
@@ -71,6 +73,18 @@ def ray_session(cpus: int) -> Iterator[None]:
         else:
             with _private_cluster(cpus):
                 yield
+
+
+def require_device(wanted: str) -> None:
+    """Refuse the device ``wanted`` before anything is started, as far as this machine can tell: it cannot where workers
+    will be on a cluster's machines, and then it is they who look.
+
+    Raises:
+        UserError: workers will be here, and here is none.
+    """
+    ray = sys.modules.get("ray")
+    if not os.environ.get("RAY_ADDRESS") and not (ray and ray.is_initialized()):
+        choose_device(wanted)
 
 
 def worker_environment() -> dict[str, str]:

@@ -7,6 +7,7 @@ workers as there is room for, and every pack goes on from its checkpoint.
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -21,6 +22,8 @@ from frisket.platform.executors.streaming import stream_service
 from frisket.platform.executors.supervision import MAX_DEATHS, StopFile, attempt, clear, conclude, supervise
 from frisket.platform.runfolder import RunFolder
 from frisket.platform.spec import Experiment
+
+_log = logging.getLogger(__name__)
 
 
 def execute(folder: RunFolder, *, workers: int | None, data_dir: str | None, stop: Stop) -> None:
@@ -55,14 +58,21 @@ def worker_count(experiment: Experiment, wanted: int | None) -> int:
 
 
 def shares(experiment: Experiment, wanted: int | None, jobs: int, cluster: Mapping[str, float]) -> Shares:
-    """How ``jobs`` are spread over what a ``cluster`` has: by default a worker per GPU, or per `threads` CPUs."""
-    gpus = 0 if experiment.device == "cpu" else int(cluster.get("GPU", 0))
-    workers = min(jobs, wanted or gpus or max(1, int(cluster.get("CPU", 1)) // experiment.threads))
-    resources: dict[str, float] = {"CPU": experiment.threads}
-    if gpus:
-        # A hair less than its part, or Ray's own division finds room for one worker less than there are parts.
-        resources["GPU"] = 1.0 if gpus >= workers else gpus / workers - 1e-4
-    return Shares(workers, resources)
+    """How ``jobs`` are spread over what a ``cluster`` has: by default a worker per GPU, or per `threads` CPUs.
+
+    Where there is no GPU yet and the specification names one (``device: cuda``), every worker asks for its own, one
+    worker by default: a cluster that grows on demand has none until somebody asks.
+    """
+    named, gpus = experiment.device.startswith("cuda"), int(cluster.get("GPU", 0))
+    if experiment.device == "cpu" or not (gpus or named):
+        by_cpus = max(1, int(cluster.get("CPU", 1)) // experiment.threads)
+        return Shares(min(jobs, wanted or by_cpus), {"CPU": experiment.threads})
+    workers = min(jobs, wanted or gpus or 1)
+    if not gpus:
+        _log.warning("this cluster has no GPU yet, and device=%s asks for one: waiting for it", experiment.device)
+    # A hair less than its part, or Ray's own division finds room for one worker less than there are parts.
+    part = 1.0 if gpus >= workers or not gpus else gpus / workers - 1e-4
+    return Shares(workers, {"CPU": experiment.threads, "GPU": part})
 
 
 def _fit(folder: RunFolder, workers: int | None, data_dir: str | None) -> None:

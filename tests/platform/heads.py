@@ -116,9 +116,10 @@ class Head(Node):
             self.environment, folder / "head.log", self._answers,
         )  # fmt: skip
 
-    def node(self, name: str, cpus: int) -> Node:
-        """A further node, once it is there."""
+    def node(self, name: str, cpus: int, gpus: int = 0) -> Node:
+        """A further node, once it is there; its GPUs are Ray's logical resources only."""
         arguments, all_of_them = [f"--address={self.address}", *self._options(cpus, name)], self.cpus() + cpus
+        arguments += [f"--num-gpus={gpus}"]
         log = self.folder / f"{name}.log"
         return Node(arguments, self.environment, log, there=lambda: self.cpus() == all_of_them)
 

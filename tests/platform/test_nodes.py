@@ -162,3 +162,19 @@ def test_killed_driver(kind: str, drive: Drive, make: Make) -> None:
     wait_for(lambda: bool(holders(folder.replicas())), _RESERVED_SECONDS * 2 / 3)
     finish(second)
     check(folder, expected)
+
+
+def test_gpu_is_waited_for(head: Head, drive: Drive, tiny_spec: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As in a cluster that starts GPUs on demand. The one that comes here is Ray's word only, as the worker finds."""
+    monkeypatch.setenv("RAY_ADDRESS", head.address)  # or its lack would be this machine's, and a mistake
+    driver = drive(launch.prepare(tiny_spec, ["device=cuda"], data="embedded"))
+    assert driver.stderr is not None
+    said = next(line for line in driver.stderr if "no GPU yet" in line)
+    assert "device=cuda asks for one: waiting for it" in said
+    node = head.node("gpu", cpus=1, gpus=1)
+    try:
+        answer = driver.communicate(timeout=PATIENCE)[1]
+    finally:
+        node.kill()
+    assert driver.returncode == 2, answer
+    assert "this machine has no usable GPU" in answer

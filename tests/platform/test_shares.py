@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import sys
+
 import pytest
 
+from frisket.errors import UserError
 from frisket.platform.executors import share
+from frisket.platform.executors.ray_session import require_device
 from frisket.platform.executors.ray_train import shares
 from frisket.platform.spec import from_dict
 
@@ -26,6 +30,27 @@ def test_by_default_a_worker_per_gpu_or_as_many_as_cpus_feed() -> None:
     assert shares(EXPERIMENT, None, jobs=100, cluster={"CPU": 9.0}) == (4, {"CPU": 2})
     assert shares(EXPERIMENT, None, jobs=3, cluster={"CPU": 64.0}).workers == 3
     assert shares(EXPERIMENT, None, jobs=3, cluster={}).workers == 1
+
+
+def test_a_gpu_that_is_named_is_asked_for_before_there_is_one(caplog: pytest.LogCaptureFixture) -> None:
+    named = from_dict({"name": "x", "learner": {"kind": "online-adam"}, "device": "cuda"})
+    assert shares(named, None, jobs=9, cluster={"CPU": 8.0}) == (1, {"CPU": 1, "GPU": 1.0})
+    assert shares(named, 4, jobs=9, cluster={"CPU": 8.0}) == (4, {"CPU": 1, "GPU": 1.0})
+    assert [record.message.split(",")[0] for record in caplog.records] == ["this cluster has no GPU yet"] * 2
+    caplog.clear()
+    assert shares(named, 4, jobs=9, cluster={"CPU": 8.0, "GPU": 8.0}) == (4, {"CPU": 1, "GPU": 1.0})
+    assert shares(EXPERIMENT, 4, jobs=9, cluster={"CPU": 8.0}) == (4, {"CPU": 2})
+    assert not caplog.records
+
+
+def test_a_device_must_be_where_the_workers_will_be(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    monkeypatch.setitem(sys.modules, "ray", None)  # another test may have joined a cluster
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    with pytest.raises(UserError, match="this machine has no usable GPU"):
+        require_device("cuda")
+    monkeypatch.setenv("RAY_ADDRESS", "head:6379")
+    require_device("cuda")
 
 
 @pytest.mark.parametrize("workers", [1, 2, 3, 7])
