@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from frisket import errors
-from frisket.errors import FrisketError, RunError, UserError
+from frisket.errors import FrisketError, UserError
 from frisket.platform.engine import Stopped, run_pack
 from frisket.platform.executors import Stop, wait_until_free
 from frisket.platform.executors.streaming import opener
@@ -28,8 +28,6 @@ MAX_DEATHS = 3
 _LOOK_SECONDS = 0.5
 _STOP_SECONDS = 60.0
 """How long workers may take to checkpoint before they are stopped without one."""
-_IDLE_SECONDS = 5.0
-"""The same where nobody works on anything: Ray still looks for room, or has just come to its end."""
 
 
 def supervise(folder: RunFolder, fit: Callable[[], None], stop: Stop) -> bool:
@@ -124,14 +122,12 @@ def ask_to_stop(folder: RunFolder) -> None:
 
 def _wait(outcome: Future[None], folder: RunFolder, stop: Stop) -> bool:
     deadline: float | None = None
-    patience = _STOP_SECONDS
     while not wait([outcome], timeout=_LOOK_SECONDS / 2).done:
         if deadline is None and stop():
             ask_to_stop(folder)
-            patience = _STOP_SECONDS if _at_work(folder) else _IDLE_SECONDS
-            deadline = time.monotonic() + patience
+            deadline = time.monotonic() + _STOP_SECONDS
         if deadline is not None and time.monotonic() > deadline:
-            raise Stopped(f"run {folder.run_id} stopped; its workers did not answer in {patience:.0f} s")
+            raise Stopped(f"run {folder.run_id} stopped; its workers did not answer in {_STOP_SECONDS:.0f} s")
     error = outcome.exception()
     if error is None:
         return deadline is not None
@@ -150,17 +146,6 @@ def _stop_file(folder: RunFolder) -> Path:
 
 def _error_file(files: ReplicaFolder) -> Path:
     return files.path / "error.json"
-
-
-def _at_work(folder: RunFolder) -> bool:
-    """Whether anybody holds one of its packs."""
-    for pack in folder.packs:
-        try:
-            with folder.pack(pack).lock():
-                pass
-        except RunError:
-            return True
-    return False
 
 
 def _keep(files: ReplicaFolder, error: Exception) -> None:

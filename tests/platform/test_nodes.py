@@ -167,12 +167,10 @@ def test_killed_driver(kind: str, drive: Drive, make: Make) -> None:
 def test_gpu_is_waited_for(head: Head, drive: Drive, tiny_spec: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """As in a cluster that starts GPUs on demand. The one that comes here is Ray's word only, as the worker finds."""
     monkeypatch.setenv("RAY_ADDRESS", head.address)  # or its lack would be this machine's, and a mistake
-    folder = launch.prepare(tiny_spec, ["device=cuda"], data="embedded")
-    stopped = wait_for_gpu(drive(folder))
-    stopped.send_signal(signal.SIGINT)
-    assert stopped.communicate(timeout=PATIENCE / 10)[1], "says how to go on"  # waiting for workers would take longer
-    assert stopped.returncode == 130
-    driver = wait_for_gpu(drive(folder))
+    driver = drive(launch.prepare(tiny_spec, ["device=cuda"], data="embedded"))
+    assert driver.stderr is not None
+    said = next(line for line in driver.stderr if "no GPU yet" in line)
+    assert "device=cuda asks for one: waiting for it" in said
     node = head.node("gpu", cpus=1, gpus=1)
     try:
         answer = driver.communicate(timeout=PATIENCE)[1]
@@ -180,10 +178,3 @@ def test_gpu_is_waited_for(head: Head, drive: Drive, tiny_spec: str, monkeypatch
         node.kill()
     assert driver.returncode == 2, answer
     assert "this machine has no usable GPU" in answer
-
-
-def wait_for_gpu(driver: subprocess.Popen[str]) -> subprocess.Popen[str]:
-    assert driver.stderr is not None
-    said = next(line for line in driver.stderr if "no GPU yet" in line)
-    assert "device=cuda asks for one: waiting for it" in said
-    return driver
