@@ -4,10 +4,12 @@
     python -m benchmarks.scaling slots --nodes 64 --slots 8 --together 8  (two cores, 16 GiB)
 
 ``workers``: the same four packs, one after the other and two at a time: in plain processes without Ray, which is what
-the machine itself allows, and on Ray Train. A pack's time runs from when its worker takes hold of it to its result. The
-table has the time from the first pack's start to the last one's end, which is what counts (target: 1.8 times with two
-workers), the processor time of the packs and of everything else that belongs to the run (driver, Ray's own processes)
-in that time, what other people's processes took meanwhile, and the time of the whole command, Ray's start included.
+the machine itself allows, and on Ray Train; three rounds in turn, because a shared machine is now faster, now slower. A
+pack's time runs from when its worker takes hold of it to its result. The table has the time from the first pack's start
+to the last one's end, which is what counts (target: 1.8 times with two workers), mean and ends of the range, and means
+of the processor time of the packs and of everything else that belongs to the run (driver, Ray's own processes) in that
+time, of what other people's processes took meanwhile, and of the time of the whole command, Ray's start included.
+"Times as fast" is the quotient of the means; in brackets the smallest and largest quotient of a round.
 
 ``slots`` is in `benchmarks.logical_slots`.
 """
