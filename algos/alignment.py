@@ -13,10 +13,9 @@ import torch
 from torch import Tensor
 
 from frisket.algos.clip import global_norm
-from frisket.algos.inner import Data
 from frisket.algos.networks.network import Network
-from frisket.algos.pack import picked
-from frisket.types import Params
+from frisket.algos.tree import picked
+from frisket.types import Data, Params
 
 
 def alignment(network: Network, theta: Params, meta: Data, new: int) -> Tensor | None:

@@ -19,16 +19,9 @@ from torch import Tensor
 
 from frisket.algos.modulation import Modulation
 from frisket.algos.networks.network import Network, split
-from frisket.types import Params
+from frisket.types import Data, Params
 
 Loss = Callable[[Params], Tensor]
-
-
-class Data(NamedTuple):
-    """A labelled batch: ``x`` [N, C, H, W], ``y`` [N]."""
-
-    x: Tensor
-    y: Tensor
 
 
 class Adapted(NamedTuple):

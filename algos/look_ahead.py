@@ -20,9 +20,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from frisket.algos.inner import Data
 from frisket.algos.networks.network import Network
-from frisket.types import Params
+from frisket.types import Data, Params
 
 MetaLoss = Literal["mean", "sum", "last"]
 

@@ -24,10 +24,11 @@ from frisket.algos.look_ahead import LookAhead, MetaLoss
 from frisket.algos.look_ahead_pack import LookAheadPack
 from frisket.algos.masks import MaskSet
 from frisket.algos.networks.network import Network
-from frisket.algos.pack import Pack, lifted, packed_fields, picked
+from frisket.algos.pack import Pack, packed_fields
 from frisket.algos.plain_learner import require_memory
 from frisket.algos.reservoir import ReservoirRule
 from frisket.algos.start import weights_start
+from frisket.algos.tree import lifted, picked
 from frisket.errors import require
 from frisket.rng import torch_generator
 from frisket.types import Batch, Metrics, Params, State, Task

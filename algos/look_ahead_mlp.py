@@ -27,11 +27,10 @@ from typing import Any, NamedTuple, Protocol
 import torch
 from torch import Tensor
 
-from frisket.algos.inner import Data
 from frisket.algos.look_ahead import LookAhead, MetaLoss
 from frisket.algos.networks.mlp import MLP, Backward, outer
 from frisket.algos.program import Pure, compiled
-from frisket.types import Params
+from frisket.types import Data, Params
 
 _WEIGHT, _BIAS = "fc1.weight", "fc1.bias"
 

@@ -15,16 +15,16 @@ from torch import Tensor
 from frisket.algos import reservoir
 from frisket.algos.alignment import alignments
 from frisket.algos.clip import clip_replicas
-from frisket.algos.inner import Data
 from frisket.algos.look_ahead import LookAhead, chunk_sizes, chunks, look_ahead, shuffle
 from frisket.algos.look_ahead_mlp import MLPMetaUpdate
 from frisket.algos.look_ahead_second import look_ahead_second
 from frisket.algos.networks.mlp import MLP
-from frisket.algos.pack import Pack, in_parts, lifted, packed_fields, packed_numbers, picked
+from frisket.algos.pack import Pack, in_parts, packed_fields, packed_numbers
 from frisket.algos.program import compiler
+from frisket.algos.tree import lifted, picked
 from frisket.errors import require
 from frisket.rng import numpy_generator
-from frisket.types import Batch, Metrics, Params, State
+from frisket.types import Batch, Data, Metrics, Params, State
 
 if TYPE_CHECKING:
     from frisket.algos.look_ahead_learner import LookAheadLearner

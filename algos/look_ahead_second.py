@@ -19,10 +19,10 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from frisket.algos.inner import Data, leaves
+from frisket.algos.inner import leaves
 from frisket.algos.look_ahead import LookAhead, MetaLoss
 from frisket.algos.networks.network import Network
-from frisket.types import Params
+from frisket.types import Data, Params
 
 
 @torch.enable_grad()

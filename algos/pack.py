@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 import torch
 from torch import Tensor
 
-from frisket.algos.tree import map_tensors
+from frisket.algos.tree import lifted, map_tensors, picked, stacked
 from frisket.types import Batch, Metrics, State
 
 if TYPE_CHECKING:
@@ -115,22 +115,3 @@ def packed_numbers(learners: Sequence[Any]) -> dict[str, Tensor]:
         name: torch.tensor([float(getattr(one.config, name)) for one in learners], dtype=torch.float64)
         for name in packed_fields(learners[0].config)
     }
-
-
-def stacked(states: Sequence[Mapping[str, Any]]) -> State:
-    """``states`` of one structure as one, their tensors stacked along a new first dimension."""
-    first = states[0]
-    return {
-        k: torch.stack([s[k] for s in states]) if isinstance(v, Tensor) else stacked([s[k] for s in states])
-        for k, v in first.items()
-    }
-
-
-def picked(state: State, index: int) -> State:
-    """One of the states `stacked` made one; shares storage."""
-    return map_tensors(lambda t: t[index], state)
-
-
-def lifted(state: State) -> State:
-    """``state`` as that of a pack of one; shares storage."""
-    return map_tensors(lambda t: t[None], state)

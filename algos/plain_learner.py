@@ -11,13 +11,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from frisket.algos.inner import Data
 from frisket.algos.learner import Capabilities, Learner, require_task
 from frisket.algos.masks import MaskSet
 from frisket.algos.networks.network import Network, own_logits
 from frisket.algos.start import weights_start
 from frisket.errors import require
-from frisket.types import Batch, Metrics, State, Task
+from frisket.types import Batch, Data, Metrics, State, Task
 
 Measured: TypeAlias = "dict[str, Tensor]"
 """What learning from one piece of a batch measured, scalars by name: ``outer_loss``, and whatever else a method has."""

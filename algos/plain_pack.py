@@ -9,11 +9,11 @@ from typing import Any
 
 import torch
 
-from frisket.algos.inner import Data
 from frisket.algos.learner import Learner
-from frisket.algos.pack import Pack, in_parts, lifted, packed_numbers, picked
+from frisket.algos.pack import Pack, in_parts, packed_numbers
 from frisket.algos.plain_learner import Measured, PlainLearner
-from frisket.types import Batch, Metrics, Params, State
+from frisket.algos.tree import lifted, picked
+from frisket.types import Batch, Data, Metrics, Params, State
 
 TOGETHER = 40
 """Replicas that learn from a batch at a time on a CPU. Their steps are small, so that many share the cost of a call; a

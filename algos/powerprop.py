@@ -12,16 +12,11 @@ J is written out, never left to automatic differentiation: that of ``phi * |phi|
 1 < alpha < 2, and pruned networks are full of zeros. Where a second derivative is asked for, abs(phi) counts as at
 least 1e-12 in it, because it has no bound near 0 for alpha < 2.
 
-What an optimiser may see (`step`):
-
-* virtual target: the optimiser works on theta and its direction u becomes ``phi <- phi - lr (u o J(phi))``. For plain
-  SGD this is SGD on phi.
-* naive: the optimiser works on phi. Adam then divides J out again; an ablation.
+What an optimiser may see of this is told in `frisket.algos.virtual_target`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from functools import cached_property
 from typing import Any, NamedTuple
 
@@ -29,8 +24,7 @@ import torch
 from torch import Tensor
 
 from frisket.algos.networks.network import Network, NetworkConfig
-from frisket.algos.optimiser import Optimiser
-from frisket.types import Params, State
+from frisket.types import Params
 
 _NEAREST = 1e-12
 
@@ -150,35 +144,6 @@ class Powerprop(Network):
 def as_powerprop(network: Network) -> Powerprop:
     """``network`` as a `Powerprop`: itself if it is one, else with alpha = 1."""
     return network if isinstance(network, Powerprop) else Powerprop(network, 1)
-
-
-@torch.no_grad()
-def step(
-    optimiser: Optimiser, phi: Params, grads: Params, effective: Effective, state: State, *,
-    lr: float | Mapping[str, float], naive: bool = False
-) -> tuple[Params, State]:  # fmt: skip
-    """One step of the parameters named in ``grads``, by virtual target or (``naive``) on phi itself.
-
-    Args:
-        optimiser: gives the direction u.
-        phi: parameters of a `Powerprop` network, before the step.
-        grads: the loss's gradient by theta, of the weights that may move.
-        effective: `Powerprop.effective` of ``phi``.
-        state: the optimiser's.
-        lr: rate, or one for each name in ``grads``.
-
-    Returns:
-        ``(phi, state)``: the named parameters after the step, and the optimiser's state.
-    """
-    theta, slopes = effective
-    if naive:
-        decayed = optimiser.decayed(grads, theta)
-        direction, state = optimiser.direction(by_phi(decayed, slopes), state)
-    else:
-        direction, state = optimiser.direction(optimiser.decayed(grads, theta), state)
-        direction = by_phi(direction, slopes)
-    rates = lr if isinstance(lr, Mapping) else dict.fromkeys(grads, lr)
-    return {k: phi[k].sub(direction[k], alpha=rates[k]) for k in grads}, state
 
 
 def masked(theta: Params, masks: Params) -> Params:

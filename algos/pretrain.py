@@ -26,12 +26,12 @@ from typing import Literal
 import torch
 
 from frisket.algos import adam
-from frisket.algos.inner import Data, adapt_first_order, meta_gradient, total
+from frisket.algos.inner import adapt_first_order, meta_gradient, total
 from frisket.algos.modulation import FixedStep, LearnedStep, Modulation
 from frisket.algos.networks.network import Adapting, Network
 from frisket.algos.start import meta_start
 from frisket.errors import require
-from frisket.types import Episode, State
+from frisket.types import Data, Episode, State
 
 EpisodeSource = Callable[[Literal["train", "validate"], int], Episode]
 """``(split, counter)`` to an episode; a pure function, see `frisket.envs.episodes`."""

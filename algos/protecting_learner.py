@@ -14,8 +14,8 @@ What is no linear or convolution weight (biases, batch norm) is not masked. ``bi
 output layer of a network with one head for each task (``head: per_task``) is kept for each task too, and so is what a
 network says is a task's own (`Network.private`).
 
-Training goes by the virtual target (`frisket.algos.powerprop.step`), so both methods run on any network with or without
-Powerpropagation.
+Training goes by the virtual target (`frisket.algos.virtual_target.step`), so both methods run on any network with or
+without Powerpropagation.
 """
 
 from __future__ import annotations
@@ -29,8 +29,7 @@ from typing import Literal, NamedTuple
 import torch
 from torch import Tensor
 
-from frisket.algos import powerprop
-from frisket.algos.inner import Data
+from frisket.algos import virtual_target
 from frisket.algos.learner import Capabilities, require_task
 from frisket.algos.mask_store import MaskStore
 from frisket.algos.masks import MaskSet
@@ -40,7 +39,7 @@ from frisket.algos.powerprop import as_powerprop, masked
 from frisket.algos.task_weights import TaskWeightsLearner, copy_of, no_copies, with_copy
 from frisket.errors import MaskError, SpecError, require
 from frisket.rng import torch_generator
-from frisket.types import Batch, Metrics, Params, State, Task, TaskEnd
+from frisket.types import Batch, Data, Metrics, Params, State, Task, TaskEnd
 
 _NO_TASK = -1
 
@@ -253,7 +252,7 @@ class ProtectingLearner(TaskWeightsLearner, ABC):
         effective = self.network.effective(phi)
         loss, grads = self.network.network.loss_and_gradients(masked(effective.theta, active or {}), data.x, data.y)
         rates = dict.fromkeys(moving, lr) | dict.fromkeys(self.network.private, self.config.private_lr or lr)
-        moved, optimiser = powerprop.step(
+        moved, optimiser = virtual_target.step(
             self.optimiser, phi, {k: grads[k] for k in moving}, effective, state["optimiser"], lr=rates,
             naive=self.config.naive,
         )  # fmt: skip

@@ -14,14 +14,13 @@ from dataclasses import dataclass
 import torch
 
 from frisket.algos.importance import Regulariser
-from frisket.algos.inner import Data
 from frisket.algos.learner import Capabilities
 from frisket.algos.networks.network import Network
 from frisket.algos.optimiser import OptimiserConfig
 from frisket.algos.powerprop import by_phi, by_theta
 from frisket.algos.task_learner import TaskLearner
 from frisket.errors import require
-from frisket.types import Metrics, Params, State, TaskEnd
+from frisket.types import Data, Metrics, Params, State, TaskEnd
 
 
 @dataclass(frozen=True, kw_only=True)

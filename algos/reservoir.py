@@ -17,9 +17,8 @@ from typing import Literal
 import numpy as np
 import torch
 
-from frisket.algos.inner import Data
-from frisket.algos.pack import lifted, picked
-from frisket.types import State
+from frisket.algos.tree import lifted, picked
+from frisket.types import Data, State
 
 ReservoirRule = Literal["official", "textbook"]
 

@@ -20,12 +20,10 @@ import torch
 from torch import Tensor
 
 from frisket.algos.clip import clip_by_global_norm, scale_to
-from frisket.algos.inner import Data
 from frisket.algos.networks.mlp import MLP
 from frisket.algos.networks.network import Network
-from frisket.algos.pack import lifted, picked
-from frisket.algos.tree import descend
-from frisket.types import Params
+from frisket.algos.tree import descend, lifted, picked
+from frisket.types import Data, Params
 
 
 def walk(

@@ -5,7 +5,7 @@ section 5).
 
 A are the weights in use, O those that move, both by tensor over the linear and convolution weights; the rest of the
 network learns as always. One step is taken per batch, by virtual target under Powerpropagation
-(`frisket.algos.powerprop.step`), and what is not in O keeps its bits.
+(`frisket.algos.virtual_target.step`), and what is not in O keeps its bits.
 
 A network that keeps running statistics (`frisket.algos.networks.normalised`) learns by the batch's own and answers by
 the running ones, which are part of the state.
@@ -20,7 +20,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from frisket.algos import powerprop, supervised
+from frisket.algos import supervised, virtual_target
 from frisket.algos.learner import Capabilities, Learner
 from frisket.algos.masks import MaskSet
 from frisket.algos.networks.network import Network
@@ -121,7 +121,7 @@ class SparseLearner(Learner, ABC):
             self.network.network, used, state["statistics"], batch.x, batch.y,
             smoothing=config.label_smoothing, parts=config.micro_batches,
         )  # fmt: skip
-        moved, optimiser = powerprop.step(
+        moved, optimiser = virtual_target.step(
             self.optimiser, phi, self.regularised(grads, effective.theta, state), effective, state["optimiser"],
             lr=config.rate(int(state["step"])),
         )  # fmt: skip

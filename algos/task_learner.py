@@ -1,8 +1,8 @@
 """One optimiser step per batch, with any optimiser, on any network with or without Powerpropagation: what learners that
 take tasks one after the other share.
 
-A step goes by virtual target (`frisket.algos.powerprop.step`), a task's end comes with its last batch. What a network
-says is a task's own (`Network.private`) is then put away for the task, and drawn anew for the next one.
+A step goes by virtual target (`frisket.algos.virtual_target.step`), a task's end comes with its last batch. What a
+network says is a task's own (`Network.private`) is then put away for the task, and drawn anew for the next one.
 """
 
 from __future__ import annotations
@@ -12,8 +12,7 @@ from abc import ABC, abstractmethod
 
 import torch
 
-from frisket.algos import powerprop
-from frisket.algos.inner import Data
+from frisket.algos import virtual_target
 from frisket.algos.learner import require_task
 from frisket.algos.masks import MaskSet
 from frisket.algos.networks.network import Network
@@ -23,7 +22,7 @@ from frisket.algos.start import weights_start
 from frisket.algos.task_weights import TaskWeightsLearner, copy_of, no_copies, with_copy
 from frisket.errors import require
 from frisket.rng import torch_generator
-from frisket.types import Batch, Metrics, Params, State, Task, TaskEnd
+from frisket.types import Batch, Data, Metrics, Params, State, Task, TaskEnd
 
 
 class TaskLearner(TaskWeightsLearner, ABC):
@@ -106,4 +105,6 @@ class TaskLearner(TaskWeightsLearner, ABC):
             effective: `Powerprop.effective` of the weights before it.
             grads: gradient by what is ``effective``, of all weights.
         """
-        return powerprop.step(self.optimiser, state["theta"], grads, effective, state["optimiser"], lr=self.config.lr)
+        return virtual_target.step(
+            self.optimiser, state["theta"], grads, effective, state["optimiser"], lr=self.config.lr
+        )

@@ -8,10 +8,9 @@ from collections.abc import Iterable
 import torch
 from torch import Tensor
 
-from frisket.algos.inner import Data
 from frisket.algos.learner import Learner
 from frisket.algos.powerprop import Powerprop
-from frisket.types import Batch, Params, State, Task
+from frisket.types import Batch, Data, Params, State, Task
 
 
 class TaskWeightsLearner(Learner, ABC):

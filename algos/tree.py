@@ -1,8 +1,8 @@
-"""Nested dicts of tensors (`frisket.types.State`): flatten, map, move."""
+"""Nested dicts of tensors (`frisket.types.State`): flatten, map, move, stack."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -47,6 +47,25 @@ def map_tensors(fn: Callable[[Tensor], Tensor], state: Mapping[str, Any]) -> Sta
 def to_device(state: Mapping[str, Any], device: torch.device | str) -> State:
     """``state`` with every tensor on ``device``."""
     return map_tensors(lambda t: t.to(device), state)
+
+
+def stacked(states: Sequence[Mapping[str, Any]]) -> State:
+    """``states`` of one structure as one, their tensors stacked along a new first dimension."""
+    first = states[0]
+    return {
+        k: torch.stack([s[k] for s in states]) if isinstance(v, Tensor) else stacked([s[k] for s in states])
+        for k, v in first.items()
+    }
+
+
+def picked(state: State, index: int) -> State:
+    """One of the states `stacked` made one; shares storage."""
+    return map_tensors(lambda t: t[index], state)
+
+
+def lifted(state: State) -> State:
+    """``state`` as that of a pack of one; shares storage."""
+    return map_tensors(lambda t: t[None], state)
 
 
 def descend(params: Params, lr: float, grads: Params) -> Params:

@@ -25,7 +25,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from benchmarks.clock import matrix_rate, seconds
-from frisket.algos.inner import Data, adapt, gradients, leaves, loss_on
+from frisket.algos.inner import adapt, gradients, leaves, loss_on
 from frisket.algos.learners.cmaml import CMAML, SparseCMAMLConfig
 from frisket.algos.networks.conv4 import Conv4, Conv4Config
 from frisket.algos.networks.network import split
@@ -35,6 +35,7 @@ from frisket.platform.heap import keep_freed_memory
 from frisket.platform.journal import Journal
 from frisket.platform.protocols.online_accuracy import OnlineAccuracy, OnlineAccuracyConfig
 from frisket.rng import torch_generator
+from frisket.types import Data
 
 K = 16
 LIMIT = 1.15  # the target: inner step and stream loop over bare

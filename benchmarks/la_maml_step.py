@@ -29,15 +29,15 @@ from pathlib import Path
 import torch
 
 from benchmarks.clock import matrix_rate, seconds
-from frisket.algos.inner import Data
 from frisket.algos.learners.la_maml import LaMAML, LaMAMLConfig
 from frisket.algos.look_ahead import LookAhead, look_ahead
 from frisket.algos.look_ahead_pack import TOGETHER, LookAheadPack
 from frisket.algos.networks.mlp import MLP, MLPConfig
-from frisket.algos.pack import in_parts, lifted, picked, stacked
+from frisket.algos.pack import in_parts
+from frisket.algos.tree import lifted, picked, stacked
 from frisket.platform.heap import keep_freed_memory
 from frisket.rng import torch_generator
-from frisket.types import Batch, Metrics, Params, State
+from frisket.types import Batch, Data, Metrics, Params, State
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests" / "algos"))
 from oracle import eager_look_ahead  # pyright: ignore[reportMissingImports]

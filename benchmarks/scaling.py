@@ -91,7 +91,7 @@ def plain(folder: RunFolder, count: int, meter: Meter) -> None:
 
 def _work(path: str, rank: int, count: int) -> None:
     from frisket.platform.engine import run_pack
-    from frisket.platform.executors import share
+    from frisket.platform.spec import share
 
     folder = RunFolder.open(Path(path))
     for pack in share(folder.packs, rank, count):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -19,6 +19,13 @@ counters). Typed loosely, because a recursive type would need a cast at every ac
 
 Metrics: TypeAlias = "dict[str, float]"
 """What a learner reports about one step, by name."""
+
+
+class Data(NamedTuple):
+    """A labelled batch: ``x`` [N, C, H, W], ``y`` [N]."""
+
+    x: Tensor
+    y: Tensor
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,8 +7,8 @@ from frisket.algos.bit_file import format_of
 from frisket.algos.mask_store import MaskStore
 from frisket.algos.masks import MaskSet
 from frisket.errors import MaskError
-from frisket.platform.api import load_model
 from frisket.platform.model_tasks import task_number
+from frisket.platform.verbs.load import load_model
 
 FREE = "free"
 

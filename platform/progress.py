@@ -13,8 +13,8 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn
 
 from frisket.platform.divergence import divergences, sentence
-from frisket.platform.executors import share
 from frisket.platform.runfolder import RunFolder
+from frisket.platform.spec import share
 from frisket.platform.tune_points import best_of
 
 _LIVE_SECONDS, _PLAIN_SECONDS = 0.5, 10.0

@@ -25,6 +25,7 @@ from frisket.platform.reproduction_report import as_json, write_picture, write_t
 from frisket.platform.runfolder import RunFolder, default_runs_folder
 from frisket.platform.spec import load_spec
 from frisket.platform.tables import PlannedCell, ScaleName, load_table, plan
+from frisket.platform.tracking.settings import default_tracking
 
 Wording = Callable[[Snapshot], str]
 Watch = Callable[[RunFolder, int, Wording], contextlib.AbstractContextManager[object]]
@@ -73,6 +74,7 @@ def start(
         default_runs_folder() if runs_dir is None else runs_dir,
         what, cells, scale=scale, data=data, reuse=reuse, out=out,
         register=scale == "paper" if register is None else register,
+        tracking=default_tracking(f"reproduce/{what.title_name}"),
     )  # fmt: skip
 
 

@@ -23,7 +23,6 @@ import frisket
 from frisket.errors import RunError
 from frisket.platform.runfolder import Kept, RunFolder, choose, git_revision, hold, read_json, write_json
 from frisket.platform.tables import PlannedCell, Table, load_table
-from frisket.platform.tracking.settings import default_tracking
 
 
 class Reproduction(Kept):
@@ -50,7 +49,7 @@ class Reproduction(Kept):
     @classmethod
     def create(
         cls, parent: Path, table: Table, cells: Sequence[PlannedCell], *, scale: str, data: str, register: bool,
-        reuse: bool, out: Path | None,
+        reuse: bool, out: Path | None, tracking: dict[str, str],
     ) -> Reproduction:  # fmt: skip
         """Make the folder of a new reproduction, with no cell begun.
 
@@ -63,6 +62,7 @@ class Reproduction(Kept):
             register: register a model version of every cell.
             reuse: take finished runs of the same work instead of running them again.
             out: where the report goes; None for this folder.
+            tracking: where it is tracked, ``{"uri", "experiment"}``.
         """
         now = datetime.datetime.now(datetime.timezone.utc)
         name = table.title_name
@@ -80,7 +80,7 @@ class Reproduction(Kept):
             "frisket": frisket.__version__,
             "git": git_revision(),
             "created": now.isoformat(timespec="seconds"),
-            "tracking": default_tracking(f"reproduce/{name}"),
+            "tracking": tracking,
             "cells": [{"cell": dataclasses.asdict(cell), "run": None, "reused": False} for cell in cells],
         }
         write_json(path / cls.MANIFEST, manifest)

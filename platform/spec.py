@@ -172,6 +172,11 @@ class Experiment(_Settings):
         return [tuple(group[i : i + self.pack]) for group in groups.values() for i in range(0, len(group), self.pack)]
 
 
+def share(packs: Sequence[Pack], rank: int, workers: int) -> Sequence[Pack]:
+    """The packs that fall to worker ``rank`` of ``workers``, dealt out like cards."""
+    return packs[rank::workers]
+
+
 def load_spec(spec: str, overrides: Sequence[str] = (), *, seeds: int | None = None) -> Experiment:
     """The experiment of a name in tune_configs or a YAML path, with ``key.path=value`` overrides (values are YAML).
 

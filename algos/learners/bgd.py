@@ -30,14 +30,14 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from frisket.algos.inner import Data, gradients, leaves, loss_on
+from frisket.algos.inner import gradients, leaves, loss_on
 from frisket.algos.learner import Capabilities, Learner
 from frisket.algos.masks import MaskSet
 from frisket.algos.mean_field import standard_normal
 from frisket.algos.networks.network import Network
 from frisket.errors import require
 from frisket.rng import torch_generator
-from frisket.types import Batch, Metrics, Params, State, Task
+from frisket.types import Batch, Data, Metrics, Params, State, Task
 
 SampleGradient = Callable[[int, Params], "tuple[Tensor, Params]"]
 """``(s, w_s)`` to the loss on the batch, scalar, and its gradient for every weight."""

@@ -45,7 +45,7 @@ import torch
 from torch import Tensor
 
 from frisket.algos import adam
-from frisket.algos.inner import Data, adapt, adapt_first_order, loss_on, meta_gradient, total
+from frisket.algos.inner import adapt, adapt_first_order, loss_on, meta_gradient, total
 from frisket.algos.learner import Capabilities, Learner
 from frisket.algos.masks import MaskSet
 from frisket.algos.modulation import BinaryMask, FixedStep, LearnedStep, Modulation, ReluRate
@@ -53,7 +53,7 @@ from frisket.algos.networks.network import Network, split
 from frisket.algos.start import meta_start
 from frisket.errors import require
 from frisket.rng import numpy_generator
-from frisket.types import Batch, Metrics, Params, State, Task
+from frisket.types import Batch, Data, Metrics, Params, State, Task
 
 DETECTION_OFF = 100.0  # a threshold of at least this switches detection off (as released)
 

@@ -38,7 +38,6 @@ from torch import Tensor
 from frisket.algos import adam
 from frisket.algos.inner import (
     Adapted,
-    Data,
     MetaGradient,
     adapt_first_order,
     first_order_gradient,
@@ -53,7 +52,7 @@ from frisket.algos.modulation import LearnedStep
 from frisket.algos.networks.network import Network, split
 from frisket.algos.start import meta_start
 from frisket.errors import require
-from frisket.types import Batch, Metrics, Params, State, Task
+from frisket.types import Batch, Data, Metrics, Params, State, Task
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -28,13 +28,12 @@ from dataclasses import dataclass
 import torch
 
 from frisket.algos.clip import clip_by_global_norm
-from frisket.algos.inner import Data
 from frisket.algos.learner import Capabilities
 from frisket.algos.networks.network import Network
 from frisket.algos.plain_learner import Measured, PieceLearner, PlainConfig
 from frisket.algos.tree import descend
 from frisket.errors import require
-from frisket.types import State, Task
+from frisket.types import Data, State, Task
 
 _NO_TASK = -1
 

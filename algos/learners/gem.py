@@ -33,7 +33,6 @@ import torch
 from torch import Tensor
 
 from frisket.algos.clip import clip_by_global_norm, scale_to
-from frisket.algos.inner import Data
 from frisket.algos.learner import Capabilities
 from frisket.algos.networks.mlp import MLP
 from frisket.algos.networks.network import Network
@@ -43,7 +42,7 @@ from frisket.algos.row_gradients import RowGradients
 from frisket.algos.tree import descend
 from frisket.errors import require
 from frisket.rng import numpy_generator
-from frisket.types import Params, State, Task
+from frisket.types import Data, Params, State, Task
 
 
 @dataclass(frozen=True, kw_only=True)

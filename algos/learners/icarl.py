@@ -39,14 +39,14 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from frisket.algos.clip import clip_by_global_norm
-from frisket.algos.inner import Data, gradients, leaves
+from frisket.algos.inner import gradients, leaves
 from frisket.algos.learner import Capabilities
 from frisket.algos.networks.network import Network
 from frisket.algos.plain_learner import Measured, PieceLearner, PlainConfig
 from frisket.algos.tree import descend
 from frisket.errors import require
 from frisket.rng import numpy_generator
-from frisket.types import Batch, Metrics, Params, State, Task
+from frisket.types import Batch, Data, Metrics, Params, State, Task
 
 NO_EXEMPLAR = -1e9
 _NO_TASK = -1

@@ -27,12 +27,11 @@ import torch
 from torch import Tensor
 
 from frisket.algos.clip import clip_by_global_norm
-from frisket.algos.inner import Data
 from frisket.algos.learner import Capabilities
 from frisket.algos.networks.network import Network
 from frisket.algos.plain_learner import Measured, PieceLearner, PlainConfig
 from frisket.algos.tree import descend
-from frisket.types import Params, State, Task
+from frisket.types import Data, Params, State, Task
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -32,7 +32,6 @@ from torch import Tensor
 
 from frisket.algos import reservoir
 from frisket.algos.clip import spread
-from frisket.algos.inner import Data
 from frisket.algos.learner import Capabilities
 from frisket.algos.networks.network import Network
 from frisket.algos.plain_learner import Measured, PlainConfig, require_memory
@@ -41,7 +40,7 @@ from frisket.algos.reservoir import ReservoirRule
 from frisket.algos.sgd_walk import walk
 from frisket.errors import require
 from frisket.rng import numpy_generator
-from frisket.types import Params, State
+from frisket.types import Data, Params, State
 
 
 @dataclass(frozen=True, kw_only=True)

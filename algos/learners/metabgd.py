@@ -34,22 +34,14 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from frisket.algos.inner import (
-    Adapted,
-    Data,
-    Loss,
-    adapt_first_order,
-    first_order_gradient,
-    second_order_gradient,
-    unroll,
-)
+from frisket.algos.inner import Adapted, Loss, adapt_first_order, first_order_gradient, second_order_gradient, unroll
 from frisket.algos.learner import Capabilities, Learner
 from frisket.algos.learners import bgd
 from frisket.algos.masks import MaskSet
 from frisket.algos.modulation import FixedStep
 from frisket.algos.networks.network import Network, split
 from frisket.errors import require
-from frisket.types import Batch, Metrics, Params, State, Task
+from frisket.types import Batch, Data, Metrics, Params, State, Task
 
 Starts = Callable[[State, State, int], "list[Params]"]
 """``(state before the BGD step, state after it, S)`` to what adaptations start from: one for all samples, or S."""

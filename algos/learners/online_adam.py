@@ -27,13 +27,13 @@ import torch
 from torch import Tensor
 
 from frisket.algos import adam
-from frisket.algos.inner import Data, gradients, leaves, loss_on
+from frisket.algos.inner import gradients, leaves, loss_on
 from frisket.algos.learner import Capabilities, Learner
 from frisket.algos.masks import MaskSet
 from frisket.algos.networks.network import Network
 from frisket.errors import require
 from frisket.rng import torch_generator
-from frisket.types import Batch, Metrics, State, Task
+from frisket.types import Batch, Data, Metrics, State, Task
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -38,7 +38,6 @@ from frisket.algos import reservoir
 from frisket.algos.alignment import alignment
 from frisket.algos.clip import clip_by_global_norm
 from frisket.algos.entrywise import EntrywiseModulation, Raw
-from frisket.algos.inner import Data
 from frisket.algos.learner import Capabilities, Learner
 from frisket.algos.learners import bgd
 from frisket.algos.look_ahead import chunks, look_ahead, shuffle
@@ -48,7 +47,7 @@ from frisket.algos.masks import MaskSet
 from frisket.algos.networks.network import Network
 from frisket.errors import require
 from frisket.rng import numpy_generator, torch_generator
-from frisket.types import Batch, Metrics, Params, State, Task
+from frisket.types import Batch, Data, Metrics, Params, State, Task
 
 _RATE = "rate."  # "rate.fc1.weight" names the inner rates of fc1.weight among the Gaussian variables
 

@@ -21,12 +21,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from frisket.algos.inner import Data
 from frisket.algos.learner import Capabilities
 from frisket.algos.networks.network import Network
 from frisket.algos.optimiser import OptimiserConfig
 from frisket.algos.task_learner import TaskLearner
-from frisket.types import Metrics, State
+from frisket.types import Data, Metrics, State
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -24,14 +24,14 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from frisket.algos.inner import Data, adapt_first_order, loss_on
+from frisket.algos.inner import adapt_first_order, loss_on
 from frisket.algos.learner import Capabilities, Learner
 from frisket.algos.masks import MaskSet
 from frisket.algos.modulation import FixedStep
 from frisket.algos.networks.network import Adapting, Network, split
 from frisket.algos.start import weights_start
 from frisket.errors import require
-from frisket.types import Batch, Metrics, State, Task
+from frisket.types import Batch, Data, Metrics, State, Task
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -36,7 +36,7 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from frisket.algos import mean_field
-from frisket.algos.inner import Data, total
+from frisket.algos.inner import total
 from frisket.algos.learner import Capabilities
 from frisket.algos.mean_field import Gaussian
 from frisket.algos.networks.network import Network
@@ -46,7 +46,7 @@ from frisket.algos.task_learner import TaskLearner
 from frisket.algos.tree import descend
 from frisket.errors import require
 from frisket.rng import torch_generator
-from frisket.types import Metrics, Params, State, TaskEnd
+from frisket.types import Data, Metrics, Params, State, TaskEnd
 
 
 @dataclass(frozen=True, kw_only=True)

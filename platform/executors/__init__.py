@@ -7,12 +7,11 @@ executed moves no number.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import NamedTuple
 
 from frisket.errors import RunError
 from frisket.platform.runfolder import PackFolder
-from frisket.platform.spec import Pack
 
 Stop = Callable[[], bool]
 """Asked often; True means: checkpoint and stop."""
@@ -26,11 +25,6 @@ class Shares(NamedTuple):
 
     workers: int
     resources: dict[str, float]
-
-
-def share(packs: Sequence[Pack], rank: int, workers: int) -> Sequence[Pack]:
-    """The packs that fall to worker ``rank`` of ``workers``, dealt out like cards."""
-    return packs[rank::workers]
 
 
 def wait_until_free(files: PackFolder, patience: float = _DYING_SECONDS) -> None:

@@ -9,10 +9,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from frisket.algos.inner import Data
 from frisket.algos.look_ahead import LookAhead
 from frisket.algos.networks.network import Network
-from frisket.types import Params
+from frisket.types import Data, Params
 
 
 def eager_look_ahead(

@@ -8,13 +8,12 @@ from typing import Any
 import torch
 from toys import SIZE, WAYS, small_mlp, stripes
 
-from frisket.algos.inner import Data
 from frisket.algos.networks.network import Network
 from frisket.algos.powerprop import Powerprop
 from frisket.algos.protecting_learner import ProtectingLearner
 from frisket.algos.registry import LEARNERS
 from frisket.rng import torch_generator
-from frisket.types import Batch, Metrics, State, Task, TaskEnd
+from frisket.types import Batch, Data, Metrics, State, Task, TaskEnd
 
 STEPS = 6
 

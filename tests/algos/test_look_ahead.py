@@ -9,7 +9,6 @@ from toys import SIZE, build, double, largest_difference, noise_batch, noise_dat
 
 from frisket.algos.clip import clip_by_global_norm, global_norm
 from frisket.algos.entrywise import DenseMask, EntrywiseModulation, PlainRelu, Raw, StraightRelu
-from frisket.algos.inner import Data
 from frisket.algos.learners.la_er import LaER
 from frisket.algos.learners.la_maml import LaMAML, LaMAMLConfig
 from frisket.algos.learners.replay_cmaml import ReplayCMAML, ReplayCMAMLConfig
@@ -20,11 +19,10 @@ from frisket.algos.look_ahead_learner import LookAheadLearner
 from frisket.algos.look_ahead_mlp import MLPMetaUpdate
 from frisket.algos.look_ahead_pack import TOGETHER, LookAheadPack
 from frisket.algos.networks.mlp import MLP, MLPConfig
-from frisket.algos.pack import lifted, picked
-from frisket.algos.tree import flatten
+from frisket.algos.tree import flatten, lifted, picked
 from frisket.errors import SpecError
 from frisket.rng import torch_generator
-from frisket.types import Batch, Params
+from frisket.types import Batch, Data, Params
 
 EXACT = 1e-10
 ALONE = slice(0, 1)

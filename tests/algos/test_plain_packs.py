@@ -9,18 +9,16 @@ import torch
 from toys import build, double, equal_states, largest_difference, noise_batch, noise_data, small_mlp, small_network
 
 from frisket.algos.clip import clip_by_global_norm
-from frisket.algos.inner import Data
 from frisket.algos.learners.er import ER, ERConfig, OnlineSGD, OnlineSGDConfig
 from frisket.algos.learners.mer import MER, MERConfig
 from frisket.algos.networks.mlp import MLP, MLPConfig
 from frisket.algos.networks.network import Network
-from frisket.algos.pack import lifted, picked, stacked
 from frisket.algos.plain_learner import PlainLearner
 from frisket.algos.sgd_walk import walk
-from frisket.algos.tree import descend
+from frisket.algos.tree import descend, lifted, picked, stacked
 from frisket.errors import SpecError
 from frisket.rng import torch_generator
-from frisket.types import Batch, Params
+from frisket.types import Batch, Data, Params
 
 EXACT = 1e-10
 RATES = torch.tensor([0.02, 0.3, 0.1], dtype=torch.float64)

@@ -7,15 +7,15 @@ import torch
 from torch import Tensor
 from toys import FORMS, QUICK, network_of, noise_batch, run, small_mlp, small_network
 
-from frisket.algos import adam, powerprop
-from frisket.algos.inner import Data, gradients, leaves, loss_on
+from frisket.algos import adam, powerprop, virtual_target
+from frisket.algos.inner import gradients, leaves, loss_on
 from frisket.algos.optimiser import SGD, Adam, Momentum, Optimiser
 from frisket.algos.powerprop import Powerprop, as_powerprop, psi, psi_inverse, slope
 from frisket.algos.registry import LEARNERS, NETWORKS
 from frisket.algos.tree import descend, flatten, map_tensors
 from frisket.errors import SpecError
 from frisket.rng import torch_generator
-from frisket.types import Params
+from frisket.types import Data, Params
 
 ALPHAS = [1.0, 1.25, 1.5, 2.0, 3.0]
 curved = pytest.mark.parametrize("alpha", ALPHAS[1:])
@@ -72,7 +72,7 @@ def test_p2_alpha_1_is_the_plain_network_bit_for_bit() -> None:
             left = descend(left, 0.01, direction)
             effective = ours.effective(right)
             grads = ours.network.loss_and_gradients(effective.theta, batch.x, batch.y)[1]
-            right, right_state = powerprop.step(optimiser, right, grads, effective, right_state, lr=0.01)
+            right, right_state = virtual_target.step(optimiser, right, grads, effective, right_state, lr=0.01)
         assert all(torch.equal(left[k], right[k]) for k in left)
         assert not torch.equal(left["fc1.weight"], params["fc1.weight"])
 
@@ -127,7 +127,7 @@ def test_p4_a_weight_at_zero_stays_there(alpha: float, optimiser: Optimiser) -> 
     for t in range(1000):
         effective = powerprop.Effective({"w": psi(phi["w"], alpha)}, {"w": slope(phi["w"], alpha)})
         grads = {"w": torch.full((3,), 0.1 + 0.01 * (t % 3))}
-        phi, state = powerprop.step(optimiser, phi, grads, effective, state, lr=0.001)
+        phi, state = virtual_target.step(optimiser, phi, grads, effective, state, lr=0.001)
     assert phi["w"][[0, 2]].tolist() == [0.0, 0.0]
     assert bool(phi["w"].isfinite().all())
     assert float(phi["w"][1]) < 0.5
@@ -146,10 +146,10 @@ def test_p5_virtual_target_of_sgd_is_sgd_on_phi(alpha: float) -> None:
     batch = noise_batch(0, dtype=torch.float64)
     effective = ours.effective(params)
     grads = ours.network.loss_and_gradients(effective.theta, batch.x, batch.y)[1]
-    moved, _ = powerprop.step(SGD(), params, grads, effective, {}, lr=0.1)
+    moved, _ = virtual_target.step(SGD(), params, grads, effective, {}, lr=0.1)
     plain = descend(params, 0.1, ours.loss_and_gradients(params, batch.x, batch.y)[1])
     assert all(torch.equal(moved[k], plain[k]) for k in params)
-    naive, _ = powerprop.step(SGD(), params, grads, effective, {}, lr=0.1, naive=True)
+    naive, _ = virtual_target.step(SGD(), params, grads, effective, {}, lr=0.1, naive=True)
     assert all(torch.equal(naive[k], plain[k]) for k in params)
 
 
@@ -161,7 +161,7 @@ def test_p5_virtual_target_of_adam_is_adams_step_on_theta_times_the_slope(alpha:
     for t in range(2):
         grads = {"w": draw(50, key=t + 1)}
         effective = powerprop.Effective({"w": psi(state["w"], alpha)}, {"w": slope(state["w"], alpha)})
-        moved, ours = powerprop.step(Adam(), state, grads, effective, ours, lr=lr)
+        moved, ours = virtual_target.step(Adam(), state, grads, effective, ours, lr=lr)
         expected, reference = adam.update(grads, reference, lr)
         assert torch.allclose((moved["w"] - state["w"]) / effective.slopes["w"], expected["w"], rtol=1e-9, atol=1e-12)
         if t == 0:
@@ -178,7 +178,7 @@ def test_p6_naive_adam_loses_the_slope() -> None:
         state, phi = Adam().init(effective.theta), effective.theta
         moved = phi
         for _ in range(3):
-            moved, state = powerprop.step(
+            moved, state = virtual_target.step(
                 Adam(), phi, {"w": torch.full((2,), 0.3).double()}, effective, state, lr=0.1, naive=naive
             )
         steps[naive] = (moved["w"] - phi["w"]).tolist()
@@ -192,7 +192,7 @@ def test_momentum_and_weight_decay_by_hand() -> None:
     optimiser, grads = Momentum(0.5, weight_decay=0.1), {"w": torch.full((1,), 0.5).double()}
     state = optimiser.init(effective.theta)
     for velocity in (0.6, 0.9):
-        moved, state = powerprop.step(optimiser, effective.theta, grads, effective, state, lr=0.1)
+        moved, state = virtual_target.step(optimiser, effective.theta, grads, effective, state, lr=0.1)
         assert float(moved["w"]) == pytest.approx(1 - 0.1 * velocity * 2)
 
 

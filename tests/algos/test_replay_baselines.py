@@ -16,7 +16,6 @@ from toys import (
     small_mlp,
 )
 
-from frisket.algos.inner import Data
 from frisket.algos.learner import Learner
 from frisket.algos.learners.er import OnlineSGD, OnlineSGDConfig
 from frisket.algos.learners.ewc import EWC, EWCConfig
@@ -27,7 +26,7 @@ from frisket.algos.projection import agem_projection, gem_projection
 from frisket.algos.row_gradients import RowGradients
 from frisket.errors import SpecError
 from frisket.rng import torch_generator
-from frisket.types import Batch, Params, Task
+from frisket.types import Batch, Data, Params, Task
 
 EXACT = 1e-10
 

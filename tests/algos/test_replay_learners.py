@@ -13,7 +13,6 @@ from toys import build, double, equal_states, largest_difference, noise_batch, n
 
 from frisket.algos.alignment import alignment
 from frisket.algos.clip import global_norm
-from frisket.algos.inner import Data
 from frisket.algos.learners import bgd
 from frisket.algos.learners.er import OnlineSGD, OnlineSGDConfig
 from frisket.algos.learners.gem import GEM, GEMConfig
@@ -27,7 +26,7 @@ from frisket.algos.registry import LEARNERS
 from frisket.algos.tree import map_tensors
 from frisket.errors import SpecError
 from frisket.rng import torch_generator
-from frisket.types import Batch, Params, State, Task
+from frisket.types import Batch, Data, Params, State, Task
 
 EXACT = 1e-10
 SIDE, WAYS, OWN = 4, 4, 2

@@ -8,9 +8,9 @@ import torch
 from toys import build, noise_batch
 
 from frisket.algos import reservoir
-from frisket.algos.inner import Data
 from frisket.algos.reservoir import ReservoirRule
 from frisket.rng import numpy_generator
+from frisket.types import Data
 
 
 def numbered(first: int, count: int) -> Data:

@@ -10,7 +10,6 @@ import torch
 from torch import Tensor
 
 from frisket.algos import pretrain
-from frisket.algos.inner import Data
 from frisket.algos.learner import Learner
 from frisket.algos.look_ahead_learner import LookAheadConfig
 from frisket.algos.networks.conv4 import Conv4, Conv4Config
@@ -21,7 +20,7 @@ from frisket.algos.plain_learner import PlainConfig
 from frisket.algos.registry import LEARNERS
 from frisket.algos.tree import flatten
 from frisket.rng import torch_generator
-from frisket.types import Batch, Episode, Params, State, Task, TaskEnd
+from frisket.types import Batch, Data, Episode, Params, State, Task, TaskEnd
 
 SIZE, WAYS, SHOTS = 16, 2, 4
 

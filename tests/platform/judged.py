@@ -23,7 +23,7 @@ def compared(
     cells = plan(what, rows=list(means), **asked)
     scale = asked.get("scale", "paper")
     reproduction = Reproduction.create(
-        parent, what, cells, scale=scale, data="auto", register=False, reuse=False, out=None
+        parent, what, cells, scale=scale, data="auto", register=False, reuse=False, out=None, tracking={}
     )
     runs: dict[Any, RunFolder] = {}
     for index, cell in enumerate(cells):

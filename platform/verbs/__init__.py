@@ -1,0 +1,1 @@
+"""What every verb does, for the command line and for Python alike."""
