@@ -9,7 +9,7 @@ from typing import Any
 
 from torch import Tensor
 
-from frisket.algos.masks import MaskSet
+from frisket.algos.masks.mask_set import MaskSet
 from frisket.algos.pack import Alone, Pack
 from frisket.errors import SpecError, require
 from frisket.types import Batch, Metrics, State, Task
@@ -74,7 +74,8 @@ class Learner(ABC):
 
         Args:
             seed: everything random derives from it.
-            warm_start: result of `frisket.algos.pretrain.pretrain`: ``{"theta", "m", "adam"}``; None for a fresh start.
+            warm_start: result of `frisket.algos.inner.pretrain.pretrain`: ``{"theta", "m", "adam"}``; None for a fresh
+            start.
         """
 
     @abstractmethod

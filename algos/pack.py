@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 import torch
 from torch import Tensor
 
-from frisket.algos.tree import lifted, map_tensors, picked, stacked
+from frisket.algos.parts.tree import lifted, map_tensors, picked, stacked
 from frisket.types import Batch, Metrics, State
 
 if TYPE_CHECKING:

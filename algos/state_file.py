@@ -10,7 +10,7 @@ from typing import Any
 
 from torch import Tensor
 
-from frisket.algos.tree import SEPARATOR, flatten, unflatten
+from frisket.algos.parts.tree import SEPARATOR, flatten, unflatten
 from frisket.types import State
 
 _EMPTY = "frisket.empty"

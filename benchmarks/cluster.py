@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, ParamSpec, TypeVar
 
 if TYPE_CHECKING:
-    from frisket.platform.runfolder import RunFolder
+    from frisket.platform.run.folder import RunFolder
 
 Result = TypeVar("Result")
 Arguments = ParamSpec("Arguments")
@@ -22,9 +22,9 @@ _TICK = os.sysconf("SC_CLK_TCK")
 def new_run(parent: Path, seeds: int, steps: int = 10) -> RunFolder:
     """A run folder on embedded data, nothing of it run; MLflow's store of it lies in ``parent``."""
     from frisket.envs.data import resolve
-    from frisket.platform.build import datasets
-    from frisket.platform.runfolder import RunFolder
-    from frisket.platform.spec import from_dict
+    from frisket.platform.run.folder import RunFolder
+    from frisket.platform.specs.build import datasets
+    from frisket.platform.specs.experiment import from_dict
 
     experiment = from_dict({
         "name": "benchmark",

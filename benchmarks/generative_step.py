@@ -16,10 +16,10 @@ from collections.abc import Callable
 import torch
 
 from benchmarks.clock import matrix_rate, seconds
+from frisket.algos.kinds import LEARNERS, NETWORKS
 from frisket.algos.learner import Learner
 from frisket.algos.networks.vae import VAE, VAEConfig
-from frisket.algos.registry import LEARNERS, NETWORKS
-from frisket.platform.heap import keep_freed_memory
+from frisket.heap import keep_freed_memory
 from frisket.rng import torch_generator
 from frisket.types import Batch, Task, TaskEnd
 

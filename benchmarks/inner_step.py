@@ -6,7 +6,7 @@ Four timings of the same batch of 50 images, processor time, interleaved:
 
 * plain       forward and backward of Conv4 as a `torch.nn` module, the way the papers draw it;
 * bare        forward and backward of frisket's Conv4, the gradient of the ten adaptable tensors;
-* inner step  one step of `frisket.algos.inner.adapt`, update included;
+* inner step  one step of `frisket.algos.inner.loop.adapt`, update included;
 * stream loop everything the engine does at one position (batch, prediction, K = 16 steps, detection, journal), per
   inner step.
 
@@ -25,15 +25,15 @@ import torch.nn.functional as F
 from torch import nn
 
 from benchmarks.clock import matrix_rate, seconds
-from frisket.algos.inner import adapt, gradients, leaves, loss_on
-from frisket.algos.learners.cmaml import CMAML, SparseCMAMLConfig
+from frisket.algos.inner.loop import adapt, gradients, leaves, loss_on
+from frisket.algos.learners.online.cmaml import CMAML, SparseCMAMLConfig
 from frisket.algos.networks.conv4 import Conv4, Conv4Config
 from frisket.algos.networks.network import split
 from frisket.envs.data import resolve
-from frisket.envs.osaka import OsakaConfig, OsakaStream
-from frisket.platform.heap import keep_freed_memory
-from frisket.platform.journal import Journal
+from frisket.envs.streams.osaka import OsakaConfig, OsakaStream
+from frisket.heap import keep_freed_memory
 from frisket.platform.protocols.online_accuracy import OnlineAccuracy, OnlineAccuracyConfig
+from frisket.platform.run.journal import Journal
 from frisket.rng import torch_generator
 from frisket.types import Data
 

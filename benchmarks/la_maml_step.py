@@ -6,8 +6,8 @@ K = 10 inner steps of one sample, a meta-batch of 20, the 784-100-100-10 network
 so that a busy machine slows all of them alike:
 
 * oracle    `torch.autograd.grad` through the unrolled inner loop, inner gradients detached: the plain way to write it;
-* general   `frisket.algos.look_ahead`, closed form for any network, eager;
-* plain     `frisket.algos.look_ahead_mlp`, what the learners use with this network, eager;
+* general   `frisket.algos.learners.look_ahead.gradient`, closed form for any network, eager;
+* plain     `frisket.algos.learners.look_ahead.mlp`, what the learners use with this network, eager;
 * compiled  the same as three compiled programs (`compile: true`);
 * pack of P the same for P replicas at once, per replica.
 
@@ -29,13 +29,13 @@ from pathlib import Path
 import torch
 
 from benchmarks.clock import matrix_rate, seconds
-from frisket.algos.learners.la_maml import LaMAML, LaMAMLConfig
-from frisket.algos.look_ahead import LookAhead, look_ahead
-from frisket.algos.look_ahead_pack import TOGETHER, LookAheadPack
+from frisket.algos.learners.look_ahead.gradient import LookAhead, look_ahead
+from frisket.algos.learners.look_ahead.la_maml import LaMAML, LaMAMLConfig
+from frisket.algos.learners.look_ahead.pack import TOGETHER, LookAheadPack
 from frisket.algos.networks.mlp import MLP, MLPConfig
 from frisket.algos.pack import in_parts
-from frisket.algos.tree import lifted, picked, stacked
-from frisket.platform.heap import keep_freed_memory
+from frisket.algos.parts.tree import lifted, picked, stacked
+from frisket.heap import keep_freed_memory
 from frisket.rng import torch_generator
 from frisket.types import Batch, Data, Metrics, Params, State
 

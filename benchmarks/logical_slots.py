@@ -25,10 +25,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from ray.tune import Trainable
 
 from benchmarks.cluster import family, free_memory, in_own_process, new_run, private_memory, table
-from frisket.platform.journal import Journal
+from frisket.platform.run.journal import Journal
 
 if TYPE_CHECKING:
-    from frisket.platform.runfolder import RunFolder
+    from frisket.platform.run.folder import RunFolder
 
 LINES, METRICS = 100, 5
 _KEPT_FREE = 2 * 2**30
@@ -134,7 +134,7 @@ _HEADER = (
 def _tune(folder: RunFolder, cpus: int, together: int) -> Rates:
     from ray import tune
 
-    from frisket.platform.executors.ray_session import ray_session
+    from frisket.platform.cluster.session import ray_session
 
     os.environ |= {name: value for name, value in _STARTS.items() if name not in os.environ}
     paths = [str(files.path) for files in folder.replicas()]

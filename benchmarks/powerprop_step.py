@@ -23,12 +23,12 @@ from pathlib import Path
 import torch
 
 from benchmarks.clock import matrix_rate, seconds
-from frisket.algos import adam
-from frisket.algos.learners.efficient_packnet import EfficientPackNet, EfficientPackNetConfig
-from frisket.algos.mask_store import MaskStore
+from frisket.algos.learners.tasks.efficient_packnet import EfficientPackNet, EfficientPackNetConfig
+from frisket.algos.masks.store import MaskStore
 from frisket.algos.networks.mlp import MLP, MLPConfig
-from frisket.algos.powerprop import Powerprop
-from frisket.platform.heap import keep_freed_memory
+from frisket.algos.networks.powerprop import Powerprop
+from frisket.algos.parts import adam
+from frisket.heap import keep_freed_memory
 from frisket.rng import torch_generator
 from frisket.types import Batch, State, Task, TaskEnd
 

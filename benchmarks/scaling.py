@@ -28,7 +28,7 @@ from statistics import mean
 from typing import NamedTuple
 
 from benchmarks.cluster import family, in_own_process, lock_holders, machine_seconds, new_run, table
-from frisket.platform.runfolder import RunFolder
+from frisket.platform.run.folder import RunFolder
 
 TARGET = 1.8
 PACKS = 4
@@ -90,8 +90,8 @@ def plain(folder: RunFolder, count: int, meter: Meter) -> None:
 
 
 def _work(path: str, rank: int, count: int) -> None:
-    from frisket.platform.engine import run_pack
-    from frisket.platform.spec import share
+    from frisket.platform.run.engine import run_pack
+    from frisket.platform.specs.experiment import share
 
     folder = RunFolder.open(Path(path))
     for pack in share(folder.packs, rank, count):

@@ -32,15 +32,15 @@ import numpy as np
 import torch
 
 from frisket.envs.data import resolve
-from frisket.envs.registry import STREAMS
-from frisket.platform.executors.ray_session import ray_session
-from frisket.platform.heap import keep_freed_memory
-from frisket.platform.service.chunk import Item, Unpacked, pack
-from frisket.platform.service.feed import Feed
-from frisket.platform.service.reader import Reader
-from frisket.platform.service.service import Service
-from frisket.platform.service.streams import StreamFeed, StreamRecipe, open_stream
-from frisket.platform.service.transport import RayTransport
+from frisket.envs.kinds import STREAMS
+from frisket.heap import keep_freed_memory
+from frisket.platform.cluster.session import ray_session
+from frisket.platform.streaming.chunk import Item, Unpacked, pack
+from frisket.platform.streaming.consumer import Service
+from frisket.platform.streaming.feed import Feed
+from frisket.platform.streaming.reader import Reader
+from frisket.platform.streaming.streams import StreamFeed, StreamRecipe, open_stream
+from frisket.platform.streaming.transport import RayTransport
 from frisket.rng import torch_generator
 
 T = TypeVar("T")

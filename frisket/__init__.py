@@ -27,14 +27,14 @@ if (_root / "pyproject.toml").is_file():
     __path__.append(str(_root))
 
 if TYPE_CHECKING:
-    from frisket.algos.masks import MaskSet
+    from frisket.algos.masks.mask_set import MaskSet
     from frisket.errors import FrisketError, UserError
     from frisket.platform.api import load_model, reproduce, run, tune
 
 _HOME = {
     "FrisketError": "frisket.errors",
     "UserError": "frisket.errors",
-    "MaskSet": "frisket.algos.masks",
+    "MaskSet": "frisket.algos.masks.mask_set",
     "load_model": "frisket.platform.api",
     "reproduce": "frisket.platform.api",
     "run": "frisket.platform.api",

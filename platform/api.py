@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from frisket.platform.launch import DataMode
-    from frisket.platform.model import FrisketModel
-    from frisket.platform.tables import ScaleName
+    from frisket.platform.model.model import FrisketModel
+    from frisket.platform.tables.table import ScaleName
+    from frisket.platform.verbs.run import DataMode
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -114,7 +114,7 @@ def _carry_out(
     search: bool,
 ) -> FinishedRun:
     from frisket.errors import SpecError
-    from frisket.platform import launch
+    from frisket.platform.verbs import run as launch
 
     place = None if data_dir is None else str(data_dir)
     runs = None if runs_dir is None else Path(runs_dir)
@@ -186,7 +186,7 @@ def reproduce(
         UserError: the table, the selection, a specification, the data, the device or what is to be resumed.
     """
     from frisket.errors import SpecError
-    from frisket.platform import reproduce as work
+    from frisket.platform.verbs import reproduce as work
 
     place = None if data_dir is None else str(data_dir)
     runs = None if runs_dir is None else Path(runs_dir)

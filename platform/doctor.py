@@ -23,15 +23,15 @@ from packaging.requirements import Requirement
 
 import frisket
 from frisket.algos import program
-from frisket.platform.executors.ray_session import worker_environment
-from frisket.platform.runfolder import default_runs_folder
+from frisket.platform.cluster.session import worker_environment
+from frisket.platform.run.folder import default_runs_folder
 from frisket.platform.tracking.settings import public_uri, sqlite_file, tracking_uri
 
 RAY_SECONDS = 120
 _MLFLOW_SECONDS = 5
 _LITTLE_DISK, _NO_DISK = 5 * 2**30, 2**29
 _RAY_PROBE = """
-from frisket.platform.executors.ray_session import ray_session
+from frisket.platform.cluster.session import ray_session
 with ray_session(cpus=1):
     import ray
     print(ray.get(ray.remote(lambda: 42).remote()))

@@ -63,7 +63,7 @@ def frisket(workplace: Path, environment: dict[str, str]) -> Frisket:
 @pytest.fixture(scope="session")
 def ray_cluster() -> Iterator[None]:
     """A private Ray cluster in which every test of the session runs its workers; one that exports metrics."""
-    from frisket.platform.executors.ray_session import ray_session
+    from frisket.platform.cluster.session import ray_session
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("RAY_enable_metrics_collection", "1")

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from frisket.platform.cli.main import main
-from frisket.platform.config import spec_names
-from frisket.platform.runfolder import RunFolder
+from frisket.platform.run.folder import RunFolder
+from frisket.platform.specs.files import spec_names
 
 pytestmark = pytest.mark.usefixtures("workplace")
 

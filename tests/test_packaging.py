@@ -13,10 +13,10 @@ import pytest
 from wheels import SUBPACKAGES
 
 IMPORTS = (
-    "import platform, frisket.errors, frisket.algos.masks, frisket.envs.osaka;"
-    "import frisket.platform.spec, frisket.platform.cli.run;"
+    "import platform, frisket.errors, frisket.algos.masks.mask_set, frisket.envs.streams.osaka;"
+    "import frisket.platform.specs.experiment, frisket.platform.cli.run;"
     "assert platform.system();"
-    "print(frisket.platform.spec.__file__)"
+    "print(frisket.platform.specs.experiment.__file__)"
 )
 
 
@@ -46,7 +46,7 @@ def test_bare_checkout_imports(where: str, checkout: Path, tmp_path: Path) -> No
         text=True,
     )
     assert done.returncode == 0, done.stderr
-    assert Path(done.stdout.strip()) == checkout / "platform" / "spec.py"
+    assert Path(done.stdout.strip()) == checkout / "platform" / "specs" / "experiment.py"
 
 
 def test_python_m_from_the_root_does_not_shadow_the_standard_library(checkout: Path) -> None:
@@ -82,7 +82,7 @@ def test_wheel_holds_every_module_and_specification_and_works(checkout: Path, wh
     assert specs
     assert held == expected | specs | {"frisket/py.typed"}
     listing = subprocess.run(
-        [sys.executable, "-c", "from frisket.platform.config import spec_names; print(*spec_names(), sep='\\n')"],
+        [sys.executable, "-c", "from frisket.platform.specs.files import spec_names; print(*spec_names(), sep='\\n')"],
         cwd=tmp_path,
         env=os.environ | {"PYTHONPATH": str(tmp_path / "installed")},
         check=True,

@@ -60,6 +60,6 @@ def test_help_imports_nothing_heavy(checkout: Path) -> None:
     assert not modules_after(code, checkout) & HEAVY
 
 
-@pytest.mark.parametrize("package", ["algos.registry", "envs.registry"])
+@pytest.mark.parametrize("package", ["algos.kinds", "envs.kinds"])
 def test_methods_and_streams_need_neither_ray_nor_mlflow(package: str, checkout: Path) -> None:
     assert not modules_after(f"import frisket.{package}", checkout) & {"ray", "mlflow", "typer"}

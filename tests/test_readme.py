@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from frisket.platform.cli.main import app
-from frisket.platform.config import spec_names
-from frisket.platform.spec import load_spec
+from frisket.platform.specs.experiment import load_spec
+from frisket.platform.specs.files import spec_names
 
 
 @pytest.fixture(scope="module")

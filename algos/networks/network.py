@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from frisket.algos.fisher import squared_gradients
+from frisket.algos.networks.fisher import squared_gradients
 from frisket.errors import require
 from frisket.types import Params
 
@@ -25,7 +25,7 @@ class NetworkConfig:
     """What every network's configuration has.
 
     Attributes:
-        powerprop_alpha: alpha of Powerpropagation (`frisket.algos.powerprop`); 1 is the ordinary network.
+        powerprop_alpha: alpha of Powerpropagation (`frisket.algos.networks.powerprop`); 1 is the ordinary network.
     """
 
     powerprop_alpha: float = 1.0
@@ -88,8 +88,8 @@ class Network(ABC):
         return loss.detach(), dict(zip(leaves, grads, strict=True))
 
     def squared_gradients(self, params: Params, x: Tensor, y: Tensor) -> Params:
-        """Mean over the samples of the squares of each one's own gradient (`frisket.algos.fisher`), for all ``params``.
-        A network may override it as `loss_and_gradients`."""
+        """Mean over the samples of the squares of each one's own gradient (`frisket.algos.networks.fisher`), for all
+        ``params``. A network may override it as `loss_and_gradients`."""
         return squared_gradients(lambda p, image, label: self.loss(p, image[None], label[None]), params, x, y)
 
 

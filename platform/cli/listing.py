@@ -38,8 +38,8 @@ def show(what: Annotated[Kind, typer.Argument(help="What to list.")]) -> None:
 def _specs() -> Table:
     from rich.table import Table
 
-    from frisket.platform.config import spec_names
-    from frisket.platform.spec import load_spec
+    from frisket.platform.specs.experiment import load_spec
+    from frisket.platform.specs.files import spec_names
 
     table = Table("spec", "stream", "learner", "seeds", "answers to")
     for name in spec_names():
@@ -61,7 +61,7 @@ def _specs() -> Table:
 def _streams() -> Table:
     from rich.table import Table
 
-    from frisket.envs.registry import STREAMS
+    from frisket.envs.kinds import STREAMS
 
     table = Table("stream", "what it is", "fields")
     for name, entry in STREAMS.items():
@@ -72,7 +72,7 @@ def _streams() -> Table:
 def _learners() -> Table:
     from rich.table import Table
 
-    from frisket.algos.registry import LEARNERS
+    from frisket.algos.kinds import LEARNERS
 
     table = Table("learner", "what it is", "fields")
     for name, entry in LEARNERS.items():
@@ -84,8 +84,8 @@ def _tables() -> Table:
     """The published tables `frisket reproduce` knows."""
     from rich.table import Table
 
-    from frisket.platform.config import spec_names
-    from frisket.platform.tables import load_table, table_names
+    from frisket.platform.specs.files import spec_names
+    from frisket.platform.tables.table import load_table, table_names
 
     shown = Table()
     for heading in ("table", "what it shows", "rows", "columns", "can be run"):

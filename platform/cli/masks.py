@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
-    from frisket.algos.mask_store import MaskStore
-    from frisket.algos.masks import MaskSet
+    from frisket.algos.masks.mask_set import MaskSet
+    from frisket.algos.masks.store import MaskStore
 
 MOST_OVERLAPS = 12  # tasks whose overlaps a terminal has room for
 
@@ -38,9 +38,9 @@ def show(
     picture: Annotated[Path | None, typer.Option("--picture", help="Draw what tasks' masks take into a PNG.")] = None,
 ) -> None:
     """Every tensor with its shape, its open weights and its sparsity; where every task has masks, what they take."""
-    from frisket.algos.mask_store import MaskStore
+    from frisket.algos.masks.store import MaskStore
     from frisket.errors import MaskError
-    from frisket.platform.mask_source import one_of, read_masks
+    from frisket.platform.verbs.masks import one_of, read_masks
 
     found = read_masks(source, seed, variant)
     if isinstance(found, MaskStore) and task is None:
@@ -74,7 +74,7 @@ def diff(
     from rich.console import Console
     from rich.table import Table
 
-    from frisket.algos.masks import MaskSet
+    from frisket.algos.masks.mask_set import MaskSet
     from frisket.errors import MaskError
 
     if second is None and other_seed is None and other_variant is None and other_task is None:
@@ -110,8 +110,8 @@ def export(
     """Write masks.safetensors and one picture per tensor; of all tasks store.safetensors and a folder of pictures."""
     from rich.console import Console
 
-    from frisket.algos.mask_store import MaskStore
-    from frisket.platform.mask_source import one_of, read_masks
+    from frisket.algos.masks.store import MaskStore
+    from frisket.platform.verbs.masks import one_of, read_masks
 
     found = read_masks(source, seed, variant)
     if isinstance(found, MaskStore) and task is None:
@@ -128,8 +128,8 @@ def export(
 
 
 def masks_of(source: str, seed: int | None = None, variant: str | None = None, task: str | None = None) -> MaskSet:
-    """The MaskSet ``source`` stands for; arguments and errors are those of `frisket.platform.mask_source`."""
-    from frisket.platform.mask_source import one_of, read_masks
+    """The MaskSet ``source`` stands for; arguments and errors are those of `frisket.platform.verbs.masks`."""
+    from frisket.platform.verbs.masks import one_of, read_masks
 
     return one_of(read_masks(source, seed, variant), source, task)
 
@@ -164,8 +164,8 @@ def _show_tasks(store: MaskStore, source: str, picture: Path | None) -> None:
     from rich.table import Table
 
     from frisket.errors import MaskError
-    from frisket.platform.capacity_figure import draw_capacity
-    from frisket.platform.capacity_report import CapacityReport
+    from frisket.platform.reports.capacity import CapacityReport
+    from frisket.platform.reports.capacity_figure import draw_capacity
 
     if picture is not None and not (picture.suffix == ".png" and picture.absolute().parent.is_dir()):
         raise MaskError("--picture", str(picture), "must be a .png file in a folder that exists")

@@ -15,7 +15,7 @@ from frisket.platform.cli.run import DataMode
 from frisket.platform.cli.stopping import resumable, stopping
 
 if TYPE_CHECKING:
-    from frisket.platform.reproduction import Reproduction
+    from frisket.platform.tables.reproduction import Reproduction
 
 
 class ScaleOption(str, enum.Enum):
@@ -92,8 +92,8 @@ def reproduce(
     }  # fmt: skip
     place = None if data_dir is None else str(data_dir)
     with stopping() as stop:
-        from frisket.platform import reproduce as work
-        from frisket.platform.runfolder import name_of
+        from frisket.platform.run.folder import name_of
+        from frisket.platform.verbs import reproduce as work
 
         if resume is not None:
             given = [option for option, value in asked.items() if value is not None]
@@ -108,7 +108,7 @@ def reproduce(
                 scale=(scale or ScaleOption.paper).value, data=(data or DataMode.auto).value, data_dir=place,
                 runs_dir=runs_dir, out=out, register=register, reuse=reuse,
             )  # fmt: skip
-        from frisket.platform.progress import ProgressLine
+        from frisket.platform.run.progress import ProgressLine
 
         count = len(reproduction.cells)
         typer.echo(f"{reproduction.run_id}: {count} cell{'s' if count > 1 else ''}", err=True)
@@ -129,8 +129,8 @@ def _labels(text: str | None) -> list[str] | None:
 def _report(reproduction: Reproduction, summary: dict[str, Any], local: bool) -> None:
     from rich.console import Console
 
-    from frisket.platform.comparison import compare
-    from frisket.platform.reproduction_report import report_path, results_table
+    from frisket.platform.reports.reproduction import report_path, results_table
+    from frisket.platform.tables.comparison import compare
     from frisket.platform.tracking.settings import public_uri
 
     console = Console(width=None if sys.stdout.isatty() else 140)

@@ -15,7 +15,7 @@ from frisket.errors import RunError, SpecError
 from frisket.platform.cli.stopping import Stop, resumable, stopping
 
 if TYPE_CHECKING:
-    from frisket.platform.runfolder import RunFolder
+    from frisket.platform.run.folder import RunFolder
 
 
 class DataMode(str, enum.Enum):
@@ -103,7 +103,7 @@ def carry_out(
         why = "the run is kept in this job's working folder, which Ray throws away: set it before `ray start`"
         typer.echo(f"warning: FRISKET_RUNS is not set; {why}", err=True)
     with stopping() as stop:
-        from frisket.platform import launch
+        from frisket.platform.verbs import run as launch
 
         if resume is None:
             if spec is None:
@@ -130,8 +130,8 @@ def carry_out(
 
 
 def _execute(folder: RunFolder, local: bool, workers: int | None, data_dir: str | None, stop: Stop) -> dict[str, Any]:
-    from frisket.platform import launch
-    from frisket.platform.progress import ProgressLine
+    from frisket.platform.run.progress import ProgressLine
+    from frisket.platform.verbs import run as launch
 
     count = launch.worker_count(folder, local, workers)
     where = "in this process" if local else f"on Ray, {count} worker{'s' if count > 1 else ''}"
@@ -145,7 +145,7 @@ def _execute(folder: RunFolder, local: bool, workers: int | None, data_dir: str 
 
 def _name(folder: RunFolder) -> str:
     """What ``--resume`` will find the run by."""
-    from frisket.platform.runfolder import name_of
+    from frisket.platform.run.folder import name_of
 
     return name_of(folder)
 
@@ -153,8 +153,8 @@ def _name(folder: RunFolder) -> str:
 def _report(folder: RunFolder, summary: dict[str, Any], local: bool) -> None:
     from rich.console import Console
 
-    from frisket.platform.divergence import divergences
-    from frisket.platform.report import points_table, results_table, scale_note
+    from frisket.platform.cli.results import points_table, results_table, scale_note
+    from frisket.platform.run.divergence import divergences
     from frisket.platform.tracking.settings import public_uri
 
     console = Console(width=None if sys.stdout.isatty() else 140)

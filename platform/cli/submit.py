@@ -49,9 +49,9 @@ def submit(
     """
     if spec is None:
         raise SpecError("SPEC", None, "is required; `frisket list specs` shows the names")
-    from frisket.platform.jobs.head import auth_token, head_address, require_same_ray
-    from frisket.platform.jobs.submission import Job, JobServer, name_of_work
-    from frisket.platform.spec import load_spec
+    from frisket.platform.cluster.head import auth_token, head_address, require_same_ray
+    from frisket.platform.cluster.submission import Job, JobServer, name_of_work
+    from frisket.platform.specs.experiment import load_spec
 
     experiment = load_spec(spec, overrides or (), seeds=seeds)
     mode = (data or DataMode.auto).value
@@ -102,7 +102,7 @@ def _folder(working_dir: Path | None, wheel: Path | None, installed: bool) -> Pa
 
 def _sent(spec: str, folder: Path | None) -> str:
     """SPEC as the job will find it; what is sent is measured."""
-    from frisket.platform.jobs.upload import require_small
+    from frisket.platform.cluster.package import require_small
 
     files = set[str]() if folder is None else require_small(folder)
     path = Path(spec)

@@ -20,9 +20,9 @@ def sync(
     from rich.console import Console
 
     from frisket.errors import RunError
-    from frisket.platform.reproduction import Reproduction
-    from frisket.platform.runfolder import RunFolder, default_runs_folder, write_json
-    from frisket.platform.summary import summarise
+    from frisket.platform.run.folder import RunFolder, default_runs_folder, write_json
+    from frisket.platform.run.summary import summarise
+    from frisket.platform.tables.reproduction import Reproduction
     from frisket.platform.tracking.reproduction import send, sent
     from frisket.platform.tracking.settings import public_uri
     from frisket.platform.tracking.uploader import Uploader, unsent

@@ -1,6 +1,6 @@
 """Where replicas run: in this process (`local`) or on Ray (`ray_train`, and `ray_tune` for searches).
 
-All lead the same packs through `frisket.platform.engine.run_pack`, so where and by how many workers a run is
+All lead the same packs through `frisket.platform.run.engine.run_pack`, so where and by how many workers a run is
 executed moves no number.
 """
 
@@ -11,7 +11,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from frisket.errors import RunError
-from frisket.platform.runfolder import PackFolder
+from frisket.platform.run.folder import PackFolder
 
 Stop = Callable[[], bool]
 """Asked often; True means: checkpoint and stop."""

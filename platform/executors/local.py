@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from frisket.platform.engine import run_pack
 from frisket.platform.executors import Stop, wait_until_free
-from frisket.platform.runfolder import RunFolder
+from frisket.platform.run.engine import run_pack
+from frisket.platform.run.folder import RunFolder
 
 
 def execute(folder: RunFolder, *, data_dir: str | None, stop: Stop) -> None:

@@ -15,10 +15,10 @@ from ray.tune import Stopper, Trainable
 
 from frisket.platform.executors import Stop
 from frisket.platform.executors.supervision import StopFile, attempt
-from frisket.platform.journal import read_journal
-from frisket.platform.runfolder import ReplicaFolder, RunFolder
-from frisket.platform.spec import Pack
-from frisket.platform.tune_points import metric_of
+from frisket.platform.run.folder import ReplicaFolder, RunFolder
+from frisket.platform.run.journal import read_journal
+from frisket.platform.run.points import metric_of
+from frisket.platform.specs.experiment import Pack
 
 STEP, SCORE = "step", "score"
 _GRACE_SECONDS = 15.0

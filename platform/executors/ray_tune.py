@@ -15,16 +15,16 @@ from pathlib import Path
 from typing import Any
 
 from frisket.envs.data import Pictures, resolve
-from frisket.platform.build import build_stream, datasets
-from frisket.platform.engine import Stopped
+from frisket.platform.cluster.session import ray_session
 from frisket.platform.executors import Stop
-from frisket.platform.executors.ray_session import ray_session
 from frisket.platform.executors.ray_train import shares, worker_count
-from frisket.platform.executors.streaming import stream_service
+from frisket.platform.executors.stream_source import stream_service
 from frisket.platform.executors.supervision import MAX_DEATHS, clear, conclude, supervise
-from frisket.platform.runfolder import RunFolder, write_json
-from frisket.platform.spec import Pack
-from frisket.platform.tune_points import search_of
+from frisket.platform.run.engine import Stopped
+from frisket.platform.run.folder import RunFolder, write_json
+from frisket.platform.run.points import search_of
+from frisket.platform.specs.build import build_stream, datasets
+from frisket.platform.specs.experiment import Pack
 
 
 def execute(folder: RunFolder, *, workers: int | None, data_dir: str | None, stop: Stop) -> None:
@@ -74,7 +74,7 @@ def rungs_of(folder: RunFolder, data_dir: str | None) -> list[int]:
 def mark_stopped(folder: RunFolder, steps: int) -> None:
     """Give the points that a finished race has left behind a result which says where they were stopped."""
     from frisket.platform.executors.ray_trial import reached
-    from frisket.platform.journal import read_journal
+    from frisket.platform.run.journal import read_journal
 
     for replica, files in zip(folder.experiment.replicas(), folder.replicas(), strict=True):
         if files.result is None:

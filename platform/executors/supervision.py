@@ -18,11 +18,11 @@ from typing import Any
 
 from frisket import errors
 from frisket.errors import FrisketError, UserError
-from frisket.platform.engine import Stopped, run_pack
 from frisket.platform.executors import Stop, wait_until_free
-from frisket.platform.executors.streaming import opener
-from frisket.platform.runfolder import ReplicaFolder, RunFolder, read_json, write_json
-from frisket.platform.spec import Pack
+from frisket.platform.executors.stream_source import opener
+from frisket.platform.run.engine import Stopped, run_pack
+from frisket.platform.run.folder import ReplicaFolder, RunFolder, read_json, write_json
+from frisket.platform.specs.experiment import Pack
 
 MAX_DEATHS = 3
 _LOOK_SECONDS = 0.5

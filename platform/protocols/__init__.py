@@ -1,1 +1,1 @@
-"""What is measured and when. A new protocol is a file here and a row in `frisket.platform.registry`."""
+"""What is measured and when. A new protocol is a file here and a row in `frisket.platform.specs.kinds`."""

@@ -22,10 +22,10 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from frisket.algos.learners.tasks.weights import TaskWeightsLearner
 from frisket.algos.networks.latent import LatentNetwork
 from frisket.algos.networks.network import Network
-from frisket.algos.powerprop import as_powerprop
-from frisket.algos.task_weights import TaskWeightsLearner
+from frisket.algos.networks.powerprop import as_powerprop
 from frisket.envs.stream import Stream
 from frisket.errors import SpecError, require
 from frisket.platform.protocols.protocol import Answers, Scored

@@ -20,8 +20,8 @@ from dataclasses import dataclass
 
 import torch
 
-from frisket.algos.protecting_learner import ProtectingLearner
-from frisket.algos.task_inference import Form, identify
+from frisket.algos.learners.tasks.inference import Form, identify
+from frisket.algos.learners.tasks.protecting import ProtectingLearner
 from frisket.envs.stream import Stream
 from frisket.errors import SpecError, require
 from frisket.platform.protocols.protocol import Answers, Scored
@@ -36,7 +36,7 @@ class ProtectedAccuracyConfig(RetainedAccuracyConfig):
     Attributes:
         inference: sizes of the batches whose task is to be inferred at the end; none by default.
         inference_batches: most batches of each task and size.
-        inference_form: ``one_shot``, ``binary`` or ``exhaustive`` (`frisket.algos.task_inference`).
+        inference_form: ``one_shot``, ``binary`` or ``exhaustive`` (`frisket.algos.learners.tasks.inference`).
     """
 
     inference: tuple[int, ...] = ()

@@ -10,8 +10,8 @@ from torch import Tensor
 
 from frisket.algos.learner import Learner
 from frisket.algos.networks.network import Network
+from frisket.algos.networks.powerprop import as_powerprop
 from frisket.algos.pack import Pack
-from frisket.algos.powerprop import as_powerprop
 from frisket.errors import SpecError
 from frisket.types import Batch, Metrics, State, Task
 

@@ -10,7 +10,7 @@ test set::
     sign_changes       fraction of the weights surviving 90 % pruning whose sign is another than at the start
 
 The journal's record of the last position holds, under ``survivors``, where those weights were and what they became
-(`frisket.algos.survivors`), counts in fixed bins.
+(`frisket.algos.masks.survivors`), counts in fixed bins.
 """
 
 from __future__ import annotations
@@ -25,14 +25,14 @@ import torch
 import torch.nn.functional as F
 
 from frisket.algos.learner import Learner
-from frisket.algos.masks import MaskSet
+from frisket.algos.learners.replay.learner import PlainLearner
+from frisket.algos.learners.sparse.learner import SparseLearner
+from frisket.algos.masks.mask_set import MaskSet
+from frisket.algos.masks.ranking import Ranking, Scope, require_kept
+from frisket.algos.masks.survivors import survivors
 from frisket.algos.networks.network import Network, own_logits
 from frisket.algos.networks.normalised import Normalised
-from frisket.algos.plain_learner import PlainLearner
-from frisket.algos.powerprop import Powerprop, as_powerprop, masked
-from frisket.algos.pruning import Ranking, Scope, require_kept
-from frisket.algos.sparse_learner import SparseLearner
-from frisket.algos.survivors import survivors
+from frisket.algos.networks.powerprop import Powerprop, as_powerprop, masked
 from frisket.envs.stream import Stream
 from frisket.envs.task_stream import TaskStream
 from frisket.errors import SpecError, require
@@ -53,7 +53,7 @@ SURVIVING = 0.1
 
 @dataclass(frozen=True, kw_only=True)
 class PruningCurveConfig:
-    """Attributes: kept: increasing fractions; scope: their budgets (`frisket.algos.pruning`)."""
+    """Attributes: kept: increasing fractions; scope: their budgets (`frisket.algos.masks.ranking`)."""
 
     kept: tuple[float, ...] = PUBLISHED
     scope: Scope = "layer"

@@ -13,7 +13,7 @@ from torch import Tensor
 from frisket.envs.stream import Stream
 from frisket.envs.task_stream import TaskStream
 from frisket.errors import SpecError
-from frisket.platform.heap import give_back_freed_memory
+from frisket.heap import give_back_freed_memory
 from frisket.platform.protocols.protocol import Answers, Protocol, Scored
 from frisket.types import Batch, State, Task
 

@@ -8,8 +8,8 @@ import threading
 from collections.abc import Callable
 from types import TracebackType
 
-from frisket.platform.engine import Stopped
-from frisket.platform.runfolder import RunFolder
+from frisket.platform.run.engine import Stopped
+from frisket.platform.run.folder import RunFolder
 from frisket.platform.tracking.uploader import Uploader, UploadStatus, unreachable_message
 
 FIRST_PAUSE, LONGEST_PAUSE = 5.0, 60.0

@@ -2,7 +2,7 @@
 
 ::
 
-    MLmodel  requirements.txt  python_env.yaml  data/      (the folder of `frisket.platform.model`)
+    MLmodel  requirements.txt  python_env.yaml  data/      (the folder of `frisket.platform.model.model`)
 
 ``mlflow.pyfunc.load_model`` calls `_load_pyfunc` here, in the installed package; nothing in the folder is executed.
 """
@@ -22,8 +22,8 @@ from mlflow.models import Model, ModelSignature
 from mlflow.types import DataType, ParamSchema, ParamSpec, Schema, TensorSpec
 
 import frisket
-from frisket.platform.model import FORMAT, FrisketModel, write_model
-from frisket.platform.runfolder import RunFolder
+from frisket.platform.model.model import FORMAT, FrisketModel, write_model
+from frisket.platform.run.folder import RunFolder
 
 FLAVOR = "frisket"
 DATA = "data"

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from mlflow.entities import Metric
 
-from frisket.platform.journal import read_journal
+from frisket.platform.run.journal import read_journal
 
 BATCH = 1000  # MLflow's limit on metrics per log_batch
 

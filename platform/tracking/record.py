@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from frisket.platform.runfolder import RunFolder, read_json, write_json
+from frisket.platform.run.folder import RunFolder, read_json, write_json
 
 
 @dataclass

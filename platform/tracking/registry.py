@@ -13,10 +13,10 @@ from mlflow.entities.model_registry import ModelVersion
 from mlflow.exceptions import MlflowException
 from mlflow.models import Model
 
-from frisket.platform.runfolder import RunFolder
-from frisket.platform.tracking.card import card
+from frisket.platform.reports.card import card
+from frisket.platform.run.folder import RunFolder
+from frisket.platform.run.points import PointFolder
 from frisket.platform.tracking.flavor import save_model
-from frisket.platform.tune_points import PointFolder
 
 TAG = "frisket.run_id"
 ARTIFACT = "model"

@@ -11,10 +11,10 @@ import sys
 import time
 from typing import TYPE_CHECKING, Any
 
-from frisket.platform.comparison import compare, counts
-from frisket.platform.reproduction import Reproduction
-from frisket.platform.reproduction_report import report_path, write_text
-from frisket.platform.runfolder import read_json, write_json
+from frisket.platform.reports.reproduction import report_path, write_text
+from frisket.platform.run.folder import read_json, write_json
+from frisket.platform.tables.comparison import compare, counts
+from frisket.platform.tables.reproduction import Reproduction
 from frisket.platform.tracking.settings import public_uri
 from frisket.platform.tracking.store import connect
 from frisket.platform.tracking.uploader import UploadStatus, reason_of

@@ -16,17 +16,17 @@ from mlflow import MlflowClient
 from mlflow.entities import Metric, Param, Run, RunTag
 from mlflow.exceptions import MlflowException
 
-from frisket.platform.figures import draw_figures
-from frisket.platform.runfolder import ReplicaFolder, RunFolder
-from frisket.platform.spec import Experiment, Replica
-from frisket.platform.summary import summarise
-from frisket.platform.tracking.card import note
+from frisket.platform.reports.card import note
+from frisket.platform.reports.figures import draw_figures
+from frisket.platform.run.folder import ReplicaFolder, RunFolder
+from frisket.platform.run.points import PointFolder, points_of, product
+from frisket.platform.run.summary import summarise
+from frisket.platform.specs.experiment import Experiment, Replica
 from frisket.platform.tracking.points import BATCH, chunks, last_points, metrics
 from frisket.platform.tracking.record import Child, Record
 from frisket.platform.tracking.registry import register
 from frisket.platform.tracking.settings import artifact_location
 from frisket.platform.tracking.store import connect
-from frisket.platform.tune_points import PointFolder, points_of, product
 
 RUN_ID, REPLICA, POINT = "frisket.run_id", "frisket.replica", "frisket.point"
 _PARAMS = 100  # MLflow's limit per request

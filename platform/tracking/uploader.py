@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from frisket.errors import RunError
-from frisket.platform.runfolder import RunFolder, hold
+from frisket.platform.run.folder import RunFolder, hold
 from frisket.platform.tracking.record import Record
 from frisket.platform.tracking.settings import public_uri
 

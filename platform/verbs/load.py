@@ -8,9 +8,9 @@ from pathlib import Path
 import yaml
 
 from frisket.errors import ModelError
-from frisket.platform.model import FrisketModel
-from frisket.platform.runfolder import RunFolder
-from frisket.platform.tune_points import product
+from frisket.platform.model.model import FrisketModel
+from frisket.platform.run.folder import RunFolder
+from frisket.platform.run.points import product
 
 
 def load_model(uri: str | Path, *, tracking_uri: str | None = None) -> FrisketModel:

@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from frisket.algos.look_ahead import LookAhead
+from frisket.algos.learners.look_ahead.gradient import LookAhead
 from frisket.algos.networks.network import Network
 from frisket.types import Data, Params
 

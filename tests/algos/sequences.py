@@ -8,10 +8,10 @@ from typing import Any
 import torch
 from toys import SIZE, WAYS, small_mlp, stripes
 
+from frisket.algos.kinds import LEARNERS
+from frisket.algos.learners.tasks.protecting import ProtectingLearner
 from frisket.algos.networks.network import Network
-from frisket.algos.powerprop import Powerprop
-from frisket.algos.protecting_learner import ProtectingLearner
-from frisket.algos.registry import LEARNERS
+from frisket.algos.networks.powerprop import Powerprop
 from frisket.rng import torch_generator
 from frisket.types import Batch, Data, Metrics, State, Task, TaskEnd
 

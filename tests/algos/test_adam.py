@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from frisket.algos import adam
+from frisket.algos.parts import adam
 from frisket.rng import torch_generator
 
 

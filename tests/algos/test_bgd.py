@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from toys import build, equal_states, noise_batch, run, small_network
 
-from frisket.algos.learners import bgd
+from frisket.algos.learners.online import bgd
 from frisket.types import Params, State
 
 

@@ -12,11 +12,11 @@ import torch
 import torch.nn.functional as F
 from toys import FORMS, WAYS, build, equal_states, noise_batch, replays, run, separable_batch, start
 
+from frisket.algos.kinds import LEARNERS
 from frisket.algos.learner import Learner
-from frisket.algos.look_ahead_learner import LookAheadConfig
-from frisket.algos.registry import LEARNERS
+from frisket.algos.learners.look_ahead.learner import LookAheadConfig
+from frisket.algos.parts.tree import flatten, map_tensors
 from frisket.algos.state_file import load_state, save_state
-from frisket.algos.tree import flatten, map_tensors
 from frisket.errors import SpecError
 from frisket.types import Batch, Metrics, State
 

@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import doctest
 import importlib
-import pkgutil
 
 import pytest
 
-from frisket.algos import learners
+from frisket.algos.kinds import LEARNERS
 
-MODULES = [info.name for info in pkgutil.iter_modules(learners.__path__)]
+MODULES = sorted({entry.build.__module__ for entry in LEARNERS.values()})
 
 
 @pytest.mark.parametrize("name", MODULES)
 def test_example_runs(name: str) -> None:
-    result = doctest.testmod(importlib.import_module(f"frisket.algos.learners.{name}"))
+    result = doctest.testmod(importlib.import_module(name))
     assert result.attempted > 0
     assert result.failed == 0

@@ -9,11 +9,11 @@ import torch
 import torch.nn.functional as F
 from toys import double, largest_difference, noise_data, small_mlp, small_network
 
-from frisket.algos.fisher import squared_gradients
-from frisket.algos.importance import EWCPenalty, LaplacePenalty, Regulariser, SIPenalty
+from frisket.algos.networks.fisher import squared_gradients
 from frisket.algos.networks.mlp import MLP, MLPConfig
 from frisket.algos.networks.network import Network
-from frisket.algos.powerprop import Powerprop, by_phi, by_theta
+from frisket.algos.networks.powerprop import Powerprop, by_phi, by_theta
+from frisket.algos.parts.importance import EWCPenalty, LaplacePenalty, Regulariser, SIPenalty
 from frisket.errors import SpecError
 from frisket.rng import torch_generator
 from frisket.types import Params, State

@@ -11,9 +11,9 @@ import torch.nn.functional as F
 from torch import Tensor
 from toys import double, noise_data, small_network
 
-from frisket.algos.inner import adapt, loss_on, meta_gradient, second_order_gradient, unroll
-from frisket.algos.learners.metacog import Gated
-from frisket.algos.modulation import BinaryMask, FixedStep, LearnedStep, Modulation, ReluRate
+from frisket.algos.inner.loop import adapt, loss_on, meta_gradient, second_order_gradient, unroll
+from frisket.algos.inner.modulation import BinaryMask, FixedStep, LearnedStep, Modulation, ReluRate
+from frisket.algos.learners.online.metacog import Gated
 from frisket.algos.networks.network import Adapting, Network, split
 from frisket.rng import torch_generator
 from frisket.types import Data, Params

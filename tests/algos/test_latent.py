@@ -8,10 +8,10 @@ import pytest
 import torch
 from torch import Tensor
 
+from frisket.algos.kinds import NETWORKS
 from frisket.algos.networks.latent import LatentNetwork
+from frisket.algos.networks.powerprop import Powerprop
 from frisket.algos.networks.vae import VAE, VAEConfig
-from frisket.algos.powerprop import Powerprop
-from frisket.algos.registry import NETWORKS
 from frisket.errors import SpecError
 from frisket.rng import torch_generator
 from frisket.types import Params

@@ -7,19 +7,19 @@ import torch
 from oracle import eager_look_ahead
 from toys import SIZE, build, double, largest_difference, noise_batch, noise_data, small_mlp, small_network
 
-from frisket.algos.clip import clip_by_global_norm, global_norm
-from frisket.algos.entrywise import DenseMask, EntrywiseModulation, PlainRelu, Raw, StraightRelu
-from frisket.algos.learners.la_er import LaER
-from frisket.algos.learners.la_maml import LaMAML, LaMAMLConfig
-from frisket.algos.learners.replay_cmaml import ReplayCMAML, ReplayCMAMLConfig
-from frisket.algos.learners.sparse_la_maml import SparseLaMAML, SparseLaMAMLConfig
-from frisket.algos.learners.sync_la_maml import SyncLaMAML, SyncLaMAMLConfig
-from frisket.algos.look_ahead import LookAhead, MetaLoss, chunks, look_ahead
-from frisket.algos.look_ahead_learner import LookAheadLearner
-from frisket.algos.look_ahead_mlp import MLPMetaUpdate
-from frisket.algos.look_ahead_pack import TOGETHER, LookAheadPack
+from frisket.algos.inner.entrywise import DenseMask, EntrywiseModulation, PlainRelu, Raw, StraightRelu
+from frisket.algos.learners.look_ahead.gradient import LookAhead, MetaLoss, chunks, look_ahead
+from frisket.algos.learners.look_ahead.la_er import LaER
+from frisket.algos.learners.look_ahead.la_maml import LaMAML, LaMAMLConfig
+from frisket.algos.learners.look_ahead.learner import LookAheadLearner
+from frisket.algos.learners.look_ahead.mlp import MLPMetaUpdate
+from frisket.algos.learners.look_ahead.pack import TOGETHER, LookAheadPack
+from frisket.algos.learners.look_ahead.replay_cmaml import ReplayCMAML, ReplayCMAMLConfig
+from frisket.algos.learners.look_ahead.sparse_la_maml import SparseLaMAML, SparseLaMAMLConfig
+from frisket.algos.learners.look_ahead.sync_la_maml import SyncLaMAML, SyncLaMAMLConfig
 from frisket.algos.networks.mlp import MLP, MLPConfig
-from frisket.algos.tree import flatten, lifted, picked
+from frisket.algos.parts.clip import clip_by_global_norm, global_norm
+from frisket.algos.parts.tree import flatten, lifted, picked
 from frisket.errors import SpecError
 from frisket.rng import torch_generator
 from frisket.types import Batch, Data, Params

@@ -9,14 +9,14 @@ import torch
 from oracle import eager_look_ahead
 from toys import build, double, noise_data, small_mlp
 
-from frisket.algos.learners.la_maml import LaMAML, LaMAMLConfig
-from frisket.algos.look_ahead import LookAhead, MetaLoss, chunks, look_ahead
-from frisket.algos.look_ahead_pack import LookAheadPack
-from frisket.algos.look_ahead_second import look_ahead_second
+from frisket.algos.learners.look_ahead.gradient import LookAhead, MetaLoss, chunks, look_ahead
+from frisket.algos.learners.look_ahead.la_maml import LaMAML, LaMAMLConfig
+from frisket.algos.learners.look_ahead.pack import LookAheadPack
+from frisket.algos.learners.look_ahead.second_order import look_ahead_second
 from frisket.algos.networks.mlp import MLP, MLPConfig
 from frisket.algos.networks.network import Network
 from frisket.algos.networks.strided_conv import StridedConv, StridedConvConfig
-from frisket.algos.tree import lifted, picked
+from frisket.algos.parts.tree import lifted, picked
 from frisket.errors import SpecError
 from frisket.rng import torch_generator
 from frisket.types import Data, Params

@@ -10,8 +10,8 @@ import pytest
 import torch
 from test_masks import random_masks
 
-from frisket.algos.mask_store import MaskStore
-from frisket.algos.masks import MaskSet
+from frisket.algos.masks.mask_set import MaskSet
+from frisket.algos.masks.store import MaskStore
 from frisket.errors import MaskError
 
 

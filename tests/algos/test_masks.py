@@ -9,8 +9,8 @@ import pytest
 import torch
 from matplotlib.image import imread
 
-from frisket.algos.mask_picture import CLOSED
-from frisket.algos.masks import MaskSet
+from frisket.algos.masks.mask_set import MaskSet
+from frisket.algos.masks.picture import CLOSED
 from frisket.errors import MaskError
 from frisket.rng import torch_generator
 

@@ -9,10 +9,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from frisket.algos.kinds import NETWORKS
 from frisket.algos.networks.mlp import MLP, MLPConfig
 from frisket.algos.networks.network import Adapting, Network, own_logits, within_block
 from frisket.algos.networks.strided_conv import StridedConv, StridedConvConfig
-from frisket.algos.registry import NETWORKS
 from frisket.errors import SpecError
 from frisket.rng import torch_generator
 from frisket.types import Params

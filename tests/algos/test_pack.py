@@ -7,9 +7,9 @@ from collections.abc import Sequence
 import torch
 from toys import build, noise_batch
 
-from frisket.algos import plain_pack
+from frisket.algos.learners.replay import pack as plain_pack
 from frisket.algos.pack import in_parts
-from frisket.algos.tree import flatten
+from frisket.algos.parts.tree import flatten
 from frisket.types import Batch, Metrics, State
 
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 from sequences import batches, learn, learner_of, striped
 
-from frisket.algos.learners.efficient_packnet import (
+from frisket.algos.learners.tasks.efficient_packnet import (
     EfficientPackNet,
     EfficientPackNetConfig,
     Judged,
@@ -16,10 +16,10 @@ from frisket.algos.learners.efficient_packnet import (
     binary_search,
     grid_search,
 )
-from frisket.algos.learners.packnet import PackNet, PackNetConfig
-from frisket.algos.masks import MaskSet
-from frisket.algos.powerprop import masked
-from frisket.algos.pruning import Ranking
+from frisket.algos.learners.tasks.packnet import PackNet, PackNetConfig
+from frisket.algos.masks.mask_set import MaskSet
+from frisket.algos.masks.ranking import Ranking
+from frisket.algos.networks.powerprop import masked
 from frisket.errors import SpecError
 from frisket.types import Batch, Metrics, State, TaskEnd
 

@@ -10,9 +10,9 @@ import pytest
 import torch
 from toys import build, equal_states, separable_episode, small_network
 
-from frisket.algos import pretrain
+from frisket.algos.inner import pretrain
+from frisket.algos.inner.pretrain import PretrainConfig
 from frisket.algos.learner import Learner
-from frisket.algos.pretrain import PretrainConfig
 from frisket.algos.state_file import load_state, save_state
 from frisket.errors import SpecError
 from frisket.rng import torch_generator

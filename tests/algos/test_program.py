@@ -13,11 +13,11 @@ import torch
 from toys import SIZE, build, run
 
 from frisket.algos import program
-from frisket.algos.look_ahead_learner import LookAheadLearner
-from frisket.algos.look_ahead_pack import LookAheadPack
+from frisket.algos.learners.look_ahead.learner import LookAheadLearner
+from frisket.algos.learners.look_ahead.pack import LookAheadPack
 from frisket.algos.networks.mlp import Backward
+from frisket.algos.parts.tree import flatten
 from frisket.algos.state_file import load_state, save_state
-from frisket.algos.tree import flatten
 from frisket.errors import SpecError
 from frisket.types import Batch, State
 
@@ -129,7 +129,7 @@ def test_auto_compiles_what_repays_it(
         asked.append(name)
         return function
 
-    monkeypatch.setattr("frisket.algos.look_ahead_mlp.compiled", compiled)
+    monkeypatch.setattr("frisket.algos.learners.look_ahead.mlp.compiled", compiled)
     learner = build("la-maml", compile=wish, glances=5, inner_steps=10)
     pack = learner.pack([], steps=steps, may_compile=may)
     state = pack.join([learner.init(0)])

@@ -12,12 +12,12 @@ import torch
 from sequences import STEPS, batches, learn, learner_of, network, striped, task_of
 from toys import equal_states, small_network
 
-from frisket.algos.learners.packnet import PackNet, PackNetConfig
-from frisket.algos.masks import MaskSet
+from frisket.algos.kinds import NETWORKS
+from frisket.algos.learners.tasks.packnet import PackNet, PackNetConfig
+from frisket.algos.masks.mask_set import MaskSet
 from frisket.algos.networks.vae import VAEConfig
-from frisket.algos.registry import NETWORKS
+from frisket.algos.parts.tree import map_tensors
 from frisket.algos.state_file import load_state, save_state
-from frisket.algos.tree import map_tensors
 from frisket.errors import MaskError, SpecError
 from frisket.rng import torch_generator
 from frisket.types import Batch, Params, State
@@ -137,7 +137,7 @@ def test_retraining_lowers_the_loss_of_the_pruned_network() -> None:
 
 @every_method
 def test_batch_norm_networks_keep_their_old_answers_too(kind: str) -> None:
-    from frisket.algos.registry import LEARNERS
+    from frisket.algos.kinds import LEARNERS
 
     entry = LEARNERS[kind]
     for biases in ("freeze_after_first", "per_task", "none"):

@@ -9,7 +9,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from frisket.algos.pruning import Ranking, Scope, cubic_kept, erk_counts, layer_counts
+from frisket.algos.masks.ranking import Ranking, Scope, cubic_kept, erk_counts, layer_counts
 from frisket.errors import MaskError, SpecError
 from frisket.rng import torch_generator
 from frisket.types import Params

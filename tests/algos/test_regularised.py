@@ -9,13 +9,13 @@ import torch
 from sequences import STEPS, batches, network, striped, task_of
 from toys import equal_states, largest_difference
 
-from frisket.algos import adam
-from frisket.algos.importance import EWCPenalty
+from frisket.algos.kinds import LEARNERS
 from frisket.algos.learner import Learner
-from frisket.algos.powerprop import Powerprop
-from frisket.algos.registry import LEARNERS
-from frisket.algos.regularised_learner import RegularisedLearner
-from frisket.algos.tree import descend, map_tensors
+from frisket.algos.learners.tasks.regularised import RegularisedLearner
+from frisket.algos.networks.powerprop import Powerprop
+from frisket.algos.parts import adam
+from frisket.algos.parts.importance import EWCPenalty
+from frisket.algos.parts.tree import descend, map_tensors
 from frisket.errors import SpecError
 from frisket.types import Batch, Params, State, TaskEnd
 

@@ -17,13 +17,13 @@ from toys import (
 )
 
 from frisket.algos.learner import Learner
-from frisket.algos.learners.er import OnlineSGD, OnlineSGDConfig
-from frisket.algos.learners.ewc import EWC, EWCConfig
-from frisket.algos.learners.gem import GEM, GEMConfig, flatten, unflatten
-from frisket.algos.learners.mer import MER, MERConfig
+from frisket.algos.learners.replay.er import OnlineSGD, OnlineSGDConfig
+from frisket.algos.learners.replay.ewc import EWC, EWCConfig
+from frisket.algos.learners.replay.gem import GEM, GEMConfig, flatten, unflatten
+from frisket.algos.learners.replay.mer import MER, MERConfig
+from frisket.algos.learners.replay.projection import agem_projection, gem_projection
+from frisket.algos.learners.replay.row_gradients import RowGradients
 from frisket.algos.networks.mlp import MLP, MLPConfig
-from frisket.algos.projection import agem_projection, gem_projection
-from frisket.algos.row_gradients import RowGradients
 from frisket.errors import SpecError
 from frisket.rng import torch_generator
 from frisket.types import Batch, Data, Params, Task

@@ -11,19 +11,19 @@ import torch
 import torch.nn.functional as F
 from toys import build, double, equal_states, largest_difference, noise_batch, noise_data, run, small_mlp
 
-from frisket.algos.alignment import alignment
-from frisket.algos.clip import global_norm
-from frisket.algos.learners import bgd
-from frisket.algos.learners.er import OnlineSGD, OnlineSGDConfig
-from frisket.algos.learners.gem import GEM, GEMConfig
-from frisket.algos.learners.icarl import NO_EXEMPLAR, ICaRL, ICaRLConfig, herd
-from frisket.algos.learners.independent import Independent, IndependentConfig
-from frisket.algos.learners.replay_metabgd import ReplayMetaBGD, ReplayMetaBGDConfig
-from frisket.algos.look_ahead_second import look_ahead_second
+from frisket.algos.kinds import LEARNERS
+from frisket.algos.learners.look_ahead.replay_metabgd import ReplayMetaBGD, ReplayMetaBGDConfig
+from frisket.algos.learners.look_ahead.second_order import look_ahead_second
+from frisket.algos.learners.online import bgd
+from frisket.algos.learners.replay.er import OnlineSGD, OnlineSGDConfig
+from frisket.algos.learners.replay.gem import GEM, GEMConfig
+from frisket.algos.learners.replay.icarl import NO_EXEMPLAR, ICaRL, ICaRLConfig, herd
+from frisket.algos.learners.replay.independent import Independent, IndependentConfig
 from frisket.algos.networks.mlp import MLP, MLPConfig
 from frisket.algos.networks.strided_conv import StridedConv, StridedConvConfig
-from frisket.algos.registry import LEARNERS
-from frisket.algos.tree import map_tensors
+from frisket.algos.parts.alignment import alignment
+from frisket.algos.parts.clip import global_norm
+from frisket.algos.parts.tree import map_tensors
 from frisket.errors import SpecError
 from frisket.rng import torch_generator
 from frisket.types import Batch, Data, Params, State, Task

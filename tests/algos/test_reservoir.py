@@ -7,8 +7,8 @@ import pytest
 import torch
 from toys import build, noise_batch
 
-from frisket.algos import reservoir
-from frisket.algos.reservoir import ReservoirRule
+from frisket.algos.parts import reservoir
+from frisket.algos.parts.reservoir import ReservoirRule
 from frisket.rng import numpy_generator
 from frisket.types import Data
 

@@ -9,8 +9,8 @@ import torch
 import torch.nn.functional as F
 from toys import double
 
+from frisket.algos.networks.powerprop import Powerprop
 from frisket.algos.networks.resnet import ResNet, ResNetConfig
-from frisket.algos.powerprop import Powerprop
 from frisket.errors import SpecError
 from frisket.types import Params
 

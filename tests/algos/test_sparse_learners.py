@@ -8,13 +8,13 @@ import pytest
 import torch
 from toys import separable_batch, small_mlp
 
-from frisket.algos.learners.iterative_magnitude import IterativeMagnitudeConfig
-from frisket.algos.learners.rigl import RigL, RigLConfig, exchanged
-from frisket.algos.learners.top_kast import TopKAST, TopKASTConfig
-from frisket.algos.powerprop import Powerprop
-from frisket.algos.pruning import cubic_kept
-from frisket.algos.registry import LEARNERS
-from frisket.algos.sparse_learner import SparseLearner
+from frisket.algos.kinds import LEARNERS
+from frisket.algos.learners.sparse.iterative_magnitude import IterativeMagnitudeConfig
+from frisket.algos.learners.sparse.learner import SparseLearner
+from frisket.algos.learners.sparse.rigl import RigL, RigLConfig, exchanged
+from frisket.algos.learners.sparse.top_kast import TopKAST, TopKASTConfig
+from frisket.algos.masks.ranking import cubic_kept
+from frisket.algos.networks.powerprop import Powerprop
 from frisket.errors import SpecError
 from frisket.types import State
 

@@ -9,8 +9,8 @@ from typing import Any
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from frisket.algos.parts.tree import flatten
 from frisket.algos.state_file import load_state, save_state
-from frisket.algos.tree import flatten
 
 
 class Allocated(TorchDispatchMode):

@@ -10,15 +10,15 @@ import pytest
 import torch
 from toys import SIZE, WAYS, double, equal_states, separable_batch, small_mlp, small_network
 
-from frisket.algos.learners.rigl import StaticSparse, StaticSparseConfig
+from frisket.algos.kinds import LEARNERS
+from frisket.algos.learners.sparse.rigl import StaticSparse, StaticSparseConfig
+from frisket.algos.learners.sparse.supervised import loss_and_gradients
+from frisket.algos.masks.ranking import Ranking
 from frisket.algos.networks.mlp import MLP, MLPConfig
+from frisket.algos.networks.powerprop import Powerprop
 from frisket.algos.networks.resnet import ResNet, ResNetConfig
-from frisket.algos.powerprop import Powerprop
-from frisket.algos.pruning import Ranking
-from frisket.algos.registry import LEARNERS
-from frisket.algos.schedule import ScheduledConfig
+from frisket.algos.parts.schedule import ScheduledConfig
 from frisket.algos.state_file import load_state, save_state
-from frisket.algos.supervised import loss_and_gradients
 from frisket.errors import SpecError
 from frisket.types import Params, State
 

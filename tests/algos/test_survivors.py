@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from frisket.algos.pruning import Ranking
-from frisket.algos.survivors import EDGES, PARTS, survivors
+from frisket.algos.masks.ranking import Ranking
+from frisket.algos.masks.survivors import EDGES, PARTS, survivors
 from frisket.rng import torch_generator
 
 

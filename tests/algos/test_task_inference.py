@@ -10,8 +10,8 @@ import torch
 from sequences import learn, learner_of, striped
 from toys import double
 
-from frisket.algos.protecting_learner import ProtectingLearner
-from frisket.algos.task_inference import Form, _entropy, _Mixture, identify, infer_task
+from frisket.algos.learners.tasks.inference import Form, _entropy, _Mixture, identify, infer_task
+from frisket.algos.learners.tasks.protecting import ProtectingLearner
 from frisket.errors import MaskError
 from frisket.types import State
 

@@ -11,11 +11,11 @@ from sequences import batches, learner_of
 from torch import Tensor
 from toys import WAYS, double, small_mlp
 
-from frisket.algos.learners.efficient_packnet import EfficientPackNet, EfficientPackNetConfig, acceptable
+from frisket.algos.learners.tasks.efficient_packnet import EfficientPackNet, EfficientPackNetConfig, acceptable
+from frisket.algos.learners.tasks.taylor import Expansion, expand, summed_gradient
+from frisket.algos.masks.ranking import Ranking
 from frisket.algos.networks.mlp import MLP, MLPConfig
-from frisket.algos.powerprop import masked
-from frisket.algos.pruning import Ranking
-from frisket.algos.taylor import Expansion, expand, summed_gradient
+from frisket.algos.networks.powerprop import masked
 from frisket.errors import SpecError
 from frisket.rng import torch_generator
 from frisket.types import Batch, Params, State, TaskEnd

@@ -9,8 +9,9 @@ import torch
 from sequences import STEPS, batches, network
 from toys import equal_states
 
-from frisket.algos.learners.vcl import VCL, VCLConfig
-from frisket.algos.mean_field import (
+from frisket.algos.kinds import LEARNERS
+from frisket.algos.learners.tasks.vcl import VCL, VCLConfig
+from frisket.algos.parts.mean_field import (
     Gaussian,
     constant,
     divergence,
@@ -19,8 +20,7 @@ from frisket.algos.mean_field import (
     sampled_gradient,
     standard_normal,
 )
-from frisket.algos.registry import LEARNERS
-from frisket.algos.tree import map_tensors
+from frisket.algos.parts.tree import map_tensors
 from frisket.errors import SpecError
 from frisket.rng import torch_generator
 from frisket.types import Batch, Params, State

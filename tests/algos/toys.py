@@ -9,16 +9,16 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from frisket.algos import pretrain
+from frisket.algos.inner import pretrain
+from frisket.algos.kinds import LEARNERS
 from frisket.algos.learner import Learner
-from frisket.algos.look_ahead_learner import LookAheadConfig
+from frisket.algos.learners.look_ahead.learner import LookAheadConfig
+from frisket.algos.learners.replay.learner import PlainConfig
 from frisket.algos.networks.conv4 import Conv4, Conv4Config
 from frisket.algos.networks.mlp import MLP, MLPConfig
 from frisket.algos.networks.network import Network
-from frisket.algos.optimiser import OptimiserConfig
-from frisket.algos.plain_learner import PlainConfig
-from frisket.algos.registry import LEARNERS
-from frisket.algos.tree import flatten
+from frisket.algos.parts.optimiser import OptimiserConfig
+from frisket.algos.parts.tree import flatten
 from frisket.rng import torch_generator
 from frisket.types import Batch, Data, Episode, Params, State, Task, TaskEnd
 

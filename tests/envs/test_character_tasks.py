@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 import torch
 
-from frisket.envs.character_tasks import CharacterTasksConfig, CharacterTaskStream
 from frisket.envs.data import SOURCES, resolve
 from frisket.envs.data.imageset import ImageSet, Provenance
 from frisket.envs.data.sources import SAMPLE
-from frisket.envs.registry import STREAMS
+from frisket.envs.kinds import STREAMS
+from frisket.envs.streams.character_tasks import CharacterTasksConfig, CharacterTaskStream
 from frisket.errors import SpecError
 
 COUNTS = (30, 41, 25)  # training images of each class

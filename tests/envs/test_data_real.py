@@ -13,7 +13,7 @@ import pytest
 from frisket.envs.data import SOURCES, load, verify
 from frisket.envs.data.decode import content_digest
 from frisket.envs.data.sources import TILED
-from frisket.envs.scaling import NORMALISATION
+from frisket.envs.streams.scaling import NORMALISATION
 
 _NAMED = os.environ.get("FRISKET_DATA")
 FOLDER = Path(_NAMED) if _NAMED else Path(__file__).resolve().parents[3] / "shared" / "data"

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from frisket.envs.data.imageset import ImageSet, Provenance
-from frisket.envs.episodes import EpisodeSource
+from frisket.envs.episodes.episodes import EpisodeSource
 from frisket.errors import SpecError
 
 

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from frisket.envs.data.imageset import ImageSet, Provenance
-from frisket.envs.osaka import OsakaConfig, OsakaStream
+from frisket.envs.streams.osaka import OsakaConfig, OsakaStream
 from frisket.errors import SpecError
 
 DOMAINS = {"omniglot": 0.5, "mnist": 0.25, "fashion_mnist": 0.25}

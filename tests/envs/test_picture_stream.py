@@ -14,7 +14,7 @@ from picture_files import made_folders
 from tiny_data import bare_machine
 
 from frisket.envs.data import Pictures, Provenance, load, load_folder
-from frisket.envs.picture_stream import PicturesConfig, PictureStream, middle_box, random_box, resized
+from frisket.envs.streams.picture_stream import PicturesConfig, PictureStream, middle_box, random_box, resized
 from frisket.errors import SpecError
 from frisket.rng import numpy_generator
 

@@ -12,7 +12,7 @@ import torch
 from PIL import Image
 
 from frisket.envs.data import ImageSet, resolve
-from frisket.envs.pixel_tasks import (
+from frisket.envs.streams.pixel_tasks import (
     BLANK,
     PermutationsConfig,
     PixelTasksConfig,

@@ -11,11 +11,11 @@ import pytest
 import torch
 from torch import Tensor
 
-from frisket.envs.augment import BRIGHTNESS, PADDING, augment
 from frisket.envs.data import ImageSet, Provenance, resolve
-from frisket.envs.registry import STREAMS
-from frisket.envs.scaling import NORMALISATION
-from frisket.envs.split_classes import SplitClassesConfig, SplitClassesStream
+from frisket.envs.kinds import STREAMS
+from frisket.envs.streams.augment import BRIGHTNESS, PADDING, augment
+from frisket.envs.streams.scaling import NORMALISATION
+from frisket.envs.streams.split_classes import SplitClassesConfig, SplitClassesStream
 from frisket.errors import SpecError
 from frisket.rng import numpy_generator
 

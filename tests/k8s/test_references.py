@@ -199,7 +199,7 @@ def test_jobs_choose_the_cluster_and_name_commands_that_exist(job: str) -> None:
     import typer.main
 
     from frisket.platform.cli.main import app
-    from frisket.platform.spec import load_spec
+    from frisket.platform.specs.experiment import load_spec
 
     (manifest,) = render(check.find(job))
     cluster = named(render(check.find("cpu")), "RayCluster", "frisket")["metadata"]["name"]

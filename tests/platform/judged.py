@@ -6,11 +6,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from frisket.platform.comparison import Comparison, compare
-from frisket.platform.reproduction import Reproduction
-from frisket.platform.runfolder import RunFolder, write_json
-from frisket.platform.spec import load_spec
-from frisket.platform.tables import load_table, plan
+from frisket.platform.run.folder import RunFolder, write_json
+from frisket.platform.specs.experiment import load_spec
+from frisket.platform.tables.comparison import Comparison, compare
+from frisket.platform.tables.reproduction import Reproduction
+from frisket.platform.tables.table import load_table, plan
 
 
 def compared(

@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from frisket.envs.data import resolve
-from frisket.platform.build import datasets
-from frisket.platform.runfolder import RunFolder, write_json
-from frisket.platform.spec import from_dict
+from frisket.platform.run.folder import RunFolder, write_json
+from frisket.platform.specs.build import datasets
+from frisket.platform.specs.experiment import from_dict
 
 MakeRun = Callable[..., RunFolder]
 

@@ -10,9 +10,9 @@ import pytest
 import yaml
 from mlflow import MlflowClient
 
-from frisket.platform import launch
-from frisket.platform.runfolder import RunFolder
-from frisket.platform.tune_points import points_of
+from frisket.platform.run.folder import RunFolder
+from frisket.platform.run.points import points_of
+from frisket.platform.verbs import run as launch
 
 TINY: dict[str, Any] = {
     "stream": {"kind": "permutations", "tasks": 2, "samples": 40, "test_samples": 100},

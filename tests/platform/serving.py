@@ -10,12 +10,12 @@ import torch
 from torch import Tensor
 
 from frisket.envs.data import resolve
-from frisket.envs.registry import STREAMS
+from frisket.envs.kinds import STREAMS
 from frisket.envs.stream import Stream
 from frisket.errors import DataError
-from frisket.platform.service.chunk import Item
-from frisket.platform.service.feed import Feed
-from frisket.platform.service.streams import StreamRecipe
+from frisket.platform.streaming.chunk import Item
+from frisket.platform.streaming.feed import Feed
+from frisket.platform.streaming.streams import StreamRecipe
 from frisket.rng import torch_generator
 
 CONFIGS: dict[str, tuple[str, dict[str, Any]]] = {

@@ -6,8 +6,8 @@ from collections import Counter
 
 from mlflow import MlflowClient
 
-from frisket.platform.journal import read_journal
-from frisket.platform.runfolder import RunFolder
+from frisket.platform.run.folder import RunFolder
+from frisket.platform.run.journal import read_journal
 
 
 def journal_points(folder: RunFolder, key: str) -> Counter[tuple[str, int, int, float]]:

@@ -6,7 +6,7 @@ import math
 
 import pytest
 
-from frisket.platform.aggregate import aggregate
+from frisket.platform.run.aggregate import aggregate
 
 
 def test_mean_and_population_spread_of_those_that_have_it() -> None:

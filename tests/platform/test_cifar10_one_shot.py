@@ -10,10 +10,10 @@ import torch
 
 from frisket.algos.networks.pooled_conv import PooledConv, PooledConvConfig
 from frisket.errors import SpecError
-from frisket.platform.engine import run_replica
-from frisket.platform.launch import prepare
-from frisket.platform.runfolder import RunFolder
-from frisket.platform.spec import load_spec
+from frisket.platform.run.engine import run_replica
+from frisket.platform.run.folder import RunFolder
+from frisket.platform.specs.experiment import load_spec
+from frisket.platform.verbs.run import prepare
 
 SPEC = "pruning/cifar10-one-shot"
 SMALL = [

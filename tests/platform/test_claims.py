@@ -9,13 +9,13 @@ from typing import Any
 import pytest
 from judged import compared
 
-from frisket.platform import reproduce
-from frisket.platform.claims import Claim
-from frisket.platform.comparison import Comparison
-from frisket.platform.reproduction_report import as_json, as_markdown, row_of
-from frisket.platform.runfolder import RunFolder
-from frisket.platform.tables import load_table
-from frisket.platform.verdict import Number, judge_claim
+from frisket.platform.reports.reproduction import as_json, as_markdown, row_of
+from frisket.platform.run.folder import RunFolder
+from frisket.platform.tables.claims import Claim
+from frisket.platform.tables.comparison import Comparison
+from frisket.platform.tables.table import load_table
+from frisket.platform.tables.verdict import Number, judge_claim
+from frisket.platform.verbs import reproduce
 
 FIRST, SECOND, FOURTH = {"accuracy": 0.98}, {"accuracy": 0.981}, {"accuracy": 0.97}
 LOW = "accuracy/kept-0.0100"

@@ -13,13 +13,13 @@ import pytest
 from rich.console import Console
 
 from frisket.platform.cli.main import main
-from frisket.platform.divergence import divergences, is_lost
-from frisket.platform.engine import Stopped, run_pack
-from frisket.platform.journal import read_journal
-from frisket.platform.launch import prepare
-from frisket.platform.progress import ProgressLine, take
-from frisket.platform.runfolder import RunFolder
-from frisket.platform.summary import summarise
+from frisket.platform.run.divergence import divergences, is_lost
+from frisket.platform.run.engine import Stopped, run_pack
+from frisket.platform.run.folder import RunFolder
+from frisket.platform.run.journal import read_journal
+from frisket.platform.run.progress import ProgressLine, take
+from frisket.platform.run.summary import summarise
+from frisket.platform.verbs.run import prepare
 
 SPEC = "replay/rotations-online"
 SMALL = ["stream.tasks=2", "stream.samples=60", "stream.test_samples=50"]

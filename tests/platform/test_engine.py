@@ -14,13 +14,13 @@ from typing import Any
 import pytest
 from runs import new_run
 
+from frisket.algos.parts.tree import flatten
 from frisket.algos.state_file import load_state
-from frisket.algos.tree import flatten
 from frisket.errors import RunError
-from frisket.platform.engine import Stopped, run_replica
-from frisket.platform.journal import read_journal
-from frisket.platform.runfolder import RunFolder
-from frisket.platform.spec import from_dict
+from frisket.platform.run.engine import Stopped, run_replica
+from frisket.platform.run.folder import RunFolder
+from frisket.platform.run.journal import read_journal
+from frisket.platform.specs.experiment import from_dict
 
 PRETRAIN = {
     "epochs": 2, "patience": 5, "meta_batch": 1, "inner_steps": 1, "meta_batches_per_epoch": 2,
@@ -107,8 +107,8 @@ def test_kill_9_and_resume_equals_never_killed(tmp_path: Path) -> None:
     expected = run_all(make_run(tmp_path / "a", **fields))
     folder = make_run(tmp_path / "b", **fields)
     script = (
-        "import sys; from pathlib import Path; from frisket.platform.engine import run_replica;"
-        "from frisket.platform.runfolder import RunFolder; folder = RunFolder.open(Path(sys.argv[1]));"
+        "import sys; from pathlib import Path; from frisket.platform.run.engine import run_replica;"
+        "from frisket.platform.run.folder import RunFolder; folder = RunFolder.open(Path(sys.argv[1]));"
         "[run_replica(folder, r) for r in folder.experiment.replicas()]"
     )
     root = Path(__file__).parents[2]

@@ -10,9 +10,9 @@ import torch
 from frisket.envs.data import load, resolve
 from frisket.envs.data.imageset import ImageSet
 from frisket.errors import DataError
-from frisket.platform.build import Inputs, build_learner, build_stream, datasets
 from frisket.platform.protocols.online_accuracy import accuracy_of
-from frisket.platform.spec import Experiment, load_spec
+from frisket.platform.specs.build import Inputs, build_learner, build_stream, datasets
+from frisket.platform.specs.experiment import Experiment, load_spec
 
 
 def accuracies(experiment: Experiment, data: dict[str, ImageSet]) -> tuple[list[float], list[int]]:

@@ -19,11 +19,11 @@ from mlflow.models import get_model_info
 from runs import MakeRun
 
 import frisket
-from frisket.algos.masks import MaskSet
-from frisket.algos.tree import flatten
+from frisket.algos.masks.mask_set import MaskSet
+from frisket.algos.parts.tree import flatten
 from frisket.errors import ModelError
-from frisket.platform.model import FrisketModel
-from frisket.platform.runfolder import RunFolder, read_json
+from frisket.platform.model.model import FrisketModel
+from frisket.platform.run.folder import RunFolder, read_json
 from frisket.platform.tracking.flavor import save_model
 from frisket.platform.tracking.uploader import Uploader
 from frisket.types import Batch

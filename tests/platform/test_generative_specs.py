@@ -9,22 +9,22 @@ from typing import Any
 import pytest
 import torch
 
+from frisket.algos.learners.tasks.weights import TaskWeightsLearner
 from frisket.algos.networks.latent import LatentNetwork
+from frisket.algos.parts.tree import flatten
 from frisket.algos.state_file import load_state
-from frisket.algos.task_weights import TaskWeightsLearner
-from frisket.algos.tree import flatten
 from frisket.envs.data import resolve
 from frisket.envs.task_stream import TaskStream
 from frisket.errors import SpecError
-from frisket.platform.build import Inputs, build_learner, build_stream, datasets
-from frisket.platform.engine import Stopped, run_replica
-from frisket.platform.figures import draw_figures
-from frisket.platform.journal import read_journal
-from frisket.platform.launch import prepare
-from frisket.platform.likelihood_figure import read_likelihoods
-from frisket.platform.model import FrisketModel
-from frisket.platform.runfolder import RunFolder
-from frisket.platform.spec import load_spec, spec_names
+from frisket.platform.model.model import FrisketModel
+from frisket.platform.reports.figures import draw_figures
+from frisket.platform.reports.likelihood import read_likelihoods
+from frisket.platform.run.engine import Stopped, run_replica
+from frisket.platform.run.folder import RunFolder
+from frisket.platform.run.journal import read_journal
+from frisket.platform.specs.build import Inputs, build_learner, build_stream, datasets
+from frisket.platform.specs.experiment import load_spec, spec_names
+from frisket.platform.verbs.run import prepare
 from frisket.types import Task
 
 NAMES = [name for name in spec_names() if name.startswith("pruning/generative-")]

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from frisket.platform.heap import give_back_freed_memory, keep_freed_memory
+from frisket.heap import give_back_freed_memory, keep_freed_memory
 
 MB = 2**20
 

@@ -10,20 +10,20 @@ import torch
 from picture_files import made_folders
 from typer.testing import CliRunner
 
+from frisket.algos.parts.tree import flatten
 from frisket.algos.state_file import load_state
-from frisket.algos.tree import flatten
 from frisket.envs.data import Pictures, resolve
 from frisket.envs.task_stream import TaskStream
 from frisket.errors import DataError, RunError, SpecError
-from frisket.platform.build import Inputs, build_learner, build_stream, datasets
 from frisket.platform.cli.main import app
-from frisket.platform.config import spec_names
-from frisket.platform.engine import Stopped, run_replica
-from frisket.platform.figures import draw_figures
-from frisket.platform.journal import read_journal
-from frisket.platform.launch import prepare, reopen
-from frisket.platform.runfolder import RunFolder
-from frisket.platform.spec import load_spec
+from frisket.platform.reports.figures import draw_figures
+from frisket.platform.run.engine import Stopped, run_replica
+from frisket.platform.run.folder import RunFolder
+from frisket.platform.run.journal import read_journal
+from frisket.platform.specs.build import Inputs, build_learner, build_stream, datasets
+from frisket.platform.specs.experiment import load_spec
+from frisket.platform.specs.files import spec_names
+from frisket.platform.verbs.run import prepare, reopen
 
 IMAGENET = [name for name in spec_names() if name.startswith("pruning/imagenet-")]
 SMALL = [

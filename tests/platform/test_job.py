@@ -15,10 +15,10 @@ from stored import assert_all_there_once
 from watching import alive, measured, wait_for
 
 import frisket
-from frisket.platform import launch
+from frisket.platform.cluster.submission import JobServer
 from frisket.platform.executors import local
-from frisket.platform.jobs.submission import JobServer
-from frisket.platform.runfolder import RunFolder
+from frisket.platform.run.folder import RunFolder
+from frisket.platform.verbs import run as launch
 
 pytestmark = pytest.mark.process
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from pathlib import Path
 
-from frisket.platform.journal import Journal, read_journal
+from frisket.platform.run.journal import Journal, read_journal
 
 
 def test_lines_come_back_with_their_offsets(tmp_path: Path) -> None:

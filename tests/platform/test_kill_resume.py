@@ -16,13 +16,13 @@ from stored import assert_all_there_once
 from watching import alive, command, descendants, measured, wait_for
 
 from frisket.errors import FrisketError
-from frisket.platform import launch
 from frisket.platform.cli.main import main
 from frisket.platform.cli.stopping import Stop, resumable
 from frisket.platform.executors import local
-from frisket.platform.runfolder import RunFolder
+from frisket.platform.run.folder import RunFolder
 from frisket.platform.tracking.record import Record
 from frisket.platform.tracking.uploader import unsent
+from frisket.platform.verbs import run as launch
 
 pytestmark = pytest.mark.process
 Start = Callable[..., "subprocess.Popen[str]"]

@@ -19,12 +19,12 @@ from servers import Server
 from typer.testing import CliRunner
 
 from frisket import load_model
-from frisket.algos.mask_store import MaskStore
-from frisket.algos.masks import MaskSet
+from frisket.algos.masks.mask_set import MaskSet
+from frisket.algos.masks.store import MaskStore
 from frisket.errors import MaskError, ModelError, UserError
 from frisket.platform.cli.masks import app, masks_of
 from frisket.platform.cli.ui import ui
-from frisket.platform.runfolder import RunFolder
+from frisket.platform.run.folder import RunFolder
 
 
 def invoke(*arguments: str) -> str:

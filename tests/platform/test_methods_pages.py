@@ -9,11 +9,11 @@ from pathlib import Path
 import pytest
 import torch
 
+from frisket.algos.inner.pretrain import PretrainConfig
+from frisket.algos.kinds import LEARNERS
 from frisket.algos.networks.conv4 import Conv4, Conv4Config
-from frisket.algos.pretrain import PretrainConfig
-from frisket.algos.registry import LEARNERS
-from frisket.platform.config import spec_names
-from frisket.platform.spec import load_spec
+from frisket.platform.specs.experiment import load_spec
+from frisket.platform.specs.files import spec_names
 from frisket.types import Batch, Task
 
 FOLDER = Path(__file__).resolve().parents[2] / "docs" / "methods"

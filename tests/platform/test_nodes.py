@@ -18,9 +18,9 @@ from mlflow import MlflowClient
 from searches import prepare_search
 from watching import holders, measured, wait_for
 
-from frisket.platform import launch
 from frisket.platform.executors import local
-from frisket.platform.runfolder import RunFolder
+from frisket.platform.run.folder import RunFolder
+from frisket.platform.verbs import run as launch
 
 pytestmark = [pytest.mark.process, pytest.mark.slow]
 

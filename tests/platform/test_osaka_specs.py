@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from frisket.algos.registry import LEARNERS, NETWORKS
-from frisket.platform.config import spec_names
-from frisket.platform.spec import load_spec
+from frisket.algos.kinds import LEARNERS, NETWORKS
+from frisket.platform.specs.experiment import load_spec
+from frisket.platform.specs.files import spec_names
 
 METHODS = (
     "sparse-cmaml", "sparse-relu-cmaml", "cmaml-fixed", "cmaml", "cmaml-s9", "cmaml-plain", "cmaml-um", "cmaml-pre",

@@ -10,15 +10,15 @@ from typing import Any
 import pytest
 import torch
 
+from frisket.algos.parts.tree import flatten
 from frisket.algos.state_file import load_state
-from frisket.algos.tree import flatten
 from frisket.errors import SpecError
-from frisket.platform import launch
-from frisket.platform.engine import Stopped, run_pack
 from frisket.platform.executors import local
-from frisket.platform.journal import read_journal
-from frisket.platform.runfolder import RunFolder
-from frisket.platform.spec import Experiment, from_dict
+from frisket.platform.run.engine import Stopped, run_pack
+from frisket.platform.run.folder import RunFolder
+from frisket.platform.run.journal import read_journal
+from frisket.platform.specs.experiment import Experiment, from_dict
+from frisket.platform.verbs import run as launch
 
 ROUNDING = 1e-4
 SPARSE = {

@@ -14,25 +14,25 @@ import pytest
 import torch
 from PIL import Image
 
-from frisket.algos.mask_store import MaskStore
-from frisket.algos.masks import MaskSet
-from frisket.algos.powerprop import Powerprop
-from frisket.algos.protecting_learner import ProtectingLearner
-from frisket.algos.registry import NETWORKS
+from frisket.algos.kinds import NETWORKS
+from frisket.algos.learners.tasks.protecting import ProtectingLearner
+from frisket.algos.masks.mask_set import MaskSet
+from frisket.algos.masks.store import MaskStore
+from frisket.algos.networks.powerprop import Powerprop
+from frisket.algos.parts.tree import flatten
 from frisket.algos.state_file import load_state
-from frisket.algos.tree import flatten
 from frisket.envs.data import resolve
-from frisket.envs.pixel_tasks import PixelTaskStream
+from frisket.envs.streams.pixel_tasks import PixelTaskStream
 from frisket.errors import MaskError, SpecError
-from frisket.platform.build import Inputs, build_learner, build_stream, datasets
-from frisket.platform.capacity_report import read_capacity
-from frisket.platform.engine import run_replica
-from frisket.platform.figures import PICTURES, by_variant, caption, draw_figures
-from frisket.platform.journal import read_journal
-from frisket.platform.launch import prepare
-from frisket.platform.pruning_figure import read_survivors
-from frisket.platform.runfolder import RunFolder
-from frisket.platform.spec import load_spec, spec_names
+from frisket.platform.reports.capacity import read_capacity
+from frisket.platform.reports.figures import PICTURES, by_variant, caption, draw_figures
+from frisket.platform.reports.pruning import read_survivors
+from frisket.platform.run.engine import run_replica
+from frisket.platform.run.folder import RunFolder
+from frisket.platform.run.journal import read_journal
+from frisket.platform.specs.build import Inputs, build_learner, build_stream, datasets
+from frisket.platform.specs.experiment import load_spec, spec_names
+from frisket.platform.verbs.run import prepare
 
 EPN, PACKNET = "pruning/permuted-mnist-epn", "pruning/permuted-mnist-packnet"
 SMALL = [
@@ -106,7 +106,7 @@ def test_kill_9_in_the_middle_of_the_third_task(spec: str, tmp_path: Path) -> No
     run_replica(whole, replica)
     script = (
         "import sys, time; from pathlib import Path; from frisket.platform import engine;"
-        "from frisket.platform.runfolder import RunFolder; folder = RunFolder.open(Path(sys.argv[1]));"
+        "from frisket.platform.run.folder import RunFolder; folder = RunFolder.open(Path(sys.argv[1]));"
         "slow = lambda: bool(time.sleep(0.02));"
         "[engine.run_replica(folder, r, stop=slow) for r in folder.experiment.replicas()]"
     )

@@ -12,10 +12,10 @@ import pytest
 from watching import command, descendants, holder, measured, wait_for
 
 from frisket.errors import DataError
-from frisket.platform import launch
-from frisket.platform.engine import Stopped
 from frisket.platform.executors import local, ray_train
-from frisket.platform.runfolder import RunFolder
+from frisket.platform.run.engine import Stopped
+from frisket.platform.run.folder import RunFolder
+from frisket.platform.verbs import run as launch
 
 pytestmark = [pytest.mark.process, pytest.mark.usefixtures("ray_cluster", "workplace")]
 

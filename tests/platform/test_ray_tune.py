@@ -16,9 +16,9 @@ from watching import holders, measured, wait_for
 import frisket
 from frisket.platform.cli.main import main
 from frisket.platform.executors import local, ray_tune
-from frisket.platform.runfolder import RunFolder
+from frisket.platform.run.folder import RunFolder
+from frisket.platform.run.points import points_of
 from frisket.platform.tracking.record import Record
-from frisket.platform.tune_points import points_of
 
 pytestmark = [pytest.mark.process, pytest.mark.usefixtures("ray_cluster", "workplace")]
 
@@ -26,7 +26,7 @@ DRIVER = """
 import sys
 from pathlib import Path
 from frisket.platform.executors import local, ray_tune
-from frisket.platform.runfolder import RunFolder
+from frisket.platform.run.folder import RunFolder
 from frisket.platform.tracking.background import BackgroundUploader
 folder = RunFolder.open(Path(sys.argv[1]))
 with BackgroundUploader(folder, pause=0.1):

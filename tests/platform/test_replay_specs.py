@@ -8,18 +8,18 @@ from typing import Any
 
 import pytest
 
-from frisket.algos.registry import LEARNERS, NETWORKS
+from frisket.algos.kinds import LEARNERS, NETWORKS
 from frisket.envs.data import resolve
 from frisket.errors import SpecError
-from frisket.platform.build import datasets
-from frisket.platform.config import spec_names
-from frisket.platform.engine import run_replica
-from frisket.platform.figures import draw_figures
-from frisket.platform.journal import read_journal
-from frisket.platform.launch import prepare
-from frisket.platform.matrix_figure import read_matrix
-from frisket.platform.runfolder import RunFolder
-from frisket.platform.spec import load_spec
+from frisket.platform.reports.figures import draw_figures
+from frisket.platform.reports.matrix import read_matrix
+from frisket.platform.run.engine import run_replica
+from frisket.platform.run.folder import RunFolder
+from frisket.platform.run.journal import read_journal
+from frisket.platform.specs.build import datasets
+from frisket.platform.specs.experiment import load_spec
+from frisket.platform.specs.files import spec_names
+from frisket.platform.verbs.run import prepare
 
 STREAMS = ("rotations", "permutations", "many-permutations")
 # Sections 7.1, 7.2 and 10, by stream in that order. A method's fields, then a row of values for each. Two rows are not
@@ -152,7 +152,7 @@ def test_a_run_from_end_to_end_and_its_picture(tmp_path: Path) -> None:
 
 
 def run_in_parts(folder: RunFolder) -> None:
-    from frisket.platform.engine import Stopped
+    from frisket.platform.run.engine import Stopped
 
     (replica,) = folder.experiment.replicas()
     stops = 0

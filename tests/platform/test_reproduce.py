@@ -13,13 +13,13 @@ from PIL import Image
 from runs import SMOKE
 
 from frisket.errors import RunError, SpecError
-from frisket.platform import reproduce
 from frisket.platform.cli.main import main
-from frisket.platform.engine import Stopped
-from frisket.platform.progress import Snapshot
-from frisket.platform.reproduction import Reproduction
-from frisket.platform.runfolder import RunFolder, write_json
-from frisket.platform.tables import PlannedCell, load_table, plan
+from frisket.platform.run.engine import Stopped
+from frisket.platform.run.folder import RunFolder, write_json
+from frisket.platform.run.progress import Snapshot
+from frisket.platform.tables.reproduction import Reproduction
+from frisket.platform.tables.table import PlannedCell, load_table, plan
+from frisket.platform.verbs import reproduce
 
 
 def test_cells_are_ordinary_runs_and_the_report_tells_of_them(small_table: Path) -> None:

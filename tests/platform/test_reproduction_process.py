@@ -11,12 +11,12 @@ import pytest
 from mlflow import MlflowClient
 from watching import wait_for
 
-from frisket.platform import reproduce
 from frisket.platform.cli.main import main
 from frisket.platform.cli.sync import sync
-from frisket.platform.reproduction import Reproduction
-from frisket.platform.runfolder import RunFolder
+from frisket.platform.run.folder import RunFolder
+from frisket.platform.tables.reproduction import Reproduction
 from frisket.platform.tracking.reproduction import send, sent
+from frisket.platform.verbs import reproduce
 
 pytestmark = pytest.mark.process
 

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from frisket.algos.learner import Capabilities, Learner
-from frisket.algos.masks import MaskSet
+from frisket.algos.masks.mask_set import MaskSet
 from frisket.algos.pack import Alone
 from frisket.envs.stream import Stream
 from frisket.envs.task_stream import TaskStream

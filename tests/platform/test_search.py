@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 
 from frisket.errors import SpecError
-from frisket.platform.config import spec_names
-from frisket.platform.search import Search, points
-from frisket.platform.spec import Experiment, from_dict, load_spec
+from frisket.platform.specs.experiment import Experiment, from_dict, load_spec
+from frisket.platform.specs.files import spec_names
+from frisket.platform.specs.search import Search, points
 
 BASE: dict[str, Any] = {
     "name": "tiny/search",

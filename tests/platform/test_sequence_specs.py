@@ -8,14 +8,14 @@ from typing import Any
 import pytest
 import torch
 
+from frisket.algos.parts.tree import flatten
 from frisket.algos.state_file import load_state
-from frisket.algos.tree import flatten
 from frisket.errors import SpecError
-from frisket.platform.engine import Stopped, run_replica
-from frisket.platform.journal import read_journal
-from frisket.platform.launch import prepare
-from frisket.platform.runfolder import RunFolder
-from frisket.platform.spec import load_spec
+from frisket.platform.run.engine import Stopped, run_replica
+from frisket.platform.run.folder import RunFolder
+from frisket.platform.run.journal import read_journal
+from frisket.platform.specs.experiment import load_spec
+from frisket.platform.verbs.run import prepare
 
 SMALL = [
     "stream.tasks=3", "stream.samples=640", "stream.batch=32", "stream.epochs=2", "stream.validation=200",

@@ -8,9 +8,9 @@ from typing import get_args
 
 import pytest
 
-from frisket.platform.service.metrics import METRICS
-from frisket.platform.service.transport import LocalTransport
-from frisket.platform.spec import StreamSource
+from frisket.platform.specs.experiment import StreamSource
+from frisket.platform.streaming.metrics import METRICS
+from frisket.platform.streaming.transport import LocalTransport
 
 
 @pytest.fixture(scope="module")

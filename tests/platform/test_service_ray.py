@@ -21,20 +21,20 @@ from serving import WalkRecipe, in_process, recipe_of, same
 from watching import alive, measured, wait_for
 
 from frisket.errors import DataError, ServiceError, SpecError
-from frisket.platform import launch
 from frisket.platform.cli.main import main
-from frisket.platform.engine import Stopped, run_pack
 from frisket.platform.executors import Shares, local, ray_tune
-from frisket.platform.executors.streaming import opener, spans_nodes
+from frisket.platform.executors.stream_source import opener, spans_nodes
 from frisket.platform.executors.supervision import attempt, conclude
-from frisket.platform.runfolder import RunFolder, read_json, write_json
-from frisket.platform.service.chunk import pack
-from frisket.platform.service.feed import Recipe
-from frisket.platform.service.metrics import METRICS
-from frisket.platform.service.reader import Reader
-from frisket.platform.service.service import Patience, Service
-from frisket.platform.service.streams import StreamFeed, open_stream
-from frisket.platform.service.transport import RayTransport, SourceLost
+from frisket.platform.run.engine import Stopped, run_pack
+from frisket.platform.run.folder import RunFolder, read_json, write_json
+from frisket.platform.streaming.chunk import pack
+from frisket.platform.streaming.consumer import Patience, Service
+from frisket.platform.streaming.feed import Recipe
+from frisket.platform.streaming.metrics import METRICS
+from frisket.platform.streaming.reader import Reader
+from frisket.platform.streaming.streams import StreamFeed, open_stream
+from frisket.platform.streaming.transport import RayTransport, SourceLost
+from frisket.platform.verbs import run as launch
 from frisket.rng import derive
 
 pytestmark = [pytest.mark.process, pytest.mark.usefixtures("ray_cluster", "workplace")]
@@ -251,7 +251,7 @@ def test_search_on_ray_tune_with_a_service(workplace: Path) -> None:
 
 def test_lost_service_ends_a_run_with_a_mistake(tiny_spec: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """What a worker meets reaches the driver as a `UserError`, which the command line answers with exit code 2."""
-    monkeypatch.setattr("frisket.platform.service.transport._FIND_SECONDS", 0.1)
+    monkeypatch.setattr("frisket.platform.streaming.transport._FIND_SECONDS", 0.1)
     folder = launch.prepare(tiny_spec, data="embedded", register=False)
     assert not attempt(folder, folder.packs[0], None, never, service="lost")
     with pytest.raises(ServiceError, match="service = 'lost': no such service"):

@@ -10,18 +10,18 @@ import pytest
 from serving import CONFIGS, LogRecipe, WalkFeed, WalkRecipe, in_process, recipe_of, same
 
 from frisket.envs.data import Pictures, resolve
-from frisket.envs.osaka import OsakaStream
-from frisket.envs.pixel_tasks import PixelTaskStream
-from frisket.envs.registry import STREAMS
+from frisket.envs.kinds import STREAMS
+from frisket.envs.streams.osaka import OsakaStream
+from frisket.envs.streams.pixel_tasks import PixelTaskStream
 from frisket.envs.task_stream import TaskStream
 from frisket.errors import DataError, ServiceError, SpecError
-from frisket.platform.service import source as source_module
-from frisket.platform.service.chunk import Chunk, pack
-from frisket.platform.service.metrics import METRICS
-from frisket.platform.service.reader import Reader
-from frisket.platform.service.service import Patience, Service
-from frisket.platform.service.streams import StreamFeed, StreamRecipe, open_stream
-from frisket.platform.service.transport import LocalTransport, SourceLost
+from frisket.platform.streaming import source as source_module
+from frisket.platform.streaming.chunk import Chunk, pack
+from frisket.platform.streaming.consumer import Patience, Service
+from frisket.platform.streaming.metrics import METRICS
+from frisket.platform.streaming.reader import Reader
+from frisket.platform.streaming.streams import StreamFeed, StreamRecipe, open_stream
+from frisket.platform.streaming.transport import LocalTransport, SourceLost
 from frisket.types import Batch
 
 
@@ -263,7 +263,7 @@ def test_sets_are_fetched_once(monkeypatch: pytest.MonkeyPatch) -> None:
     for _ in range(3):
         served.test_set(1)
     assert [asked[1] for asked in transport.asked].count("read_extra") == 1
-    monkeypatch.setattr("frisket.platform.service.streams._SETS_BYTES", 0)
+    monkeypatch.setattr("frisket.platform.streaming.streams._SETS_BYTES", 0)
     first = [served.test_set(2)[0] for _ in range(2)]
     assert same(*first)
     assert [asked[1] for asked in transport.asked].count("read_extra") == 3, "what does not fit is fetched again"

@@ -7,9 +7,9 @@ import sys
 import pytest
 
 from frisket.errors import UserError
-from frisket.platform.executors.ray_session import require_device
+from frisket.platform.cluster.session import require_device
 from frisket.platform.executors.ray_train import shares
-from frisket.platform.spec import from_dict, share
+from frisket.platform.specs.experiment import from_dict, share
 
 EXPERIMENT = from_dict({"name": "x", "learner": {"kind": "online-adam"}, "threads": 2})
 

@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from frisket.algos.learners.cmaml import SparseCMAMLConfig
-from frisket.envs.osaka import OsakaConfig
+from frisket.algos.learners.online.cmaml import SparseCMAMLConfig
+from frisket.envs.streams.osaka import OsakaConfig
 from frisket.errors import SpecError
-from frisket.platform.config import spec_names
-from frisket.platform.spec import Experiment, from_dict, load_spec
+from frisket.platform.specs.experiment import Experiment, from_dict, load_spec
+from frisket.platform.specs.files import spec_names
 
 SPARSE = "osaka/p98-sparse-cmaml"
 

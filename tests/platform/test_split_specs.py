@@ -9,15 +9,15 @@ from typing import Any
 import pytest
 import torch
 
-from frisket.algos.registry import LEARNERS, NETWORKS
+from frisket.algos.kinds import LEARNERS, NETWORKS
 from frisket.algos.state_file import load_state
 from frisket.errors import SpecError
-from frisket.platform.config import spec_names
-from frisket.platform.engine import run_replica
-from frisket.platform.journal import read_journal
-from frisket.platform.launch import prepare
-from frisket.platform.spec import Experiment, load_spec
-from frisket.platform.tables import load_table, plan
+from frisket.platform.run.engine import run_replica
+from frisket.platform.run.journal import read_journal
+from frisket.platform.specs.experiment import Experiment, load_spec
+from frisket.platform.specs.files import spec_names
+from frisket.platform.tables.table import load_table, plan
+from frisket.platform.verbs.run import prepare
 
 STREAMS = ("cifar100-single", "cifar100-multiple", "tinyimagenet-single", "tinyimagenet-multiple")
 # Section 7.3, the released scripts where they differ from the paper. A method's fields, then a row of values for each

@@ -16,11 +16,11 @@ import ray
 
 from frisket.errors import ClusterError
 from frisket.platform.cli.main import main
-from frisket.platform.executors.ray_session import ray_session
-from frisket.platform.jobs.head import auth_token, head_address, require_same_ray
-from frisket.platform.jobs.submission import Job, JobServer, name_of_work
-from frisket.platform.jobs.upload import limit, require_small
-from frisket.platform.spec import load_spec
+from frisket.platform.cluster.head import auth_token, head_address, require_same_ray
+from frisket.platform.cluster.package import limit, require_small
+from frisket.platform.cluster.session import ray_session
+from frisket.platform.cluster.submission import Job, JobServer, name_of_work
+from frisket.platform.specs.experiment import load_spec
 
 TOKEN = "0123456789abcdef"
 

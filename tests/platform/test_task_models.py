@@ -20,18 +20,18 @@ from runs import tracked_copy
 from servers import Server
 
 import frisket
-from frisket.algos.masks import MaskSet
-from frisket.algos.protecting_learner import ProtectingLearner
+from frisket.algos.learners.tasks.inference import Form, infer_task
+from frisket.algos.learners.tasks.protecting import ProtectingLearner
+from frisket.algos.masks.mask_set import MaskSet
 from frisket.algos.state_file import load_state, save_state
-from frisket.algos.task_inference import Form, infer_task
 from frisket.envs.data import resolve
 from frisket.envs.task_stream import TaskStream
 from frisket.errors import MaskError, ModelError
-from frisket.platform.build import build_stream, datasets
-from frisket.platform.journal import read_journal
-from frisket.platform.model import FrisketModel
-from frisket.platform.runfolder import RunFolder, read_json
-from frisket.platform.tracking.card import card
+from frisket.platform.model.model import FrisketModel
+from frisket.platform.reports.card import card
+from frisket.platform.run.folder import RunFolder, read_json
+from frisket.platform.run.journal import read_journal
+from frisket.platform.specs.build import build_stream, datasets
 from frisket.platform.tracking.flavor import save_model
 from frisket.platform.tracking.uploader import Uploader
 from frisket.types import Task

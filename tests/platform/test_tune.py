@@ -13,20 +13,20 @@ from searches import assert_all_there_once, never, prepare_search, write
 
 import frisket
 from frisket.errors import RunError, SpecError
-from frisket.platform import launch
 from frisket.platform.cli.main import main
-from frisket.platform.engine import Stopped, run_replica
 from frisket.platform.executors import local, ray_tune
 from frisket.platform.executors.ray_trial import score_at
-from frisket.platform.figures import draw_figures
-from frisket.platform.progress import take
-from frisket.platform.runfolder import RunFolder
-from frisket.platform.search import Search
-from frisket.platform.summary import summarise
+from frisket.platform.reports.figures import draw_figures
+from frisket.platform.reports.search import HEAT_MAP, LINE, SCATTER, best_over, draw_search
+from frisket.platform.run.engine import Stopped, run_replica
+from frisket.platform.run.folder import RunFolder
+from frisket.platform.run.points import Point, best_of, points_of
+from frisket.platform.run.progress import take
+from frisket.platform.run.summary import summarise
+from frisket.platform.specs.search import Search
 from frisket.platform.tracking.record import Record
 from frisket.platform.tracking.uploader import Uploader, unsent
-from frisket.platform.tune_figure import HEAT_MAP, LINE, SCATTER, best_over, draw_search
-from frisket.platform.tune_points import Point, best_of, points_of
+from frisket.platform.verbs import run as launch
 
 pytestmark = [pytest.mark.process, pytest.mark.usefixtures("workplace")]
 

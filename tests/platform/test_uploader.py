@@ -22,9 +22,9 @@ from stored import assert_all_there_once, journal_points
 
 from frisket.errors import RunError
 from frisket.platform.cli.sync import sync
-from frisket.platform.engine import Stopped, run_replica
-from frisket.platform.journal import Journal, read_journal
-from frisket.platform.runfolder import RunFolder, read_json
+from frisket.platform.run.engine import Stopped, run_replica
+from frisket.platform.run.folder import RunFolder, read_json
+from frisket.platform.run.journal import Journal, read_journal
 from frisket.platform.tracking.background import BackgroundUploader
 from frisket.platform.tracking.points import chunks, metrics
 from frisket.platform.tracking.session import flatten
@@ -206,7 +206,7 @@ def test_mlflow_not_installed_never_raises(finished_run: MakeRun) -> None:
     code = (
         "import sys; sys.modules['mlflow'] = None\n"
         "from pathlib import Path\n"
-        "from frisket.platform.runfolder import RunFolder\n"
+        "from frisket.platform.run.folder import RunFolder\n"
         "from frisket.platform.tracking.background import BackgroundUploader\n"
         "with BackgroundUploader(RunFolder.open(Path(sys.argv[1]))): pass\n"
     )

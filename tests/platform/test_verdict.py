@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from frisket.platform.tables import Tolerance
-from frisket.platform.verdict import Number, judge, ratio, two_standard_errors
+from frisket.platform.tables.table import Tolerance
+from frisket.platform.tables.verdict import Number, judge, ratio, two_standard_errors
 
 PUBLISHED = Number(mean=0.50, std=0.02, n=4)
 OWN = Tolerance(points=0.015)

@@ -10,9 +10,9 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
-from frisket.algos.masks import MaskSet
-from frisket.platform.journal import read_journal
-from frisket.platform.runfolder import ReplicaFolder, RunFolder
+from frisket.algos.masks.mask_set import MaskSet
+from frisket.platform.run.folder import ReplicaFolder, RunFolder
+from frisket.platform.run.journal import read_journal
 
 
 def measured(folder: RunFolder) -> dict[str, Any]:

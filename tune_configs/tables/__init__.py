@@ -1,1 +1,1 @@
-"""Published tables: one YAML each, `PAPER/NAME.yaml`, read by `frisket.platform.tables`."""
+"""Published tables: one YAML each, `PAPER/NAME.yaml`, read by `frisket.platform.tables.table`."""

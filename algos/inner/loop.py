@@ -1,0 +1,178 @@
+"""The inner loop and the gradient of what comes after it with respect to what came before.
+
+One inner step is ``phi <- phi - s o grad_phi L(phi, D)`` (osaka spec, section 4), repeated K times from theta_A or from
+the current phi. Two outer derivatives are offered:
+
+* first order: the inner gradients count as constants. With ``g_out = grad L(phi_K, D')`` and ``G = sum_k grad L(phi_k,
+  D)``, ``dL/dtheta_A = g_out`` and ``dL/ds = -g_out o G``; the modulation carries dL/ds on to its meta-parameters m.
+* second order: automatic differentiation through the K steps.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from frisket.algos.inner.modulation import Modulation
+from frisket.algos.networks.network import Network, split
+from frisket.types import Data, Params
+
+Loss = Callable[[Params], Tensor]
+
+
+class Adapted(NamedTuple):
+    """Attributes: phi: fast weights after K steps; grad_sum: G; first_loss: the loss before the first step, scalar."""
+
+    phi: Params
+    grad_sum: Params
+    first_loss: Tensor
+
+
+class Unrolled(NamedTuple):
+    """An adaptation with its graph. Attributes: theta, m: the leaves it hangs on; phi: fast weights after K steps."""
+
+    theta: Params
+    m: Params
+    phi: Params
+
+
+class MetaGradient(NamedTuple):
+    """Attributes: loss: L(phi_K, D'), scalar; theta: dL/dtheta, all weights; m: dL/dm."""
+
+    loss: Tensor
+    theta: Params
+    m: Params
+
+
+def loss_on(network: Network, rest: Params, data: Data) -> Loss:
+    """The network's loss on ``data`` as a function of the adaptable weights, the others held at ``rest``."""
+    return lambda phi: network.loss({**rest, **phi}, data.x, data.y)
+
+
+def penalised(loss: Loss, penalty: Loss | None) -> Loss:
+    """``loss + penalty``, or ``loss`` alone."""
+    return loss if penalty is None else lambda phi: loss(phi) + penalty(phi)
+
+
+def gradients(loss: Tensor, params: Params) -> Params:
+    """d loss / d params; zero where the loss does not depend on a tensor."""
+    grads = torch.autograd.grad(loss, list(params.values()), materialize_grads=True)
+    return dict(zip(params, grads, strict=True))
+
+
+def total(parts: Sequence[Params]) -> Params:
+    """Elementwise sum of several gradients over the same weights."""
+    return {k: functools.reduce(torch.add, [part[k] for part in parts]) for k in parts[0]}
+
+
+def leaves(params: Params) -> Params:
+    """Detached copies of ``params`` (sharing storage) that gradients can be taken for."""
+    return {k: v.detach().requires_grad_() for k, v in params.items()}
+
+
+def adapt(loss: Loss, start: Params, rates: Params, steps: int) -> Adapted:
+    """K = ``steps`` inner steps without a graph: ``phi <- phi - rates o grad loss(phi)``."""
+    phi, total, first = start, {}, torch.zeros(())
+    for k in range(steps):
+        phi = leaves(phi)
+        value = loss(phi)
+        grads = gradients(value, phi)
+        with torch.no_grad():
+            phi = {name: phi[name] - rates[name] * g for name, g in grads.items()}
+            total = {name: total[name] + g for name, g in grads.items()} if k else grads
+        first = first if k else value.detach()
+    return Adapted(phi, total, first)
+
+
+def adapt_through(loss: Loss, start: Params, rates: Params, steps: int) -> Params:
+    """As `adapt`, keeping the graph back to ``start`` and ``rates`` (second order)."""
+    phi = start
+    for _ in range(steps):
+        grads = torch.autograd.grad(loss(phi), list(phi.values()), create_graph=True)
+        phi = {name: p - rates[name] * g for (name, p), g in zip(phi.items(), grads, strict=True)}
+    return phi
+
+
+def pull_back(modulation: Modulation, m: Params, theta_a: Params, rate_grads: Params) -> Params:
+    """dL/dm from dL/ds, through the modulation's own (straight-through) derivative."""
+    if not m:
+        return {}
+    m = leaves(m)
+    rates = modulation.rates(m, theta_a)
+    # A rate shared by a whole tensor collects the sum over it: the inner product - <g_out, G> of the learned step size.
+    into = [g.sum_to_size(rates[k].shape) for k, g in rate_grads.items()]
+    grads = torch.autograd.grad([rates[k] for k in rate_grads], list(m.values()), into)
+    return dict(zip(m, grads, strict=True))
+
+
+def first_order_gradient(
+    network: Network, modulation: Modulation, theta: Params, m: Params, adapted: Adapted, query: Data
+) -> MetaGradient:
+    """The first-order meta-gradient at fast weights already ``adapted``; batch norm is read from ``theta``.
+
+    An ``adapted.grad_sum`` of ``{}`` will do where ``m`` is empty: there is no rate to learn.
+    """
+    _, rest = split(network, theta)
+    phi, rest = leaves(adapted.phi), leaves(rest)
+    loss = loss_on(network, rest, query)(phi)
+    grads = gradients(loss, {**phi, **rest})
+    rate_grads = {k: -grads[k] * g for k, g in adapted.grad_sum.items()} if m else {}
+    return MetaGradient(loss.detach(), {k: grads[k] for k in theta}, pull_back(modulation, m, adapted.phi, rate_grads))
+
+
+def unroll(
+    network: Network, modulation: Modulation, theta: Params, m: Params, support: Data, *, steps: int,
+    penalty: Loss | None = None
+) -> Unrolled:  # fmt: skip
+    """Adapt theta_A on ``support`` with the graph kept; ``penalty`` of phi is added to the inner loss."""
+    theta, m = leaves(theta), leaves(m)
+    start, rest = split(network, theta)
+    loss = penalised(loss_on(network, rest, support), penalty)
+    return Unrolled(theta, m, adapt_through(loss, start, modulation.rates(m, start), steps))
+
+
+def second_order_gradient(network: Network, unrolled: Unrolled, rest: Params, query: Data) -> MetaGradient:
+    """The meta-gradient through ``unrolled``, judged on ``query`` with the not adapted weights ``rest``.
+
+    ``rest`` need not be the ones the adaptation saw (a stream's outer step may lie between): what reaches them directly
+    is added to what reaches theirs through the inner steps. The graph is kept, so several queries can share it.
+    """
+    rest = leaves(rest)
+    loss = loss_on(network, rest, query)(unrolled.phi)
+    groups = (unrolled.theta, unrolled.m, rest)
+    inputs = [value for group in groups for value in group.values()]
+    grads = iter(torch.autograd.grad(loss, inputs, retain_graph=True, materialize_grads=True))
+    theta, m, direct = [{k: next(grads) for k in group} for group in groups]
+    return MetaGradient(loss.detach(), {k: g + direct[k] if k in direct else g for k, g in theta.items()}, m)
+
+
+def adapt_first_order(
+    network: Network, modulation: Modulation, theta: Params, m: Params, support: Data, steps: int,
+    penalty: Loss | None = None
+) -> Adapted:  # fmt: skip
+    """Adapt theta_A on ``support`` at the present rates; ``penalty`` of phi is added to the inner loss."""
+    start, rest = split(network, theta)
+    with torch.no_grad():
+        rates = modulation.rates(m, start)
+    return adapt(penalised(loss_on(network, rest, support), penalty), start, rates, steps)
+
+
+def meta_gradient(
+    network: Network, modulation: Modulation, theta: Params, m: Params, support: Data, query: Data, *,
+    steps: int, order: int
+) -> MetaGradient:  # fmt: skip
+    """Adapt from theta on ``support``, judge on ``query``: L and its gradients for theta and m.
+
+    Args:
+        steps: K inner steps.
+        order: 1 or 2, the order of the outer derivative.
+    """
+    if order == 1:
+        adapted = adapt_first_order(network, modulation, theta, m, support, steps)
+        return first_order_gradient(network, modulation, theta, m, adapted, query)
+    _, rest = split(network, theta)
+    return second_order_gradient(network, unroll(network, modulation, theta, m, support, steps=steps), rest, query)

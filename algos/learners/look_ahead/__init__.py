@@ -1,0 +1,1 @@
+"""The La-MAML family."""

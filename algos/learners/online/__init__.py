@@ -1,0 +1,1 @@
+"""Methods that learn a hidden stream as it comes."""

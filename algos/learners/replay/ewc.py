@@ -1,0 +1,100 @@
+"""EWC, elastic weight consolidation, as in the MER authors' code (lamaml spec, section 5).
+
+When task t ends, the gradient G_t of the mean loss over its first n samples gives F_t = G_t o G_t, and theta is its
+anchor theta*_t. Later tasks are learned with
+
+    loss + lambda sum_t sum_i F_t,i (theta_i - theta*_t,i)^2
+
+whose gradient, ``2 lambda (A o theta - B)`` with ``A = sum_t F_t`` and ``B = sum_t F_t o theta*_t``, is all that has to
+be kept, however many tasks there were. (F is the square of a mean gradient, not a mean of squares; there is no 1/2.)
+
+Symbols and arguments: lambda ``strength``, n ``memories``.
+
+>>> import torch
+>>> from frisket.algos.networks.mlp import MLP, MLPConfig
+>>> from frisket.types import Batch, Task
+>>> learner = EWC(EWCConfig(memories=3), MLP(MLPConfig(hidden=(8,)), in_channels=1, size=4, ways=2))
+>>> state = learner.init(seed=0)
+>>> batch = Batch(torch.rand(4, 1, 4, 4), torch.tensor([0, 0, 1, 1]), position=0, task=Task("first", (0, 1), start=0))
+>>> state, metrics = learner.observe(state, batch)
+>>> state["kept"]["y"]
+tensor([0, 0, 1])
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+
+from frisket.algos.learner import Capabilities
+from frisket.algos.learners.replay.learner import Measured, PieceLearner, PlainConfig
+from frisket.algos.networks.network import Network
+from frisket.algos.parts.clip import clip_by_global_norm
+from frisket.algos.parts.tree import descend
+from frisket.errors import require
+from frisket.types import Data, State, Task
+
+_NO_TASK = -1
+
+
+@dataclass(frozen=True, kw_only=True)
+class EWCConfig(PlainConfig):
+    """EWC. Attributes: strength: lambda; memories: n, the first samples of a task that its F is made of."""
+
+    strength: float = 100.0
+    memories: int = 10
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        require(self.strength >= 0, "strength", self.strength, "at least 0")
+        require(self.memories >= 1, "memories", self.memories, "at least 1")
+
+
+class EWC(PieceLearner):
+    """EWC. State: ``seed, step, theta, task`` (start of the running task), ``kept/x, kept/y`` (its first samples),
+    ``fisher`` (A) and ``anchored`` (B), both ``{}`` during the first task."""
+
+    config: EWCConfig
+    capabilities = Capabilities(needs_task=True, replay=True)
+
+    def __init__(self, config: EWCConfig, network: Network) -> None:
+        super().__init__(config, network)
+
+    def extra(self) -> State:
+        kept = {"x": torch.zeros(0), "y": torch.zeros(0, dtype=torch.int64)}
+        return {"task": torch.tensor(_NO_TASK), "kept": kept, "fisher": {}, "anchored": {}}
+
+    def learn(self, state: State, data: Data, piece: int, task: Task | None) -> tuple[State, Measured]:
+        assert task is not None
+        if int(state["task"]) != task.start:
+            state = self._begin(state, task)
+        kept = state["kept"]
+        missing = self.config.memories - len(kept["y"])
+        if missing > 0:
+            first = len(kept["y"]) == 0
+            kept = {
+                "x": data.x[:missing] if first else torch.cat([kept["x"], data.x[:missing]]),
+                "y": data.y[:missing] if first else torch.cat([kept["y"], data.y[:missing]]),
+            }
+        theta = state["theta"]
+        loss, grads = self.network.loss_and_gradients(theta, data.x, data.y)
+        if state["fisher"]:
+            pull, anchored = 2 * self.config.strength, state["anchored"]
+            grads = {k: g + pull * (state["fisher"][k] * theta[k] - anchored[k]) for k, g in grads.items()}
+        theta = descend(theta, self.config.lr, clip_by_global_norm(grads, self.config.clip_norm))
+        return {**state, "theta": theta, "kept": kept}, {"outer_loss": loss}
+
+    def _begin(self, state: State, task: Task) -> State:
+        """The state at the start of ``task``, what the one before it taught anchored."""
+        state = {**state, "task": torch.tensor(task.start)}
+        kept, theta = state["kept"], state["theta"]
+        if not len(kept["y"]):
+            return state
+        _, grads = self.network.loss_and_gradients(theta, kept["x"], kept["y"])
+        fisher = {k: g * g for k, g in grads.items()}
+        anchored = {k: f * theta[k] for k, f in fisher.items()}
+        if state["fisher"]:
+            fisher = {k: f + state["fisher"][k] for k, f in fisher.items()}
+            anchored = {k: a + state["anchored"][k] for k, a in anchored.items()}
+        return {**state, "fisher": fisher, "anchored": anchored, "kept": self.extra()["kept"]}

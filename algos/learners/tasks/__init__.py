@@ -1,0 +1,1 @@
+"""Methods that are told of tasks and their ends."""

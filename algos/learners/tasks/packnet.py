@@ -1,0 +1,86 @@
+"""PackNet: every task keeps a fixed share of the weights the tasks before it left over (PACKNET18; powerprop sheet,
+section 6).
+
+Training, protection and retraining are those of `frisket.algos.learners.tasks.protecting`. When task k has been
+trained on, every tensor is pruned by itself: of the weights no earlier task owns, the share q with the smallest
+magnitudes goes back to 0 and stays free; the others are task k's from then on. A task answers with its own weights and
+all older ones:
+
+    F_k = not B  or  (the largest (1 - q) |B| of abs(theta) where B)          tensor by tensor
+
+q comes from ``prune``, task by task, its last entry for all tasks after; or, with the number of tasks T known, from
+``q_k = (T - k) / (T - k + 1)``, k = 1 .. T, which leaves every task 1/T of each tensor.
+
+Where we differ from the released code: the first task is trained from a random start, not a pre-trained network, so
+biases and batch norm are trained in it and frozen before it is pruned; a tensor keeps exactly the number the share asks
+for, where the code compares with a cutoff.
+
+>>> import torch
+>>> from frisket.algos.networks.mlp import MLP, MLPConfig
+>>> from frisket.types import Batch, Task, TaskEnd
+>>> learner = PackNet(PackNetConfig(tasks=2), MLP(MLPConfig(hidden=(8,)), in_channels=1, size=4, ways=2))
+>>> x, y, task = torch.rand(4, 1, 4, 4), torch.tensor([0, 0, 1, 1]), Task("first", (0, 1), start=0)
+>>> end = TaskEnd(1, lambda i: Batch(x, y, i, task), lambda: (x, y))
+>>> state, metrics = learner.observe(learner.init(seed=0), Batch(x, y, position=0, task=task, end=end))
+>>> metrics["kept"], metrics["capacity_free"]
+(0.5, 0.5)
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from frisket.algos.learners.tasks.protecting import Chosen, ProtectingConfig, ProtectingLearner
+from frisket.algos.masks.ranking import descending
+from frisket.algos.networks.network import Network
+from frisket.errors import require
+from frisket.types import State, TaskEnd
+
+
+@dataclass(frozen=True, kw_only=True)
+class PackNetConfig(ProtectingConfig):
+    """PackNet; further fields are those of `ProtectingConfig`.
+
+    Attributes:
+        prune: q of the first task, the second, ...; the last for all that follow.
+        tasks: T, where it is known; null to take the shares from ``prune``.
+    """
+
+    head: Literal["masked", "per_task"] = "per_task"
+    refill: Literal["redraw", "zero"] = "zero"
+    prune: tuple[float, ...] = (0.5, 0.75)
+    tasks: int | None = None
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        require(len(self.prune) > 0, "prune", self.prune, "one share or more")
+        for share in self.prune:
+            require(0 <= share < 1, "prune", self.prune, "shares of at least 0 and below 1 (1 would keep no weight)")
+        require(self.tasks is None or self.tasks >= 1, "tasks", self.tasks, "at least 1, or null")
+
+
+class PackNet(ProtectingLearner):
+    """PackNet. State: that of `ProtectingLearner`."""
+
+    config: PackNetConfig
+
+    def __init__(self, config: PackNetConfig, network: Network) -> None:
+        super().__init__(config, network)
+
+    def share(self, index: int) -> float:
+        """q of task number ``index``, from 0; 0 for a task beyond T, which takes what is left."""
+        if self.config.tasks is not None:
+            left = max(self.config.tasks - index - 1, 0)
+            return left / (left + 1)
+        return self.config.prune[min(index, len(self.config.prune) - 1)]
+
+    def choose(self, state: State, end: TaskEnd) -> Chosen:
+        share, masks = self.share(len(state["starts"])), {}
+        for name, free in state["free"].items():
+            candidates = free.reshape(-1).nonzero()[:, 0]
+            order = descending(state["theta"][name].reshape(-1)[candidates])
+            mask = ~free.reshape(-1)
+            mask[candidates[order[: len(order) - round(share * len(order))]]] = True
+            masks[name] = mask.view_as(free)
+        return Chosen(masks, {})

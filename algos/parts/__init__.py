@@ -1,0 +1,1 @@
+"""Pure functions of tensors that more than one family is built of."""

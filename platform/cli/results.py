@@ -1,0 +1,120 @@
+"""A run's results as a table for the terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from rich.table import Table
+
+from frisket.errors import SpecError
+from frisket.platform.run.folder import RunFolder
+from frisket.platform.run.points import metric_of, search_of
+from frisket.platform.specs.experiment import load_spec
+from frisket.platform.specs.files import spec_names
+from frisket.platform.specs.kinds import PROTOCOLS
+
+_MOST_PARTS = 8  # more are the points of a curve, which no terminal has room for
+
+
+def results_table(folder: RunFolder, summary: Mapping[str, Any]) -> Table:
+    """Per variant the metrics, mean ± population std over seeds; the published number below, where there is one.
+
+    Args:
+        folder: the run.
+        summary: what `frisket.platform.run.summary.summarise` gives.
+    """
+    experiment = folder.experiment
+    rows: dict[str, Mapping[str, Any]] = summary.get("variants") or {experiment.name: summary["summary"]}
+    columns = _columns(PROTOCOLS[experiment.protocol.kind].headline, rows)
+    table = Table(title=f"{experiment.name}, {folder.manifest['data_mode']} data", title_justify="left")
+    table.add_column("")
+    for name in columns:
+        table.add_column(name.replace("/", "/\n"), justify="right", no_wrap=True)
+    table.add_column("n", justify="right")
+    for label, metrics in rows.items():
+        counts = sorted({metric["n"] for metric in metrics.values()})
+        cells = [_spread(metrics[name]["mean"], metrics[name]["std"]) if name in metrics else "" for name in columns]
+        table.add_row(label, *cells, str(counts[-1]) if counts else "0")
+    published = experiment.published
+    if published is not None and published.metrics:
+        table.add_section()
+        given = published.metrics
+        cells = [_spread(given[name]["mean"], given[name].get("std")) if name in given else "" for name in columns]
+        table.add_row(f"published ({published.source})", *cells, str(published.n or ""), style="dim")
+    return table
+
+
+def points_table(folder: RunFolder, summary: Mapping[str, Any]) -> Table:
+    """The points of a search, best first: their values, score as mean ± population std over seeds, n, seconds of work;
+    of a point that was stopped early, where.
+
+    Args:
+        folder: the run.
+        summary: what `frisket.platform.run.summary.summarise` gives.
+    """
+    experiment = folder.experiment
+    search, metric = search_of(experiment), metric_of(experiment)
+    title = f"{experiment.name}, {folder.manifest['data_mode']} data, {len(summary['points'])} points by {metric}"
+    table = Table(title=title, title_justify="left")
+    for axis in search.axes:
+        table.add_column(axis.replace(".", ".\n"), justify="right", no_wrap=True)
+    for name in (metric, "n", "seconds"):
+        table.add_column(name, justify="right", no_wrap=True)
+    for point in summary["points"]:
+        stopped, score = point["stopped"], point["score"]
+        said = "-" if score is None else _spread(score, point["std"])
+        if stopped:
+            said = f"stopped at step {stopped['step']} of {stopped['of']}"
+        values = [str(point["values"][axis]) for axis in search.axes]
+        style = "bold" if point["label"] == summary["best"] else "dim" if stopped else None
+        table.add_row(*values, said, str(point["n"]), f"{point['seconds']:.1f}", style=style)
+    return table
+
+
+def scale_note(folder: RunFolder) -> str | None:
+    """How far the run is from the one that was published, in words; None where nothing was, or nothing differs."""
+    experiment = folder.experiment
+    if experiment.published is None:
+        return None
+    differences = []
+    if folder.manifest["data_mode"] != "real":
+        differences.append("embedded data, not the published data sets")
+    if experiment.name in spec_names():
+        differences += _changes(experiment.name, experiment.as_dict())
+    elif experiment.published.n is not None and experiment.published.n != experiment.seeds:
+        differences.append(f"seeds {experiment.seeds} (published: {experiment.published.n})")
+    return f"not the published setting: {'; '.join(differences)}" if differences else None
+
+
+def _changes(name: str, ran: Mapping[str, Any]) -> Iterator[str]:
+    """Fields in which ``ran`` differs from the specification ``name``, which states the published setting."""
+    try:
+        stated = dict(_flat(load_spec(name).as_dict()))
+    except SpecError:  # the installed specification is not the one the run was started with
+        return
+    keep = ("stream.", "network.", "learner.", "protocol.", "pretrain.", "seeds")
+    for key, value in _flat(ran):
+        if key.startswith(keep) and value != stated.get(key):
+            yield f"{key} {value} (published setting: {stated.get(key)})"
+
+
+def _flat(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for key, value in tree.items():
+        if isinstance(value, Mapping):
+            yield from _flat(value, f"{prefix}{key}.")
+        else:
+            yield prefix + key, value
+
+
+def _columns(headline: str, rows: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """The headline, its parts, then other metrics without parts; the rest (detection scores, curves...) is for the
+    JSON."""
+    names = list(dict.fromkeys(name for metrics in rows.values() for name in metrics))
+    parts = [name for name in names if name.startswith(f"{headline}/")]
+    others = [name for name in names if "/" not in name and name != headline]
+    return [headline, *(parts if len(parts) <= _MOST_PARTS else []), *others]
+
+
+def _spread(mean: float, std: float | None) -> str:
+    return f"{mean:.3f}" if std is None else f"{mean:.3f} ± {std:.3f}"

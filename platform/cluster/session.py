@@ -1,0 +1,233 @@
+"""A Ray cluster for the length of a run: the one the environment names, or a private one on this machine.
+
+Ray 2.60 turns token authentication on by itself and, finding no token, writes one into the user's home. So a private
+cluster gets a throw-away token in its own temporary folder, readable by its owner alone, unless the user has decided
+about RAY_AUTH_MODE. Everything the session sets in the environment is taken back at its end.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import logging
+import os
+import secrets
+import shutil
+import signal
+import socket
+import sys
+import tempfile
+import threading
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+
+import frisket
+from frisket.errors import ClusterError, FrisketError
+from frisket.platform.specs.build import choose_device
+
+_QUIET = {
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_worker_niceness": "0",  # our own priority; by default (15) workers starve beside whatever else is running
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",  # Ray's future default; unset, every start prints a warning about it
+    "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.5",  # by default a dead worker, and the end, are noticed after 2 s
+    "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0",  # one more process; packs go on from their checkpoints, warned or not
+    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",  # the run folder is the record; Tune's own files would be a second one
+    "TUNE_DISABLE_STRICT_METRIC_CHECKING": "1",  # a trial that was asked to stop has no score
+    "RAY_AIR_NEW_OUTPUT": "0",  # the new one prints a banner even when told to be silent
+    "RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S": "10",  # for slots; asked for again, with fewer workers if a node is lost
+}
+_ALONE = {
+    "RAY_enable_metrics_collection": "0",  # nobody reads the metrics of a cluster that ends with the run
+    "RAY_TRAIN_METRICS_ENABLED": "0",
+    # Nobody is sent its logs either (`log_to_driver`), but Ray would list them ten times a second to see if any is new.
+    "RAY_LOG_MONITOR_MANY_FILES_THRESHOLD": "0",
+    "LOG_NAME_UPDATE_INTERVAL_S": "3600",
+}
+"""What a private cluster can do without. Ray's own processes wake up all the time, and cost the packs beside them."""
+
+_CONNECT_SECONDS = 10.0
+_PREFIX = "frisket-ray-"
+_OBJECT_STORE_BYTES = 100 * 2**20  # replicas keep their data to themselves; Ray would reserve 30 % of the memory
+
+
+@contextlib.contextmanager
+def ray_session(cpus: int) -> Iterator[None]:
+    """Ray is usable inside the block.
+
+    Uses the session this process already has, else the cluster of RAY_ADDRESS, else a private one with ``cpus`` CPU
+    slots, which leaves no process and no file behind.
+    """
+    with _environment(_QUIET):
+        import ray
+
+        if ray.is_initialized():
+            yield
+        elif os.environ.get("RAY_ADDRESS"):
+            _join_cluster(os.environ["RAY_ADDRESS"])
+            try:
+                yield
+            finally:
+                ray.shutdown()
+        else:
+            with _private_cluster(cpus):
+                yield
+
+
+def require_device(wanted: str) -> None:
+    """Refuse the device ``wanted`` before anything is started, as far as this machine can tell: it cannot where workers
+    will be on a cluster's machines, and then it is they who look.
+
+    Raises:
+        UserError: workers will be here, and here is none.
+    """
+    ray = sys.modules.get("ray")
+    if not os.environ.get("RAY_ADDRESS") and not (ray and ray.is_initialized()):
+        choose_device(wanted)
+
+
+def worker_environment() -> dict[str, str]:
+    """What a worker must find in its environment, wherever Ray starts it.
+
+    From a checkout ``frisket`` is importable only beside its root; and a worker's working folder is not the user's, so
+    relative folders are made absolute.
+    """
+    variables: dict[str, str] = {
+        "OMP_NUM_THREADS": "1"
+    }  # the specification's `threads` decides, when the replica starts
+    root = Path(frisket.__file__).resolve().parent.parent
+    if (root / "pyproject.toml").is_file():
+        variables["PYTHONPATH"] = os.pathsep.join(filter(None, [str(root), os.environ.get("PYTHONPATH")]))
+    for name in ("FRISKET_DATA", "FRISKET_CACHE"):
+        if os.environ.get(name):
+            variables[name] = str(Path(os.environ[name]).expanduser().absolute())
+    return variables
+
+
+def _join_cluster(address: str) -> None:
+    """Connect to the cluster at ``address``.
+
+    Raises:
+        ClusterError: nobody answers there, or the token is not its own. Ray itself would try for two minutes, and then
+            end the process.
+    """
+    import ray
+
+    host, colon, port = address.rpartition(":")
+    if colon and port.isdecimal() and "://" not in address:
+        try:
+            socket.create_connection((host, int(port)), timeout=_CONNECT_SECONDS).close()
+        except OSError as error:
+            raise ClusterError("RAY_ADDRESS", address, f"no Ray cluster answers there ({error})") from None
+    said_by_job = _job_environment()  # Ray refuses to hear a variable twice, even if it is the same
+    variables = {name: value for name, value in worker_environment().items() if name not in said_by_job}
+    try:
+        with _handlers_kept():
+            ray.init(log_to_driver=False, logging_level=logging.ERROR, runtime_env={"env_vars": variables})
+    except ConnectionError as error:
+        mode, place = os.environ.get("RAY_AUTH_MODE"), os.environ.get("RAY_AUTH_TOKEN_PATH")
+        fix = f"refuses us ({error}); RAY_AUTH_MODE ({mode}) and the token ({place}) must be those it was started with"
+        raise ClusterError("RAY_ADDRESS", address, fix) from None
+
+
+def _job_environment() -> dict[str, str]:
+    """The variables that whoever submitted this process as a Ray job set for it."""
+    job = json.loads(os.environ.get("RAY_JOB_CONFIG_JSON_ENV_VAR", "{}"))
+    return job.get("runtime_env", {}).get("env_vars", {})
+
+
+@contextlib.contextmanager
+def _private_cluster(cpus: int) -> Iterator[None]:
+    import ray
+
+    # With RAY_AUTH_MODE unset ray.init chooses "token" itself, for this process too, where setting it would come too
+    # late once ray is imported.
+    with _temporary_folder() as folder:
+        token = folder / "token"
+        token.touch(mode=0o600)
+        token.write_text(_token(), encoding="ascii")
+        auth = {} if os.environ.get("RAY_AUTH_MODE") else {"RAY_AUTH_TOKEN_PATH": str(token)}
+        with _environment(_ALONE | auth, also=("RAY_AUTH_MODE",)):
+            with _handlers_kept(), _start_explained():
+                ray.init(
+                    address="local",
+                    num_cpus=cpus,
+                    include_dashboard=False,
+                    object_store_memory=_OBJECT_STORE_BYTES,
+                    log_to_driver=False,
+                    logging_level=logging.ERROR,
+                    runtime_env={"env_vars": worker_environment()},
+                    _temp_dir=str(folder),
+                )
+            try:
+                yield
+            finally:
+                ray.shutdown()
+
+
+@contextlib.contextmanager
+def _start_explained() -> Iterator[None]:
+    """Whatever keeps Ray's own processes from starting, said in a line: Ray raises plain exceptions."""
+    try:
+        yield
+    except Exception as error:
+        reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
+        raise FrisketError(
+            f"Ray did not start on this machine ({reason}). Is it short of memory or very busy? Try again, or run "
+            f"without Ray: --local"
+        ) from error
+
+
+@contextlib.contextmanager
+def _temporary_folder() -> Iterator[Path]:
+    """A folder that goes with the session; those of sessions that were killed go now.
+
+    Its name is short, because the path of Ray's sockets inside it may not be longer than 107 bytes.
+    """
+    parent = Path("/tmp" if os.access("/tmp", os.W_OK) else tempfile.gettempdir())
+    for left in parent.glob(f"{_PREFIX}*"):
+        with contextlib.suppress(OSError), (left / "lock").open("r+") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)  # fails while its session lives
+            shutil.rmtree(left, ignore_errors=True)
+    folder = Path(tempfile.mkdtemp(prefix=_PREFIX, dir=parent))
+    try:
+        with (folder / "lock.new").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            (folder / "lock.new").rename(folder / "lock")  # locked from the moment it can be found
+            yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+@cache
+def _token() -> str:
+    """One token per process: Ray's client reads it once and keeps it."""
+    return secrets.token_hex(32)
+
+
+@contextlib.contextmanager
+def _environment(defaults: dict[str, str], also: tuple[str, ...] = ()) -> Iterator[None]:
+    """``defaults`` in the environment where the user has set nothing; at the end they go, and with them what Ray
+    has set of ``also``."""
+    added = [name for name in (*defaults, *also) if name not in os.environ]
+    os.environ.update({name: defaults[name] for name in added if name in defaults})
+    try:
+        yield
+    finally:
+        for name in added:
+            os.environ.pop(name, None)
+
+
+@contextlib.contextmanager
+def _handlers_kept() -> Iterator[None]:
+    """Ray's start-up replaces the handler of SIGTERM; put ours back."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in handlers.items():
+            signal.signal(number, handler)

@@ -1,0 +1,302 @@
+"""A learned model: every replica of an experiment with its whole state. Knows no MLflow.
+
+The folder (data only: safetensors and JSON; loading it runs no code from it)::
+
+    spec.json                              the experiment, complete
+    provenance.json                        data, versions, results
+    model.json                             format, inputs of every replica, sha256 of every file
+    replicas/KEY/state.safetensors         the learner's whole State
+    replicas/KEY/masks.safetensors         its MaskSet, one bit per weight; absent for a method without masks
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from frisket.algos.learner import Learner
+from frisket.algos.learners.tasks.protecting import ProtectingLearner
+from frisket.algos.masks.mask_set import MaskSet
+from frisket.algos.masks.store import MaskStore
+from frisket.algos.networks.network import Network
+from frisket.algos.parts.tree import map_tensors
+from frisket.algos.state_file import load_state, save_state
+from frisket.errors import ModelError, UserError
+from frisket.platform.model.tasks import INFER, choose_task, protecting, task_number
+from frisket.platform.run.folder import RunFolder
+from frisket.platform.specs.build import Inputs, build_learner, build_network
+from frisket.platform.specs.experiment import Experiment, Replica, from_dict
+from frisket.types import State, Task
+
+FORMAT = "frisket-model/1"
+_SPEC, _PROVENANCE, _INDEX = "spec.json", "provenance.json", "model.json"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Member:
+    """One replica of a model.
+
+    Attributes:
+        state: the learner's State at the end of its stream.
+        inputs: what it takes and tells apart.
+    """
+
+    state: State
+    inputs: Inputs
+
+
+class FrisketModel:
+    """All replicas of one experiment, ready to predict and to go on learning.
+
+    Args:
+        experiment: the specification.
+        members: every replica of it.
+        provenance: which data and versions made it, and its results.
+
+    >>> model = frisket.load_model("models:/demo/1")                    # doctest: +SKIP
+    >>> probabilities = model.predict(x)                                # doctest: +SKIP
+    >>> state, metrics = model.learner.observe(model.state(), batch)    # doctest: +SKIP
+    """
+
+    def __init__(
+        self, experiment: Experiment, members: Mapping[Replica, Member], provenance: Mapping[str, Any]
+    ) -> None:
+        self.experiment, self.provenance = experiment, dict(provenance)
+        self._members = dict(members)
+
+    @classmethod
+    def load(cls, path: str | Path) -> FrisketModel:
+        """The model in the data folder ``path``. Raises `ModelError` where it is missing, damaged or foreign."""
+        path = Path(path)
+        with _damage(path):
+            index = _read(path / _INDEX)
+            if index["format"] != FORMAT:
+                raise ModelError("model", str(path), f"has format {index['format']!r}; this frisket reads {FORMAT}")
+            for name, digest in index["files"].items():
+                if _sha256(path / name) != digest:
+                    raise ModelError(
+                        "model", str(path), f"{name} is damaged (its sha256 differs); fetch the model again"
+                    )
+            experiment = from_dict(_read(path / _SPEC))
+            members = {}
+            for replica in experiment.replicas():
+                entry = index["replicas"][replica.key]
+                state, _ = load_state(path / "replicas" / replica.key / "state.safetensors")
+                members[replica] = Member(state=state, inputs=Inputs.from_dict(entry))
+            return cls(experiment, members, _read(path / _PROVENANCE))
+
+    @classmethod
+    def of_run(cls, folder: RunFolder) -> FrisketModel:
+        """The model a finished run made. Raises `ModelError` while the run is unfinished."""
+        _require_done(folder)
+        with _damage(folder.path):
+            members = {r: _member(folder, r) for r in folder.experiment.replicas()}
+            return cls(folder.experiment, members, provenance(folder))
+
+    @property
+    def seeds(self) -> list[int]:
+        """Seeds there are."""
+        return list(range(self.experiment.seeds))
+
+    @property
+    def variants(self) -> list[str]:
+        """Labels of the variants, the headline first; empty for a plain experiment."""
+        return list(self.experiment.variants)
+
+    @cached_property
+    def learner(self) -> Learner:
+        """The headline's learner (its method and network; the weights are in `state`)."""
+        return self.learner_of()
+
+    def learner_of(self, variant: str | None = None) -> Learner:
+        """The learner of ``variant``; None for the headline."""
+        member = self.member(variant=variant)
+        label = variant or next(iter(self.variants), None)
+        return build_learner(self.experiment.variant(label), member.inputs)
+
+    def member(self, seed: int | None = None, variant: str | None = None) -> Member:
+        """One replica; by default the first seed of the headline. Raises `ModelError` for one there is not."""
+        if variant is not None and variant not in self.variants:
+            raise ModelError("variant", variant, f"one of: {', '.join(self.variants) or '(this model has none)'}")
+        if seed is not None and seed not in self.seeds:
+            raise ModelError("seed", seed, f"one of: {', '.join(map(str, self.seeds))}")
+        return self._members[Replica(variant=variant or next(iter(self.variants), None), seed=seed or 0)]
+
+    def state(self, seed: int | None = None, variant: str | None = None) -> State:
+        """A copy of a replica's State, the caller's to go on with."""
+        return map_tensors(torch.clone, self.member(seed, variant).state)
+
+    @property
+    def outputs(self) -> int:
+        """Numbers that `predict` gives for one input: labels, or the pixels of a generative model."""
+        inputs = self.member().inputs
+        return math.prod(inputs.shape) if self._network().generates else inputs.ways
+
+    def _network(self, variant: str | None = None) -> Network:
+        label = variant or next(iter(self.variants), None)
+        return build_network(self.experiment.variant(label), self.member(variant=variant).inputs)
+
+    def masks(self, seed: int | None = None, variant: str | None = None, task: int | None = None) -> MaskSet:
+        """A replica's masks, empty for a method without masks; or those task number ``task`` answers with.
+
+        Raises:
+            ModelError: no such replica or task.
+        """
+        if task is None:
+            return self.learner_of(variant).masks(self.member(seed, variant).state)
+        store = protecting(self.learner_of(variant)).store(self.member(seed, variant).state)
+        return store[task_number(task, len(store), None)]
+
+    @property
+    def has_tasks(self) -> bool:
+        """Whether the method, or that of a variant, keeps a mask for each task."""
+        return any(isinstance(self.learner_of(label), ProtectingLearner) for label in self.variants or [None])
+
+    def store(self, seed: int | None = None, variant: str | None = None) -> MaskStore | None:
+        """The masks of a replica's tasks; None for a method that keeps none for each task.
+
+        Raises:
+            MaskError: they are of another network's shape.
+        """
+        learner = self.learner_of(variant)
+        return learner.store(self.member(seed, variant).state) if isinstance(learner, ProtectingLearner) else None
+
+    def task(
+        self, x: np.ndarray | Tensor, task: int | str | Task | None = INFER, seed: int | None = None,
+        variant: str | None = None, form: str = "exhaustive",
+    ) -> int:  # fmt: skip
+        """The number of the task that `predict` answers ``x`` as; arguments and errors are its own.
+
+        >>> model.task(x)                                                   # doctest: +SKIP
+        3
+        """
+        state = self.member(seed, variant).state
+        return choose_task(protecting(self.learner_of(variant)), state, self._inputs(x, seed, variant), task, form)
+
+    def predict(
+        self, x: np.ndarray | Tensor, seed: int | None = None, variant: str | None = None,
+        task: int | str | Task | None = None, form: str = "exhaustive",
+    ) -> np.ndarray:  # fmt: skip
+        """Class probabilities of ``x``; of a generative model, its reconstruction.
+
+        Args:
+            x: inputs ``[N, C, H, W]``, scaled as the stream scales them. They are judged together: the networks use the
+                batch's own statistics, so a picture's answer depends on its neighbours.
+            seed: which seed; None for the first.
+            variant: which variant; None for the headline.
+            task: for a method that keeps a mask for each task, its number, 0 .. T - 1, or ``infer``: the one that the
+                whole of ``x`` seems to come from (`task` tells which). None will do if there is only one. Other methods
+                that must be told the task take a `Task`.
+            form: how a task is inferred: ``one_shot``, ``binary`` or ``exhaustive``
+                (`frisket.algos.learners.tasks.inference`).
+
+        Returns:
+            ``[N, ways]`` float32: the softmax, averaged over Monte-Carlo samples where the method draws them. Of a
+            generative model ``[N, C H W]``, the means of the pixels.
+
+        Raises:
+            ModelError: ``x`` has another shape, there is no such replica, task or form, the task must be named, or the
+                model has never learned.
+        """
+        learner, state = self.learner_of(variant), self.member(seed, variant).state
+        inputs = self._inputs(x, seed, variant)
+        with torch.no_grad():
+            if isinstance(learner, ProtectingLearner):
+                logits = learner.answer(state, inputs, choose_task(learner, state, inputs, task, form))
+            elif task is None or isinstance(task, Task):
+                logits = learner.predict(state, inputs, task)
+            else:
+                raise ModelError("task", task, f"{self.experiment.name} keeps no mask for each task; leave it out")
+        if logits is None:
+            raise ModelError("model", self.experiment.name, "has not learned from a single batch yet")
+        probabilities = self._network(variant).probabilities(logits)
+        return (probabilities.mean(0) if probabilities.dim() == 3 else probabilities).numpy()
+
+    def _inputs(self, x: np.ndarray | Tensor, seed: int | None, variant: str | None) -> Tensor:
+        """``x`` as the networks take it."""
+        shape, inputs = self.member(seed, variant).inputs.shape, torch.as_tensor(x, dtype=torch.float32)
+        if inputs.dim() != 4 or tuple(inputs.shape[1:]) != shape:
+            raise ModelError("x", tuple(inputs.shape), f"must have shape (N, {', '.join(map(str, shape))})")
+        return inputs
+
+
+def write_model(folder: RunFolder, path: Path) -> None:
+    """Write the finished run ``folder`` as a model's data folder ``path``."""
+    _require_done(folder)
+    replicas = {}
+    for replica in folder.experiment.replicas():
+        member, source, target = _member(folder, replica), folder.replica(replica), path / "replicas" / replica.key
+        target.mkdir(parents=True)
+        save_state(target / "state.safetensors", member.state, {})
+        if source.masks.exists():
+            shutil.copyfile(source.masks, target / source.masks.name)
+        replicas[replica.key] = member.inputs.as_dict()
+    _write(path / _SPEC, folder.experiment.as_dict())
+    _write(path / _PROVENANCE, provenance(folder))
+    files = sorted(p.relative_to(path).as_posix() for p in path.rglob("*") if p.is_file())
+    _write(path / _INDEX, {"format": FORMAT, "replicas": replicas, "files": {n: _sha256(path / n) for n in files}})
+
+
+def provenance(folder: RunFolder) -> dict[str, Any]:
+    """Which data and versions made the run, and its results."""
+    kept = ("run_id", "spec", "data_mode", "data", "frisket", "git", "created", "point")
+    return {**{k: folder.manifest[k] for k in kept if k in folder.manifest}, "results": folder.results()}
+
+
+def _member(folder: RunFolder, replica: Replica) -> Member:
+    files = folder.replica(replica)
+    result = files.result
+    if result is None:
+        raise ModelError("run", folder.run_id, f"replica {replica.key} has no result")
+    state, _ = load_state(files.final)
+    return Member(state=state, inputs=Inputs.from_dict(result["input"]))
+
+
+def _require_done(folder: RunFolder) -> None:
+    if not folder.done:
+        raise ModelError(
+            "run", folder.run_id, f"is not finished; finish it with `frisket {folder.verb} --resume {folder.run_id}`"
+        )
+
+
+@contextmanager
+def _damage(path: Path) -> Iterator[None]:
+    """Turn whatever a damaged or foreign folder provokes into a `ModelError`."""
+    from safetensors import SafetensorError
+
+    try:
+        yield
+    except ModelError:
+        raise
+    except UserError as error:
+        raise ModelError("model", str(path), f"its specification does not fit this frisket: {error}") from error
+    except FileNotFoundError as error:
+        raise ModelError(
+            "model", str(path), f"not a complete frisket model: {error.filename or error} is missing"
+        ) from error
+    except (OSError, SafetensorError, KeyError, TypeError, ValueError, AttributeError) as error:
+        raise ModelError("model", str(path), f"damaged ({type(error).__name__}: {error}); fetch it again") from error
+
+
+def _read(path: Path) -> Any:
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
+def _write(path: Path, value: Any) -> None:
+    path.write_text(json.dumps(value, indent=1), encoding="utf-8")
+
+
+def _sha256(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()

@@ -1,0 +1,70 @@
+"""Which of its tasks a model answers as, for methods that keep a mask for each task."""
+
+from __future__ import annotations
+
+from numbers import Integral
+from typing import get_args
+
+from torch import Tensor
+
+from frisket.algos.learner import Learner
+from frisket.algos.learners.tasks.inference import Form, infer_task
+from frisket.algos.learners.tasks.protecting import ProtectingLearner
+from frisket.errors import ModelError
+from frisket.types import State, Task
+
+INFER = "infer"
+
+
+def protecting(learner: Learner) -> ProtectingLearner:
+    """``learner`` as a method with a mask for each task. Raises `ModelError` for any other."""
+    if not isinstance(learner, ProtectingLearner):
+        kind = type(learner).__name__
+        raise ModelError("model", kind, "keeps no mask for each task; leave the task out, or take a model of packnet")
+    return learner
+
+
+def choose_task(learner: ProtectingLearner, state: State, x: Tensor, task: int | str | Task | None, form: str) -> int:
+    """The number of the task that ``x`` is to be answered as.
+
+    Args:
+        learner, state: the model's.
+        x: ``[N, C, H, W]``, looked at only where the task is to be inferred; all from one task.
+        task: a number, also as text; where it began; ``infer``; or None, the only task of a model of one.
+        form: how to infer it (`frisket.algos.learners.tasks.inference`).
+
+    Raises:
+        ModelError: no such task or form, no task named where there are several, none to infer it from.
+    """
+    starts = state["starts"].tolist()
+    count = len(starts)
+    if task is None and count == 1:
+        return 0
+    if isinstance(task, Task) and task.start in starts:
+        return starts.index(task.start)
+    if task != INFER:
+        return task_number(task, count, INFER)
+    forms: tuple[Form, ...] = get_args(Form)
+    if form not in forms:
+        raise ModelError("form", form, f"one of: {', '.join(forms)}")
+    if learner.network.generates:
+        raise ModelError("task", task, "must be a number: tasks are inferred from labels, and this model gives none")
+    if not len(x):
+        raise ModelError("x", tuple(x.shape), "must hold an input to infer the task from")
+    return infer_task(learner, state, x, form)
+
+
+def task_number(task: object, count: int, word: str | None) -> int:
+    """``task``, a number or its digits, if it is among 0 .. ``count`` - 1.
+
+    Raises:
+        ModelError: it is not; the message also offers the ``word`` that the caller understands.
+    """
+    if isinstance(task, str) and task.isascii() and task.isdecimal():
+        number = int(task)
+    else:
+        number = int(task) if isinstance(task, Integral) and not isinstance(task, bool) else -1
+    if 0 <= number < count:
+        return number
+    numbers = "0, the only task" if count == 1 else f"a task from 0 to {count - 1}"
+    raise ModelError("task", task, f"must be {numbers}" + (f", or {word!r}" if word else ""))

@@ -1,0 +1,215 @@
+"""The model card: what a version is, in Markdown, for its page in the registry. Imports no MLflow."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+from urllib.parse import quote
+
+from frisket.algos.kinds import LEARNERS
+from frisket.platform.protocols.log_likelihood import LogLikelihood
+from frisket.platform.reports.figures import CAPACITY, by_variant, mask_stem
+from frisket.platform.reports.search import HEAT_MAP, LINE, SCATTER
+from frisket.platform.run.folder import RunFolder
+from frisket.platform.run.points import PointFolder, metric_of
+from frisket.platform.run.summary import summarise
+from frisket.platform.specs.experiment import Experiment
+
+LIMIT = 5000  # characters a registry's database keeps of a description
+_WHICH_TASK = (
+    "Every task has a mask of its own, and the model must be told which task x comes from, by its number or "
+    '`"infer"`: the one that the whole of x seems to come from. `model.task(x)`, or `"return_task": True` in `params`, '
+    "says which. "
+)
+
+
+def card(folder: RunFolder, experiment_id: str, run_id: str, name: str, version: str) -> str:
+    """The card of version ``version`` of model ``name``, made by the finished run ``folder``.
+
+    Pictures and links are relative to the page, so they also work where MLflow lies behind a path prefix.
+
+    Args:
+        folder: the run.
+        experiment_id, run_id: its experiment and parent run in MLflow.
+        name, version: the version's own.
+    """
+    what, results, *rest = _body(folder, experiment_id, run_id)
+    return _fit([what, results, _loading(folder, name, version), *rest])
+
+
+def note(folder: RunFolder, experiment_id: str, run_id: str) -> str:
+    """The same for the run's page: no version to load."""
+    return _fit(_body(folder, experiment_id, run_id))
+
+
+def _fit(sections: list[str]) -> str:
+    """As many whole ``sections``, from the first, as a description can hold."""
+    text = ""
+    for section in sections:
+        if len(text) + len(section) + 2 <= LIMIT:
+            text += section + "\n\n"
+    return text.strip()
+
+
+def _body(folder: RunFolder, experiment_id: str, run_id: str) -> list[str]:
+    """Sections on a run, or on the best point of a search."""
+    summary = summarise(folder)
+    return [
+        _what(folder),
+        _results(folder.experiment, summary),
+        *_search(folder, run_id),
+        *_tasks(folder, run_id),
+        *_masks(folder, experiment_id, run_id),
+        *(f"![{what}]({_artifact(f'figures/{name}', run_id)})" for name, what in _pictures(folder).items()),
+        _data(folder),
+        *(_sparsity(label, rows) for label, rows in _sparsities(folder).items()),
+    ]
+
+
+def _what(folder: RunFolder) -> str:
+    experiment, manifest = folder.experiment, folder.manifest
+    stream = experiment.stream.config
+    labels = list(experiment.variants) or [None]
+    methods = "; ".join(
+        f"{'**' if i == 0 else ''}{label or learner.kind}{'**' if i == 0 else ''}: {LEARNERS[learner.kind].summary}"
+        for i, (label, learner) in enumerate((k, experiment.variant(k).learner) for k in labels)
+    )
+    network = ", ".join(f"{k} = {v}" for k, v in experiment.network.as_dict().items() if k != "kind")
+    numbers = ", ".join(f"{k} = {getattr(stream, k)}" for k in ("p", "ways", "shots", "steps") if hasattr(stream, k))
+    warning = (
+        "" if manifest["data_mode"] == "real"
+        else " That is stand-in data: the numbers do not compare with published ones."
+    )  # fmt: skip
+    return (
+        f"# {manifest['spec']}\n\n"
+        f"{methods}. Learned online on the {experiment.stream.kind} stream ({numbers}), "
+        f"network {experiment.network.kind} ({network}), seeds 0 to {experiment.seeds - 1}, "
+        f"on **{manifest['data_mode']} data** ({', '.join(_names(folder))}).{warning}"
+    )
+
+
+def _pictures(folder: RunFolder) -> dict[str, str]:
+    """The pictures every run of the protocol has, and what they show."""
+    if folder.experiment.protocol.kind == LogLikelihood.kind:
+        return {"likelihood.png": "log-likelihood of every task", "samples.png": "samples of every task"}
+    return {"accuracy.png": "accuracy over the stream"}
+
+
+def _search(folder: RunFolder, run_id: str) -> list[str]:
+    """Which point of which search a `PointFolder` is, and the picture of the search; nothing on any other run."""
+    if not isinstance(folder, PointFolder):
+        return []
+    search, experiment = folder.search.experiment.tune, folder.search.experiment
+    assert search is not None
+    values = ", ".join(f"`{axis}` = {value}" for axis, value in folder.point.values.items())
+    names = (HEAT_MAP, LINE, SCATTER)
+    drawn = [name for name in names if (folder.path / "figures" / name).exists()]
+    text = (
+        f"## Search\n\nBest by {metric_of(experiment)} ({search.mode}) of the {len(experiment.variants)} points of a "
+        f"{search.search} search: {values}. All points are in the run's `summary.json`."
+    )
+    return [text, *(f"![score over the axes]({_artifact(f'figures/{name}', run_id)})" for name in drawn)]
+
+
+def _results(experiment: Experiment, summary: Mapping[str, Any]) -> str:
+    groups: Mapping[str, Any] = summary.get("variants") or {experiment.learner.kind: summary["summary"]}
+    headline = next(iter(groups))
+    published = experiment.published
+    against = published.metrics if published else {}
+    lines = ["## Results", "", "| variant | metric | mean | std | n | published |", "|---|---|---:|---:|---:|---:|"]
+    for label, rows in groups.items():
+        for metric, row in rows.items():
+            said = against.get(metric) if label == headline else None
+            ours = f"{row['mean']:.4f} | {row['std']:.4f} | {row['n']}"
+            lines.append(f"| {label} | {metric} | {ours} | {_said(said)} |")
+    lines.append("\nstd is the population standard deviation over the n seeds.")
+    if published:
+        seeds = f", {published.n} seeds" if published.n else ""
+        lines[-1] += f" Published: {published.source} ({published.table}{seeds}), real data, full scale."
+    return "\n".join(lines)
+
+
+def _said(published: Mapping[str, float] | None) -> str:
+    if published is None:
+        return ""
+    std = published.get("std")
+    return f"{published['mean']:.3f}" + ("" if std is None else f" ± {std:.3f}")
+
+
+def _loading(folder: RunFolder, name: str, version: str) -> str:
+    variant = "" if not folder.experiment.variants else f', variant="{list(folder.experiment.variants)[-1]}"'
+    tasks = _keeps_tasks(folder)
+    task, params = (", task=0", '"seed": 0, "task": 0') if tasks else ("", '"seed": 0')
+    return (
+        "## Load it\n\n```python\n"
+        "import frisket\n\n"
+        f'model = frisket.load_model("models:/{name}/{version}")\n'
+        f"probabilities = model.predict(x, seed=0{variant}{task})\n"
+        "masks = model.masks(seed=0)\n\n"
+        "import mlflow\n\n"
+        f'mlflow.pyfunc.load_model("models:/{name}/{version}").predict(x, params={{{params}}})\n```\n\n'
+        f"{_WHICH_TASK if tasks else ''}x is float32 [N, C, H, W], judged as one batch. "
+        "The folder holds safetensors and JSON only; loading runs no code from it."
+    )
+
+
+def _keeps_tasks(folder: RunFolder) -> bool:
+    """Whether the method keeps a mask for each task."""
+    return (folder.path / "figures" / CAPACITY).exists()
+
+
+def _tasks(folder: RunFolder, run_id: str) -> list[str]:
+    """What the tasks' masks take; nothing for methods without them."""
+    if not _keeps_tasks(folder):
+        return []
+    picture = f"![what the tasks' masks take]({_artifact(f'figures/{CAPACITY}', run_id)})"
+    return [f"## Tasks\n\n{picture}\n\nIn numbers: `figures/capacity.json` of the run."]
+
+
+def _masks(folder: RunFolder, experiment_id: str, run_id: str) -> list[str]:
+    sections = []
+    for label in _sparsities(folder):
+        stem = mask_stem(folder, label)
+        page = f"#/experiments/{experiment_id}/runs/{run_id}/artifacts/figures/{quote(stem)}.html"
+        sections.append(
+            f"## Masks of {label}\n\n![masks of {label}]({_artifact(f'figures/{stem}.png', run_id)})\n\n"
+            f"[Mask report, tensor by tensor]({page})"
+        )
+    return sections
+
+
+def _sparsity(label: str, rows: Mapping[str, list[float]]) -> str:
+    lines = [f"## Sparsity of {label}", "", "| tensor | closed (mean over seeds) |", "|---|---:|"]
+    lines += [f"| {name} | {sum(values) / len(values):.1%} |" for name, values in rows.items()]
+    return "\n".join(lines)
+
+
+def _sparsities(folder: RunFolder) -> dict[str, dict[str, list[float]]]:
+    """Variant with masks to tensor (or ``overall``) to its sparsity per seed."""
+    found: dict[str, dict[str, list[float]]] = {}
+    for label, files in by_variant(folder).items():
+        for result in (f.result for f in files):
+            for name, value in (result or {}).get("sparsity", {}).items():
+                found.setdefault(label, {}).setdefault(name, []).append(value)
+    return found
+
+
+def _data(folder: RunFolder) -> str:
+    lines = ["## Data", "", "| data set | source | licence |", "|---|---|---|"]
+    for name, row in zip(_names(folder), folder.manifest["data"].values(), strict=True):
+        lines.append(f"| {name} | {_cell(row.get('source'))} | {_cell(row.get('licence'))} |")
+    manifest = folder.manifest
+    lines.append(f"\nfrisket {manifest['frisket']}, git {manifest['git'] or 'unknown'}, run `{folder.run_id}`.")
+    return "\n".join(lines)
+
+
+def _names(folder: RunFolder) -> list[str]:
+    return [row.get("name", domain) for domain, row in folder.manifest["data"].items()]
+
+
+def _cell(text: str | None) -> str:
+    return " ".join((text or "").replace("|", "/").split())
+
+
+def _artifact(path: str, run_id: str) -> str:
+    return f"get-artifact?path={quote(path, safe='')}&run_uuid={run_id}"

@@ -1,0 +1,191 @@
+"""A reproduction for readers: terminal, Markdown, JSON, picture."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from frisket.platform.run.folder import read_json, write_json
+from frisket.platform.tables.comparison import Comparison, counts
+from frisket.platform.tables.reproduction import Reproduction
+from frisket.platform.tables.verdict import RULE, difference_text, number_text
+
+if TYPE_CHECKING:
+    from rich.table import Table as RichTable
+
+HEAD = ("row", "column", "metric", "published", "ours", "n", "difference", "verdict")
+
+
+def report_path(reproduction: Reproduction, ending: str) -> Path:
+    """The report's file with ``ending`` (``md``, ``json``, ``png``)."""
+    return reproduction.out / f"{reproduction.manifest['table'].replace('/', '-')}.{ending}"
+
+
+def write_text(reproduction: Reproduction, lines: Sequence[Comparison]) -> None:
+    """Write Markdown and JSON, each replaced as a whole."""
+    reproduction.out.mkdir(parents=True, exist_ok=True)
+    target = report_path(reproduction, "md")
+    temporary = target.with_name(f".{target.name}.{os.getpid()}")
+    temporary.write_text(as_markdown(reproduction, lines), encoding="utf-8")
+    os.replace(temporary, target)
+    write_json(report_path(reproduction, "json"), as_json(reproduction, lines))
+
+
+def write_picture(reproduction: Reproduction, lines: Sequence[Comparison]) -> None:
+    """Write the PNG."""
+    from frisket.platform.reports.reproduction_figure import draw_comparison
+
+    reproduction.out.mkdir(parents=True, exist_ok=True)
+    table = reproduction.table
+    figure = draw_comparison(lines, title=f"{table.title_name}: {table.title}", caption=_setting(reproduction))
+    figure.savefig(report_path(reproduction, "png"))
+
+
+def as_json(reproduction: Reproduction, lines: Sequence[Comparison]) -> dict[str, Any]:
+    """The ``--json`` object: that of a run (DESIGN, section 6), each result with the cell it belongs to, and
+    ``comparison``, the table itself."""
+    manifest, table = reproduction.manifest, reproduction.table
+    results, cells, sets = [], [], {}
+    for index, cell in enumerate(reproduction.cells):
+        run = reproduction.run_of(index)
+        state = "not run" if run is None else "done" if run.done else "not finished"
+        about: dict[str, Any] = {**dataclasses.asdict(cell), "state": state, "reused": reproduction.reused(index)}
+        if run is not None:
+            sets |= run.manifest["data"]
+            about |= {"run": run.run_id, "git": run.manifest["git"], "data": run.manifest["data_mode"]}
+            kept = ("seed", "config", "metrics", "sparsity", "seconds")
+            here = {"row": cell.row, "column": cell.column, "spec": cell.spec}
+            results += [here | {k: result[k] for k in kept} for result in reproduction.results_of(index)]
+        cells.append(about)
+    modes = sorted({cell["data"] for cell in cells if "data" in cell})
+    sent = read_json(reproduction.path / "sent.json") or {}
+    return {
+        "table": table.title_name,
+        "title": table.title,
+        "source": table.source,
+        "scale": manifest["scale"],
+        "frisket": manifest["frisket"],
+        "git": manifest["git"],
+        "data": {"mode": " and ".join(modes) or manifest["data"], "sets": sets},
+        "results": results,
+        "summary": {
+            f"{line.row}/{line.column}/{line.metric}": dataclasses.asdict(line.ours) for line in lines if line.ours
+        },
+        "comparison": [_plain(line) for line in lines],
+        "verdicts": counts(lines),
+        "rule": RULE,
+        "notes": list(table.notes),
+        "cells": cells,
+        "reproduction": reproduction.run_id,
+        "mlflow": {
+            "tracking_uri": manifest["tracking"]["uri"],
+            "experiment": manifest["tracking"]["experiment"],
+            "run_id": sent.get("run_id"),
+            "model": None,
+            "version": None,
+        },
+    }
+
+
+def as_markdown(reproduction: Reproduction, lines: Sequence[Comparison]) -> str:
+    """The report as Markdown, with the command that made it."""
+    table = reproduction.table
+    parts = [
+        f"# {table.title_name}: {table.title}",
+        f"{table.source}. {_setting(reproduction)}.",
+        f"    {command(reproduction)}",
+        _markdown_table(HEAD, [row_of(line) for line in lines]),
+        f"![published and ours]({report_path(reproduction, 'png').name})",
+        f"Mean ± standard deviation over n seeds (ours: the population's). {RULE}",
+    ]
+    if table.notes:
+        parts.append("\n".join(f"* {note}" for note in table.notes))
+    parts += [
+        "## Runs",
+        _markdown_table(("row", "column", "run", "seconds a seed", "commit"), list(_runs(reproduction))),
+    ]
+    return "\n\n".join(parts) + "\n"
+
+
+def results_table(reproduction: Reproduction, lines: Sequence[Comparison]) -> RichTable:
+    """The report's table for the terminal."""
+    from rich.table import Table as RichTable
+
+    table = reproduction.table
+    shown = RichTable(title=f"{table.title_name}: {table.title} ({_setting(reproduction)})", title_justify="left")
+    for name in HEAD:
+        shown.add_column(name, justify="right" if name in ("published", "ours", "n", "difference") else "left")
+    before = None
+    for line in lines:
+        if before not in (None, (line.row, line.column)):
+            shown.add_section()
+        shown.add_row(*row_of(line))
+        before = line.row, line.column
+    return shown
+
+
+def row_of(line: Comparison) -> tuple[str, ...]:
+    """What is printed of a comparison, in the order of `HEAD`."""
+    difference = line.judgement.difference
+    return (
+        line.row,
+        line.column,
+        line.label,
+        line.claim or number_text(line.published, line.unit),
+        number_text(line.ours, line.unit),
+        "" if line.ours is None else str(line.ours.n),
+        "" if difference is None else difference_text(difference, line.unit),
+        line.judgement.text,
+    )
+
+
+def command(reproduction: Reproduction) -> str:
+    """The command line that asks for the same."""
+    table, cells, manifest = reproduction.table, reproduction.cells, reproduction.manifest
+    words = ["frisket", "reproduce", manifest["table"]]
+    for option, asked, all_labels in (
+        ("--rows", {cell.row for cell in cells}, list(table.rows)),
+        ("--columns", {cell.column for cell in cells}, list(table.columns)),
+    ):
+        chosen = [label for label in all_labels if label in asked]
+        if chosen != all_labels:
+            labels = ",".join(chosen)
+            words += [option, f'"{labels}"' if " " in labels else labels]
+    words += ["--scale", manifest["scale"], "--data", manifest["data"]]
+    seeds = sorted({cell.seeds for cell in cells})
+    if len(seeds) == 1:
+        words += ["--seeds", str(seeds[0])]
+    return " ".join(words)
+
+
+def _setting(reproduction: Reproduction) -> str:
+    """``paper scale, real data``."""
+    runs = [reproduction.run_of(index) for index in range(len(reproduction.cells))]
+    modes = sorted({run.manifest["data_mode"] for run in runs if run is not None})
+    return f"{reproduction.manifest['scale']} scale, {' and '.join(modes) or 'no'} data"
+
+
+def _runs(reproduction: Reproduction) -> Iterator[tuple[str, ...]]:
+    for index, cell in enumerate(reproduction.cells):
+        run = reproduction.run_of(index)
+        if run is None:
+            yield cell.row, cell.column, "not run", "", ""
+            continue
+        seconds = [result["seconds"] for result in reproduction.results_of(index)]
+        name = f"{run.run_id} (reused)" if reproduction.reused(index) else run.run_id
+        pace = f"{sum(seconds) / len(seconds):.1f}" if seconds else ""
+        yield cell.row, cell.column, name, pace, (run.manifest["git"] or "")[:12]
+
+
+def _markdown_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    lines = [head, ["---"] * len(head), *rows]
+    return "\n".join(f"| {' | '.join(cell.replace('|', '/') for cell in line)} |" for line in lines)
+
+
+def _plain(line: Comparison) -> dict[str, Any]:
+    plain = dataclasses.asdict(line)
+    return json.loads(json.dumps({**{k: v for k, v in plain.items() if k != "judgement"}, **plain["judgement"]}))

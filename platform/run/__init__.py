@@ -1,0 +1,1 @@
+"""One run: its folder, the loop that leads it, what came of it."""

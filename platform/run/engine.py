@@ -1,0 +1,276 @@
+"""Leads a pack of replicas along their streams: learn, score, journal, checkpoint. Knows neither Ray nor MLflow."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import json
+import os
+import time
+from collections.abc import Callable, Mapping
+from functools import cached_property
+from typing import Any, TypeVar
+
+import torch
+from torch import Tensor
+
+from frisket.algos.inner import pretrain
+from frisket.algos.masks.mask_set import MaskSet
+from frisket.algos.parts.tree import to_device
+from frisket.algos.state_file import load_state, save_state
+from frisket.envs.data import Pictures, resolve
+from frisket.envs.kinds import STREAMS
+from frisket.envs.stream import Stream
+from frisket.errors import FrisketError
+from frisket.heap import give_back_freed_memory, keep_freed_memory
+from frisket.platform.protocols.protocol import Protocol
+from frisket.platform.run.divergence import is_lost, sentence
+from frisket.platform.run.folder import PackFolder, RunFolder, write_json
+from frisket.platform.run.journal import Journal
+from frisket.platform.specs.build import Inputs, build_learner, build_network, build_stream, choose_device
+from frisket.platform.specs.experiment import Experiment, Pack, Replica
+from frisket.platform.specs.kinds import PROTOCOLS
+from frisket.types import Batch, Episode, State
+
+PROGRESS_SECONDS = 1.0
+
+T = TypeVar("T", Batch, Episode)
+
+OpenStream = Callable[[Experiment, Replica], Stream]
+"""Opens the stream of one replica of a plain experiment."""
+
+
+class Stopped(FrisketError):
+    """The replica was asked to stop; its checkpoint is written."""
+
+
+def run_replica(
+    folder: RunFolder, replica: Replica, *, data_dir: str | None = None, stop: Callable[[], bool] = lambda: False
+) -> None:
+    """`run_pack` of a pack of one."""
+    run_pack(folder, (replica,), data_dir=data_dir, stop=stop)
+
+
+def run_pack(
+    folder: RunFolder,
+    pack: Pack,
+    *,
+    data_dir: str | None = None,
+    stop: Callable[[], bool] = lambda: False,
+    open_stream: OpenStream | None = None,
+) -> None:
+    """Run the replicas of ``pack`` together to their end, from their checkpoint if they have one; nothing to do if all
+    have results.
+
+    Args:
+        folder: the run they belong to; everything is written there.
+        pack: one of `Experiment.packs`.
+        data_dir: first place to look for data.
+        stop: asked at every step; when it says True the pack checkpoints and raises.
+        open_stream: where streams come from; None: they are made in this process.
+
+    Raises:
+        Stopped: ``stop`` said so.
+    """
+    files = folder.pack(pack)
+    with files.lock():
+        if not files.done:
+            _Walk(folder, files, pack, data_dir, open_stream).run(stop)
+
+
+class _Walk:
+    """A pack on its way: pre-training, if any, then the stream. Exists for the length of `run_pack`."""
+
+    def __init__(
+        self, folder: RunFolder, files: PackFolder, pack: Pack, data_dir: str | None, open_stream: OpenStream | None
+    ) -> None:
+        experiments = [folder.experiment.variant(replica.variant) for replica in pack]
+        self.experiment = experiments[0]  # what follows is the same in all, but for fields of the learner
+        torch.set_num_threads(self.experiment.threads)
+        keep_freed_memory()
+        self.folder, self.files, self.replicas, self.data_dir = folder, files, pack, data_dir
+        self.name = " and ".join(dict.fromkeys((pack[0].key, pack[-1].key)))
+        self.device = choose_device(self.experiment.device)
+        self.stream_entry = STREAMS[self.experiment.stream.kind]
+        if open_stream is None:
+            self.streams = self._build_streams()
+        else:
+            self.streams = [open_stream(one, replica) for one, replica in zip(experiments, pack, strict=True)]
+        self.stream = self.streams[0]
+        first, *others = (build_learner(one, Inputs.of(self.stream)) for one in experiments)
+        self.pack = first.pack(others, steps=self.stream.steps, may_compile=folder.manifest.get("compiler", False))
+        entry = PROTOCOLS[self.experiment.protocol.kind]
+        self.protocol: Protocol = entry.build(self.experiment.protocol.config, self.stream)
+
+        self.clock = self.saved = self.shown = time.monotonic()
+        self.cursor, self.seconds, self.journal_bytes = 0, 0.0, [0] * len(pack)
+        self.state: State = {}
+        self.scores: list[State] = [self.protocol.init() for _ in pack]
+        self.diverged: list[int | None] = [None] * len(pack)
+        self.pretrained: State | None = None
+        if files.checkpoint.exists():
+            saved, metadata = load_state(files.checkpoint)
+            self.cursor, self.journal_bytes = int(metadata["cursor"]), json.loads(metadata["journal_bytes"])
+            self.seconds = float(metadata["seconds"])
+            self.diverged = json.loads(metadata.get("diverged", "null")) or self.diverged
+            if "pretrain" in saved:
+                self.pretrained = to_device(saved["pretrain"], self.device)
+            else:
+                self.state = to_device(saved["learner"], self.device)
+                self.scores = [saved["scores"][str(i)] for i in range(len(pack))]
+
+    @cached_property
+    def data(self) -> Mapping[str, Pictures]:
+        """The data sets; a worker whose stream is served may never need them."""
+        names = self.stream_entry.datasets(self.experiment.stream.config)
+        return resolve(names, self.folder.manifest["data_mode"], self.data_dir, kind=Pictures)
+
+    def _build_streams(self) -> list[Stream]:
+        """One for each replica, in this process."""
+        first, *others = [replica.seed for replica in self.replicas]
+        stream = build_stream(self.experiment, self.data, first)
+        return [stream, *(stream.reseeded(s) or build_stream(self.experiment, self.data, s) for s in others)]
+
+    def run(self, stop: Callable[[], bool]) -> None:
+        with contextlib.ExitStack() as stack:
+            each = zip(self.files.members, self.journal_bytes, strict=True)
+            journals = [stack.enter_context(Journal(files.journal, keep=keep)) for files, keep in each]
+            if not self.state:
+                self.state = self._start(self._pretrain(journals, stop) if self.experiment.pretrain else None)
+            give_back_freed_memory()  # what reading the data and making the state took
+            self._follow_stream(journals, stop)
+        self._finish()
+
+    def _start(self, pretrained: State | None) -> State:
+        """The pack's state before the stream."""
+        states = [one.init(r.seed, pretrained) for one, r in zip(self.pack.learners, self.replicas, strict=True)]
+        return to_device(self.pack.join(states), self.device)
+
+    def _pretrain(self, journals: list[Journal], stop: Callable[[], bool]) -> State:
+        config, (journal,), (replica,) = self.experiment.pretrain, journals, self.replicas
+        assert config is not None
+        network = build_network(self.experiment, Inputs.of(self.stream))
+        seed = replica.seed
+        start = self.pretrained or to_device(pretrain.init(config, network, seed), self.device)
+        state = start
+        assert self.stream_entry.episodes is not None  # refused before the start otherwise
+        source = self.stream_entry.episodes(
+            self.experiment.stream.config, self.data, domain=config.domain, queries=config.queries, seed=seed
+        )
+        for state in pretrain.pretrain(config, network, lambda *key: _on(source(*key), self.device), seed, start):
+            epoch = int(state["epoch"])
+            points = {f"pretrain/{k}": float(state[k]) for k in ("accuracy", "best_accuracy", "outer_loss")}
+            journal.points(epoch, points)
+            self._show(0, config.epochs)
+            stopping = stop()
+            if stopping or self._checkpoint_due():
+                self._save(journals, {"pretrain": state})
+            if stopping:
+                raise Stopped(f"replica {self.name} stopped after epoch {epoch} of its pre-training")
+        return pretrain.warm_start(state)
+
+    def _follow_stream(self, journals: list[Journal], stop: Callable[[], bool]) -> None:
+        steps = self.stream.steps
+        while self.cursor < steps:
+            position = self.cursor
+            batches = [_on(stream.batch(position), self.device) for stream in self.streams]
+            self.state, scored = self.protocol.step(self.pack, self.state, self.scores, batches)
+            self.scores = [one.scores for one in scored]
+            for i, (journal, one) in enumerate(zip(journals, scored, strict=True)):
+                journal.step(position, one.record)
+                if self.diverged[i] is None and is_lost(one.record):
+                    self.diverged[i] = position
+                    journal.warning(position, sentence(self.replicas[i].key, position))
+            self.cursor += 1
+            done, stopping = self.cursor == steps, stop()
+            if done or self.cursor % self.experiment.log_every == 0:
+                for i, journal in enumerate(journals):
+                    points, self.scores[i] = self.protocol.points(self.scores[i])
+                    journal.points(position, {**points, **self._sparsity_points(i)})
+            if done or time.monotonic() - self.shown >= PROGRESS_SECONDS:
+                self._show(steps, steps)
+            if done or stopping or self._checkpoint_due():
+                scores = {str(i): one for i, one in enumerate(self.scores)}
+                self._save(journals, {"learner": self.state, "scores": scores})
+            if stopping and not done:
+                raise Stopped(f"replica {self.name} stopped at step {self.cursor} of {steps}")
+
+    def _checkpoint_due(self) -> bool:
+        return time.monotonic() - self.saved >= self.experiment.checkpoint_seconds
+
+    def _elapsed(self) -> float:
+        """Seconds worked on the pack, divided among its replicas, earlier attempts counted in."""
+        return self.seconds + (time.monotonic() - self.clock) / len(self.replicas)
+
+    def _masks(self, index: int) -> MaskSet:
+        return self.pack.learners[index].masks(self.pack.replica(self.state, index))
+
+    def _sparsity_points(self, index: int) -> dict[str, float]:
+        masks = self._masks(index)
+        return (
+            {f"sparsity/{k}": v for k, v in masks.sparsities().items()} | {"sparsity": masks.sparsity()}
+            if masks
+            else {}
+        )
+
+    def _show(self, done: int, steps: int) -> None:
+        """The progress files: not durable, written for the eye."""
+        headline = self.protocol.headline
+        for files, scores, diverged in zip(self.files.members, self.scores, self.diverged, strict=True):
+            progress = {"cursor": self.cursor, "steps": steps, "seconds": self._elapsed()} | _said(diverged)
+            score = self.protocol.final(scores).get(headline) if done else None
+            progress |= {} if score is None else {headline: score}
+            temporary = files.path / f".progress.{os.getpid()}"
+            temporary.write_text(json.dumps(progress), encoding="utf-8")
+            os.replace(temporary, files.path / "progress.json")
+        self.shown = time.monotonic()
+
+    def _save(self, journals: list[Journal], state: State) -> None:
+        """Journals first, then the checkpoint that refers to them, then word of it to whoever reads the journals."""
+        journal_bytes = [journal.commit() for journal in journals]
+        metadata = {"cursor": self.cursor, "journal_bytes": journal_bytes, "seconds": self._elapsed()}
+        metadata["diverged"] = self.diverged
+        save_state(self.files.checkpoint, state, {k: json.dumps(v) for k, v in metadata.items()})
+        self.files.commit(journal_bytes, self.cursor, metadata["seconds"])
+        self.saved = time.monotonic()
+
+    def _finish(self) -> None:
+        for i, (replica, files) in enumerate(zip(self.replicas, self.files.members, strict=True)):
+            masks = self._masks(i)
+            if masks:
+                masks.save(files.masks)
+            save_state(files.final, self.pack.replica(self.state, i), {})
+            write_json(
+                files.path / "result.json",
+                {
+                    "replica": replica.key,
+                    "variant": replica.variant,
+                    "seed": replica.seed,
+                    "config": _config(self.folder.experiment, replica.variant),
+                    "metrics": self.protocol.final(self.scores[i]) | ({"sparsity": masks.sparsity()} if masks else {}),
+                    "sparsity": {"overall": masks.sparsity(), **masks.sparsities()} if masks else {},
+                    "input": Inputs.of(self.stream).as_dict(),
+                    "seconds": self._elapsed(),
+                    **_said(self.diverged[i]),
+                },
+            )
+        self.files.checkpoint.unlink(missing_ok=True)
+
+
+def _on(data: T, device: torch.device) -> T:
+    """A batch or an episode with its tensors on ``device``."""
+    tensors = {f.name: v for f in dataclasses.fields(data) if isinstance(v := getattr(data, f.name), Tensor)}
+    return dataclasses.replace(data, **{k: v.to(device) for k, v in tensors.items()})
+
+
+def _said(diverged: int | None) -> dict[str, int]:
+    return {} if diverged is None else {"diverged": diverged}
+
+
+def _config(experiment: Experiment, variant: str | None) -> dict[str, Any]:
+    """What makes the variant, as flat ``section.field`` keys."""
+    if variant is None:
+        return {}
+    sections = experiment.variants[variant]
+    flat = {f"{s}.{k}": v for s, fields in sections.items() for k, v in (fields or {}).items()}
+    return {"variant": variant, **flat}

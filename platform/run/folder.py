@@ -1,0 +1,310 @@
+"""A run on disk: the manifest, and for every replica its journal, checkpoint and result. The source of truth.
+
+::
+
+    RUN/run.json                              written once: specification, data, versions
+    RUN/replicas/KEY/journal.jsonl            `frisket.platform.run.journal`
+    RUN/replicas/KEY/committed.json           how far the last checkpoint is: cursor, journal bytes, seconds
+    RUN/replicas/KEY/final.safetensors        the learner's State once the replica is done
+    RUN/packs/KEY.safetensors                 State and scores of the pack that begins with KEY, replaced atomically
+    RUN/replicas/KEY/progress.json            about once a second, for the progress line
+    RUN/replicas/KEY/result.json              once, when the replica is done, or was stopped early for good
+    RUN/replicas/KEY/masks.safetensors        final masks, where the method has masks
+    RUN/figures/  RUN/summary.json  RUN/upload.json
+"""
+
+from __future__ import annotations
+
+import contextlib
+import datetime
+import fcntl
+import json
+import os
+import secrets
+import subprocess
+from collections.abc import Iterator, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any, ClassVar, TypeVar
+
+import frisket
+from frisket.algos.program import compiler
+from frisket.algos.state_file import sync_folder
+from frisket.errors import RunError, nearest
+from frisket.platform.specs.experiment import Experiment, Pack, Replica, from_dict
+
+
+class ReplicaFolder:
+    """Files of one replica under ``path``."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.key = path.name
+        self.journal = path / "journal.jsonl"
+        self.final = path / "final.safetensors"
+        self.masks = path / "masks.safetensors"
+
+    @property
+    def result(self) -> dict[str, Any] | None:
+        """The result once the replica is done, else None. One that a search stopped early says so under ``stopped``."""
+        return read_json(self.path / "result.json")
+
+    def committed_bytes(self) -> int:
+        """Length of the part of the journal that is final."""
+        if self.result is not None:
+            return self.journal.stat().st_size
+        return 0 if self.committed is None else int(self.committed["journal_bytes"])
+
+    @property
+    def committed(self) -> dict[str, Any] | None:
+        """``{"journal_bytes", "cursor", "seconds"}`` of the last checkpoint, None before the first."""
+        return read_json(self.path / "committed.json")
+
+    def progress(self) -> dict[str, Any] | None:
+        """``{"cursor", "steps", "seconds"}`` and the headline metric so far, where there is one; None before the first
+        step."""
+        return read_json(self.path / "progress.json")
+
+    @property
+    def diverged(self) -> int | None:
+        """Position of the first loss that was no finite number, None where all were so far."""
+        return (self.result or self.progress() or {}).get("diverged")
+
+    @contextlib.contextmanager
+    def lock(self) -> Iterator[None]:
+        """Hold the replica for this process; the kernel lets go when the process dies, however it dies.
+
+        Raises:
+            RunError: another live process works on it.
+        """
+        self.path.mkdir(parents=True, exist_ok=True)
+        busy = RunError("replica", str(self.path), "is being worked on by another process; wait or end it")
+        with hold(self.path / ".lock", busy):
+            yield
+
+
+class PackFolder:
+    """Files of a pack of replicas. Attributes: members: its replicas' files; checkpoint: all of them at one cursor."""
+
+    def __init__(self, run: Path, members: Sequence[ReplicaFolder]) -> None:
+        self.members = members
+        self.checkpoint = run / "packs" / f"{members[0].key}.safetensors"
+
+    @property
+    def done(self) -> bool:
+        """Whether every replica of the pack is done."""
+        return all(files.result is not None for files in self.members)
+
+    def commit(self, journal_bytes: Sequence[int], cursor: int, seconds: float) -> None:
+        """Say how far the checkpoint is. What a death prevents from being said is said by the next one."""
+        for files, length in zip(self.members, journal_bytes, strict=True):
+            committed = {"journal_bytes": length, "cursor": cursor, "seconds": seconds}
+            write_json(files.path / "committed.json", committed)
+
+    @contextlib.contextmanager
+    def lock(self) -> Iterator[None]:
+        """Hold all of the pack's replicas, as `ReplicaFolder.lock` does."""
+        self.checkpoint.parent.mkdir(parents=True, exist_ok=True)
+        with contextlib.ExitStack() as stack:
+            for files in self.members:
+                stack.enter_context(files.lock())
+            yield
+
+
+class Kept:
+    """A folder among others of its kind, with a manifest that is its first file.
+
+    Attributes:
+        MANIFEST: the manifest's file name.
+        path: the folder.
+    """
+
+    MANIFEST: ClassVar[str]
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    @cached_property
+    def manifest(self) -> dict[str, Any]:
+        """What the file `MANIFEST` says."""
+        return json.loads((self.path / self.MANIFEST).read_text(encoding="utf-8"))
+
+    @property
+    def run_id(self) -> str:
+        """Its name, unique."""
+        return self.manifest["run_id"]
+
+    @property
+    def created(self) -> str:
+        """When it was begun, in a form that sorts."""
+        return self.manifest["created"]
+
+
+class RunFolder(Kept):
+    """One run under ``path``; see the module's text for its files."""
+
+    MANIFEST = "run.json"
+
+    @classmethod
+    def create(
+        cls, parent: Path, experiment: Experiment, *, data_mode: str, data: dict[str, Any], register: bool,
+        tracking: dict[str, str], run_id: str | None = None,
+    ) -> RunFolder:  # fmt: skip
+        """Make the folder of a new run.
+
+        Args:
+            parent: where runs are kept.
+            experiment: what is run.
+            data_mode: ``real`` or ``embedded``, already resolved.
+            data: provenance of every domain's data set.
+            register: register a model version at the end.
+            tracking: ``{"uri", "experiment"}`` of MLflow.
+            run_id: the run's name; None for one that is new and says what and when.
+        """
+        now = datetime.datetime.now(datetime.timezone.utc)
+        new = f"{experiment.name.replace('/', '-')}-{now:%Y%m%d-%H%M%S}-{secrets.token_hex(2)}"
+        run_id = new if run_id is None else run_id
+        folder = cls(parent.absolute() / run_id)
+        for replica in experiment.replicas():
+            # A given name may be that of a run whose beginning was cut short: its manifest, written last, is missing.
+            folder.replica(replica).path.mkdir(parents=True, exist_ok=run_id != new)
+        manifest = {
+            "run_id": run_id,
+            "spec": experiment.name,
+            "experiment": experiment.as_dict(),
+            "data_mode": data_mode,
+            "data": data,
+            "frisket": frisket.__version__,
+            "git": git_revision(),
+            "compiler": compiler() is not None,
+            "created": now.isoformat(timespec="seconds"),
+            "register": register,
+            "tracking": tracking,
+        }
+        write_json(folder.path / cls.MANIFEST, manifest)
+        return folder
+
+    @classmethod
+    def open(cls, path: Path) -> RunFolder:
+        """The run in ``path``. Raises `RunError` where there is none."""
+        folder = cls(path.absolute())
+        if read_json(folder.path / cls.MANIFEST) is None:
+            raise RunError("run", str(path), "not a run folder (it has no readable run.json)")
+        return folder
+
+    @classmethod
+    def find(cls, run: str, parent: Path) -> RunFolder:
+        """A run by path, by id or unique beginning of an id under ``parent``, or ``last``."""
+        if (Path(run) / cls.MANIFEST).is_file():
+            return cls.open(Path(run))
+        return choose(run, cls.all(parent), f"there are no runs in {parent}")
+
+    @classmethod
+    def all(cls, parent: Path) -> list[RunFolder]:
+        """All runs under ``parent``, by id."""
+        return [cls(p.parent.absolute()) for p in sorted(parent.glob(f"*/{cls.MANIFEST}"))]
+
+    @cached_property
+    def experiment(self) -> Experiment:
+        """The run's specification."""
+        return from_dict(self.manifest["experiment"])
+
+    @cached_property
+    def packs(self) -> list[Pack]:
+        """The experiment's packs."""
+        return self.experiment.packs()
+
+    def replica(self, replica: Replica | str) -> ReplicaFolder:
+        """The files of one replica."""
+        return ReplicaFolder(self.path / "replicas" / (replica if isinstance(replica, str) else replica.key))
+
+    def pack(self, pack: Pack) -> PackFolder:
+        """The files of one of the experiment's packs."""
+        return PackFolder(self.path, [self.replica(r) for r in pack])
+
+    def replicas(self) -> list[ReplicaFolder]:
+        """The files of all replicas, in the experiment's order."""
+        return [self.replica(r) for r in self.experiment.replicas()]
+
+    def results(self) -> list[dict[str, Any]]:
+        """Results of the replicas that have run to their end, in the experiment's order."""
+        return [result for r in self.replicas() if (result := r.result) is not None and "stopped" not in result]
+
+    @property
+    def verb(self) -> str:
+        """The command that made the run, and goes on with it."""
+        return "run" if self.experiment.tune is None else "tune"
+
+    @property
+    def done(self) -> bool:
+        """Whether nothing of the run is left to do."""
+        return all(r.result is not None for r in self.replicas())
+
+
+K = TypeVar("K", bound=Kept)
+
+
+def choose(wanted: str, kept: Sequence[K], none: str) -> K:
+    """The one of ``kept`` whose id is ``wanted`` or alone begins with it; ``last``: the newest.
+
+    Raises:
+        RunError: there is none (``none`` says so), or not one.
+    """
+    if not kept:
+        raise RunError("run", wanted, none)
+    if wanted == "last":
+        return max(kept, key=lambda f: (f.created, f.path.stat().st_mtime))
+    found = [f for f in kept if f.run_id == wanted] or [f for f in kept if f.run_id.startswith(wanted)]
+    if len(found) != 1:
+        raise RunError("run", wanted, nearest(wanted, [f.run_id for f in found or kept]))
+    return found[0]
+
+
+@contextlib.contextmanager
+def hold(file: Path, busy: RunError) -> Iterator[None]:
+    """Hold the lock ``file`` for this process, or raise ``busy``; the kernel lets go when the process dies."""
+    with file.open("w") as handle:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise busy from None
+        yield
+
+
+def default_runs_folder() -> Path:
+    """Where runs are kept: ``FRISKET_RUNS``, or ``frisket_runs`` in the working folder."""
+    return Path(os.environ.get("FRISKET_RUNS", "frisket_runs"))
+
+
+def name_of(kept: Kept) -> str:
+    """What ``--resume`` will find it by: its id, or its path if it is not where runs are kept."""
+    return kept.run_id if kept.path.parent == default_runs_folder().absolute() else str(kept.path)
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Replace ``path`` by ``value`` as JSON, atomically and durably."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    with temporary.open("w", encoding="utf-8") as file:
+        json.dump(value, file, indent=1)
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(temporary, path)
+    sync_folder(path.parent)
+
+
+def read_json(path: Path) -> Any:
+    """The JSON in ``path``, or None where there is no such file or it is not JSON."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+
+
+def git_revision() -> str | None:
+    """The checkout's commit, with ``+`` when it has uncommitted changes; None outside a checkout."""
+    root = Path(frisket.__file__).parent.parent
+    command = ["git", "-C", str(root), "describe", "--always", "--dirty=+", "--exclude=*", "--abbrev=40"]
+    try:
+        return subprocess.run(command, capture_output=True, text=True, check=True, timeout=10).stdout.strip() or None
+    except (OSError, subprocess.SubprocessError):
+        return None

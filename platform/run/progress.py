@@ -1,0 +1,190 @@
+"""How far a run is, read from its folder, so that it is the same for this process, Ray workers and other machines."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn
+
+from frisket.platform.run.divergence import divergences, sentence
+from frisket.platform.run.folder import RunFolder
+from frisket.platform.run.points import best_of
+from frisket.platform.specs.experiment import share
+
+_LIVE_SECONDS, _PLAIN_SECONDS = 0.5, 10.0
+_NOT_A_SCORE = ("cursor", "steps", "seconds", "diverged")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Snapshot:
+    """Attributes:
+    done, replicas: replicas that are done, and all.
+    cursor, steps: steps taken, and all, over the replicas; ``steps`` is 0 while nobody has begun.
+    scores: label of a variant (the metric's name in a plain experiment) to the mean so far; of a search, the best
+        point that is finished.
+    seconds_left: estimate, None while there is nothing to go by.
+    """
+
+    done: int
+    replicas: int
+    cursor: int
+    steps: int
+    scores: dict[str, float]
+    seconds_left: float | None
+
+    def text(self) -> str:
+        """One line."""
+        if not self.steps:
+            return "starting"
+        parts = [f"replicas {self.done}/{self.replicas}"]
+        parts.append(f"steps {self.cursor}/{self.steps}")
+        parts += [f"{name} {value:.3f}" for name, value in self.scores.items()]
+        if self.done == self.replicas:
+            parts.append("finishing")
+        elif self.seconds_left is not None:
+            parts.append(f"{duration(self.seconds_left)} left")
+        return "  ".join(parts)
+
+
+def take(folder: RunFolder, workers: int) -> Snapshot:
+    """How far ``folder`` is.
+
+    Time left: each worker still has the steps of its share to do, at the pace its variant has shown (before it has
+    begun, the mean pace of the others); the last worker to finish decides.
+    """
+    replicas = folder.experiment.replicas()
+    files = [folder.replica(r) for r in replicas]
+    shown: dict[str, dict[str, Any]] = {r.key: p for r, f in zip(replicas, files, strict=True) if (p := f.progress())}
+    done = {r.key for r, f in zip(replicas, files, strict=True) if (f.path / "result.json").exists()}
+    longest = max((p["steps"] for p in shown.values()), default=0)
+    steps = {r.key: shown[r.key]["steps"] if r.key in shown else longest for r in replicas}
+    cursor = {r.key: steps[r.key] if r.key in done else shown.get(r.key, {}).get("cursor", 0) for r in replicas}
+
+    scores: dict[str, list[float]] = {}
+    paces: dict[str | None, list[float]] = {}
+    for replica in replicas:
+        progress = shown.get(replica.key)
+        if progress is None:
+            continue
+        for name, value in progress.items():
+            if name not in _NOT_A_SCORE:
+                scores.setdefault(replica.variant or name, []).append(value)
+        if progress["cursor"]:
+            paces.setdefault(replica.variant, []).append(progress["seconds"] / progress["cursor"])
+
+    known = [_mean(values) for values in paces.values()]
+    left = None
+    if known:
+        pace = {variant: _mean(values) for variant, values in paces.items()}
+        left = max(
+            sum(
+                (steps[r.key] - cursor[r.key]) * pace.get(r.variant, _mean(known))
+                for pack in share(folder.packs, rank, workers)
+                for r in pack
+            )
+            for rank in range(workers)
+        )
+    return Snapshot(
+        done=len(done),
+        replicas=len(replicas),
+        cursor=sum(cursor.values()),
+        steps=sum(steps.values()),
+        scores=_best(folder) if folder.experiment.tune else {name: _mean(v) for name, v in scores.items()},
+        seconds_left=left,
+    )
+
+
+class ProgressLine:
+    """Shows a run's progress while the block lasts: a live line on a terminal, else a plain line now and then; and
+    says once of every replica that diverges that it has.
+
+    Args:
+        folder: the run.
+        workers: how many work on it.
+        console: where to; by default standard error, so that standard output stays for results.
+        wording: what a line says.
+    """
+
+    def __init__(
+        self,
+        folder: RunFolder,
+        workers: int,
+        console: Console | None = None,
+        wording: Callable[[Snapshot], str] = Snapshot.text,
+    ) -> None:
+        self._folder, self._workers, self._wording = folder, workers, wording
+        self._console = console or Console(stderr=True)
+        self._end = threading.Event()
+        self._told: set[str] = set()
+        self._thread = threading.Thread(target=self._show, name="frisket-progress", daemon=True)
+
+    def __enter__(self) -> ProgressLine:
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._end.set()
+        self._thread.join()
+        self._tell()
+
+    def _show(self) -> None:
+        if self._console.is_terminal:
+            self._live()
+        else:
+            self._plain()
+
+    def _tell(self) -> None:
+        """Say of whom it was not said yet that it has diverged."""
+        for key, position in divergences(self._folder).items():
+            if key not in self._told:
+                self._told.add(key)
+                self._print(f"warning: {sentence(key, position)}")
+
+    def _print(self, text: str) -> None:
+        self._console.print(text, markup=False, highlight=False, soft_wrap=True)
+
+    def _live(self) -> None:
+        columns = (BarColumn(bar_width=24), TextColumn("{task.description}"))
+        with Progress(*columns, console=self._console, transient=True) as bar:
+            row = bar.add_task("starting", total=None)
+            while not self._end.wait(_LIVE_SECONDS):
+                now = take(self._folder, self._workers)
+                bar.update(row, total=now.steps or None, completed=now.cursor, description=self._wording(now))
+                self._tell()
+
+    def _plain(self) -> None:
+        last, said = None, time.monotonic() - _PLAIN_SECONDS
+        while not self._end.wait(_LIVE_SECONDS):
+            if time.monotonic() - said < _PLAIN_SECONDS:
+                continue
+            now = take(self._folder, self._workers)
+            if now != last:
+                self._print(self._wording(now))
+                last, said = now, time.monotonic()
+            self._tell()
+
+
+def _best(folder: RunFolder) -> dict[str, float]:
+    best = best_of(folder)
+    return {} if best is None or best.score is None else {f"best {best.label}": best.score}
+
+
+def _mean(values: list[float]) -> float:
+    return sum(values) / len(values)
+
+
+def duration(seconds: float) -> str:
+    """``1 h 05 min``, ``3 min 20 s`` or ``12 s``."""
+    minutes, rest = divmod(max(0, round(seconds)), 60)
+    hours, minutes = divmod(minutes, 60)
+    if hours:
+        return f"{hours} h {minutes:02d} min"
+    return f"{minutes} min {rest:02d} s" if minutes else f"{rest} s"

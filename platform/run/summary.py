@@ -1,0 +1,49 @@
+"""A run's results as one JSON object, the contract scripts depend on (DESIGN, section 6)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from frisket.platform.run.aggregate import aggregate
+from frisket.platform.run.divergence import divergences
+from frisket.platform.run.folder import RunFolder, read_json
+from frisket.platform.run.points import best_of, points_of
+
+
+def summarise(folder: RunFolder) -> dict[str, Any]:
+    """The ``--json`` object of a run, over the replicas that are done.
+
+    ``summary`` is the headline variant's; with variants, ``variants`` holds everyone's. ``std`` is the population's.
+    Of a search, ``points`` holds every point, best first, ``best`` the best one's label (None while no point has
+    finished), and ``summary`` is the best one's. Where replicas have diverged, ``diverged`` says which, and at which
+    step.
+    """
+    manifest, search = folder.manifest, folder.experiment.tune
+    results = folder.results()
+    labels = list(folder.experiment.variants) or [None]
+    by_label = {label: aggregate(r["metrics"] for r in results if r["variant"] == label) for label in labels}
+    best = None if search is None else best_of(folder)
+    upload = read_json(folder.path / "upload.json") or {}
+    summary: dict[str, Any] = {
+        "spec": manifest["spec"],
+        "frisket": manifest["frisket"],
+        "git": manifest["git"],
+        "data": {"mode": manifest["data_mode"], "sets": manifest["data"]},
+        "results": [{k: r[k] for k in ("seed", "config", "metrics", "sparsity", "seconds")} for r in results],
+        "summary": by_label[labels[0]] if search is None else best.metrics if best else {},
+        "mlflow": {
+            "tracking_uri": manifest["tracking"]["uri"],
+            "experiment": manifest["tracking"]["experiment"],
+            "run_id": upload.get("parent"),
+            "model": upload.get("model"),
+            "version": upload.get("version"),
+        },
+    }
+    if search is not None:
+        summary |= {"points": [point.as_dict() for point in points_of(folder)], "best": best and best.label}
+    elif folder.experiment.variants:
+        summary["variants"] = by_label
+    lost = divergences(folder)
+    if lost:
+        summary["diverged"] = lost
+    return summary

@@ -1,0 +1,1 @@
+"""What to run: specifications, checked and typed."""

@@ -1,0 +1,111 @@
+"""What the words of a specification build: data sets' names, streams, networks, learners, and whether they suit each
+other. Knows neither Ray nor MLflow."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from frisket.algos.kinds import LEARNERS, NETWORKS
+from frisket.algos.learner import Learner
+from frisket.algos.networks.network import Network
+from frisket.envs.data import Pictures
+from frisket.envs.kinds import STREAMS
+from frisket.envs.stream import Stream
+from frisket.envs.task_stream import TaskStream
+from frisket.errors import SpecError, UserError
+from frisket.platform.specs.experiment import Experiment
+
+
+def datasets(experiment: Experiment) -> tuple[str, ...]:
+    """Names of the data sets the experiment's stream needs, over all variants."""
+    labels = list(experiment.variants) or [None]
+    streams = [experiment.variant(label).stream for label in labels]
+    return tuple(dict.fromkeys(n for s in streams for n in STREAMS[s.kind].datasets(s.config)))
+
+
+def build_stream(experiment: Experiment, data: Mapping[str, Pictures], seed: int) -> Stream:
+    """The stream of one seed.
+
+    Raises:
+        SpecError: a data set is too large for memory, and the stream needs it there.
+    """
+    entry, config = STREAMS[experiment.stream.kind], experiment.stream.config
+    for name in entry.datasets(config):
+        fix = "lies in folders and is read picture by picture; stream.kind=pictures does that"
+        if not isinstance(data[name], entry.takes):
+            raise SpecError("dataset", name, fix)
+    return entry.build(config, data, seed)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Inputs:
+    """What a network is to take and to tell apart.
+
+    Attributes:
+        shape: (C, H, W) of one input.
+        ways: number of labels.
+        own: size of the blocks of labels that are learned and judged among themselves; None for one head over all.
+    """
+
+    shape: tuple[int, int, int]
+    ways: int
+    own: int | None = None
+
+    @classmethod
+    def of(cls, stream: Stream) -> Inputs:
+        """Those of ``stream``."""
+        return cls(shape=stream.shape, ways=stream.ways, own=stream.own if isinstance(stream, TaskStream) else None)
+
+    @classmethod
+    def from_dict(cls, raw: Mapping[str, Any]) -> Inputs:
+        """The inverse of `as_dict`."""
+        return cls(shape=tuple(raw["shape"]), ways=raw["ways"], own=raw.get("own"))
+
+    def as_dict(self) -> dict[str, Any]:
+        """JSON-able."""
+        return {"shape": list(self.shape), "ways": self.ways, "own": self.own}
+
+
+def build_network(experiment: Experiment, inputs: Inputs) -> Network:
+    """The network for ``inputs``."""
+    channels, size, _ = inputs.shape
+    entry = NETWORKS[experiment.network.kind]
+    return entry.build(experiment.network.config, in_channels=channels, size=size, ways=inputs.ways, own=inputs.own)
+
+
+def build_learner(experiment: Experiment, inputs: Inputs) -> Learner:
+    """The learner, over a network for ``inputs``."""
+    entry, network = LEARNERS[experiment.learner.kind], build_network(experiment, inputs)
+    learner = entry.build(experiment.learner.config, network)
+    if network.generates and not learner.capabilities.generates:
+        raise SpecError("network.kind", experiment.network.kind, f"{experiment.learner.kind} learns labels only")
+    return learner
+
+
+def require_suited(learner: Learner, stream: Stream) -> None:
+    """Raise `SpecError` unless ``stream`` offers what ``learner`` declares to need of tasks and their ends."""
+    can, method, kind = learner.capabilities, type(learner).__name__, type(stream).__name__
+    if can.ends_tasks and not isinstance(stream, TaskStream):
+        raise SpecError("stream.kind", kind, f"must be a sequence of tasks: {method} acts at their ends")
+    if can.needs_task and not stream.labelled:
+        fix = f"must be told the task, which {kind} hides; take a stream of labelled tasks: rotations"
+        raise SpecError("learner.kind", method, fix)
+    if can.validates and isinstance(stream, TaskStream) and not len(stream.validation_set(0)[1]):
+        raise SpecError("stream.validation", 0, f"must keep samples back: {method} judges its masks on them")
+    wanted = learner.task_steps
+    if wanted is not None and isinstance(stream, TaskStream) and wanted != stream.steps_per_task:
+        fix = f"must be {stream.steps_per_task}, the batches of one of the stream's tasks in all its epochs"
+        raise SpecError("learner.task_steps", wanted, fix)
+
+
+def choose_device(wanted: str) -> torch.device:
+    """The device ``wanted`` (``auto``: a GPU where there is one)."""
+    if wanted == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    if wanted.startswith("cuda") and not torch.cuda.is_available():
+        raise UserError("device", wanted, "this machine has no usable GPU: set device=cpu or device=auto")
+    return torch.device(wanted)

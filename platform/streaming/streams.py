@@ -1,0 +1,192 @@
+"""frisket's streams as feeds, and feeds as streams: what the engine reads is a `Stream` like any other."""
+
+from __future__ import annotations
+
+import bisect
+import dataclasses
+import inspect
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from torch import Tensor
+
+from frisket.envs.data import Pictures, resolve
+from frisket.envs.kinds import STREAMS
+from frisket.envs.stream import Stream
+from frisket.envs.task_stream import TaskStream
+from frisket.errors import SpecError
+from frisket.platform.streaming.chunk import Item, Unpacked
+from frisket.platform.streaming.consumer import Service
+from frisket.platform.streaming.feed import Feed
+from frisket.platform.streaming.reader import Reader
+from frisket.types import Batch, Task, TaskEnd
+
+_SETS_BYTES = 256 * 2**20
+_SERVED = ("batch", "batches", "provenance", "start", "task_index", "test_set", "validation_set")
+_SPARING = ("reseeded",)  # changes what a stream costs where it is made, and nothing that it gives
+_PLAIN = [field.name for field in dataclasses.fields(Batch) if field.name not in ("position", "task", "end")]
+
+
+@dataclass(frozen=True, kw_only=True)
+class StreamRecipe:
+    """One of `frisket.envs.kinds`'s streams.
+
+    Attributes:
+        kind: its name there.
+        config: its configuration.
+        data: ``real`` or ``embedded``, as `frisket.envs.data.resolve` takes it.
+        data_dir: first place to look for data, as the sources see it.
+    """
+
+    kind: str
+    config: Any
+    data: Literal["real", "embedded"]
+    data_dir: str | None = None
+
+    @property
+    def key(self) -> str:
+        described = [self.kind, dataclasses.asdict(self.config), self.data, self.data_dir]
+        return json.dumps(described, sort_keys=True)
+
+    def open(self, seed: int) -> Feed:
+        entry = STREAMS[self.kind]
+        images = resolve(entry.datasets(self.config), self.data, self.data_dir, kind=Pictures)
+        return StreamFeed(entry.build(self.config, images, seed))
+
+
+class StreamFeed(Feed):
+    """A stream's batches as items; its test and validation sets as extras ``test`` and ``validation``, by task.
+
+    Raises:
+        SpecError: the stream does something of its own that a consumer would not see.
+    """
+
+    def __init__(self, stream: Stream) -> None:
+        base = TaskStream if isinstance(stream, TaskStream) else Stream
+        verbs = [name for name, verb in inspect.getmembers(base, _is_verb) if name not in (*_SERVED, *_SPARING)]
+        for name in verbs:
+            if getattr(type(stream), name) is not getattr(base, name):
+                fix = f"must be in-process: {type(stream).__name__} has its own {name}"
+                raise SpecError("stream.source", "service", fix)
+        self._stream, self._base = stream, base
+        self._task: tuple[Task | None, Item] = None, None
+
+    def length(self) -> int:
+        return self._stream.steps
+
+    def facts(self) -> dict[str, Any]:
+        names = [name for base in (Stream, self._base) for name in inspect.get_annotations(base)]
+        facts = {name: getattr(self._stream, name) for name in names} | {"provenance": self._stream.provenance()}
+        if isinstance(self._stream, TaskStream):
+            facts["starts"] = [self._stream.start(task) for task in range(self._stream.tasks + 1)]
+        return facts
+
+    def item(self, position: int) -> Item:
+        return self._described(self._stream.batch(position))
+
+    def items(self, first: int, count: int) -> Iterator[Item]:
+        return map(self._described, self._stream.batches(first, count))
+
+    def _described(self, batch: Batch) -> Item:
+        if batch.task != self._task[0]:  # described once: most batches are of the same task as the last
+            self._task = batch.task, batch.task and dataclasses.asdict(batch.task)
+        plain = {name: getattr(batch, name) for name in _PLAIN}
+        return {**plain, "task": self._task[1], "end": batch.end is not None}
+
+    def extra(self, name: str, index: int) -> Item:
+        if not isinstance(self._stream, TaskStream):
+            return super().extra(name, index)
+        x, y = {"test": self._stream.test_set, "validation": self._stream.validation_set}[name](index)
+        return {"x": x, "y": y}
+
+
+class ServiceStream(Stream):
+    """A stream that a service makes; the same bits as in-process. Made by `open_stream`.
+
+    Args:
+        service: this consumer's view of the service.
+        recipe: the stream.
+        seed: the run's seed.
+        facts: `Feed.facts` of it.
+    """
+
+    def __init__(self, service: Service, recipe: StreamRecipe, seed: int, facts: dict[str, Any]) -> None:
+        self._service, self._recipe, self._seed = service, recipe, seed
+        self._reader = Reader(service, recipe, seed)
+        self._task: tuple[Item, Task | None] = None, None
+        self._provenance: dict[str, Any] = facts.pop("provenance")
+        for name, value in facts.items():
+            setattr(self, name, value)
+
+    def batch(self, position: int) -> Batch:
+        return self._batch(self._reader.read(position), position)
+
+    def provenance(self) -> dict[str, Any]:
+        return self._provenance
+
+    def _batch(self, item: Item, position: int, end: TaskEnd | None = None) -> Batch:
+        described = item["task"]
+        if described != self._task[0]:
+            self._task = described, described and Task(**{k: _tuple(v) for k, v in described.items()})
+        return Batch(**{name: item[name] for name in _PLAIN}, position=position, task=self._task[1], end=end)
+
+
+class ServiceTaskStream(ServiceStream, TaskStream):
+    """As `ServiceStream`, of tasks. Their sets are fetched once and kept, packed, while they fit into 256 MiB."""
+
+    def __init__(self, service: Service, recipe: StreamRecipe, seed: int, facts: dict[str, Any]) -> None:
+        self._starts: list[int] = facts.pop("starts")
+        super().__init__(service, recipe, seed, facts)
+        self._again, self._furthest = Reader(service, recipe, seed, ahead=1), 0
+        self._sets: dict[tuple[str, int], Unpacked] = {}
+
+    def batch(self, position: int) -> Batch:
+        # A task that has ended is gone through once more while the stream stands still: that has a reader of its own,
+        # so that neither makes the other begin anew.
+        behind = position < self._furthest
+        item = (self._again if behind else self._reader).read(position)
+        self._furthest = max(self._furthest, position)
+        return self._batch(item, position, self.end(position) if item["end"] else None)
+
+    def start(self, task: int) -> int:
+        return self._starts[task]
+
+    def task_index(self, position: int) -> int:
+        return bisect.bisect_right(self._starts, position) - 1
+
+    def test_set(self, task: int) -> tuple[Tensor, Tensor]:
+        return self._set("test", task)
+
+    def validation_set(self, task: int) -> tuple[Tensor, Tensor]:
+        return self._set("validation", task)
+
+    def _set(self, name: str, task: int) -> tuple[Tensor, Tensor]:
+        kept = self._sets.get((name, task))
+        if kept is None:
+            kept = self._service.call("read_extra", self._recipe, self._seed, name, task, read=Unpacked)
+            if kept.size + sum(one.size for one in self._sets.values()) <= _SETS_BYTES:
+                self._sets[name, task] = kept
+        item = kept.item(0)
+        return item["x"], item["y"]
+
+
+def open_stream(service: Service, recipe: StreamRecipe, seed: int) -> Stream:
+    """The stream ``recipe`` of ``seed``, made by ``service``.
+
+    Raises:
+        ServiceError: the service is lost.
+        UserError: the configuration or the data are wrong.
+    """
+    facts = service.call("facts", recipe, seed, read=dict)
+    return (ServiceTaskStream if "tasks" in facts else ServiceStream)(service, recipe, seed, facts)
+
+
+def _tuple(value: Any) -> Any:
+    """A list of JSON as the tuple that it was."""
+    return tuple(value) if isinstance(value, list) else value
+
+
+def _is_verb(member: object) -> bool:
+    return inspect.isfunction(member) or isinstance(member, property)

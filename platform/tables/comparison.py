@@ -1,0 +1,205 @@
+"""What a reproduction has found, cell by cell and metric by metric, beside what was published."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from frisket.platform.run.folder import RunFolder
+from frisket.platform.run.summary import aggregate
+from frisket.platform.specs.experiment import Experiment, load_spec
+from frisket.platform.tables.claims import Claim
+from frisket.platform.tables.reproduction import Reproduction
+from frisket.platform.tables.table import Cell, Metric, Ratio, Table
+from frisket.platform.tables.verdict import Judgement, Number, judge, judge_claim, number_text, ratio
+
+
+@dataclass(frozen=True, kw_only=True)
+class Comparison:
+    """One line of the result.
+
+    Attributes:
+        row, column: the table's labels; ``row`` may be a derived one (`frisket.platform.tables.table.Ratio`).
+        metric: its name in frisket; label, unit: how it is shown (unit also ``ratio``).
+        published, ours: None where there is none.
+        source: where the published number is printed.
+        judgement: difference, tolerance, verdict.
+        claim: what is said instead of a published number, and where; empty for none.
+    """
+
+    row: str
+    column: str
+    metric: str
+    label: str
+    unit: str
+    published: Number | None
+    ours: Number | None
+    source: str
+    judgement: Judgement
+    claim: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Measured:
+    """One cell as it is.
+
+    Attributes:
+        cell: the table's.
+        spec: its specification as it stands, for what is published and how many seeds are its own.
+        numbers: metric to ours.
+        obstacle: why nothing of it may get a verdict; empty for nothing.
+    """
+
+    cell: Cell
+    spec: Experiment
+    numbers: Mapping[str, Number]
+    obstacle: str
+
+    def published(self, metric: str) -> tuple[Number | None, str]:
+        """What is published for ``metric``: the table's own number, else the specification's, and the latter's
+        source."""
+        if metric in self.cell.published:
+            return Number(**self.cell.published[metric], n=self.cell.n), ""
+        given = self.spec.published
+        if given is None or metric not in given.metrics:
+            return None, ""
+        return Number(**given.metrics[metric], n=given.n), given.source
+
+    def too_few(self, published: Number | None, ours: Number | None) -> str:
+        """Why the seeds do not suffice to compare with ``published``, empty where they do."""
+        return "" if published is None else self.lacking(published.n, ours)
+
+    def lacking(self, stated: int | None, ours: Number | None) -> str:
+        """Why the seeds are fewer than the source has ``stated`` (None: than the specification's), empty if not."""
+        if ours is None or ours.n is None:
+            return ""
+        needed = stated or self.spec.seeds
+        return f"{ours.n} of {needed} seeds" if ours.n < needed else ""
+
+
+def compare(reproduction: Reproduction) -> list[Comparison]:
+    """Every metric of every cell, in the table's order, then the derived rows."""
+    table = reproduction.table
+    measured = {
+        (planned.row, planned.column): _measure(reproduction, table, index)
+        for index, planned in enumerate(reproduction.cells)
+    }
+    lines = []
+    for (row, column), one in measured.items():
+        for name, metric in table.metrics.items():
+            claims = table.claims_on(row, column, name)
+            if one.published(name)[0] is not None or not claims:
+                lines.append(_line(table, row, column, name, metric, one))
+            lines += [_claim_line(table, row, column, name, claim, measured) for claim in claims]
+    for derived in table.ratios:
+        for column in table.columns:
+            pair = [measured.get((row, column)) for row in (derived.of, derived.to)]
+            if pair[0] is not None and pair[1] is not None:
+                lines.append(_ratio_line(table, column, derived, pair[0], pair[1]))
+    return lines
+
+
+def values_of(result: Mapping[str, Any]) -> dict[str, float]:
+    """The metrics of one seed's result, with its ``seconds`` and the sparsity of its tensors (``sparsity/NAME``)."""
+    tensors = {f"sparsity/{name}": value for name, value in result["sparsity"].items() if name != "overall"}
+    return {**result["metrics"], **tensors, "seconds": result["seconds"]}
+
+
+def counts(lines: Sequence[Comparison]) -> dict[str, int]:
+    """How many of each verdict, those without one last."""
+    found = Counter(line.judgement.verdict or "no verdict" for line in lines)
+    return {name: found[name] for name in ("match", "better", "miss", "no verdict") if found[name]}
+
+
+def _measure(reproduction: Reproduction, table: Table, index: int) -> _Measured:
+    planned = reproduction.cells[index]
+    cell = table.cell(planned.row, planned.column)
+    spec, run = load_spec(cell.spec), reproduction.run_of(index)
+    if run is None or not run.done:
+        return _Measured(cell=cell, spec=spec, numbers={}, obstacle="not run" if run is None else "not finished")
+    variant = planned.variant or next(iter(run.experiment.variants), None)
+    found = aggregate(values_of(result) for result in run.results() if result["variant"] == variant)
+    numbers = {name: Number(mean=one["mean"], std=one["std"], n=int(one["n"])) for name, one in found.items()}
+    return _Measured(cell=cell, spec=spec, numbers=numbers, obstacle=_obstacle(reproduction.manifest["scale"], run))
+
+
+def _obstacle(scale: str, run: RunFolder) -> str:
+    if scale != "paper":
+        return f"{scale} scale"
+    if any(source["kind"] != "real" for source in run.manifest["data"].values()):
+        return f"{run.manifest['data_mode']} data"
+    return ""
+
+
+def _line(table: Table, row: str, column: str, name: str, metric: Metric, one: _Measured) -> Comparison:
+    published, source = one.published(name)
+    ours = one.numbers.get(name)
+    obstacle = one.obstacle or ("not measured" if ours is None else "") or one.too_few(published, ours)
+    if not metric.judged:
+        obstacle = obstacle or "depends on the machine; its ratio is judged"
+    return Comparison(
+        row=row,
+        column=column,
+        metric=name,
+        label=metric.label,
+        unit=metric.unit,
+        published=published,
+        ours=ours,
+        source=source or table.source,
+        judgement=judge(
+            published, ours, better=metric.better, tolerance=table.tolerance(row, column, name), obstacle=obstacle
+        ),
+    )
+
+
+def _claim_line(
+    table: Table, row: str, column: str, name: str, claim: Claim, measured: Mapping[tuple[str, str], _Measured]
+) -> Comparison:
+    one, metric, bound = measured[row, column], table.metrics[name], claim.bound
+    ours, obstacles = one.numbers.get(name), [one.obstacle]
+    side = "below" if claim.above is None else "above"
+    if isinstance(bound, str):
+        other = measured.get((bound, column))
+        beside = None if other is None else other.numbers.get(name)
+        obstacles += [] if other is None else [other.obstacle, other.lacking(other.cell.n, beside)]
+        said = f"{side} {bound}"
+    else:
+        beside = Number(mean=bound)
+        said = f"at {'most' if side == 'below' else 'least'} {number_text(beside, metric.unit)}"
+    obstacles += ["not measured" if one.numbers and ours is None else "", one.lacking(one.cell.n, ours)]
+    return Comparison(
+        row=row,
+        column=column,
+        metric=name,
+        label=metric.label,
+        unit=metric.unit,
+        published=None,
+        ours=ours,
+        source=table.source,
+        judgement=judge_claim(claim, ours, beside, obstacle=next(filter(None, obstacles), "")),
+        claim=f"{said} ({claim.origin})",
+    )
+
+
+def _ratio_line(table: Table, column: str, derived: Ratio, top: _Measured, bottom: _Measured) -> Comparison:
+    metric = table.metrics[derived.metric]
+    pairs = [(one.published(derived.metric)[0], one.numbers.get(derived.metric)) for one in (top, bottom)]
+    published, ours = (ratio(*numbers) for numbers in zip(*pairs, strict=True))
+    few = [one.too_few(*pair) for one, pair in zip((top, bottom), pairs, strict=True)]
+    obstacle = next(filter(None, (top.obstacle, bottom.obstacle, *few)), "")
+    return Comparison(
+        row=derived.label,
+        column=column,
+        metric=f"{derived.metric} ratio",
+        label=f"{metric.label}, ratio",
+        unit="ratio",
+        published=published,
+        ours=ours,
+        source=table.source,
+        judgement=judge(
+            published, ours, better=derived.better, obstacle=obstacle,
+            tolerance=table.tolerance(derived.label, column, derived.metric),
+        ),
+    )  # fmt: skip

@@ -1,0 +1,148 @@
+"""A reproduction on disk: which cells of which published table, at which scale, and the run of every cell begun.
+
+::
+
+    REPRODUCTION/reproduction.json     what was asked and which run answers to which cell; replaced atomically
+    REPRODUCTION/PAPER-NAME.md .json .png    the report, unless it goes elsewhere
+    REPRODUCTION/sent.json             once it is in MLflow
+    RUN ...                            the cells' runs, ordinary run folders, beside it
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import datetime
+import secrets
+from collections.abc import Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import frisket
+from frisket.errors import RunError
+from frisket.platform.run.folder import Kept, RunFolder, choose, git_revision, hold, read_json, write_json
+from frisket.platform.tables.table import PlannedCell, Table, load_table
+
+
+class Reproduction(Kept):
+    """The reproduction under ``path``; see the module's text for its files.
+
+    Attributes:
+        manifest: kept up to date by `assign`.
+        cells: its experiments, in the table's order.
+
+    Raises:
+        RunError: there is none.
+    """
+
+    MANIFEST = "reproduction.json"
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(path.absolute())
+        if read_json(self.path / self.MANIFEST) is None:
+            fix = f"not a reproduction's folder (it has no readable {self.MANIFEST})"
+            raise RunError("reproduction", str(path), fix)
+        cells = [row["cell"] for row in self.manifest["cells"]]
+        self.cells = [PlannedCell(**{**cell, "overrides": tuple(cell["overrides"])}) for cell in cells]
+
+    @classmethod
+    def create(
+        cls, parent: Path, table: Table, cells: Sequence[PlannedCell], *, scale: str, data: str, register: bool,
+        reuse: bool, out: Path | None, tracking: dict[str, str],
+    ) -> Reproduction:  # fmt: skip
+        """Make the folder of a new reproduction, with no cell begun.
+
+        Args:
+            parent: where runs are kept.
+            table: what is reproduced.
+            cells: from `frisket.platform.tables.table.plan`.
+            scale: the scale they were planned at.
+            data: ``real``, ``embedded`` or ``auto``, as asked.
+            register: register a model version of every cell.
+            reuse: take finished runs of the same work instead of running them again.
+            out: where the report goes; None for this folder.
+            tracking: where it is tracked, ``{"uri", "experiment"}``.
+        """
+        now = datetime.datetime.now(datetime.timezone.utc)
+        name = table.title_name
+        run_id = f"reproduce-{name.replace('/', '-')}-{now:%Y%m%d-%H%M%S}-{secrets.token_hex(2)}"
+        path = parent.absolute() / run_id
+        path.mkdir(parents=True)
+        manifest = {
+            "run_id": run_id,
+            "table": name,
+            "scale": scale,
+            "data": data,
+            "register": register,
+            "reuse": reuse,
+            "out": str(path if out is None else out.absolute()),
+            "frisket": frisket.__version__,
+            "git": git_revision(),
+            "created": now.isoformat(timespec="seconds"),
+            "tracking": tracking,
+            "cells": [{"cell": dataclasses.asdict(cell), "run": None, "reused": False} for cell in cells],
+        }
+        write_json(path / cls.MANIFEST, manifest)
+        return cls(path)
+
+    @classmethod
+    def find(cls, run: str, parent: Path) -> Reproduction:
+        """A reproduction by path, by id or unique beginning of an id under ``parent``, or ``last``."""
+        if (Path(run) / cls.MANIFEST).is_file():
+            return cls(Path(run))
+        return choose(run, cls.all(parent), f"there are no reproductions in {parent}")
+
+    @classmethod
+    def all(cls, parent: Path) -> list[Reproduction]:
+        """All reproductions under ``parent``, by id."""
+        return [cls(path.parent) for path in sorted(parent.glob(f"*/{cls.MANIFEST}"))]
+
+    @cached_property
+    def table(self) -> Table:
+        """The table that is reproduced."""
+        return load_table(self.manifest["table"])
+
+    @property
+    def out(self) -> Path:
+        """Where the report goes."""
+        return Path(self.manifest["out"])
+
+    def run_of(self, index: int) -> RunFolder | None:
+        """The run of cell ``index``, None while it has not begun.
+
+        Raises:
+            RunError: the run's folder is gone.
+        """
+        name = self.manifest["cells"][index]["run"]
+        return None if name is None else RunFolder.open(self.path.parent / name)
+
+    def results_of(self, index: int) -> list[dict[str, Any]]:
+        """The finished replicas of cell ``index``; empty while it has not begun."""
+        run, variant = self.run_of(index), self.cells[index].variant
+        results = [] if run is None else run.results()
+        return [result for result in results if variant in (None, result["variant"])]
+
+    def reused(self, index: int) -> bool:
+        """Whether the run of cell ``index`` was there before."""
+        return self.manifest["cells"][index]["reused"]
+
+    def assign(self, index: int, run: RunFolder, *, reused: bool) -> None:
+        """Note down, durably, that ``run`` is the run of cell ``index``."""
+        self.manifest["cells"][index] |= {"run": run.path.name, "reused": reused}
+        write_json(self.path / self.MANIFEST, self.manifest)
+
+    @property
+    def done(self) -> bool:
+        """Whether the run of every cell is done."""
+        runs = [self.run_of(index) for index in range(len(self.cells))]
+        return all(run is not None and run.done for run in runs)
+
+    def lock(self) -> contextlib.AbstractContextManager[None]:
+        """Hold the reproduction for this process.
+
+        Raises:
+            RunError: another live process works on it.
+        """
+        busy = RunError("reproduction", self.run_id, "is being worked on by another process; wait or end it")
+        return hold(self.path / ".lock", busy)

@@ -1,0 +1,51 @@
+"""Where masks come from on the command line: a file, or a model."""
+
+from __future__ import annotations
+
+from frisket.algos.masks import store as mask_store
+from frisket.algos.masks.bits import format_of
+from frisket.algos.masks.mask_set import MaskSet
+from frisket.algos.masks.store import MaskStore
+from frisket.errors import MaskError
+from frisket.platform.model.tasks import task_number
+from frisket.platform.verbs.load import load_model
+
+FREE = "free"
+
+
+def read_masks(source: str, seed: int | None = None, variant: str | None = None) -> MaskSet | MaskStore:
+    """What ``source`` holds: the masks of its tasks, or its only masks.
+
+    Args:
+        source: a file of masks, of one set or of tasks; or anything `frisket.load_model` takes.
+        seed, variant: which replica of a model.
+
+    Raises:
+        MaskError: a damaged mask file, or a model whose method has no masks.
+        ModelError: no such model, seed or variant.
+    """
+    if source.endswith(".safetensors"):
+        return MaskStore.load(source) if format_of(source) == mask_store.FORMAT else MaskSet.load(source)
+    model = load_model(source)
+    found = model.store(seed, variant) or model.masks(seed, variant)
+    if not found:
+        raise MaskError("masks", source, "this method has none; name another model or --variant")
+    return found
+
+
+def one_of(found: MaskSet | MaskStore, source: str, task: str | None) -> MaskSet:
+    """The one MaskSet that is asked for.
+
+    Args:
+        found: what ``source`` holds.
+        task: number of a task, or ``free``: open is what no task uses. None for masks that are no tasks'.
+
+    Raises:
+        MaskError: a task of masks that have none.
+        ModelError: no such task, or none named where there are several.
+    """
+    if isinstance(found, MaskStore):
+        return ~MaskSet(found.union()) if task == FREE else found[task_number(task, len(found), FREE)]
+    if task is not None:
+        raise MaskError("task", task, f"{source} has no masks of tasks; leave it out")
+    return found

@@ -1,0 +1,279 @@
+"""From a specification to a finished run: resolve the data, make the run folder, execute, sum up.
+
+What `frisket.run`, `frisket.tune` and their commands have in common.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import frisket
+from frisket.algos.learner import Learner
+from frisket.envs.data import Pictures, resolve
+from frisket.envs.kinds import STREAMS
+from frisket.envs.stream import Stream
+from frisket.errors import RunError, SpecError, nearest, require
+from frisket.platform.cluster.session import require_device
+from frisket.platform.executors import Stop
+from frisket.platform.run.folder import RunFolder, default_runs_folder, write_json
+from frisket.platform.run.points import metric_of
+from frisket.platform.run.summary import summarise
+from frisket.platform.specs.build import Inputs, build_learner, build_network, build_stream, datasets, require_suited
+from frisket.platform.specs.experiment import Experiment, load_spec
+from frisket.platform.specs.kinds import PROTOCOLS
+from frisket.platform.tracking.settings import default_tracking
+
+DataMode = Literal["auto", "real", "embedded"]
+
+
+def prepare(
+    spec: str,
+    overrides: Sequence[str] = (),
+    *,
+    seeds: int | None = None,
+    data: DataMode = "auto",
+    data_dir: str | None = None,
+    runs_dir: Path | None = None,
+    register: bool = True,
+    search: bool = False,
+    run_id: str | None = None,
+) -> RunFolder:
+    """The folder of a new run of ``spec``. Every mistake that can be seen before the first step is raised here.
+
+    Args:
+        spec: name in tune_configs, or path of a YAML file.
+        overrides: ``key.path=value``.
+        seeds: how many; None for the specification's.
+        data: ``real``, ``embedded``, or ``auto``: real if it can be had.
+        data_dir: first place to look for data.
+        runs_dir: where runs are kept; None for `default_runs_folder`.
+        register: register a model version at the end.
+        search: whether it is to be a search; a specification with a ``tune`` section is one, and no other.
+        run_id: the run's name. If a run of that name is there it is that one, and must be of the same specification.
+
+    Raises:
+        UserError: the specification, the data, the device or the run of that name.
+    """
+    experiment = load_spec(spec, overrides, seeds=seeds)
+    if search and experiment.tune is None:
+        raise SpecError("SPEC", spec, "has no tune section to search over; `frisket run` runs it")
+    if not search and experiment.tune is not None:
+        raise SpecError("SPEC", spec, "is a search: `frisket tune` runs it; with tune=null its base point can be run")
+    if run_id is not None:
+        there = _run_called(run_id, experiment, data, runs_dir)
+        if there is not None:
+            return reopen(str(there.path), data_dir=data_dir, search=search)
+    images = resolve(datasets(experiment), data, data_dir, kind=Pictures)
+    _rehearse(experiment, images)
+    return RunFolder.create(
+        default_runs_folder() if runs_dir is None else runs_dir,
+        experiment,
+        data_mode=_mode_of(images),
+        data=_provenance(images),
+        register=register,
+        tracking=default_tracking(experiment.name),
+        run_id=run_id,
+    )
+
+
+def _run_called(run_id: str, experiment: Experiment, data: DataMode, runs_dir: Path | None) -> RunFolder | None:
+    """The run of that name, which must be what is asked for; None where there is none."""
+    if re.fullmatch(r"[A-Za-z0-9][\w.-]*", run_id) is None:
+        raise RunError("--run-id", run_id, "must be letters, digits, '.', '_' and '-'")
+    path = (default_runs_folder() if runs_dir is None else runs_dir) / run_id
+    if not (path / "run.json").is_file():
+        return None
+    folder = RunFolder.open(path)
+    if folder.manifest["experiment"] != experiment.as_dict() or data not in ("auto", folder.manifest["data_mode"]):
+        raise RunError("--run-id", run_id, "a run of that name is there, of another specification or other data")
+    return folder
+
+
+def reopen(
+    run: str,
+    *,
+    spec: str | None = None,
+    data_dir: str | None = None,
+    runs_dir: Path | None = None,
+    search: bool = False,
+) -> RunFolder:
+    """The folder of an earlier run, to go on with it.
+
+    Args:
+        run: path, id, unique beginning of an id, or ``last``.
+        spec: if given, the specification the run must be of.
+        data_dir: first place to look for data.
+        runs_dir: where runs are kept; None for `default_runs_folder`.
+        search: whether it must be a search.
+
+    Raises:
+        UserError: no such run, one of another specification, or its data are not here any more.
+    """
+    folder = RunFolder.find(run, default_runs_folder() if runs_dir is None else runs_dir)
+    if search != (folder.experiment.tune is not None):
+        raise RunError("--resume", run, f"goes on with: frisket {folder.verb} --resume {folder.run_id}")
+    name = folder.manifest["spec"]
+    if spec is not None and spec != name and Path(spec).stem != name:
+        raise RunError("--resume", run, f"is a run of {name}, not of {spec}; leave SPEC out")
+    if not folder.done:
+        images = resolve(datasets(folder.experiment), folder.manifest["data_mode"], data_dir, kind=Pictures)
+        now, then = _provenance(images), folder.manifest["data"]
+        changed = [name for name in then if _hashes(now.get(name)) != _hashes(then[name])]
+        if changed:
+            raise RunError("--resume", run, f"the data of {', '.join(changed)} are not those the run was started with")
+    return folder
+
+
+def finished_run(
+    spec: str,
+    overrides: Sequence[str] = (),
+    *,
+    seeds: int | None = None,
+    data: DataMode = "auto",
+    data_dir: str | None = None,
+    runs_dir: Path | None = None,
+) -> RunFolder | None:
+    """The newest finished run that did what `prepare` would set up with these arguments: the same specification up to
+    what moves numbers by rounding alone, the same seeds and data, the same version of frisket; None where there is
+    none."""
+    experiment = load_spec(spec, overrides, seeds=seeds)
+    images = resolve(datasets(experiment), data, data_dir, kind=Pictures)
+    wanted = _work_of(experiment), {name: _hashes(one) for name, one in _provenance(images).items()}
+    found = []
+    for folder in RunFolder.all(default_runs_folder() if runs_dir is None else runs_dir):
+        manifest = folder.manifest
+        if (manifest["spec"], manifest["frisket"]) != (experiment.name, frisket.__version__):
+            continue
+        work = _work_of(folder.experiment), {name: _hashes(one) for name, one in manifest["data"].items()}
+        if work == wanted and folder.done:
+            found.append(folder)
+    return max(found, key=lambda folder: folder.created, default=None)
+
+
+def execute(
+    folder: RunFolder,
+    *,
+    local: bool = False,
+    workers: int | None = None,
+    data_dir: str | None = None,
+    stop: Stop = lambda: False,
+) -> dict[str, Any]:
+    """Run what is still to be run of ``folder``, draw its figures and sum it up; `frisket.platform.run.summary` says
+    how.
+
+    Args:
+        folder: from `prepare` or `reopen`.
+        local: in this process, without Ray and without sending anything to MLflow.
+        workers: Ray Train workers, or Ray Tune trials at once; None for as many as are of use.
+        data_dir: first place to look for data.
+        stop: asked often; True ends the run with a checkpoint.
+
+    Raises:
+        Stopped: ``stop`` said so; the run can be resumed.
+        UserError: a mistake that shows up late.
+    """
+    from frisket.platform.reports.figures import draw_figures
+
+    data_dir = None if data_dir is None else os.path.abspath(data_dir)  # workers have another working folder
+    with contextlib.nullcontext() if local else _uploading(folder):
+        if not folder.done and local:
+            from frisket.platform.executors import local as in_process
+
+            refuse_local_race(folder)
+            in_process.execute(folder, data_dir=data_dir, stop=stop)
+        elif not folder.done and folder.experiment.tune is not None:
+            from frisket.platform.executors import ray_tune
+
+            ray_tune.execute(folder, workers=workers, data_dir=data_dir, stop=stop)
+        elif not folder.done:
+            from frisket.platform.executors import ray_train
+
+            ray_train.execute(folder, workers=workers, data_dir=data_dir, stop=stop)
+        draw_figures(folder)
+    summary = summarise(folder)
+    write_json(folder.path / "summary.json", summary)
+    return summary
+
+
+def worker_count(folder: RunFolder, local: bool, workers: int | None) -> int:
+    """How many will work on ``folder`` at once, as far as this machine decides it; for estimates."""
+    from frisket.platform.executors.ray_train import worker_count as on_ray
+
+    return 1 if local else on_ray(folder.experiment, workers)
+
+
+def refuse_local_race(folder: RunFolder) -> None:
+    """Raise `RunError` where only Ray Tune can run ``folder``."""
+    search = folder.experiment.tune
+    if search is not None and search.early_stopping:
+        raise RunError("--local", folder.run_id, "stopping points early is Ray Tune's work: leave --local out")
+
+
+def _uploading(folder: RunFolder) -> contextlib.AbstractContextManager[object]:
+    from frisket.platform.tracking.background import BackgroundUploader
+
+    return BackgroundUploader(folder)
+
+
+def _rehearse(experiment: Experiment, images: Mapping[str, Pictures]) -> None:
+    """Build every variant once, so that a specification which fits no data or network is refused before Ray starts."""
+    require_device(experiment.device)
+    streams: dict[str, Stream] = {}  # points of a search often share one, and a stream costs more than a learner
+    for label in experiment.variants or [None]:
+        plain = experiment.variant(label)
+        described = repr(plain.stream)
+        if described not in streams:
+            try:
+                streams[described] = build_stream(plain, images, seed=0)
+            except SpecError as error:  # a stream knows its own fields only
+                raise SpecError(f"stream.{error.field}", error.value, error.fix) from None
+        stream = streams[described]
+        learner = build_learner(plain, Inputs.of(stream))
+        require_suited(learner, stream)
+        learner.pack([])
+        protocol = PROTOCOLS[plain.protocol.kind].build(plain.protocol.config, stream)
+        protocol.require_suited(build_network(plain, Inputs.of(stream)))
+        episodes = STREAMS[plain.stream.kind].episodes
+        require(plain.pretrain is None or episodes is not None, "pretrain", plain.pretrain, "left out on this stream")
+        if experiment.tune is not None:
+            _require_measured(metric_of(experiment), stream, learner)
+
+
+def _require_measured(metric: str, stream: Stream, learner: Learner) -> None:
+    """Raise `SpecError` if a part that a search's metric names will not be there to compare points by."""
+    name, _, part = metric.partition("/")
+    if name == "sparsity":
+        require(learner.capabilities.masks, "tune.metric", metric, "another one: not every point has masks")
+    elif name == "accuracy" and part and part not in stream.domains:
+        raise SpecError("tune.metric", metric, nearest(metric, [f"accuracy/{domain}" for domain in stream.domains]))
+
+
+def _mode_of(images: Mapping[str, Pictures]) -> str:
+    return "real" if any(images.provenance.kind == "real" for images in images.values()) else "embedded"
+
+
+def _provenance(images: Mapping[str, Pictures]) -> dict[str, Any]:
+    """Provenance by the data set's own name, which is the name its metrics carry."""
+    return {one.name: one.provenance.as_dict() for one in images.values()}
+
+
+_ROUNDING = ("published", "log_every", "checkpoint_seconds", "pack", "threads", "device")
+"""Fields that move no number, or by rounding alone."""
+
+
+def _work_of(experiment: Experiment) -> dict[str, Any]:
+    """What of a specification decides its numbers, up to rounding."""
+    work = {k: v for k, v in experiment.as_dict().items() if k not in _ROUNDING}
+    unmoved = {"learner": "compile", "stream": "source"}
+    return {**work, **{name: {k: v for k, v in work[name].items() if k != field} for name, field in unmoved.items()}}
+
+
+def _hashes(provenance: Mapping[str, Any] | None) -> dict[str, str]:
+    """Hashes of the content; a container may be packed anew without a change of content."""
+    hashes = (provenance or {}).get("sha256", {})
+    return {k: v for k, v in hashes.items() if k.endswith(" content")} or hashes
