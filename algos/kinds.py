@@ -16,6 +16,7 @@ from frisket.algos.learners.tasks import efficient_packnet, ewc_fisher, online_l
 from frisket.algos.networks import conv4, mlp, pooled_conv, resnet, strided_conv, vae
 from frisket.algos.networks.network import Network, NetworkConfig
 from frisket.algos.networks.powerprop import Powerprop
+from frisket.algos.parts.posterior import PosteriorConfig
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,7 +51,7 @@ LEARNERS: Mapping[str, LearnerEntry] = MappingProxyType(
         ),
         "maml": _entry(static_maml.MAMLConfig, static_maml.StaticMAML, "adapts a pre-trained start that stays"),
         "anil": _entry(static_maml.MAMLConfig, static_maml.anil, "as maml, adapting the output layer alone"),
-        "bgd": _entry(bgd.BGDConfig, bgd.BGD, "Bayesian gradient descent, a Gaussian over the weights"),
+        "bgd": _entry(PosteriorConfig, bgd.BGD, "Bayesian gradient descent, a Gaussian over the weights"),
         "metabgd": _entry(metabgd.MetaBGDConfig, metabgd.metabgd, "BGD over the start of an inner loop"),
         "metacog": _entry(metacog.MetaCOGConfig, metacog.metacog, "BGD over weights gated by an inner loop's logits"),
         "la-maml": _entry(la_maml.LaMAMLConfig, la_maml.LaMAML, "looks ahead with replay, one learned rate per weight"),

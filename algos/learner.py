@@ -5,12 +5,12 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 from torch import Tensor
 
 from frisket.algos.masks.mask_set import MaskSet
-from frisket.algos.pack import Alone, Pack
+from frisket.algos.parts.tree import lifted, picked, stacked
 from frisket.errors import SpecError, require
 from frisket.types import Batch, Metrics, State, Task
 
@@ -38,6 +38,50 @@ class Capabilities:
     ends_tasks: bool = False
     validates: bool = False
     generates: bool = False
+
+
+L = TypeVar("L")
+
+
+class Pack(ABC, Generic[L]):
+    """P replicas.
+
+    Attributes:
+        learners: the method of each replica; what it says of a replica's own state (`replica`) holds here too.
+    """
+
+    learners: Sequence[L]
+
+    def join(self, states: Sequence[State]) -> State:
+        """The pack's state made of its replicas' own."""
+        return lifted(states[0]) if len(states) == 1 else stacked(states)
+
+    def replica(self, state: State, index: int) -> State:
+        """The state of one replica, for its learner to predict with or to go on alone; shares storage."""
+        return picked(state, index)
+
+    @abstractmethod
+    def observe(self, state: State, batches: Sequence[Batch]) -> tuple[State, list[Metrics]]:
+        """Learn from one labelled batch each. As with `Learner.observe`, go on with the state that is returned."""
+
+
+class Alone(Pack["Learner"]):
+    """The pack every method has: a pack of one, whose state is the learner's."""
+
+    def __init__(self, learner: Learner) -> None:
+        self.learners = (learner,)
+
+    def join(self, states: Sequence[State]) -> State:
+        (state,) = states
+        return state
+
+    def replica(self, state: State, index: int) -> State:
+        return state
+
+    def observe(self, state: State, batches: Sequence[Batch]) -> tuple[State, list[Metrics]]:
+        (batch,) = batches
+        state, metrics = self.learners[0].observe(state, batch)
+        return state, [metrics]
 
 
 class Learner(ABC):

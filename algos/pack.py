@@ -1,4 +1,4 @@
-"""Several replicas of one method led as one: `Pack`.
+"""What packs are made with (`frisket.algos.learner.Pack`: several replicas of one method led as one).
 
 The replicas of a pack take the same position of their streams together. They may differ in seed and in the numbers a
 configuration declares as `packed` (rates, starting values), never in shapes. A pack's `State` is a learner's, every
@@ -10,64 +10,17 @@ pack's state has already. So learning takes the state once, and the working memo
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from frisket.algos.parts.tree import lifted, map_tensors, picked, stacked
+from frisket.algos.parts.tree import map_tensors
 from frisket.types import Batch, Metrics, State
-
-if TYPE_CHECKING:
-    from frisket.algos.learner import Learner
-
-L = TypeVar("L")
 
 Learn = Callable[[State, Sequence[Batch], slice], "tuple[State, list[Metrics]]"]
 """Learning of some replicas: ``(their state, their batches, which of the pack they are)`` to ``(state, metrics)``."""
-
-
-class Pack(ABC, Generic[L]):
-    """P replicas.
-
-    Attributes:
-        learners: the method of each replica; what it says of a replica's own state (`replica`) holds here too.
-    """
-
-    learners: Sequence[L]
-
-    def join(self, states: Sequence[State]) -> State:
-        """The pack's state made of its replicas' own."""
-        return lifted(states[0]) if len(states) == 1 else stacked(states)
-
-    def replica(self, state: State, index: int) -> State:
-        """The state of one replica, for its learner to predict with or to go on alone; shares storage."""
-        return picked(state, index)
-
-    @abstractmethod
-    def observe(self, state: State, batches: Sequence[Batch]) -> tuple[State, list[Metrics]]:
-        """Learn from one labelled batch each. As with `Learner.observe`, go on with the state that is returned."""
-
-
-class Alone(Pack["Learner"]):
-    """The pack every method has: a pack of one, whose state is the learner's."""
-
-    def __init__(self, learner: Learner) -> None:
-        self.learners = (learner,)
-
-    def join(self, states: Sequence[State]) -> State:
-        (state,) = states
-        return state
-
-    def replica(self, state: State, index: int) -> State:
-        return state
-
-    def observe(self, state: State, batches: Sequence[Batch]) -> tuple[State, list[Metrics]]:
-        (batch,) = batches
-        state, metrics = self.learners[0].observe(state, batch)
-        return state, [metrics]
 
 
 def in_parts(state: State, batches: Sequence[Batch], learn: Learn, together: int | None) -> tuple[State, list[Metrics]]:

@@ -10,7 +10,7 @@ import zipfile
 from pathlib import Path
 
 import pytest
-from wheels import SUBPACKAGES
+from packages import packages
 
 IMPORTS = (
     "import platform, frisket.errors, frisket.algos.masks.mask_set, frisket.envs.streams.osaka;"
@@ -18,18 +18,6 @@ IMPORTS = (
     "assert platform.system();"
     "print(frisket.platform.specs.experiment.__file__)"
 )
-
-
-def packages(checkout: Path) -> dict[str, Path]:
-    """Dotted name to folder, as they lie on disk."""
-    folders = [checkout / "frisket", *(checkout / name for name in SUBPACKAGES)]
-    found = {}
-    for top in folders:
-        for folder in [top, *(f for f in top.rglob("*") if f.is_dir() and f.name != "__pycache__")]:
-            if any(folder.glob("*.py")):
-                dotted = ".".join(folder.relative_to(checkout).parts)
-                found[dotted if top.name == "frisket" else f"frisket.{dotted}"] = folder
-    return found
 
 
 @pytest.mark.parametrize("where", ["root", "elsewhere"])
@@ -92,17 +80,3 @@ def test_wheel_holds_every_module_and_specification_and_works(checkout: Path, wh
     assert {f"frisket/tune_configs/{name}.yaml" for name in listing} == {
         name for name in specs if "/tables/" not in name
     }
-
-
-@pytest.mark.parametrize("package", ["algos", "envs"])
-def test_methods_and_streams_know_no_platform(package: str, checkout: Path) -> None:
-    forbidden = ("ray", "mlflow", "frisket.platform", "frisket.envs" if package == "algos" else "frisket.algos")
-    for file in (checkout / package).rglob("*.py"):
-        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
-            names = []
-            if isinstance(node, ast.Import):
-                names = [alias.name for alias in node.names]
-            elif isinstance(node, ast.ImportFrom):
-                names = [node.module or ""]
-            for name in names:
-                assert not any(name == bad or name.startswith(f"{bad}.") for bad in forbidden), f"{file}: {name}"

@@ -6,7 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-SUBPACKAGES = ("platform", "envs", "algos", "tune_configs")
+from packages import SUBPACKAGES
 
 
 def build_wheel(checkout: Path, folder: Path) -> Path:

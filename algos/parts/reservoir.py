@@ -18,6 +18,7 @@ import numpy as np
 import torch
 
 from frisket.algos.parts.tree import lifted, picked
+from frisket.errors import require
 from frisket.types import Data, State
 
 ReservoirRule = Literal["official", "textbook"]
@@ -91,3 +92,11 @@ def draw_with_each(memory: State, count: int, new: Data, generators: Sequence[np
     """`draw_with` for the memories of a pack: x [P, N, ...], y [P, N]."""
     old = draw_each(memory, count, generators)
     return new if old is None else Data(torch.cat([old.x, new.x], 1), torch.cat([old.y, new.y], 1))
+
+
+def require_memory(slots: int, replay_batch: int) -> None:
+    """Raise `SpecError` unless a memory of ``slots`` can serve draws of ``replay_batch``."""
+    require(replay_batch >= 0, "replay_batch", replay_batch, "at least 0")
+    require(
+        slots >= max(replay_batch, 1), "memory_slots", slots, f"at least 1 and at least replay_batch = {replay_batch}"
+    )

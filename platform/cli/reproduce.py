@@ -108,7 +108,7 @@ def reproduce(
                 scale=(scale or ScaleOption.paper).value, data=(data or DataMode.auto).value, data_dir=place,
                 runs_dir=runs_dir, out=out, register=register, reuse=reuse,
             )  # fmt: skip
-        from frisket.platform.run.progress import ProgressLine
+        from frisket.platform.cli.progress import ProgressLine
 
         count = len(reproduction.cells)
         typer.echo(f"{reproduction.run_id}: {count} cell{'s' if count > 1 else ''}", err=True)
@@ -129,12 +129,13 @@ def _labels(text: str | None) -> list[str] | None:
 def _report(reproduction: Reproduction, summary: dict[str, Any], local: bool) -> None:
     from rich.console import Console
 
-    from frisket.platform.reports.reproduction import report_path, results_table
+    from frisket.platform.cli.results import comparison_table
+    from frisket.platform.reports.reproduction import report_path
     from frisket.platform.tables.comparison import compare
     from frisket.platform.tracking.settings import public_uri
 
     console = Console(width=None if sys.stdout.isatty() else 140)
-    console.print(results_table(reproduction, compare(reproduction)))
+    console.print(comparison_table(reproduction, compare(reproduction)))
     judged = summary["scale"] == ScaleOption.paper.value
     lines = [summary["rule"]] if judged else [f"{summary['scale']} scale: no verdicts, and nothing to be concluded"]
     lines += summary["notes"]

@@ -1,18 +1,21 @@
-"""A run's results as a table for the terminal."""
+"""Results as tables for the terminal."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from rich.table import Table
 
 from frisket.errors import SpecError
+from frisket.platform.reports.reproduction import HEAD, row_of, setting
 from frisket.platform.run.folder import RunFolder
 from frisket.platform.run.points import metric_of, search_of
 from frisket.platform.specs.experiment import load_spec
 from frisket.platform.specs.files import spec_names
 from frisket.platform.specs.kinds import PROTOCOLS
+from frisket.platform.tables.comparison import Comparison
+from frisket.platform.tables.reproduction import Reproduction
 
 _MOST_PARTS = 8  # more are the points of a curve, which no terminal has room for
 
@@ -70,6 +73,21 @@ def points_table(folder: RunFolder, summary: Mapping[str, Any]) -> Table:
         style = "bold" if point["label"] == summary["best"] else "dim" if stopped else None
         table.add_row(*values, said, str(point["n"]), f"{point['seconds']:.1f}", style=style)
     return table
+
+
+def comparison_table(reproduction: Reproduction, lines: Sequence[Comparison]) -> Table:
+    """Published beside ours, as the reproduction's report has it."""
+    table = reproduction.table
+    shown = Table(title=f"{table.title_name}: {table.title} ({setting(reproduction)})", title_justify="left")
+    for name in HEAD:
+        shown.add_column(name, justify="right" if name in ("published", "ours", "n", "difference") else "left")
+    before = None
+    for line in lines:
+        if before not in (None, (line.row, line.column)):
+            shown.add_section()
+        shown.add_row(*row_of(line))
+        before = line.row, line.column
+    return shown
 
 
 def scale_note(folder: RunFolder) -> str | None:

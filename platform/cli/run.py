@@ -130,7 +130,7 @@ def carry_out(
 
 
 def _execute(folder: RunFolder, local: bool, workers: int | None, data_dir: str | None, stop: Stop) -> dict[str, Any]:
-    from frisket.platform.run.progress import ProgressLine
+    from frisket.platform.cli.progress import ProgressLine
     from frisket.platform.verbs import run as launch
 
     count = launch.worker_count(folder, local, workers)

@@ -8,10 +8,9 @@ from typing import Any, NamedTuple
 
 from torch import Tensor
 
-from frisket.algos.learner import Learner
+from frisket.algos.learner import Learner, Pack
 from frisket.algos.networks.network import Network
 from frisket.algos.networks.powerprop import as_powerprop
-from frisket.algos.pack import Pack
 from frisket.errors import SpecError
 from frisket.types import Batch, Metrics, State, Task
 

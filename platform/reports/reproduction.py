@@ -7,15 +7,12 @@ import json
 import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from frisket.platform.run.folder import read_json, write_json
 from frisket.platform.tables.comparison import Comparison, counts
 from frisket.platform.tables.reproduction import Reproduction
 from frisket.platform.tables.verdict import RULE, difference_text, number_text
-
-if TYPE_CHECKING:
-    from rich.table import Table as RichTable
 
 HEAD = ("row", "column", "metric", "published", "ours", "n", "difference", "verdict")
 
@@ -41,7 +38,7 @@ def write_picture(reproduction: Reproduction, lines: Sequence[Comparison]) -> No
 
     reproduction.out.mkdir(parents=True, exist_ok=True)
     table = reproduction.table
-    figure = draw_comparison(lines, title=f"{table.title_name}: {table.title}", caption=_setting(reproduction))
+    figure = draw_comparison(lines, title=f"{table.title_name}: {table.title}", caption=setting(reproduction))
     figure.savefig(report_path(reproduction, "png"))
 
 
@@ -96,7 +93,7 @@ def as_markdown(reproduction: Reproduction, lines: Sequence[Comparison]) -> str:
     table = reproduction.table
     parts = [
         f"# {table.title_name}: {table.title}",
-        f"{table.source}. {_setting(reproduction)}.",
+        f"{table.source}. {setting(reproduction)}.",
         f"    {command(reproduction)}",
         _markdown_table(HEAD, [row_of(line) for line in lines]),
         f"![published and ours]({report_path(reproduction, 'png').name})",
@@ -109,23 +106,6 @@ def as_markdown(reproduction: Reproduction, lines: Sequence[Comparison]) -> str:
         _markdown_table(("row", "column", "run", "seconds a seed", "commit"), list(_runs(reproduction))),
     ]
     return "\n\n".join(parts) + "\n"
-
-
-def results_table(reproduction: Reproduction, lines: Sequence[Comparison]) -> RichTable:
-    """The report's table for the terminal."""
-    from rich.table import Table as RichTable
-
-    table = reproduction.table
-    shown = RichTable(title=f"{table.title_name}: {table.title} ({_setting(reproduction)})", title_justify="left")
-    for name in HEAD:
-        shown.add_column(name, justify="right" if name in ("published", "ours", "n", "difference") else "left")
-    before = None
-    for line in lines:
-        if before not in (None, (line.row, line.column)):
-            shown.add_section()
-        shown.add_row(*row_of(line))
-        before = line.row, line.column
-    return shown
 
 
 def row_of(line: Comparison) -> tuple[str, ...]:
@@ -162,7 +142,7 @@ def command(reproduction: Reproduction) -> str:
     return " ".join(words)
 
 
-def _setting(reproduction: Reproduction) -> str:
+def setting(reproduction: Reproduction) -> str:
     """``paper scale, real data``."""
     runs = [reproduction.run_of(index) for index in range(len(reproduction.cells))]
     modes = sorted({run.manifest["data_mode"] for run in runs if run is not None})

@@ -10,11 +10,11 @@ import torch
 import torch.nn.functional as F
 from toys import build, equal_states, noise_batch, run, small_network
 
-from frisket.algos.learners.online import bgd
+from frisket.algos.parts import posterior
 from frisket.types import Params, State
 
 
-def posterior(mu: list[float], sigma: list[float]) -> State:
+def gaussian(mu: list[float], sigma: list[float]) -> State:
     return {
         "seed": torch.tensor(0),
         "step": torch.tensor(1),
@@ -31,7 +31,7 @@ def test_update_by_hand() -> None:
     sigma = {"w": torch.tensor([0.1, 0.1], dtype=torch.float64)}
     grad = {"w": torch.tensor([2.0, 2.0], dtype=torch.float64)}
     grad_noise = {"w": torch.tensor([4.0, -4.0], dtype=torch.float64)}
-    mu, spread = bgd.update(one, sigma, grad, grad_noise, mean_lr=10.0)
+    mu, spread = posterior.update(one, sigma, grad, grad_noise, mean_lr=10.0)
     torch.testing.assert_close(mu["w"], torch.tensor([0.8, 0.8], dtype=torch.float64))
     root = math.sqrt(1.04)
     torch.testing.assert_close(
@@ -40,7 +40,7 @@ def test_update_by_hand() -> None:
 
 
 def test_sigma_stays_positive_however_large_the_gradient() -> None:
-    _, spread = bgd.update(
+    _, spread = posterior.update(
         {"w": torch.zeros(1)}, {"w": torch.full((1,), 0.01)}, {"w": torch.zeros(1)}, {"w": torch.full((1,), 1e9)}, 10.0
     )
     assert 0 < float(spread["w"]) < 1e-6
@@ -48,10 +48,10 @@ def test_sigma_stays_positive_however_large_the_gradient() -> None:
 
 def test_posterior_step_on_a_parabola() -> None:
     """L = w^2 / 2, so g_s = N w_s: E[g] and E[g eps] by a plain loop over the same noise."""
-    state = posterior([0.3, -2.0], [0.1, 0.5])
-    config = bgd.BGDConfig(mean_lr=0.5, samples=4)
-    after, loss = bgd.posterior_step(config, state, 6, lambda s, w: (w["w"].pow(2).sum() / 2, {"w": w["w"]}))
-    eps = [bgd.noise(state, s)["w"] for s in range(4)]
+    state = gaussian([0.3, -2.0], [0.1, 0.5])
+    config = posterior.PosteriorConfig(mean_lr=0.5, samples=4)
+    after, loss = posterior.posterior_step(config, state, 6, lambda s, w: (w["w"].pow(2).sum() / 2, {"w": w["w"]}))
+    eps = [posterior.noise(state, s)["w"] for s in range(4)]
     samples = [state["mu"]["w"] + state["sigma"]["w"] * e for e in eps]
     grad = 6 * torch.stack(samples).mean(0)
     grad_noise = 6 * torch.stack([w * e for w, e in zip(samples, eps, strict=True)]).mean(0)
@@ -70,7 +70,7 @@ def test_bgd_step_equals_plain_autograd() -> None:
     batch = noise_batch(1)
     total = {k: torch.zeros_like(v) for k, v in state["mu"].items()}
     for s in range(2):
-        w = {k: v.clone().requires_grad_() for k, v in bgd.displaced(state, bgd.noise(state, s)).items()}
+        w = {k: v.clone().requires_grad_() for k, v in posterior.displaced(state, posterior.noise(state, s)).items()}
         F.cross_entropy(small_network()(w, batch.x), batch.y, reduction="sum").backward()
         total = {k: total[k] + w[k].grad / 2 for k in w}  # type: ignore[operator]
     after, _ = learner.observe(state, batch)
@@ -82,18 +82,20 @@ def test_bgd_step_equals_plain_autograd() -> None:
 def test_noise_is_a_function_of_seed_step_and_sample() -> None:
     state = build("bgd").init(0)
     values = [
-        bgd.noise({**state, "seed": torch.tensor(seed), "step": torch.tensor(step)}, sample)["conv1.weight"]
+        posterior.noise({**state, "seed": torch.tensor(seed), "step": torch.tensor(step)}, sample)["conv1.weight"]
         for seed, step, sample in [(0, 0, 0), (1, 0, 0), (0, 1, 0), (0, 0, 1)]
     ]
-    assert torch.equal(values[0], bgd.noise(state, 0)["conv1.weight"])
+    assert torch.equal(values[0], posterior.noise(state, 0)["conv1.weight"])
     assert len({v.numpy().tobytes() for v in values}) == 4
     backwards = {**state, "mu": dict(reversed(state["mu"].items()))}
-    assert torch.equal(values[0], bgd.noise(backwards, 0)["conv1.weight"])  # a state read from a file is in other order
+    assert torch.equal(
+        values[0], posterior.noise(backwards, 0)["conv1.weight"]
+    )  # a state read from a file is in other order
 
 
 def test_noise_is_standard_normal_over_all_tensors() -> None:
-    state = {**posterior([0.0], [1.0]), "mu": {"a": torch.zeros(200, 50), "b": torch.zeros(10_000)}}
-    eps = torch.cat([v.flatten() for v in bgd.noise(state, 0).values()])
+    state = {**gaussian([0.0], [1.0]), "mu": {"a": torch.zeros(200, 50), "b": torch.zeros(10_000)}}
+    eps = torch.cat([v.flatten() for v in posterior.noise(state, 0).values()])
     assert float(eps.mean()) == pytest.approx(0, abs=0.03)
     assert float(eps.std()) == pytest.approx(1, abs=0.03)
 
@@ -118,7 +120,7 @@ def test_metabgd_as_released_starts_from_the_last_sample_before_the_update() -> 
     learner = build("metabgd", step_size=1e-12)  # so small that phi is its own start
     state = run(learner, learner.init(0), range(2), noise_batch)
     after, _ = learner.observe(state, noise_batch(2))
-    start = bgd.displaced(state, bgd.noise(state, 4))
+    start = posterior.displaced(state, posterior.noise(state, 4))
     assert torch.equal(after["phi"]["conv2.weight"][0], start["conv2.weight"])
     assert not torch.equal(after["mu"]["conv2.weight"], state["mu"]["conv2.weight"])
 
@@ -128,7 +130,7 @@ def test_metabgd_intended_starts_from_the_samples_to_come() -> None:
     state = run(learner, learner.init(0), range(2), noise_batch)
     after, _ = learner.observe(state, noise_batch(2))
     for s in range(5):
-        start = bgd.displaced(after, bgd.noise(after, s))
+        start = posterior.displaced(after, posterior.noise(after, s))
         assert torch.equal(after["phi"]["conv2.weight"][s], start["conv2.weight"])
 
 

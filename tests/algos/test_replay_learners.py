@@ -14,13 +14,13 @@ from toys import build, double, equal_states, largest_difference, noise_batch, n
 from frisket.algos.kinds import LEARNERS
 from frisket.algos.learners.look_ahead.replay_metabgd import ReplayMetaBGD, ReplayMetaBGDConfig
 from frisket.algos.learners.look_ahead.second_order import look_ahead_second
-from frisket.algos.learners.online import bgd
 from frisket.algos.learners.replay.er import OnlineSGD, OnlineSGDConfig
 from frisket.algos.learners.replay.gem import GEM, GEMConfig
 from frisket.algos.learners.replay.icarl import NO_EXEMPLAR, ICaRL, ICaRLConfig, herd
 from frisket.algos.learners.replay.independent import Independent, IndependentConfig
 from frisket.algos.networks.mlp import MLP, MLPConfig
 from frisket.algos.networks.strided_conv import StridedConv, StridedConvConfig
+from frisket.algos.parts import posterior
 from frisket.algos.parts.alignment import alignment
 from frisket.algos.parts.clip import global_norm
 from frisket.algos.parts.tree import map_tensors
@@ -117,7 +117,7 @@ def test_replay_metabgd_by_its_equations() -> None:
     grad = {k: torch.zeros_like(v) for k, v in state["mu"].items()}
     grad_noise = {k: torch.zeros_like(v) for k, v in state["mu"].items()}
     for s in range(2):
-        eps = bgd.noise(state, s)
+        eps = posterior.noise(state, s)
         w = {k: v + sigma[k] * eps[k] for k, v in state["mu"].items()}
         g = look_ahead_second(network, 2.0, w, {k: torch.full_like(v, 0.3) for k, v in w.items()}, [data], data, "mean")
         norm = float(global_norm(g.theta))

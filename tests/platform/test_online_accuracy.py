@@ -8,9 +8,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from frisket.algos.learner import Capabilities, Learner
+from frisket.algos.learner import Alone, Capabilities, Learner
 from frisket.algos.masks.mask_set import MaskSet
-from frisket.algos.pack import Alone
 from frisket.platform.protocols.online_accuracy import OnlineAccuracy, OnlineAccuracyConfig, detection_scores
 from frisket.types import Batch, Metrics, State, Task
 

@@ -11,9 +11,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from frisket.algos.learner import Capabilities, Learner
+from frisket.algos.learner import Alone, Capabilities, Learner
 from frisket.algos.masks.mask_set import MaskSet
-from frisket.algos.pack import Alone
 from frisket.envs.stream import Stream
 from frisket.envs.task_stream import TaskStream
 from frisket.errors import SpecError

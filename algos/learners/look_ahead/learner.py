@@ -18,16 +18,15 @@ from torch import Tensor
 
 from frisket.algos.inner.entrywise import EntrywiseModulation
 from frisket.algos.inner.start import weights_start
-from frisket.algos.learner import Capabilities, Learner
+from frisket.algos.learner import Capabilities, Learner, Pack
 from frisket.algos.learners.look_ahead.gradient import LookAhead, MetaLoss
 from frisket.algos.learners.look_ahead.pack import LookAheadPack
-from frisket.algos.learners.replay.learner import require_memory
 from frisket.algos.masks.mask_set import MaskSet
 from frisket.algos.networks.network import Network
-from frisket.algos.pack import Pack, packed_fields
+from frisket.algos.pack import packed_fields
 from frisket.algos.parts import reservoir
 from frisket.algos.parts.clip import spread
-from frisket.algos.parts.reservoir import ReservoirRule
+from frisket.algos.parts.reservoir import ReservoirRule, require_memory
 from frisket.algos.parts.tree import lifted, picked
 from frisket.errors import require
 from frisket.rng import torch_generator

@@ -12,11 +12,12 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
+from frisket.algos.learner import Pack
 from frisket.algos.learners.look_ahead.gradient import LookAhead, chunk_sizes, chunks, look_ahead, shuffle
 from frisket.algos.learners.look_ahead.mlp import MLPMetaUpdate
 from frisket.algos.learners.look_ahead.second_order import look_ahead_second
 from frisket.algos.networks.mlp import MLP
-from frisket.algos.pack import Pack, in_parts, packed_fields, packed_numbers
+from frisket.algos.pack import in_parts, packed_fields, packed_numbers
 from frisket.algos.parts import reservoir
 from frisket.algos.parts.alignment import alignments
 from frisket.algos.parts.clip import clip_replicas

@@ -39,12 +39,12 @@ from frisket.algos.learner import Capabilities, Learner
 from frisket.algos.learners.look_ahead.gradient import chunks, look_ahead, shuffle
 from frisket.algos.learners.look_ahead.learner import LookAheadConfig
 from frisket.algos.learners.look_ahead.second_order import look_ahead_second
-from frisket.algos.learners.online import bgd
 from frisket.algos.masks.mask_set import MaskSet
 from frisket.algos.networks.network import Network
 from frisket.algos.parts import reservoir
 from frisket.algos.parts.alignment import alignment
 from frisket.algos.parts.clip import clip_by_global_norm
+from frisket.algos.parts.posterior import PosteriorConfig, init_posterior, posterior_step
 from frisket.errors import require
 from frisket.rng import numpy_generator, torch_generator
 from frisket.types import Batch, Data, Metrics, Params, State, Task
@@ -59,7 +59,7 @@ class ReplayMetaBGDConfig(LookAheadConfig):
     Attributes:
         alpha_init: the inner rate, or with ``alpha_bayes`` the first mean of every one.
         alpha_bayes: the inner rates are Gaussian variables too, as in the released code.
-        mean_lr, sigma_0, samples: eta, first sigma, S, as in `frisket.algos.learners.online.bgd.BGDConfig`.
+        mean_lr, sigma_0, samples: eta, first sigma, S, as in `frisket.algos.parts.posterior.PosteriorConfig`.
     """
 
     inner_steps: int = 3
@@ -81,9 +81,9 @@ class ReplayMetaBGDConfig(LookAheadConfig):
     def modulation(self, hyper: Params) -> EntrywiseModulation:
         return Raw(self.alpha_init)
 
-    def posterior(self) -> bgd.BGDConfig:
-        """What the Bayesian update needs. Raises `SpecError` as `BGDConfig` does."""
-        return bgd.BGDConfig(mean_lr=self.mean_lr, sigma_0=self.sigma_0, samples=self.samples)
+    def posterior(self) -> PosteriorConfig:
+        """What the Bayesian update needs. Raises `SpecError` as `PosteriorConfig` does."""
+        return PosteriorConfig(mean_lr=self.mean_lr, sigma_0=self.sigma_0, samples=self.samples)
 
 
 class ReplayMetaBGD(Learner):
@@ -98,7 +98,7 @@ class ReplayMetaBGD(Learner):
         self._look_ahead = look_ahead_second if config.second_order else look_ahead
 
     def init(self, seed: int, warm_start: State | None = None) -> State:
-        state = bgd.init_posterior(self._posterior, self.network, seed, warm_start)
+        state = init_posterior(self._posterior, self.network, seed, warm_start)
         if self.config.alpha_bayes:
             rates = self._rates.init(state["mu"], torch_generator(seed, "modulation"))
             spread = {k: torch.full_like(v, self.config.sigma_0) for k, v in rates.items()}
@@ -149,7 +149,7 @@ class ReplayMetaBGD(Learner):
 
         # The noise is keyed by the step: here every update has its own.
         at = {**state, "step": torch.tensor(update)}
-        moved, loss = bgd.posterior_step(self._posterior, at, len(batch.y), gradient)
+        moved, loss = posterior_step(self._posterior, at, len(batch.y), gradient)
         return {**moved, "step": state["step"], "memory": memory}, loss
 
 

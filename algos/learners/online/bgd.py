@@ -9,13 +9,13 @@ With S samples w_s = mu + sigma o eps_s, N images in a batch, g_s = N grad L(w_s
 The answer at t is that of S weight samples. The noise eps(t, s) is a pure function of (seed, t, s), so the weights that
 answer at t are those that learn at t, and there is no generator to save.
 
-Symbols and arguments: eta_mu ``mean_lr``, first sigma ``sigma_0``, S ``samples``. MetaBGD and MetaCOG share
-`posterior_step`.
+Symbols and arguments: eta_mu ``mean_lr``, first sigma ``sigma_0``, S ``samples``. What MetaBGD and MetaCOG
+share with it is in `frisket.algos.parts.posterior`.
 
 >>> import torch
 >>> from frisket.algos.networks.conv4 import Conv4, Conv4Config
 >>> from frisket.types import Batch
->>> learner = BGD(BGDConfig(), Conv4(Conv4Config(channels=2), in_channels=1, size=16, ways=2))
+>>> learner = BGD(PosteriorConfig(), Conv4(Conv4Config(channels=2), in_channels=1, size=16, ways=2))
 >>> batch = Batch(torch.rand(4, 1, 16, 16), torch.tensor([0, 0, 1, 1]), position=0)
 >>> state, _ = learner.observe(learner.init(seed=0), batch)
 >>> learner.predict(state, batch.x).shape
@@ -24,9 +24,6 @@ torch.Size([5, 4, 2])
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
-
 import torch
 from torch import Tensor
 
@@ -34,93 +31,14 @@ from frisket.algos.inner.loop import gradients, leaves, loss_on
 from frisket.algos.learner import Capabilities, Learner
 from frisket.algos.masks.mask_set import MaskSet
 from frisket.algos.networks.network import Network
-from frisket.algos.parts.mean_field import standard_normal
-from frisket.errors import require
-from frisket.rng import torch_generator
+from frisket.algos.parts.posterior import PosteriorConfig, init_posterior, posterior_step, weight_samples
 from frisket.types import Batch, Data, Metrics, Params, State, Task
-
-SampleGradient = Callable[[int, Params], "tuple[Tensor, Params]"]
-"""``(s, w_s)`` to the loss on the batch, scalar, and its gradient for every weight."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class BGDConfig:
-    """Attributes:
-    mean_lr: eta_mu, rate of the mean.
-    sigma_0: first standard deviation of every weight.
-    samples: S, weight samples a batch.
-    """
-
-    mean_lr: float = 10.0
-    sigma_0: float = 0.01
-    samples: int = 5
-
-    def __post_init__(self) -> None:
-        require(self.mean_lr > 0, "mean_lr", self.mean_lr, "above 0")
-        require(self.sigma_0 > 0, "sigma_0", self.sigma_0, "above 0")
-        require(self.samples >= 1, "samples", self.samples, "at least 1")
-
-
-def init_posterior(config: BGDConfig, network: Network, seed: int, warm_start: State | None) -> State:
-    """``seed, step, mu, sigma`` before the stream: mu fresh weights or the warm start's, sigma constant."""
-    mu = network.init(torch_generator(seed, "theta")) if warm_start is None else warm_start["theta"]
-    return {
-        "seed": torch.tensor(seed),
-        "step": torch.zeros((), dtype=torch.int64),
-        "mu": mu,
-        "sigma": {k: torch.full_like(v, config.sigma_0) for k, v in mu.items()},
-    }
-
-
-def noise(state: State, sample: int) -> Params:
-    """eps(t, s), standard normal, shaped like the weights; t is the state's step."""
-    return standard_normal(state["mu"], torch_generator(int(state["seed"]), "bgd", int(state["step"]), sample))
-
-
-def displaced(state: State, eps: Params) -> Params:
-    """``mu + sigma o eps``."""
-    return {k: mu + state["sigma"][k] * eps[k] for k, mu in state["mu"].items()}
-
-
-def weight_samples(state: State, samples: int) -> list[Params]:
-    """w_1 .. w_S of the state's step."""
-    return [displaced(state, noise(state, s)) for s in range(samples)]
-
-
-def update(mu: Params, sigma: Params, grad: Params, grad_noise: Params, mean_lr: float) -> tuple[Params, Params]:
-    """``(mu, sigma)`` after one BGD step, from E[g] and E[g eps] of the summed loss."""
-    moved = {k: m - mean_lr * sigma[k] ** 2 * grad[k] for k, m in mu.items()}
-    # sqrt(1 + h^2) - h = exp(-asinh h), which does not cancel to 0 for a large h.
-    spread = {k: s * torch.exp(-torch.asinh(s * grad_noise[k] / 2)) for k, s in sigma.items()}
-    return moved, spread
-
-
-def posterior_step(config: BGDConfig, state: State, images: int, gradient: SampleGradient) -> tuple[State, float]:
-    """The Monte-Carlo loop and the BGD step: the state with its new mu and sigma, and the samples' mean loss.
-
-    Args:
-        images: N, which turns the gradient of the mean loss into that of the summed one.
-        gradient: the method's own gradient at a weight sample.
-    """
-    grad = {k: torch.zeros_like(v) for k, v in state["mu"].items()}
-    grad_noise = {k: torch.zeros_like(v) for k, v in state["mu"].items()}
-    total = 0.0
-    for s in range(config.samples):
-        eps = noise(state, s)
-        loss, grads = gradient(s, displaced(state, eps))
-        total += float(loss)
-        for k, g in grads.items():
-            g = g * (images / config.samples)
-            grad[k] += g
-            grad_noise[k] += g * eps[k]
-    mu, sigma = update(state["mu"], state["sigma"], grad, grad_noise, config.mean_lr)
-    return {**state, "mu": mu, "sigma": sigma}, total / config.samples
 
 
 class BGD(Learner):
     """BGD on the network's own weights. State: ``seed, step, mu, sigma``."""
 
-    def __init__(self, config: BGDConfig, network: Network) -> None:
+    def __init__(self, config: PosteriorConfig, network: Network) -> None:
         self.config, self.network = config, network
         self.capabilities = Capabilities(samples=config.samples)
 

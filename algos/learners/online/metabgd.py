@@ -44,9 +44,17 @@ from frisket.algos.inner.loop import (
 )
 from frisket.algos.inner.modulation import FixedStep
 from frisket.algos.learner import Capabilities, Learner
-from frisket.algos.learners.online import bgd
 from frisket.algos.masks.mask_set import MaskSet
 from frisket.algos.networks.network import Network, split
+from frisket.algos.parts.posterior import (
+    PosteriorConfig,
+    SampleGradient,
+    displaced,
+    init_posterior,
+    noise,
+    posterior_step,
+    weight_samples,
+)
 from frisket.errors import require
 from frisket.types import Batch, Data, Metrics, Params, State, Task
 
@@ -55,7 +63,7 @@ Starts = Callable[[State, State, int], "list[Params]"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class MetaBGDConfig(bgd.BGDConfig):
+class MetaBGDConfig(PosteriorConfig):
     """Those of BGD, and:
 
     Attributes:
@@ -78,12 +86,12 @@ class MetaBGDConfig(bgd.BGDConfig):
 
 def last_sample(before: State, after: State, samples: int) -> list[Params]:
     """As released: the last sample of the step that ends, drawn before its BGD update."""
-    return [bgd.displaced(before, bgd.noise(before, samples - 1))]
+    return [displaced(before, noise(before, samples - 1))]
 
 
 def own_samples(before: State, after: State, samples: int) -> list[Params]:
     """As intended: the samples of the step to come, from the updated posterior."""
-    return bgd.weight_samples({**after, "step": before["step"] + 1}, samples)
+    return weight_samples({**after, "step": before["step"] + 1}, samples)
 
 
 class MetaBGD(Learner):
@@ -111,7 +119,7 @@ class MetaBGD(Learner):
         self._kept = {1: _nothing, 2: _start_and_support}[config.order]
 
     def init(self, seed: int, warm_start: State | None = None) -> State:
-        state = bgd.init_posterior(self.config, self.network, seed, warm_start)
+        state = init_posterior(self.config, self.network, seed, warm_start)
         start = self._complete(state["mu"])
         return {
             **state,
@@ -123,7 +131,7 @@ class MetaBGD(Learner):
         """Logits of every sample, ``[S, N, ways]``; there is no answer before the first batch."""
         if int(state["step"]) == 0:
             return None
-        samples = bgd.weight_samples(state, self.config.samples)
+        samples = weight_samples(state, self.config.samples)
         with torch.no_grad():
             return torch.stack(
                 [self.network({**self._complete(w), **_row(state["phi"], s)}, x) for s, w in enumerate(samples)]
@@ -134,7 +142,7 @@ class MetaBGD(Learner):
         metrics, after = {}, state
         if int(state["step"]):
             gradient = self._gradient(state, data)
-            after, metrics["loss_before"] = bgd.posterior_step(self.config, state, len(batch.y), gradient)
+            after, metrics["loss_before"] = posterior_step(self.config, state, len(batch.y), gradient)
         starts = [self._complete(w) for w in self._starts(state, after, self.config.samples)]
         phi = _stacked([self._adapt(start, data) for start in starts])
         return {**after, "phi": phi, **self._kept(starts, data), "step": state["step"] + 1}, metrics
@@ -146,7 +154,7 @@ class MetaBGD(Learner):
         steps = self.config.inner_steps
         return adapt_first_order(self.network, self.modulation, start, {}, data, steps, self._penalty).phi
 
-    def _first_order(self, state: State, data: Data) -> bgd.SampleGradient:
+    def _first_order(self, state: State, data: Data) -> SampleGradient:
         def gradient(s: int, weights: Params) -> tuple[Tensor, Params]:
             adapted = Adapted(_row(state["phi"], s), {}, torch.zeros(()))
             result = first_order_gradient(self.network, self.modulation, self._complete(weights), {}, adapted, data)
@@ -154,7 +162,7 @@ class MetaBGD(Learner):
 
         return gradient
 
-    def _second_order(self, state: State, data: Data) -> bgd.SampleGradient:
+    def _second_order(self, state: State, data: Data) -> SampleGradient:
         support = Data(state["support"]["x"], state["support"]["y"])
         rows = len(next(iter(state["phi"].values())))
         unrolled = None

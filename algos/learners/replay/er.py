@@ -26,13 +26,13 @@ from typing import ClassVar
 import torch
 
 from frisket.algos.learner import Capabilities
-from frisket.algos.learners.replay.learner import Measured, PlainConfig, require_memory
+from frisket.algos.learners.replay.learner import Measured, PlainConfig
 from frisket.algos.learners.replay.pack import PackedLearner, pieces
 from frisket.algos.learners.replay.walk import walk
 from frisket.algos.networks.network import Network
 from frisket.algos.parts import reservoir
 from frisket.algos.parts.alignment import alignments
-from frisket.algos.parts.reservoir import ReservoirRule
+from frisket.algos.parts.reservoir import ReservoirRule, require_memory
 from frisket.errors import require
 from frisket.rng import numpy_generator
 from frisket.types import Data, Params, State

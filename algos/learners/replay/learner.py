@@ -94,11 +94,3 @@ class PieceLearner(PlainLearner):
         """``batch`` as it is learned from, `samples_per_step` samples at a time."""
         size = self.config.samples_per_step
         return [Data(x, y) for x, y in zip(batch.x.split(size), batch.y.split(size), strict=True)]
-
-
-def require_memory(slots: int, replay_batch: int) -> None:
-    """Raise `SpecError` unless a memory of ``slots`` can serve draws of ``replay_batch``."""
-    require(replay_batch >= 0, "replay_batch", replay_batch, "at least 0")
-    require(
-        slots >= max(replay_batch, 1), "memory_slots", slots, f"at least 1 and at least replay_batch = {replay_batch}"
-    )

@@ -9,9 +9,9 @@ from typing import Any
 
 import torch
 
-from frisket.algos.learner import Learner
+from frisket.algos.learner import Learner, Pack
 from frisket.algos.learners.replay.learner import Measured, PlainLearner
-from frisket.algos.pack import Pack, in_parts, packed_numbers
+from frisket.algos.pack import in_parts, packed_numbers
 from frisket.algos.parts.tree import lifted, picked
 from frisket.types import Batch, Data, Metrics, Params, State
 

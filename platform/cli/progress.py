@@ -1,0 +1,89 @@
+"""A run's progress on a terminal."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from types import TracebackType
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn
+
+from frisket.platform.run.divergence import divergences, sentence
+from frisket.platform.run.folder import RunFolder
+from frisket.platform.run.progress import Snapshot, take
+
+_LIVE_SECONDS, _PLAIN_SECONDS = 0.5, 10.0
+
+
+class ProgressLine:
+    """Shows a run's progress while the block lasts: a live line on a terminal, else a plain line now and then; and
+    says once of every replica that diverges that it has.
+
+    Args:
+        folder: the run.
+        workers: how many work on it.
+        console: where to; by default standard error, so that standard output stays for results.
+        wording: what a line says.
+    """
+
+    def __init__(
+        self,
+        folder: RunFolder,
+        workers: int,
+        console: Console | None = None,
+        wording: Callable[[Snapshot], str] = Snapshot.text,
+    ) -> None:
+        self._folder, self._workers, self._wording = folder, workers, wording
+        self._console = console or Console(stderr=True)
+        self._end = threading.Event()
+        self._told: set[str] = set()
+        self._thread = threading.Thread(target=self._show, name="frisket-progress", daemon=True)
+
+    def __enter__(self) -> ProgressLine:
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._end.set()
+        self._thread.join()
+        self._tell()
+
+    def _show(self) -> None:
+        if self._console.is_terminal:
+            self._live()
+        else:
+            self._plain()
+
+    def _tell(self) -> None:
+        """Say of whom it was not said yet that it has diverged."""
+        for key, position in divergences(self._folder).items():
+            if key not in self._told:
+                self._told.add(key)
+                self._print(f"warning: {sentence(key, position)}")
+
+    def _print(self, text: str) -> None:
+        self._console.print(text, markup=False, highlight=False, soft_wrap=True)
+
+    def _live(self) -> None:
+        columns = (BarColumn(bar_width=24), TextColumn("{task.description}"))
+        with Progress(*columns, console=self._console, transient=True) as bar:
+            row = bar.add_task("starting", total=None)
+            while not self._end.wait(_LIVE_SECONDS):
+                now = take(self._folder, self._workers)
+                bar.update(row, total=now.steps or None, completed=now.cursor, description=self._wording(now))
+                self._tell()
+
+    def _plain(self) -> None:
+        last, said = None, time.monotonic() - _PLAIN_SECONDS
+        while not self._end.wait(_LIVE_SECONDS):
+            if time.monotonic() - said < _PLAIN_SECONDS:
+                continue
+            now = take(self._folder, self._workers)
+            if now != last:
+                self._print(self._wording(now))
+                last, said = now, time.monotonic()
+            self._tell()
