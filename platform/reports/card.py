@@ -7,6 +7,7 @@ from typing import Any
 from urllib.parse import quote
 
 from frisket.algos.kinds import LEARNERS
+from frisket.envs.kinds import STREAMS
 from frisket.platform.protocols.log_likelihood import LogLikelihood
 from frisket.platform.reports.figures import CAPACITY, by_variant, mask_stem
 from frisket.platform.reports.search import HEAT_MAP, LINE, SCATTER
@@ -68,21 +69,20 @@ def _body(folder: RunFolder, experiment_id: str, run_id: str) -> list[str]:
 
 def _what(folder: RunFolder) -> str:
     experiment, manifest = folder.experiment, folder.manifest
-    stream = experiment.stream.config
+    stream = experiment.stream
     labels = list(experiment.variants) or [None]
     methods = "; ".join(
         f"{'**' if i == 0 else ''}{label or learner.kind}{'**' if i == 0 else ''}: {LEARNERS[learner.kind].summary}"
         for i, (label, learner) in enumerate((k, experiment.variant(k).learner) for k in labels)
     )
     network = ", ".join(f"{k} = {v}" for k, v in experiment.network.as_dict().items() if k != "kind")
-    numbers = ", ".join(f"{k} = {getattr(stream, k)}" for k in ("p", "ways", "shots", "steps") if hasattr(stream, k))
     warning = (
         "" if manifest["data_mode"] == "real"
         else " That is stand-in data: the numbers do not compare with published ones."
     )  # fmt: skip
     return (
         f"# {manifest['spec']}\n\n"
-        f"{methods}. Learned online on the {experiment.stream.kind} stream ({numbers}), "
+        f"{methods}. Learned on the stream {stream.kind} ({STREAMS[stream.kind].in_words(stream.config)}), "
         f"network {experiment.network.kind} ({network}), seeds 0 to {experiment.seeds - 1}, "
         f"on **{manifest['data_mode']} data** ({', '.join(_names(folder))}).{warning}"
     )
