@@ -126,6 +126,8 @@ def _results(experiment: Experiment, summary: Mapping[str, Any]) -> str:
     if published:
         seeds = f", {published.n} seeds" if published.n else ""
         lines[-1] += f" Published: {published.source} ({published.table}{seeds}), real data, full scale."
+        if published.searched:
+            lines[-1] += f" Not its settings, but searched: {', '.join(published.searched)}."
     return "\n".join(lines)
 
 

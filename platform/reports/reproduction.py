@@ -119,7 +119,7 @@ def row_of(line: Comparison) -> tuple[str, ...]:
         number_text(line.ours, line.unit),
         "" if line.ours is None else str(line.ours.n),
         "" if difference is None else difference_text(difference, line.unit),
-        line.judgement.text,
+        line.verdict_text,
     )
 
 

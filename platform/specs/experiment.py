@@ -58,12 +58,15 @@ class Published:
         source: where it is printed.
         n: seeds behind it, None where the source does not say.
         metrics: metric name to ``{"mean": ..., "std": ...}`` in frisket's units (accuracies in [0, 1]).
+        searched: ``section.field`` of settings that are not the source's but were looked for, by what they give. Every
+            verdict says so.
     """
 
     table: str
     source: str
     n: int | None = None
     metrics: dict[str, dict[str, float]] = field(default_factory=dict)
+    searched: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -22,8 +22,9 @@ def compared(
     what = load_table(table)
     cells = plan(what, rows=list(means), **asked)
     scale = asked.get("scale", "paper")
+    tracking = {"uri": "sqlite:///nowhere.db", "experiment": f"frisket/reproduce/{table}"}
     reproduction = Reproduction.create(
-        parent, what, cells, scale=scale, data="auto", register=False, reuse=False, out=None, tracking={}
+        parent, what, cells, scale=scale, data="auto", register=False, reuse=False, out=None, tracking=tracking
     )
     runs: dict[Any, RunFolder] = {}
     for index, cell in enumerate(cells):

@@ -90,7 +90,7 @@ def test_published_number_stands_beside_ours(finished_run: MakeRun) -> None:
     manifest["data_mode"] = "real"
     manifest["experiment"]["published"] = {
         "table": "sparse/table6", "source": "SPARSE21, Table 6", "n": 5,
-        "metrics": {"accuracy": {"mean": 0.942, "std": 0.004}},
+        "metrics": {"accuracy": {"mean": 0.942, "std": 0.004}}, "searched": ["learner.alpha_0"],
     }  # fmt: skip
     write_json(folder.path / "run.json", manifest)
     text = make(RunFolder.open(folder.path))
@@ -99,6 +99,7 @@ def test_published_number_stands_beside_ours(finished_run: MakeRun) -> None:
     (other,) = [line for line in text.splitlines() if line.startswith("| fixed | accuracy |")]
     assert other.endswith("|  |")
     assert "SPARSE21, Table 6 (sparse/table6, 5 seeds)" in text
+    assert "full scale. Not its settings, but searched: learner.alpha_0.\n" in text
     assert "stand-in" not in text
 
 
