@@ -28,6 +28,7 @@ from torch import Tensor
 
 from frisket.envs.data.imageset import Pictures
 from frisket.envs.streams.held_out import learn_and_judge
+from frisket.envs.streams.kind import StreamKind
 from frisket.envs.streams.scaling import Scale
 from frisket.envs.task_stream import TaskStream
 from frisket.errors import require
@@ -194,3 +195,14 @@ def resized(pixels: np.ndarray, box: Box, size: int) -> np.ndarray:
     flat = pixels[0] if len(pixels) == 1 else np.ascontiguousarray(pixels.transpose(1, 2, 0))
     small = np.asarray(Image.fromarray(flat).resize((size, size), Image.Resampling.BILINEAR, box))
     return small[None] if small.ndim == 2 else small.transpose(2, 0, 1)
+
+
+STREAMS = (
+    StreamKind(
+        name="pictures",
+        config=PicturesConfig,
+        build=PictureStream,
+        summary="one task of pictures of any size, read as they are asked for: ImageNet from its folders",
+        takes=Pictures,
+    ),
+)

@@ -22,7 +22,7 @@ SMALL = [
     "network.hidden=[40, 40]", "learner.lr=0.005", "variants.alpha-2.learner.lr=0.01",
 ]  # fmt: skip
 METHODS: dict[str, list[str]] = {
-    "fine-tuning": [],
+    "sequential": [],
     "ewc": ["learner.strength=1000.0"],
     "online-laplace": ["learner.strength=1000.0"],
     "si": ["learner.strength=1.0"],
