@@ -19,7 +19,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -32,6 +32,7 @@ from frisket.envs.streams.kind import StreamKind
 from frisket.envs.streams.scaling import Scale
 from frisket.envs.task_stream import TaskStream
 from frisket.errors import require
+from frisket.moves import NOTHING
 from frisket.rng import numpy_generator
 from frisket.types import Batch, Task
 
@@ -53,7 +54,7 @@ class PicturesConfig:
     smallest: least share of a training picture's area that is shown.
     test_batch: test pictures that are in memory at once.
     test_samples: most test pictures that are judged, spread evenly over all; null for all.
-    readers: threads that read and resize pictures; it moves no number.
+    readers: threads that read and resize pictures.
     """
 
     dataset: str = "imagenet"
@@ -64,7 +65,7 @@ class PicturesConfig:
     smallest: float = 0.08
     test_batch: int = 250
     test_samples: int | None = None
-    readers: int = 8
+    readers: int = field(default=8, metadata=NOTHING)
 
     def __post_init__(self) -> None:
         for name in ("batch", "steps", "size", "test_batch", "readers"):

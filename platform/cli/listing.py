@@ -45,8 +45,7 @@ def _specs() -> Table:
     for name in spec_names():
         experiment = load_spec(name)
         if experiment.tune is None:
-            kinds = ", ".join(experiment.variant(v).learner.kind for v in experiment.variants)
-            learners = kinds or experiment.learner.kind
+            learners = ", ".join(plan.learner.kind for plan in experiment.plans.values())
         else:
             learners = (
                 f"{experiment.learner.kind}: {len(experiment.variants)} points over {', '.join(experiment.tune.axes)}"

@@ -123,8 +123,7 @@ class FrisketModel:
     def learner_of(self, variant: str | None = None) -> Learner:
         """The learner of ``variant``; None for the headline."""
         member = self.member(variant=variant)
-        label = variant or next(iter(self.variants), None)
-        return build_learner(self.experiment.variant(label), member.inputs)
+        return build_learner(self.experiment.variant(variant), member.inputs)
 
     def member(self, seed: int | None = None, variant: str | None = None) -> Member:
         """One replica; by default the first seed of the headline. Raises `ModelError` for one there is not."""
@@ -132,7 +131,7 @@ class FrisketModel:
             raise ModelError("variant", variant, f"one of: {', '.join(self.variants) or '(this model has none)'}")
         if seed is not None and seed not in self.seeds:
             raise ModelError("seed", seed, f"one of: {', '.join(map(str, self.seeds))}")
-        return self._members[Replica(variant=variant or next(iter(self.variants), None), seed=seed or 0)]
+        return self._members[Replica(variant=variant or self.experiment.headline_label, seed=seed or 0)]
 
     def state(self, seed: int | None = None, variant: str | None = None) -> State:
         """A copy of a replica's State, the caller's to go on with."""
@@ -145,8 +144,7 @@ class FrisketModel:
         return math.prod(inputs.shape) if self._network().generates else inputs.ways
 
     def _network(self, variant: str | None = None) -> Network:
-        label = variant or next(iter(self.variants), None)
-        return build_network(self.experiment.variant(label), self.member(variant=variant).inputs)
+        return build_network(self.experiment.variant(variant), self.member(variant=variant).inputs)
 
     def masks(self, seed: int | None = None, variant: str | None = None, task: int | None = None) -> MaskSet:
         """A replica's masks, empty for a method without masks; or those task number ``task`` answers with.
@@ -162,7 +160,7 @@ class FrisketModel:
     @property
     def has_tasks(self) -> bool:
         """Whether the method, or that of a variant, keeps a mask for each task."""
-        return any(isinstance(self.learner_of(label), ProtectingLearner) for label in self.variants or [None])
+        return any(isinstance(self.learner_of(label), ProtectingLearner) for label in self.experiment.plans)
 
     def store(self, seed: int | None = None, variant: str | None = None) -> MaskStore | None:
         """The masks of a replica's tasks; None for a method that keeps none for each task.

@@ -69,10 +69,9 @@ def _body(folder: RunFolder, experiment_id: str, run_id: str) -> list[str]:
 def _what(folder: RunFolder) -> str:
     experiment, manifest = folder.experiment, folder.manifest
     stream = experiment.stream.config
-    labels = list(experiment.variants) or [None]
     methods = "; ".join(
         f"{'**' if i == 0 else ''}{label or learner.kind}{'**' if i == 0 else ''}: {LEARNERS[learner.kind].summary}"
-        for i, (label, learner) in enumerate((k, experiment.variant(k).learner) for k in labels)
+        for i, (label, learner) in enumerate((k, plan.learner) for k, plan in experiment.plans.items())
     )
     network = ", ".join(f"{k} = {v}" for k, v in experiment.network.as_dict().items() if k != "kind")
     numbers = ", ".join(f"{k} = {getattr(stream, k)}" for k in ("p", "ways", "shots", "steps") if hasattr(stream, k))

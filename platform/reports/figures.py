@@ -162,7 +162,7 @@ def _draw(folder: RunFolder, target: Path) -> None:
         found = {label: seeds for label, seeds in read.items() if seeds}
         if found:
             picture.draw(found, folder.manifest["spec"], caption(folder)).savefig(target / name)
-    plain = {k: folder.experiment.variant(k if folder.experiment.variants else None) for k in groups}
+    plain = dict(zip(groups, folder.experiment.plans.values(), strict=True))
     reports = {k: [read_capacity(plain[k], f) for f in files] for k, files in groups.items()}
     taken = {label: found for label, every in reports.items() if (found := [one for one in every if one is not None])}
     if taken:
@@ -174,7 +174,7 @@ def _draw(folder: RunFolder, target: Path) -> None:
         draw_likelihoods(likelihoods, folder.manifest["spec"], caption(folder), published).savefig(
             target / "likelihood.png"
         )
-        images = {label: sample_images(folder, label, files[0]) for label, files in groups.items()}
+        images = {label: sample_images(plain[label], files[0]) for label, files in groups.items()}
         draw_samples(images, folder.manifest["spec"], caption(folder)).savefig(target / "samples.png")
     if judged and len(groups) > 1:
         domains = {str(name) for group in traces.values() for trace in group for name in trace.domain}

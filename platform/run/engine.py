@@ -21,7 +21,7 @@ from frisket.algos.state_file import load_state, save_state
 from frisket.envs.data import Pictures, resolve
 from frisket.envs.kinds import STREAMS
 from frisket.envs.stream import Stream
-from frisket.errors import FrisketError
+from frisket.errors import Stopped
 from frisket.heap import give_back_freed_memory, keep_freed_memory
 from frisket.platform.protocols.protocol import Protocol
 from frisket.platform.run.divergence import is_lost, sentence
@@ -38,10 +38,6 @@ T = TypeVar("T", Batch, Episode)
 
 OpenStream = Callable[[Experiment, Replica], Stream]
 """Opens the stream of one replica of a plain experiment."""
-
-
-class Stopped(FrisketError):
-    """The replica was asked to stop; its checkpoint is written."""
 
 
 def run_replica(

@@ -22,8 +22,7 @@ from frisket.platform.specs.experiment import Experiment
 
 def datasets(experiment: Experiment) -> tuple[str, ...]:
     """Names of the data sets the experiment's stream needs, over all variants."""
-    labels = list(experiment.variants) or [None]
-    streams = [experiment.variant(label).stream for label in labels]
+    streams = [plan.stream for plan in experiment.plans.values()]
     return tuple(dict.fromkeys(n for s in streams for n in STREAMS[s.kind].datasets(s.config)))
 
 

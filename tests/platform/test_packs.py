@@ -12,9 +12,9 @@ import torch
 
 from frisket.algos.parts.tree import flatten
 from frisket.algos.state_file import load_state
-from frisket.errors import SpecError
+from frisket.errors import SpecError, Stopped
 from frisket.platform.executors import local
-from frisket.platform.run.engine import Stopped, run_pack
+from frisket.platform.run.engine import run_pack
 from frisket.platform.run.folder import RunFolder
 from frisket.platform.run.journal import read_journal
 from frisket.platform.specs.experiment import Experiment, from_dict

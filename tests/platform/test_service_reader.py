@@ -14,14 +14,14 @@ from frisket.envs.kinds import STREAMS
 from frisket.envs.streams.osaka import OsakaStream
 from frisket.envs.streams.pixel_tasks import PixelTaskStream
 from frisket.envs.task_stream import TaskStream
-from frisket.errors import DataError, ServiceError, SpecError
+from frisket.errors import DataError, ServiceError, SourceLost, SpecError
 from frisket.platform.streaming import source as source_module
 from frisket.platform.streaming.chunk import Chunk, pack
 from frisket.platform.streaming.consumer import Patience, Service
 from frisket.platform.streaming.metrics import METRICS
 from frisket.platform.streaming.reader import Reader
 from frisket.platform.streaming.streams import StreamFeed, StreamRecipe, open_stream
-from frisket.platform.streaming.transport import LocalTransport, SourceLost
+from frisket.platform.streaming.transport import LocalTransport
 from frisket.types import Batch
 
 

@@ -20,9 +20,9 @@ from runs import MakeRun, new_run
 from servers import Server
 from stored import assert_all_there_once, journal_points
 
-from frisket.errors import RunError
+from frisket.errors import RunError, Stopped
 from frisket.platform.cli.sync import sync
-from frisket.platform.run.engine import Stopped, run_replica
+from frisket.platform.run.engine import run_replica
 from frisket.platform.run.folder import RunFolder, read_json
 from frisket.platform.run.journal import Journal, read_journal
 from frisket.platform.tracking.background import BackgroundUploader
