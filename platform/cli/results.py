@@ -13,7 +13,6 @@ from frisket.platform.run.folder import RunFolder
 from frisket.platform.run.points import metric_of, search_of
 from frisket.platform.specs.experiment import Experiment, load_spec
 from frisket.platform.specs.files import spec_names
-from frisket.platform.specs.kinds import PROTOCOLS
 from frisket.platform.tables.comparison import Comparison
 from frisket.platform.tables.reproduction import Reproduction
 
@@ -29,7 +28,7 @@ def results_table(folder: RunFolder, summary: Mapping[str, Any]) -> Table:
     """
     experiment = folder.experiment
     rows: dict[str, Mapping[str, Any]] = summary.get("variants") or {experiment.name: summary["summary"]}
-    columns = _columns(PROTOCOLS[experiment.protocol.kind].headline, rows)
+    columns = _columns(experiment.protocol.row.headline, rows)
     table = Table(title=f"{experiment.name}, {folder.manifest['data_mode']} data", title_justify="left")
     table.add_column("")
     for name in columns:

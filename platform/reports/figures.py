@@ -30,7 +30,6 @@ from frisket.platform.run.folder import ReplicaFolder, RunFolder
 from frisket.platform.run.journal import read_journal
 from frisket.platform.run.points import metric_of, points_of, product, search_of
 from frisket.platform.run.summary import summarise
-from frisket.platform.specs.kinds import PROTOCOLS
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -227,7 +226,7 @@ def _accuracy(folder: RunFolder, traces: Mapping[str, Sequence[Trace]], colours:
 
 def _variants(folder: RunFolder, colours: Mapping[str, str], domains: Collection[str]) -> Figure:
     rows = summarise(folder)["variants"]
-    headline = PROTOCOLS[folder.experiment.protocol.kind].headline
+    headline = folder.experiment.protocol.row.headline
     wanted = {headline, *(f"{headline}/{domain}" for domain in domains)}  # the points of a curve are not among them
     names = list(dict.fromkeys(m for r in rows.values() for m in r if m in wanted))
     figure, (ax,) = _figure(1, "accuracy over the whole stream", folder, width=2.0 + 1.6 * len(names))

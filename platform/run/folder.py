@@ -3,6 +3,7 @@
 ::
 
     RUN/run.json                              written once: specification, data, versions
+    RUN/uses/NAME.py                          once: the user's own modules, as text
     RUN/replicas/KEY/journal.jsonl            `frisket.platform.run.journal`
     RUN/replicas/KEY/committed.json           how far the last checkpoint is: cursor, journal bytes, seconds
     RUN/replicas/KEY/final.safetensors        the learner's State once the replica is done
@@ -181,7 +182,11 @@ class RunFolder(Kept):
             "register": register,
             "tracking": tracking,
         }
+        for use in experiment.uses:
+            if use.text is not None:
+                write_text(folder.uses / use.name, use.text)
         write_json(folder.path / cls.MANIFEST, manifest)
+        vars(folder)["experiment"] = experiment  # with what was handed over as objects, which no file can give back
         return folder
 
     @classmethod
@@ -206,8 +211,17 @@ class RunFolder(Kept):
 
     @cached_property
     def experiment(self) -> Experiment:
-        """The run's specification."""
-        return from_dict(self.manifest["experiment"])
+        """The run's specification, with the modules it uses as they were when the run began.
+
+        Raises:
+            SpecError: one of them has changed.
+        """
+        return from_dict(self.manifest["experiment"], folder=self.uses)
+
+    @property
+    def uses(self) -> Path:
+        """Where the texts of the files lie that the specification uses."""
+        return self.path / "uses"
 
     @cached_property
     def packs(self) -> list[Pack]:

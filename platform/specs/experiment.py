@@ -7,53 +7,28 @@ out takes the default of the component's own dataclass; nothing unknown passes.
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal, get_args, get_type_hints
+from typing import Any, get_type_hints
 
 from frisket.algos.inner.pretrain import PretrainConfig
+from frisket.algos.learner import Method
+from frisket.algos.networks.kind import NetworkKind
 from frisket.algos.pack import packed_fields
 from frisket.errors import SpecError, nearest, require
 from frisket.moves import NOTHING, ROUNDING, idle
+from frisket.platform.protocols.protocol import ProtocolKind
 from frisket.platform.specs.files import merge, overridden, parse, refuse_unknown, spec_names, text_of, typed
-from frisket.platform.specs.kinds import DEFAULT_KINDS, PROTOCOLS, SECTIONS
+from frisket.platform.specs.kinds import SECTIONS, Kinds
 from frisket.platform.specs.search import Search, flat_axes, points, require_comparable
-
-
-@dataclass(frozen=True, kw_only=True)
-class Section:
-    """Attributes: kind: name in the section's registry; config: that kind's configuration."""
-
-    kind: str
-    config: Any
-
-    def as_dict(self) -> dict[str, Any]:
-        """``{"kind": ..., **fields}``."""
-        return {"kind": self.kind, **dataclasses.asdict(self.config)}
-
-    def work(self, *, exact: bool) -> dict[str, Any]:
-        """`as_dict` without the fields that move no number and, unless ``exact``, those that move rounding alone."""
-        left_out = idle(self, rounding=not exact) | idle(self.config, rounding=not exact)
-        return {name: value for name, value in self.as_dict().items() if name not in left_out}
-
-
-StreamSource = Literal["auto", "service", "in-process"]
-
-
-@dataclass(frozen=True, kw_only=True)
-class StreamSection(Section):
-    """Attributes: source: who makes the batches: a ``service``, every worker for itself ``in-process``, or ``auto``: a
-    service where the workers span nodes."""
-
-    source: StreamSource = field(default="auto", metadata=NOTHING)
-
-    def as_dict(self) -> dict[str, Any]:
-        return {**super().as_dict(), "source": self.source}
+from frisket.platform.specs.section import Section, StreamSection, read_section
+from frisket.platform.specs.uses import Given, Use, kinds_with, resolve, taken
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -118,6 +93,7 @@ class Experiment(_Settings):
     Attributes:
         name: ``FAMILY/STREAM-METHOD``, or the file's stem.
         stream, network, learner, protocol: the components.
+        uses: modules of the user's own that bring kinds.
         pretrain: pre-training before the stream, None for none.
         published: the number it answers to, None for none.
         variants: label to the partial specification that makes it; the first is the headline, the others what it is
@@ -133,9 +109,10 @@ class Experiment(_Settings):
 
     name: str
     stream: StreamSection
-    network: Section
-    learner: Section
-    protocol: Section
+    network: Section[NetworkKind]
+    learner: Section[Method]
+    protocol: Section[ProtocolKind]
+    uses: tuple[Use, ...] = ()
     pretrain: PretrainConfig | None = None
     published: Published | None = field(default=None, metadata=NOTHING)
     variants: dict[str, dict[str, Any]] = field(default_factory=dict)
@@ -146,7 +123,13 @@ class Experiment(_Settings):
         plain = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
         if self.tune is not None:
             del plain["variants"]  # the search says them
+        plain["uses"] = [use.as_dict() for use in self.uses] or None
         return json.loads(json.dumps({k: _plain(v) for k, v in plain.items() if v is not None}))
+
+    @cached_property
+    def kinds(self) -> Kinds:
+        """What its sections may name."""
+        return kinds_with(self.uses)
 
     def work(self, *, exact: bool = False) -> dict[str, Any]:
         """What decides the numbers, JSON-able: `as_dict` without the fields that say they move none (`frisket.moves`),
@@ -226,11 +209,11 @@ class Experiment(_Settings):
         """The plain experiment that ``partial`` makes of this one."""
         changed: dict[str, Any] = {}
         for name, raw in merge({name: _plain(getattr(self, name)) for name in partial}, partial).items():
-            changed[name] = _section(name, raw) if name in SECTIONS else _pretrain(raw)
+            changed[name] = read_section(name, raw, self.kinds) if name in SECTIONS else _pretrain(raw)
         return dataclasses.replace(self, variants={}, tune=None, pack=1, **changed)
 
-    def __getstate__(self) -> dict[str, Any]:
-        return {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _rebuilt, (self.as_dict(), self.uses)  # what declares the kinds is found again, not carried along
 
 
 def share(packs: Sequence[Pack], rank: int, workers: int) -> Sequence[Pack]:
@@ -238,39 +221,63 @@ def share(packs: Sequence[Pack], rank: int, workers: int) -> Sequence[Pack]:
     return packs[rank::workers]
 
 
-def load_spec(spec: str, overrides: Sequence[str] = (), *, seeds: int | None = None) -> Experiment:
-    """The experiment of a name in tune_configs or a YAML path, with ``key.path=value`` overrides (values are YAML).
+def load_spec(
+    spec: str | Mapping[str, Any], overrides: Sequence[str] = (), *, seeds: int | None = None, uses: Iterable[Given] = ()
+) -> Experiment:
+    """The experiment of a name in tune_configs, a YAML path or a dict, with ``key.path=value`` overrides (values are
+    YAML).
+
+    Args:
+        spec: which; a dict without a ``name`` is called ``experiment``.
+        overrides: laid over it.
+        seeds: how many; None for its own number.
+        uses: modules of one's own, beside those it names itself (`frisket.platform.specs.uses.taken`).
 
     Raises:
         SpecError: no such specification, or a field that is wrong.
     """
-    path = Path(spec)
-    if path.suffix in (".yaml", ".yml"):
-        if not path.is_file():
-            raise SpecError("SPEC", spec, "no such file")
-        name, text = path.stem, path.read_text(encoding="utf-8")
-    elif spec in (names := spec_names()):
-        name, text = spec, text_of(spec)
+    folder = Path()
+    if isinstance(spec, Mapping):
+        name, raw = "experiment", copy.deepcopy(dict(spec))
     else:
-        raise SpecError(
-            "SPEC", spec, f"no such specification; {nearest(spec, names)} (`frisket list specs`); or give a .yaml file"
-        )
-    raw = parse(text, spec)
+        path = Path(spec)
+        if path.suffix in (".yaml", ".yml"):
+            if not path.is_file():
+                raise SpecError("SPEC", spec, "no such file")
+            name, text, folder = path.stem, path.read_text(encoding="utf-8"), path.absolute().parent
+        elif spec in (names := spec_names()):
+            name, text = spec, text_of(spec)
+        else:
+            fix = f"no such specification; {nearest(spec, names)} (`frisket list specs`); or give a .yaml file"
+            raise SpecError("SPEC", spec, fix)
+        raw = parse(text, spec)
     if not isinstance(raw, dict):
         raise SpecError("SPEC", spec, "must be a mapping of sections")
     for change in overrides:
         raw = overridden(raw, change)
     if seeds is not None:
         raw["seeds"] = seeds
-    return from_dict({"name": name, **raw})
+    return from_dict({"name": name, **raw}, folder=folder, passed=taken(uses))
 
 
-def from_dict(raw: Mapping[str, Any]) -> Experiment:
-    """Validate a specification given as a dict. Raises `SpecError`, naming the field, its value and what is allowed."""
+def from_dict(raw: Mapping[str, Any], *, folder: Path | None = None, passed: Sequence[Use] = ()) -> Experiment:
+    """Validate a specification given as a dict.
+
+    Args:
+        raw: sections and fields; ``name`` is required.
+        folder: where the files lie that it ``uses``; without, what is only noted of them (as in a model) is not
+            looked for, and files are looked for in the working folder.
+        passed: modules handed over beside it (`frisket.platform.specs.uses.taken`).
+
+    Raises:
+        SpecError: names the field, its value and what is allowed.
+    """
     raw = dict(raw)
     known = [f.name for f in dataclasses.fields(Experiment)]
     refuse_unknown(raw, known, prefix="")
-    sections: dict[str, Any] = {name: _section(name, raw.pop(name, {})) for name in SECTIONS}
+    uses = resolve(raw.pop("uses", ()), folder, passed)
+    kinds = kinds_with(uses)
+    sections: dict[str, Any] = {name: read_section(name, raw.pop(name, {}), kinds) for name in SECTIONS}
     pretrain = raw.pop("pretrain", None)
     published = raw.pop("published", None)
     variants = raw.pop("variants", {})
@@ -287,6 +294,7 @@ def from_dict(raw: Mapping[str, Any]) -> Experiment:
         refuse_unknown(partial, {*SECTIONS, "pretrain"}, prefix=f"variants.{label}.")
     experiment = Experiment(
         name=name,
+        uses=uses,
         **sections,
         pretrain=_pretrain(pretrain),
         published=None if published is None else typed(Published, published, "published"),
@@ -302,6 +310,10 @@ def from_dict(raw: Mapping[str, Any]) -> Experiment:
     return experiment
 
 
+def _rebuilt(raw: Mapping[str, Any], uses: tuple[Use, ...]) -> Experiment:
+    return from_dict(raw, passed=uses)
+
+
 def _points(experiment: Experiment, search: Search) -> dict[str, dict[str, Any]]:
     """The points of ``search``, the one that ``experiment`` is, as variants."""
     configs = {name: type(getattr(experiment, name).config) for name in SECTIONS}
@@ -309,7 +321,7 @@ def _points(experiment: Experiment, search: Search) -> dict[str, dict[str, Any]]
         configs["pretrain"] = PretrainConfig
     fields = {f"{name}.{key}": hint for name, c in configs.items() for key, hint in get_type_hints(c).items()}
     require_comparable(
-        search, PROTOCOLS[experiment.protocol.kind], seeds=experiment.seeds, pack=experiment.pack,
+        search, experiment.protocol.row, seeds=experiment.seeds, pack=experiment.pack,
         published=experiment.published is not None,
     )  # fmt: skip
     return points(search, fields)
@@ -317,25 +329,6 @@ def _points(experiment: Experiment, search: Search) -> dict[str, dict[str, Any]]
 
 def _pretrain(raw: Any) -> PretrainConfig | None:
     return None if raw is None else typed(PretrainConfig, raw, "pretrain")
-
-
-def _section(name: str, raw: Any) -> Section:
-    if not isinstance(raw, dict):
-        raise SpecError(name, raw, "must be a mapping with a 'kind'")
-    fields = dict(raw)
-    kinds = SECTIONS[name]
-    kind = fields.pop("kind", DEFAULT_KINDS.get(name))
-    source = fields.pop("source", "auto") if name == "stream" else None
-    if kind is None:
-        raise SpecError(f"{name}.kind", None, f"is required; known: {', '.join(sorted(kinds))}")
-    if kind not in kinds:
-        raise SpecError(f"{name}.kind", kind, nearest(str(kind), kinds))
-    config = typed(kinds[kind].config, fields, name)
-    if source is None:
-        return Section(kind=kind, config=config)
-    if source not in get_args(StreamSource):
-        raise SpecError("stream.source", source, nearest(str(source), get_args(StreamSource)))
-    return StreamSection(kind=kind, config=config, source=source)
 
 
 def _plain(value: Any) -> Any:

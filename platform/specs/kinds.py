@@ -25,6 +25,9 @@ DEFAULT_KINDS: Mapping[str, str] = MappingProxyType(
 """What a section is that names no kind; a learner must be named."""
 
 
+SECTIONS = ("stream", "network", "learner", "protocol")
+"""Names of a specification's sections."""
+
 Row = StreamKind | NetworkKind | Method | ProtocolKind
 """What a module may declare."""
 
@@ -46,9 +49,7 @@ class Kinds:
     @property
     def sections(self) -> Mapping[str, Mapping[str, Any]]:
         """The same by the name of a specification's section."""
-        return {
-            "stream": self.streams, "network": self.networks, "learner": self.learners, "protocol": self.protocols
-        }  # fmt: skip
+        return dict(zip(SECTIONS, (self.streams, self.networks, self.learners, self.protocols), strict=True))
 
     def with_rows(self, found: Iterable[Row]) -> Kinds:
         """These and the rows ``found``.

@@ -15,7 +15,6 @@ from typing import Any, Literal
 import frisket
 from frisket.algos.learner import Learner
 from frisket.envs.data import Pictures, resolve
-from frisket.envs.kinds import STREAMS
 from frisket.envs.stream import Stream
 from frisket.errors import RunError, SpecError, nearest, require
 from frisket.platform.cluster.session import require_device
@@ -25,7 +24,6 @@ from frisket.platform.run.points import metric_of
 from frisket.platform.run.summary import summarise
 from frisket.platform.specs.build import Inputs, build_learner, build_network, build_stream, datasets, require_suited
 from frisket.platform.specs.experiment import Experiment, load_spec
-from frisket.platform.specs.kinds import PROTOCOLS
 from frisket.platform.tracking.settings import default_tracking
 
 DataMode = Literal["auto", "real", "embedded"]
@@ -236,9 +234,9 @@ def _rehearse(experiment: Experiment, images: Mapping[str, Pictures]) -> None:
         learner = build_learner(plain, Inputs.of(stream))
         require_suited(learner, stream)
         learner.pack([])
-        protocol = PROTOCOLS[plain.protocol.kind].build(plain.protocol.config, stream)
+        protocol = plain.protocol.row.build(plain.protocol.config, stream)
         protocol.require_suited(build_network(plain, Inputs.of(stream)))
-        episodes = STREAMS[plain.stream.kind].episodes
+        episodes = plain.stream.row.episodes
         require(plain.pretrain is None or episodes is not None, "pretrain", plain.pretrain, "left out on this stream")
         if experiment.tune is not None:
             _require_measured(metric_of(experiment), stream, learner)

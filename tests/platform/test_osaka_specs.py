@@ -12,7 +12,8 @@ from frisket.platform.specs.files import spec_names
 
 METHODS = (
     "sparse-cmaml", "sparse-relu-cmaml", "cmaml-fixed", "cmaml", "cmaml-s9", "cmaml-plain", "cmaml-um", "cmaml-pre",
-    "cmaml-pre-um", "cmaml-pre-um-pap", "static-maml", "static-anil", "online-adam-pre", "online-adam", "bgd", "metabgd", "metacog",
+    "cmaml-pre-um", "cmaml-pre-um-pap", "static-maml", "static-anil", "online-adam-pre", "online-adam", "bgd",
+    "metabgd", "metacog",
 )  # fmt: skip
 NAMES = [f"osaka/p{p}-{method}" for p in (90, 98) for method in METHODS]
 OFF = 1000.0

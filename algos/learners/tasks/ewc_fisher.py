@@ -8,7 +8,8 @@ log-likelihood. Later tasks are learned with
 of which only one precision and one anchor per weight have to be kept (`frisket.algos.parts.importance.EWCPenalty`).
 Under Powerpropagation theta is phi throughout, and F_t is J^2 times that of the effective weights.
 
-`replay-ewc` is another method of that name: F there is the square of a mean gradient over a few samples, without the 1/2.
+`replay-ewc` is another method of that name: F there is the square of a mean gradient over a few samples, without the
+1/2.
 
 Symbols and arguments: lambda ``strength``.
 
