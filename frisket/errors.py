@@ -14,6 +14,7 @@
         ├── MaskError       a mask file or MaskSet that does not fit
         ├── ModelError      a model URI that leads nowhere, or a damaged model folder
         ├── RunError        a run folder: not found, not resumable, in use
+        ├── FileError       a file that is damaged
         ├── ClusterError    a Ray cluster: not reached, its token refused, another version, too much to send it
         └── ServiceError    a streaming service: unknown, or not reachable
 """
@@ -75,6 +76,10 @@ class ModelError(UserError):
 
 class RunError(UserError):
     """A run folder cannot be found, resumed or synchronised."""
+
+
+class FileError(UserError):
+    """A file is damaged."""
 
 
 class ClusterError(UserError):

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import json
-import os
 import time
 from collections.abc import Callable, Mapping
 from functools import cached_property
@@ -21,10 +20,11 @@ from frisket.algos.state_file import load_state, save_state
 from frisket.envs.data import Pictures, resolve
 from frisket.envs.stream import Stream
 from frisket.errors import Stopped
+from frisket.files import write_json
 from frisket.heap import give_back_freed_memory, keep_freed_memory
 from frisket.platform.protocols.protocol import Protocol
 from frisket.platform.run.divergence import is_lost, sentence
-from frisket.platform.run.folder import PackFolder, RunFolder, write_json
+from frisket.platform.run.folder import PackFolder, RunFolder
 from frisket.platform.run.journal import Journal
 from frisket.platform.specs.build import Inputs, build_learner, build_network, build_stream, choose_device
 from frisket.platform.specs.experiment import Experiment, Pack, Replica
@@ -213,9 +213,7 @@ class _Walk:
             progress = {"cursor": self.cursor, "steps": steps, "seconds": self._elapsed()} | _said(diverged)
             score = self.protocol.final(scores).get(headline) if done else None
             progress |= {} if score is None else {headline: score}
-            temporary = files.path / f".progress.{os.getpid()}"
-            temporary.write_text(json.dumps(progress), encoding="utf-8")
-            os.replace(temporary, files.path / "progress.json")
+            write_json(files.path / "progress.json", progress, durable=False)
         self.shown = time.monotonic()
 
     def _save(self, journals: list[Journal], state: State) -> None:

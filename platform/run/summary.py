@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
+from frisket.files import find_json
 from frisket.platform.run.aggregate import aggregate
 from frisket.platform.run.divergence import divergences
-from frisket.platform.run.folder import RunFolder, read_json
+from frisket.platform.run.folder import RunFolder
 from frisket.platform.run.points import best_of, points_of
 
 
@@ -25,7 +26,7 @@ def summarise(folder: RunFolder) -> dict[str, Any]:
         metrics[result["variant"]].append(result["metrics"])
     by_label = {label: aggregate(found) for label, found in metrics.items()}
     best = None if search is None else best_of(folder)
-    upload = read_json(folder.path / "upload.json") or {}
+    upload = find_json(folder.path / "upload.json") or {}
     summary: dict[str, Any] = {
         "spec": manifest["spec"],
         "frisket": manifest["frisket"],

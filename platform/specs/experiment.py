@@ -222,7 +222,11 @@ def share(packs: Sequence[Pack], rank: int, workers: int) -> Sequence[Pack]:
 
 
 def load_spec(
-    spec: str | Mapping[str, Any], overrides: Sequence[str] = (), *, seeds: int | None = None, uses: Iterable[Given] = ()
+    spec: str | Mapping[str, Any],
+    overrides: Sequence[str] = (),
+    *,
+    seeds: int | None = None,
+    uses: Iterable[Given] = (),
 ) -> Experiment:
     """The experiment of a name in tune_configs, a YAML path or a dict, with ``key.path=value`` overrides (values are
     YAML).

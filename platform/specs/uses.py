@@ -11,7 +11,6 @@ Nothing here is done for a model: what a model was made with is noted in it, and
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import importlib
 import importlib.util
 import inspect
@@ -32,6 +31,7 @@ from typing import Any
 from frisket.algos.learner import Learner, Method
 from frisket.algos.networks.kind import NetworkKind
 from frisket.errors import SpecError
+from frisket.files import sha256
 from frisket.platform.specs.kinds import Kinds, Row, known, rows_of
 
 Given = str | Path | ModuleType | type[Learner] | Row
@@ -148,7 +148,7 @@ def file_of(path: Path) -> Use:
     except (OSError, UnicodeDecodeError) as error:
         why = "no such file" if isinstance(error, FileNotFoundError) else f"cannot be read: {error}"
         raise SpecError("uses", str(path), why) from None
-    return Use(name=path.name, sha256=_digest(text.encode()), path=path.absolute(), text=text)
+    return Use(name=path.name, sha256=sha256(text.encode()), path=path.absolute(), text=text)
 
 
 def package_of(name: str) -> Use:
@@ -162,7 +162,7 @@ def package_of(name: str) -> Use:
     origin = Path(spec.origin)
     sources = sorted(origin.parent.rglob("*.py")) if spec.submodule_search_locations else [origin]
     parts = ((p.relative_to(origin.parent).as_posix().encode(), p.read_bytes()) for p in sources)
-    digest = _digest(*(part for pair in parts for part in pair))
+    digest = sha256(b"\0".join(part for pair in parts for part in pair))
     owners = metadata.packages_distributions().get(name.partition(".")[0], [])
     return Use(name=name, sha256=digest, version=metadata.version(owners[0]) if owners else None, path=origin)
 
@@ -221,7 +221,7 @@ def _taken(one: Given) -> Use:
     if module is not None and module.__name__ != "__main__" and row in rows_of(module):
         return _of_module(module)
     try:
-        digest = _digest(inspect.getsource(row.make if isinstance(row, NetworkKind) else row.build).encode())
+        digest = sha256(inspect.getsource(row.make if isinstance(row, NetworkKind) else row.build).encode())
     except (OSError, TypeError):
         digest = None
     return Use(name=row.name, sha256=digest, given=(row,))
@@ -291,10 +291,3 @@ def _line_of(error: BaseException, path: Path | None) -> int | None:
         return error.lineno
     lines = [line for frame, line in traceback.walk_tb(error.__traceback__) if frame.f_code.co_filename == str(path)]
     return lines[-1] if lines else None
-
-
-def _digest(*parts: bytes) -> str:
-    digest = hashlib.sha256()
-    for part in parts:
-        digest.update(part)
-    return digest.hexdigest()

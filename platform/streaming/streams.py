@@ -14,8 +14,8 @@ from torch import Tensor
 
 from frisket.envs.data import Pictures, resolve
 from frisket.envs.stream import Stream
-from frisket.envs.task_stream import TaskStream
 from frisket.envs.streams.kind import StreamKind
+from frisket.envs.task_stream import TaskStream
 from frisket.errors import SpecError
 from frisket.platform.specs.section import Section, read_section
 from frisket.platform.specs.uses import Use, kinds_with

@@ -17,9 +17,10 @@ from frisket.algos.learner import Learner
 from frisket.envs.data import Pictures, resolve
 from frisket.envs.stream import Stream
 from frisket.errors import RunError, SpecError, nearest, require
+from frisket.files import write_json
 from frisket.platform.cluster.session import require_device
 from frisket.platform.executors import Stop
-from frisket.platform.run.folder import RunFolder, default_runs_folder, write_json
+from frisket.platform.run.folder import RunFolder, default_runs_folder
 from frisket.platform.run.points import metric_of
 from frisket.platform.run.summary import summarise
 from frisket.platform.specs.build import Inputs, build_learner, build_network, build_stream, datasets, require_suited

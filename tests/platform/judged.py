@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from frisket.platform.run.folder import RunFolder, write_json
+from frisket.files import write_json
+from frisket.platform.run.folder import RunFolder
 from frisket.platform.specs.experiment import load_spec
 from frisket.platform.tables.comparison import Comparison, compare
 from frisket.platform.tables.reproduction import Reproduction
