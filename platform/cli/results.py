@@ -9,6 +9,7 @@ from rich.table import Table
 
 from frisket.errors import SpecError
 from frisket.platform.reports.reproduction import HEAD, row_of, setting
+from frisket.platform.reports.rows import flat
 from frisket.platform.run.folder import RunFolder
 from frisket.platform.run.points import metric_of, search_of
 from frisket.platform.specs.experiment import load_spec
@@ -108,21 +109,13 @@ def scale_note(folder: RunFolder) -> str | None:
 def _changes(name: str, ran: Mapping[str, Any]) -> Iterator[str]:
     """Fields in which ``ran`` differs from the specification ``name``, which states the published setting."""
     try:
-        stated = dict(_flat(load_spec(name).as_dict()))
+        stated = dict(flat(load_spec(name).as_dict()))
     except SpecError:  # the installed specification is not the one the run was started with
         return
     keep = ("stream.", "network.", "learner.", "protocol.", "pretrain.", "seeds")
-    for key, value in _flat(ran):
+    for key, value in flat(ran):
         if key.startswith(keep) and value != stated.get(key):
             yield f"{key} {value} (published setting: {stated.get(key)})"
-
-
-def _flat(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    for key, value in tree.items():
-        if isinstance(value, Mapping):
-            yield from _flat(value, f"{prefix}{key}.")
-        else:
-            yield prefix + key, value
 
 
 def _columns(headline: str, rows: Mapping[str, Mapping[str, Any]]) -> list[str]:

@@ -21,7 +21,8 @@ from frisket.errors import FrisketError, UserError
 from frisket.platform.executors import Stop, wait_until_free
 from frisket.platform.executors.stream_source import opener
 from frisket.platform.run.engine import Stopped, run_pack
-from frisket.platform.run.folder import ReplicaFolder, RunFolder, read_json, write_json
+from frisket.platform.run.folder import ReplicaFolder, RunFolder, write_json
+from frisket.platform.run.kept import read_json
 from frisket.platform.specs.experiment import Pack
 
 MAX_DEATHS = 3

@@ -9,7 +9,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from frisket.platform.run.folder import read_json, write_json
+from frisket.platform.run.folder import write_json
+from frisket.platform.run.kept import read_json
 from frisket.platform.tables.comparison import Comparison, counts
 from frisket.platform.tables.reproduction import Reproduction
 from frisket.platform.tables.verdict import RULE, difference_text, number_text

@@ -17,7 +17,6 @@ from __future__ import annotations
 
 import contextlib
 import datetime
-import fcntl
 import json
 import os
 import secrets
@@ -25,12 +24,13 @@ import subprocess
 from collections.abc import Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Any, ClassVar, TypeVar
+from typing import Any
 
 import frisket
 from frisket.algos.program import compiler
 from frisket.algos.state_file import sync_folder
-from frisket.errors import RunError, nearest
+from frisket.errors import RunError
+from frisket.platform.run.kept import Kept, choose, folders, hold, read_json
 from frisket.platform.specs.experiment import Experiment, Pack, Replica, from_dict
 
 
@@ -111,35 +111,6 @@ class PackFolder:
             yield
 
 
-class Kept:
-    """A folder among others of its kind, with a manifest that is its first file.
-
-    Attributes:
-        MANIFEST: the manifest's file name.
-        path: the folder.
-    """
-
-    MANIFEST: ClassVar[str]
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-
-    @cached_property
-    def manifest(self) -> dict[str, Any]:
-        """What the file `MANIFEST` says."""
-        return json.loads((self.path / self.MANIFEST).read_text(encoding="utf-8"))
-
-    @property
-    def run_id(self) -> str:
-        """Its name, unique."""
-        return self.manifest["run_id"]
-
-    @property
-    def created(self) -> str:
-        """When it was begun, in a form that sorts."""
-        return self.manifest["created"]
-
-
 class RunFolder(Kept):
     """One run under ``path``; see the module's text for its files."""
 
@@ -201,8 +172,8 @@ class RunFolder(Kept):
 
     @classmethod
     def all(cls, parent: Path) -> list[RunFolder]:
-        """All runs under ``parent``, by id."""
-        return [cls(p.parent.absolute()) for p in sorted(parent.glob(f"*/{cls.MANIFEST}"))]
+        """All runs under ``parent`` that can be read, by id."""
+        return [cls(path.absolute()) for path in folders(parent, cls.MANIFEST)]
 
     @cached_property
     def experiment(self) -> Experiment:
@@ -241,46 +212,6 @@ class RunFolder(Kept):
         return all(r.result is not None for r in self.replicas())
 
 
-K = TypeVar("K", bound=Kept)
-
-
-def choose(wanted: str, kept: Sequence[K], none: str) -> K:
-    """The one of ``kept`` whose id is ``wanted`` or alone begins with it; ``last``: the newest.
-
-    Raises:
-        RunError: there is none (``none`` says so), or not one.
-    """
-    if not kept:
-        raise RunError("run", wanted, none)
-    if wanted == "last":
-        return max(kept, key=lambda f: (f.created, f.path.stat().st_mtime))
-    found = [f for f in kept if f.run_id == wanted] or [f for f in kept if f.run_id.startswith(wanted)]
-    if len(found) != 1:
-        raise RunError("run", wanted, nearest(wanted, [f.run_id for f in found or kept]))
-    return found[0]
-
-
-@contextlib.contextmanager
-def hold(file: Path, busy: RunError) -> Iterator[None]:
-    """Hold the lock ``file`` for this process, or raise ``busy``; the kernel lets go when the process dies."""
-    with file.open("w") as handle:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise busy from None
-        yield
-
-
-def default_runs_folder() -> Path:
-    """Where runs are kept: ``FRISKET_RUNS``, or ``frisket_runs`` in the working folder."""
-    return Path(os.environ.get("FRISKET_RUNS", "frisket_runs"))
-
-
-def name_of(kept: Kept) -> str:
-    """What ``--resume`` will find it by: its id, or its path if it is not where runs are kept."""
-    return kept.run_id if kept.path.parent == default_runs_folder().absolute() else str(kept.path)
-
-
 def write_json(path: Path, value: Any) -> None:
     """Replace ``path`` by ``value`` as JSON, atomically and durably."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
@@ -290,14 +221,6 @@ def write_json(path: Path, value: Any) -> None:
         os.fsync(file.fileno())
     os.replace(temporary, path)
     sync_folder(path.parent)
-
-
-def read_json(path: Path) -> Any:
-    """The JSON in ``path``, or None where there is no such file or it is not JSON."""
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return None
 
 
 def git_revision() -> str | None:

@@ -6,7 +6,8 @@ from typing import Any
 
 from frisket.platform.run.aggregate import aggregate
 from frisket.platform.run.divergence import divergences
-from frisket.platform.run.folder import RunFolder, read_json
+from frisket.platform.run.folder import RunFolder
+from frisket.platform.run.kept import read_json
 from frisket.platform.run.points import best_of, points_of
 
 

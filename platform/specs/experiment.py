@@ -18,8 +18,17 @@ from typing import Any, Literal, get_args, get_type_hints
 from frisket.algos.inner.pretrain import PretrainConfig
 from frisket.algos.pack import packed_fields
 from frisket.errors import SpecError, nearest, require
-from frisket.platform.specs.files import merge, overridden, parse, refuse_unknown, spec_names, text_of, typed
-from frisket.platform.specs.kinds import DEFAULT_KINDS, PROTOCOLS, SECTIONS
+from frisket.platform.specs.files import (
+    DEFAULT_KINDS,
+    merge,
+    overridden,
+    parse,
+    refuse_unknown,
+    spec_names,
+    text_of,
+    typed,
+)
+from frisket.platform.specs.kinds import PROTOCOLS, SECTIONS
 from frisket.platform.specs.search import Search, flat_axes, points, require_comparable
 
 

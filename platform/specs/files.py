@@ -12,12 +12,17 @@ import re
 from collections.abc import Iterable, Mapping
 from functools import cache
 from importlib import resources
+from types import MappingProxyType
 from typing import Any
 
 import yaml
 
 from frisket.errors import SpecError, nearest
-from frisket.platform.specs.kinds import DEFAULT_KINDS
+
+DEFAULT_KINDS: Mapping[str, str] = MappingProxyType(
+    {"stream": "osaka", "network": "conv4", "protocol": "online-accuracy"}
+)
+"""What a section is that names no kind; a learner must be named."""
 
 TABLES = "tables/"
 """Where in tune_configs the published tables lie (`frisket.platform.tables.table`), which are no specifications."""

@@ -100,8 +100,3 @@ class Configured(Protocol):
 SECTIONS: Mapping[str, Mapping[str, Configured]] = MappingProxyType(
     {"stream": STREAMS, "network": NETWORKS, "learner": LEARNERS, "protocol": PROTOCOLS}
 )
-
-DEFAULT_KINDS: Mapping[str, str] = MappingProxyType(
-    {"stream": "osaka", "network": "conv4", "protocol": "online-accuracy"}
-)
-"""What a section is that names no kind; a learner must be named."""

@@ -21,7 +21,8 @@ from typing import Any
 
 import frisket
 from frisket.errors import RunError
-from frisket.platform.run.folder import Kept, RunFolder, choose, git_revision, hold, read_json, write_json
+from frisket.platform.run.folder import RunFolder, git_revision, write_json
+from frisket.platform.run.kept import Kept, choose, folders, hold, read_json
 from frisket.platform.tables.table import PlannedCell, Table, load_table
 
 
@@ -95,8 +96,8 @@ class Reproduction(Kept):
 
     @classmethod
     def all(cls, parent: Path) -> list[Reproduction]:
-        """All reproductions under ``parent``, by id."""
-        return [cls(path.parent) for path in sorted(parent.glob(f"*/{cls.MANIFEST}"))]
+        """All reproductions under ``parent`` that can be read, by id."""
+        return [cls(path) for path in folders(parent, cls.MANIFEST)]
 
     @cached_property
     def table(self) -> Table:

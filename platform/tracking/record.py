@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from frisket.platform.run.folder import RunFolder, read_json, write_json
+from frisket.platform.run.folder import RunFolder, write_json
+from frisket.platform.run.kept import read_json
 
 
 @dataclass

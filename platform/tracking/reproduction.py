@@ -12,7 +12,8 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from frisket.platform.reports.reproduction import report_path, write_text
-from frisket.platform.run.folder import read_json, write_json
+from frisket.platform.run.folder import write_json
+from frisket.platform.run.kept import read_json
 from frisket.platform.tables.comparison import compare, counts
 from frisket.platform.tables.reproduction import Reproduction
 from frisket.platform.tracking.settings import public_uri

@@ -26,7 +26,8 @@ from frisket.platform.executors import Shares, local, ray_tune
 from frisket.platform.executors.stream_source import opener, spans_nodes
 from frisket.platform.executors.supervision import attempt, conclude
 from frisket.platform.run.engine import Stopped, run_pack
-from frisket.platform.run.folder import RunFolder, read_json, write_json
+from frisket.platform.run.folder import RunFolder, write_json
+from frisket.platform.run.kept import read_json
 from frisket.platform.streaming.chunk import pack
 from frisket.platform.streaming.consumer import Patience, Service
 from frisket.platform.streaming.feed import Recipe

@@ -29,8 +29,9 @@ from frisket.envs.task_stream import TaskStream
 from frisket.errors import MaskError, ModelError
 from frisket.platform.model.model import FrisketModel
 from frisket.platform.reports.card import card
-from frisket.platform.run.folder import RunFolder, read_json
+from frisket.platform.run.folder import RunFolder
 from frisket.platform.run.journal import read_journal
+from frisket.platform.run.kept import read_json
 from frisket.platform.specs.build import build_stream, datasets
 from frisket.platform.tracking.flavor import save_model
 from frisket.platform.tracking.uploader import Uploader

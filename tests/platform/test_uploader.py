@@ -23,8 +23,9 @@ from stored import assert_all_there_once, journal_points
 from frisket.errors import RunError
 from frisket.platform.cli.sync import sync
 from frisket.platform.run.engine import Stopped, run_replica
-from frisket.platform.run.folder import RunFolder, read_json
+from frisket.platform.run.folder import RunFolder
 from frisket.platform.run.journal import Journal, read_journal
+from frisket.platform.run.kept import read_json
 from frisket.platform.tracking.background import BackgroundUploader
 from frisket.platform.tracking.points import chunks, metrics
 from frisket.platform.tracking.session import flatten
