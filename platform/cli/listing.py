@@ -23,16 +23,14 @@ class Kind(str, enum.Enum):
 
 def show(what: Annotated[Kind, typer.Argument(help="What to list.")]) -> None:
     """List specifications, streams, learners, published tables or data sets."""
-    from rich.console import Console
+    from frisket.platform.cli.tables import show_table
 
     if what is Kind.data:
         from frisket.platform.cli.data import list_data
 
         list_data()
         return
-    Console().print(
-        {Kind.specs: _specs, Kind.streams: _streams, Kind.learners: _learners, Kind.tables: _tables}[what]()
-    )
+    show_table({Kind.specs: _specs, Kind.streams: _streams, Kind.learners: _learners, Kind.tables: _tables}[what]())
 
 
 def _specs() -> Table:
