@@ -12,13 +12,12 @@ import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, Literal, get_args, get_type_hints
 
 from frisket.algos.inner.pretrain import PretrainConfig
 from frisket.algos.pack import packed_fields
 from frisket.errors import SpecError, nearest, require
-from frisket.platform.specs.files import merge, overridden, parse, refuse_unknown, spec_names, text_of, typed
+from frisket.platform.specs.files import find_spec, merge, overridden, parse, refuse_unknown, typed
 from frisket.platform.specs.kinds import DEFAULT_KINDS, PROTOCOLS, SECTIONS
 from frisket.platform.specs.search import Search, flat_axes, points, require_comparable
 
@@ -183,25 +182,20 @@ def load_spec(spec: str, overrides: Sequence[str] = (), *, seeds: int | None = N
     Raises:
         SpecError: no such specification, or a field that is wrong.
     """
-    path = Path(spec)
-    if path.suffix in (".yaml", ".yml"):
-        if not path.is_file():
-            raise SpecError("SPEC", spec, "no such file")
-        name, text = path.stem, path.read_text(encoding="utf-8")
-    elif spec in (names := spec_names()):
-        name, text = spec, text_of(spec)
-    else:
-        raise SpecError(
-            "SPEC", spec, f"no such specification; {nearest(spec, names)} (`frisket list specs`); or give a .yaml file"
-        )
-    raw = parse(text, spec)
+    return from_dict(read_raw(spec, overrides, seeds=seeds))
+
+
+def read_raw(spec: str, overrides: Sequence[str] = (), *, seeds: int | None = None) -> dict[str, Any]:
+    """What `load_spec` makes an experiment of: the file's words, ``overrides`` laid over them. Raises as it does."""
+    found = find_spec(spec)
+    raw = parse(found.text, spec)
     if not isinstance(raw, dict):
         raise SpecError("SPEC", spec, "must be a mapping of sections")
     for change in overrides:
         raw = overridden(raw, change)
     if seeds is not None:
         raw["seeds"] = seeds
-    return from_dict({"name": name, **raw})
+    return {"name": found.name, **raw}
 
 
 def from_dict(raw: Mapping[str, Any]) -> Experiment:
