@@ -129,27 +129,39 @@ class NetworkEntry:
     """Attributes:
     config: the configuration dataclass.
     build: ``(config, in_channels=, size=, ways=, own=None) -> Network``.
+    summary: one line.
     """
 
     config: type[Any]
     build: Callable[..., Network]
+    summary: str
 
 
-def _network(config: type[NetworkConfig], build: Callable[..., Network]) -> NetworkEntry:
+def _network(config: type[NetworkConfig], build: Callable[..., Network], summary: str) -> NetworkEntry:
     def built(config: NetworkConfig, **inputs: Any) -> Network:
         plain, alpha = build(config, **inputs), config.powerprop_alpha
         return plain if alpha == 1 else Powerprop(plain, alpha)
 
-    return NetworkEntry(config=config, build=built)
+    return NetworkEntry(config=config, build=built, summary=summary)
 
 
 NETWORKS: Mapping[str, NetworkEntry] = MappingProxyType(
     {
-        "conv4": _network(conv4.Conv4Config, conv4.Conv4),
-        "mlp": _network(mlp.MLPConfig, mlp.MLP),
-        "pooled-conv": _network(pooled_conv.PooledConvConfig, pooled_conv.PooledConv),
-        "resnet": _network(resnet.ResNetConfig, resnet.ResNet),
-        "strided-conv": _network(strided_conv.StridedConvConfig, strided_conv.StridedConv),
-        "vae": _network(vae.VAEConfig, vae.VAE),
+        "conv4": _network(
+            conv4.Conv4Config, conv4.Conv4, "four 3 x 3 convolutions with batch norm, the few-shot network"
+        ),
+        "mlp": _network(mlp.MLPConfig, mlp.MLP, "fully connected, on flattened images"),
+        "pooled-conv": _network(
+            pooled_conv.PooledConvConfig, pooled_conv.PooledConv, "a small AlexNet for pictures of 32 pixels"
+        ),
+        "resnet": _network(resnet.ResNetConfig, resnet.ResNet, "a residual network of 18 or 50 layers"),
+        "strided-conv": _network(
+            strided_conv.StridedConvConfig,
+            strided_conv.StridedConv,
+            "strided convolutions and linear layers, of the replay papers",
+        ),
+        "vae": _network(
+            vae.VAEConfig, vae.VAE, "a variational autoencoder with a decoder head per task, of the generative tasks"
+        ),
     }
 )

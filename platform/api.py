@@ -134,6 +134,24 @@ def _carry_out(
     return FinishedRun(run_id=folder.run_id, path=folder.path, summary=summary)
 
 
+def show(spec: str, overrides: Sequence[str] = (), *, variant: str | None = None) -> dict[str, Any]:
+    """A specification completely: every value and where it comes from, as plain data. Nothing is run or fetched.
+
+    ``values`` is a list of ``{field, value, from, where, moves}``; `frisket.platform.verbs.show.show` says the rest.
+
+    Args:
+        spec: name in tune_configs, or path of a YAML file.
+        overrides: ``key.path=value``, as on the command line.
+        variant: label of a variant or of a point of a search; None for the headline, or a search's base point.
+
+    Raises:
+        SpecError: no such specification or variant, or a field that is wrong.
+    """
+    from frisket.platform.verbs import show as work
+
+    return work.show(spec, overrides, variant=variant)
+
+
 @dataclass(frozen=True, kw_only=True)
 class FinishedReproduction:
     """What `reproduce` gives back.

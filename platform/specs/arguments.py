@@ -70,7 +70,7 @@ def arguments(config: type[Any]) -> tuple[Argument, ...]:
 
 def attributes(docstring: str) -> dict[str, str]:
     """Name to meaning of an ``Attributes:`` block, each one line of Markdown; empty for a text without one."""
-    before, found, after = inspect.cleandoc(docstring).partition("Attributes:")
+    _, found, after = inspect.cleandoc(docstring).partition("Attributes:")
     if not found:
         return {}
     said = _on_a_line(after) if after.partition("\n")[0].strip() else _in_a_block(after)

@@ -183,8 +183,9 @@ def parse(text: str, source: str) -> Any:
 
 
 def dump(value: Mapping[str, Any]) -> str:
-    """``value`` as YAML that `parse` gives back: keys in their order, a section of plain fields on a line of its own."""
-    return yaml.dump(dict(value), Dumper=_Dumper, sort_keys=False, default_flow_style=None, width=120, allow_unicode=True)
+    """``value`` as YAML that `parse` gives back: keys in their order, plain fields of a section in braces."""
+    form: dict[str, Any] = {"sort_keys": False, "default_flow_style": None, "width": 110, "allow_unicode": True}
+    return yaml.dump(dict(value), Dumper=_Dumper, **form)
 
 
 def lines(text: str) -> dict[tuple[str, ...], int]:

@@ -96,6 +96,9 @@ class Configured(Protocol):
     @property
     def config(self) -> type[Any]: ...
 
+    @property
+    def summary(self) -> str: ...
+
 
 SECTIONS: Mapping[str, Mapping[str, Configured]] = MappingProxyType(
     {"stream": STREAMS, "network": NETWORKS, "learner": LEARNERS, "protocol": PROTOCOLS}
