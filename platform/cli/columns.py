@@ -21,8 +21,8 @@ def window() -> int | None:
 def aligned(rows: Sequence[Sequence[str]], width: int | None) -> Iterator[str]:
     """Lines of ``rows``, each of the same number of cells, in ``width`` characters where that can be done.
 
-    The first cell of a row is its name and stays whole, as every word does; other text is folded. A row with a word that
-    is too long for its column has its cells one below the other.
+    The first cell of a row is its name and stays whole, as every word does; other text is folded. A row with a word
+    that is too long for its column has its cells one below the other.
 
     Args:
         width: of a line; None for as much as is needed.

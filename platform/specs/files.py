@@ -184,7 +184,7 @@ def parse(text: str, source: str) -> Any:
 
 def dump(value: Mapping[str, Any]) -> str:
     """``value`` as YAML that `parse` gives back: keys in their order, plain fields of a section in braces."""
-    form: dict[str, Any] = {"sort_keys": False, "default_flow_style": None, "width": 110, "allow_unicode": True}
+    form: dict[str, Any] = {"sort_keys": False, "default_flow_style": None, "width": 110}
     return yaml.dump(dict(value), Dumper=_Dumper, **form)
 
 
