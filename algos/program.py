@@ -10,7 +10,6 @@ Compiled and plain numbers agree to float32 rounding, not to the bit.
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import functools
 import hashlib
 import os
@@ -25,6 +24,7 @@ import torch
 from torch import Tensor
 
 from frisket.errors import require
+from frisket.files import lock, replacing
 from frisket.folders import cache_folder
 
 _CHECKED = 3
@@ -96,16 +96,13 @@ def compiled(function: Pure, name: str, *example: Any) -> Pure:
 def _make(flat: Callable[..., list[Tensor]], leaves: list[Tensor], path: Path) -> None:
     """Compile into ``path``; of several processes one works and the others wait."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    with (path.parent / f"{path.stem}.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    with lock(path.with_suffix(".lock")):
         if path.exists():
             return
         module = _Module(flat)
-        with _quiet():
+        with _quiet(), replacing(path) as part:
             exported = torch.export.export(module, tuple(leaves), strict=False)
-            temporary = path.with_name(f"{path.stem}.{os.getpid()}.pt2")
-            torch._inductor.aoti_compile_and_package(exported, package_path=str(temporary))
-        os.replace(temporary, path)
+            torch._inductor.aoti_compile_and_package(exported, package_path=str(part))
 
 
 class _Module(torch.nn.Module):

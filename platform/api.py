@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from frisket.platform.model.model import FrisketModel
+    from frisket.platform.specs.uses import Given
     from frisket.platform.tables.table import ScaleName
     from frisket.platform.verbs.run import DataMode
 
@@ -134,7 +135,13 @@ def _carry_out(
     return FinishedRun(run_id=folder.run_id, path=folder.path, summary=summary)
 
 
-def show(spec: str, overrides: Sequence[str] = (), *, variant: str | None = None) -> dict[str, Any]:
+def show(
+    spec: str | Mapping[str, Any],
+    overrides: Sequence[str] = (),
+    *,
+    variant: str | None = None,
+    uses: Iterable[Given] = (),
+) -> dict[str, Any]:
     """A specification completely: every value and where it comes from, as plain data. Nothing is run or fetched.
 
     ``values`` is a list of ``{field, value, from, where, moves}``; `frisket.platform.verbs.show.show` says the rest.
@@ -143,13 +150,14 @@ def show(spec: str, overrides: Sequence[str] = (), *, variant: str | None = None
         spec: name in tune_configs, or path of a YAML file.
         overrides: ``key.path=value``, as on the command line.
         variant: label of a variant or of a point of a search; None for the headline, or a search's base point.
+        uses: modules of one's own, beside those it names itself.
 
     Raises:
         SpecError: no such specification or variant, or a field that is wrong.
     """
     from frisket.platform.verbs import show as work
 
-    return work.show(spec, overrides, variant=variant)
+    return work.show(spec, overrides, variant=variant, uses=uses)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -70,8 +70,7 @@ def _specs() -> Table:
     for name in spec_names():
         experiment = load_spec(name)
         if experiment.tune is None:
-            kinds = ", ".join(experiment.variant(v).learner.kind for v in experiment.variants)
-            learners = kinds or experiment.learner.kind
+            learners = ", ".join(plan.learner.kind for plan in experiment.plans.values())
         else:
             learners = (
                 f"{experiment.learner.kind}: {len(experiment.variants)} points over {', '.join(experiment.tune.axes)}"
@@ -86,10 +85,10 @@ def _specs() -> Table:
 def _kinds(section: SectionName) -> Table:
     from rich.table import Table
 
-    from frisket.platform.specs.kinds import SECTIONS
+    from frisket.platform.specs.kinds import known
 
     table = Table(section, "what it is", "fields")
-    for name, entry in SECTIONS[section].items():
+    for name, entry in known().sections[section].items():
         table.add_row(name, entry.summary, _fields(entry.config))
     return table
 

@@ -91,10 +91,10 @@ def _folder(working_dir: Path | None, wheel: Path | None, installed: bool) -> Pa
         return working_dir.absolute()
     if wheel is not None or installed:
         return None
-    import frisket
+    from frisket.folders import checkout
 
-    root = Path(frisket.__file__).resolve().parent.parent
-    if not (root / "pyproject.toml").is_file():
+    root = checkout()
+    if root is None:
         fix = "frisket does not run from a checkout here: say --installed, --wheel FILE or --working-dir DIR"
         raise ClusterError("--working-dir", None, fix)
     return root

@@ -11,8 +11,6 @@ The folder (data only: safetensors and JSON; loading it runs no code from it)::
 
 from __future__ import annotations
 
-import hashlib
-import json
 import math
 import shutil
 from collections.abc import Iterator, Mapping
@@ -33,7 +31,8 @@ from frisket.algos.masks.store import MaskStore
 from frisket.algos.networks.network import Network
 from frisket.algos.parts.tree import map_tensors
 from frisket.algos.state_file import load_state, save_state
-from frisket.errors import ModelError, UserError
+from frisket.errors import FileError, ModelError, UserError
+from frisket.files import read_json, sha256_of, write_json
 from frisket.platform.model.tasks import INFER, choose_task, protecting, task_number
 from frisket.platform.run.folder import RunFolder
 from frisket.platform.specs.build import Inputs, build_learner, build_network
@@ -81,21 +80,21 @@ class FrisketModel:
         """The model in the data folder ``path``. Raises `ModelError` where it is missing, damaged or foreign."""
         path = Path(path)
         with _damage(path):
-            index = _read(path / _INDEX)
+            index = read_json(path / _INDEX)
             if index["format"] != FORMAT:
                 raise ModelError("model", str(path), f"has format {index['format']!r}; this frisket reads {FORMAT}")
             for name, digest in index["files"].items():
-                if _sha256(path / name) != digest:
+                if sha256_of(path / name) != digest:
                     raise ModelError(
                         "model", str(path), f"{name} is damaged (its sha256 differs); fetch the model again"
                     )
-            experiment = from_dict(_read(path / _SPEC))
+            experiment = from_dict(read_json(path / _SPEC))
             members = {}
             for replica in experiment.replicas():
                 entry = index["replicas"][replica.key]
                 state, _ = load_state(path / "replicas" / replica.key / "state.safetensors")
                 members[replica] = Member(state=state, inputs=Inputs.from_dict(entry))
-            return cls(experiment, members, _read(path / _PROVENANCE))
+            return cls(experiment, members, read_json(path / _PROVENANCE))
 
     @classmethod
     def of_run(cls, folder: RunFolder) -> FrisketModel:
@@ -123,8 +122,7 @@ class FrisketModel:
     def learner_of(self, variant: str | None = None) -> Learner:
         """The learner of ``variant``; None for the headline."""
         member = self.member(variant=variant)
-        label = variant or next(iter(self.variants), None)
-        return build_learner(self.experiment.variant(label), member.inputs)
+        return build_learner(self.experiment.variant(variant), member.inputs)
 
     def member(self, seed: int | None = None, variant: str | None = None) -> Member:
         """One replica; by default the first seed of the headline. Raises `ModelError` for one there is not."""
@@ -132,7 +130,7 @@ class FrisketModel:
             raise ModelError("variant", variant, f"one of: {', '.join(self.variants) or '(this model has none)'}")
         if seed is not None and seed not in self.seeds:
             raise ModelError("seed", seed, f"one of: {', '.join(map(str, self.seeds))}")
-        return self._members[Replica(variant=variant or next(iter(self.variants), None), seed=seed or 0)]
+        return self._members[Replica(variant=variant or self.experiment.headline_label, seed=seed or 0)]
 
     def state(self, seed: int | None = None, variant: str | None = None) -> State:
         """A copy of a replica's State, the caller's to go on with."""
@@ -145,8 +143,7 @@ class FrisketModel:
         return math.prod(inputs.shape) if self._network().generates else inputs.ways
 
     def _network(self, variant: str | None = None) -> Network:
-        label = variant or next(iter(self.variants), None)
-        return build_network(self.experiment.variant(label), self.member(variant=variant).inputs)
+        return build_network(self.experiment.variant(variant), self.member(variant=variant).inputs)
 
     def masks(self, seed: int | None = None, variant: str | None = None, task: int | None = None) -> MaskSet:
         """A replica's masks, empty for a method without masks; or those task number ``task`` answers with.
@@ -162,7 +159,7 @@ class FrisketModel:
     @property
     def has_tasks(self) -> bool:
         """Whether the method, or that of a variant, keeps a mask for each task."""
-        return any(isinstance(self.learner_of(label), ProtectingLearner) for label in self.variants or [None])
+        return any(isinstance(self.learner_of(label), ProtectingLearner) for label in self.experiment.plans)
 
     def store(self, seed: int | None = None, variant: str | None = None) -> MaskStore | None:
         """The masks of a replica's tasks; None for a method that keeps none for each task.
@@ -243,10 +240,12 @@ def write_model(folder: RunFolder, path: Path) -> None:
         if source.masks.exists():
             shutil.copyfile(source.masks, target / source.masks.name)
         replicas[replica.key] = member.inputs.as_dict()
-    _write(path / _SPEC, folder.experiment.as_dict())
-    _write(path / _PROVENANCE, provenance(folder))
+    write_json(path / _SPEC, folder.experiment.as_dict())
+    write_json(path / _PROVENANCE, provenance(folder))
     files = sorted(p.relative_to(path).as_posix() for p in path.rglob("*") if p.is_file())
-    _write(path / _INDEX, {"format": FORMAT, "replicas": replicas, "files": {n: _sha256(path / n) for n in files}})
+    write_json(
+        path / _INDEX, {"format": FORMAT, "replicas": replicas, "files": {n: sha256_of(path / n) for n in files}}
+    )
 
 
 def provenance(folder: RunFolder) -> dict[str, Any]:
@@ -280,6 +279,8 @@ def _damage(path: Path) -> Iterator[None]:
         yield
     except ModelError:
         raise
+    except FileError as error:
+        raise ModelError("model", str(path), f"{Path(str(error.value)).name} {error.fix}; fetch it again") from error
     except UserError as error:
         raise ModelError("model", str(path), f"its specification does not fit this frisket: {error}") from error
     except FileNotFoundError as error:
@@ -288,15 +289,3 @@ def _damage(path: Path) -> Iterator[None]:
         ) from error
     except (OSError, SafetensorError, KeyError, TypeError, ValueError, AttributeError) as error:
         raise ModelError("model", str(path), f"damaged ({type(error).__name__}: {error}); fetch it again") from error
-
-
-def _read(path: Path) -> Any:
-    return json.loads(path.read_text(encoding="utf-8"))
-
-
-def _write(path: Path, value: Any) -> None:
-    path.write_text(json.dumps(value, indent=1), encoding="utf-8")
-
-
-def _sha256(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()

@@ -25,6 +25,7 @@ from functools import cache
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from frisket.errors import SpecError
+from frisket.moves import idle
 
 Moves = Literal["numbers", "rounding", "nothing"]
 """What changes with a field: results, results by rounding alone, or nothing at all."""
@@ -90,8 +91,14 @@ def _argument(config: type[Any], field: dataclasses.Field[Any], hint: Any) -> Ar
         allowed=_refusal(config, field.name, hint),
         meaning=_meaning(config, field.name),
         home=next(c.__name__ for c in config.__mro__ if field.name in inspect.get_annotations(c)),
-        moves=field.metadata.get("moves", "numbers"),
+        moves=_moves(config, field.name),
     )
+
+
+def _moves(config: type[Any], name: str) -> Moves:
+    if name in idle(config, rounding=False):
+        return "nothing"
+    return "rounding" if name in idle(config, rounding=True) else "numbers"
 
 
 def _meaning(config: type[Any], name: str) -> str:

@@ -50,11 +50,13 @@ def text_of(name: str) -> str:
 
 
 class SpecFile(NamedTuple):
-    """A specification as it is written. Attributes: name: of its experiment, unless it says another; path; text."""
+    """A specification as it is written. Attributes: name: of its experiment, unless it says another; path; text;
+    folder: where the files lie that it ``uses``."""
 
     name: str
     path: Path
     text: str
+    folder: Path
 
 
 def find_spec(spec: str) -> SpecFile:
@@ -63,12 +65,12 @@ def find_spec(spec: str) -> SpecFile:
     if path.suffix in (".yaml", ".yml"):
         if not path.is_file():
             raise SpecError("SPEC", spec, "no such file")
-        return SpecFile(path.stem, path, path.read_text(encoding="utf-8"))
+        return SpecFile(path.stem, path, path.read_text(encoding="utf-8"), path.absolute().parent)
     if spec not in (names := spec_names()):
-        raise SpecError(
-            "SPEC", spec, f"no such specification; {nearest(spec, names)} (`frisket list specs`); or give a .yaml file"
-        )
-    return SpecFile(spec, Path(str(resources.files("frisket.tune_configs").joinpath(f"{spec}.yaml"))), text_of(spec))
+        fix = f"no such specification; {nearest(spec, names)} (`frisket list specs`); or give a .yaml file"
+        raise SpecError("SPEC", spec, fix)
+    path = Path(str(resources.files("frisket.tune_configs").joinpath(f"{spec}.yaml")))
+    return SpecFile(spec, path, text_of(spec), Path())
 
 
 def _walk(folder: Any, prefix: str) -> Iterable[str]:

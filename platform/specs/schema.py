@@ -11,64 +11,80 @@ from typing import Any, get_type_hints
 
 from frisket.algos.inner.pretrain import PretrainConfig
 from frisket.platform.specs.arguments import Argument, arguments
-from frisket.platform.specs.experiment import Experiment, Published, StreamSection
+from frisket.platform.specs.experiment import Experiment, Published
 from frisket.platform.specs.files import DEFAULT_KINDS
-from frisket.platform.specs.kinds import SECTIONS
+from frisket.platform.specs.kinds import SECTIONS, known
 from frisket.platform.specs.search import Search
+from frisket.platform.specs.section import StreamSection
 
 Schema = dict[str, Any]
 
 _LABEL = r"^[\w.-]+$"
+_RECORD = {name: {"type": "string"} for name in ("name", "sha256", "version")}
+_USE: Schema = {"anyOf": [{"type": "string"}, {"type": "object", "properties": _RECORD, "required": ["name"]}]}
 
 
 def schema() -> Schema:
-    """The schema of a specification's file. The kinds of a section are told apart by ``kind``."""
+    """The schema of a specification's file. The kinds of a section are told apart by ``kind``; a specification that
+    ``uses`` modules of its own may name others than those known here."""
     said = {argument.name: argument for argument in arguments(Experiment)}
-    own = _properties(Experiment, leave_out=(*SECTIONS, "pretrain", "published", "variants", "tune"))
-    partial = {name: {"$ref": f"#/definitions/{name}-partial"} for name in SECTIONS}
-    pretrain = {"$ref": "#/definitions/pretrain"}
+    pretrain = _or_null({"$ref": "#/definitions/pretrain"}, said["pretrain"])
+    fields = {
+        "pretrain": pretrain,
+        **_properties(Experiment, leave_out=(*SECTIONS, "uses", "pretrain", "published", "variants", "tune")),
+        "uses": {"type": "array", "items": _USE, "description": said["uses"].meaning},
+        "published": _or_null(_object(Published), said["published"]),
+        "variants": {"type": "object", "description": said["variants"].meaning},
+        "tune": _or_null(_search(), said["tune"]),
+    }
     return {
         "$schema": "http://json-schema.org/draft-07/schema#",
         "title": "frisket specification",
         "type": "object",
         "required": [name for name in SECTIONS if name not in DEFAULT_KINDS],
         "additionalProperties": False,
-        "properties": {
-            **{name: {"$ref": f"#/definitions/{name}"} for name in SECTIONS},
-            "pretrain": _or_null(pretrain, said["pretrain"]),
-            **own,
-            "published": _or_null(_object(Published), said["published"]),
-            "variants": {
-                "type": "object",
-                "description": said["variants"].meaning,
-                "patternProperties": {_LABEL: _closed({**partial, "pretrain": _or_null(pretrain, said["pretrain"])})},
-                "additionalProperties": False,
-            },
-            "tune": _or_null(_search(), said["tune"]),
-        },
+        "properties": {**{name: {"type": "object"} for name in SECTIONS}, **fields},
+        "if": {"required": ["uses"]},
+        "then": {"properties": _with_sections(pretrain, "-or-own")},
+        "else": {"properties": _with_sections(pretrain, "")},
         "definitions": {**_sections(), "pretrain": _object(PretrainConfig)},
     }
 
 
+def _with_sections(pretrain: Schema, form: str) -> Schema:
+    """The sections of a specification and of its variants, in one of the forms that `_sections` defines."""
+    whole = {name: {"$ref": f"#/definitions/{name}{form}"} for name in SECTIONS}
+    partial = _closed(
+        {**{name: {"$ref": f"#/definitions/{name}-partial{form}"} for name in SECTIONS}, "pretrain": pretrain}
+    )
+    return {**whole, "variants": {"patternProperties": {_LABEL: partial}, "additionalProperties": False}}
+
+
 def _sections() -> Schema:
+    """Every kind of every section; ``SECTION``, ``SECTION-partial`` for what a variant says of it, and both with
+    ``-or-own``, where kinds may be named that are not known here."""
     found: Schema = {}
-    for name, kinds in SECTIONS.items():
+    for name, kinds in known().sections.items():
         more = {"source": _property(StreamSection, "source")} if name == "stream" else {}
-        for kind, entry in kinds.items():
-            fields = {"kind": {"const": kind, "description": entry.summary}, **_properties(entry.config), **more}
+        for kind, row in kinds.items():
+            fields = {"kind": {"const": kind, "description": row.summary}, **_properties(row.config), **more}
             required = [] if kind == DEFAULT_KINDS.get(name) else ["kind"]
             found[f"{name}.{kind}"] = {"title": f"{name}: {kind}", **_closed(fields), "required": required}
         every = [{"$ref": f"#/definitions/{name}.{kind}"} for kind in kinds]
+        unknown = {"kind": {"type": "string", "not": {"enum": list(kinds)}}}
+        own = {"type": "object", "properties": unknown, "required": ["kind"]}
         found[name] = {"oneOf": every}
+        found[f"{name}-or-own"] = {"oneOf": [*every, own]}
         found[f"{name}-partial"] = {"anyOf": [*every, _closed({**_any_kind(kinds), **more})]}
+        found[f"{name}-partial-or-own"] = {"anyOf": [*every, own, {"type": "object", "not": {"required": ["kind"]}}]}
     return found
 
 
 def _any_kind(kinds: Mapping[str, Any]) -> Schema:
     """The fields of a section whose kind is said elsewhere: those of any."""
     found: dict[str, list[Schema]] = {}
-    for entry in kinds.values():
-        for name, one in _properties(entry.config).items():
+    for row in kinds.values():
+        for name, one in _properties(row.config).items():
             form = {k: v for k, v in one.items() if k not in ("default", "description")}
             if form not in (forms := found.setdefault(name, [])):
                 forms.append(form)
@@ -83,7 +99,7 @@ def _search() -> Schema:
             _closed({"low": {"type": "number"}, "high": {"type": "number"}, "scale": {"enum": ["linear", "log"]}}),
         ]
     }
-    names = {name: list(_any_kind(kinds)) for name, kinds in SECTIONS.items()}
+    names = {name: list(_any_kind(kinds)) for name, kinds in known().sections.items()}
     names["pretrain"] = list(_properties(PretrainConfig))
     flat = {f"{name}.{field}": axis for name, fields in names.items() for field in fields}
     nested = {name: _closed(dict.fromkeys(fields, axis)) for name, fields in names.items()}

@@ -174,9 +174,10 @@ class Session:
 
     def _close_points(self) -> None:
         """Points all of whose replicas are sent get their means and spreads, and are closed."""
+        seeds = range(self.folder.experiment.seeds)
         for point in points_of(self.folder):
             child = self.record.children.get(_point_key(point.label))
-            keys = [r.key for r in self.folder.experiment.replicas() if r.variant == point.label]
+            keys = [Replica(variant=point.label, seed=seed).key for seed in seeds]
             sent = all(key in self.record.children and self.record.children[key].done for key in keys)
             if child is None or child.done or not sent:
                 continue

@@ -3,21 +3,17 @@
 from __future__ import annotations
 
 import dataclasses
-import re
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any, Literal
 
-from frisket.algos.kinds import LEARNERS
 from frisket.algos.learner import Capabilities
 from frisket.algos.networks.conv4 import Conv4, Conv4Config
 from frisket.algos.pack import packed_fields
-from frisket.envs.kinds import STREAMS
 from frisket.errors import SpecError, nearest
 from frisket.folders import checkout
 from frisket.platform.specs.arguments import arguments
 from frisket.platform.specs.files import DEFAULT_KINDS, parse, spec_names, text_of
-from frisket.platform.specs.kinds import PROTOCOLS, SECTIONS
+from frisket.platform.specs.kinds import known
 
 SectionName = Literal["stream", "network", "learner", "protocol"]
 
@@ -27,32 +23,32 @@ def entry(section: SectionName, name: str) -> dict[str, Any]:
 
     ``section``, ``name``, ``summary``; ``config``: the class of its configuration; ``arguments``: the fields of
     `frisket.platform.specs.arguments.Argument`, one each; ``facts``: what else it declares, by name, each as ``{value,
-    meaning}``; ``logged``: metric to meaning; ``page``: of the documentation, None where there is none; ``specs``:
-    names of the specifications that use it, in a variant or in all.
+    meaning}``; ``logged``: metric to meaning; ``page``: its file in a checkout, elsewhere its name in docs/methods, None
+    where there is none; ``specs``: names of the specifications that use it, in a variant or in all.
 
     Raises:
         SpecError: there is no such kind.
     """
-    if name not in SECTIONS[section]:
-        raise SpecError(f"{section}.kind", name, nearest(name, SECTIONS[section]))
-    config = SECTIONS[section][name].config
+    kinds = known().sections[section]
+    if name not in kinds:
+        raise SpecError(f"{section}.kind", name, nearest(name, kinds))
+    config = kinds[name].config
     facts = {"stream": _stream, "network": _network, "learner": _learner, "protocol": _protocol}[section](name)
-    page = _page(name) if section == "learner" else None
     return {
         "section": section,
         "name": name,
-        "summary": SECTIONS[section][name].summary,
+        "summary": kinds[name].summary,
         "config": f"{config.__module__}.{config.__name__}",
         "arguments": [dataclasses.asdict(argument) for argument in arguments(config)],
         "facts": {key: {"value": value, "meaning": meaning} for key, value, meaning in facts},
-        "logged": {} if page is None else dict(_logged(page)),
-        "page": None if page is None else str(page),
+        "logged": dict(getattr(kinds[name], "logged", {})),
+        "page": _page(getattr(kinds[name], "page", "")),
         "specs": list(_users(section, name)),
     }
 
 
 def _stream(name: str) -> Iterator[tuple[str, Any, str]]:
-    kind = STREAMS[name]
+    kind = known().streams[name]
     yield "data", list(kind.datasets(kind.config())), "data sets it needs by default"
     yield "episodes", kind.episodes is not None, "offers pre-training before it starts"
 
@@ -62,7 +58,7 @@ def _network(name: str) -> Iterator[tuple[str, Any, str]]:
 
 
 def _learner(name: str) -> Iterator[tuple[str, Any, str]]:
-    kind = LEARNERS[name]
+    kind = known().learners[name]
     can = kind.build(kind.config(), Conv4(Conv4Config(channels=2), in_channels=1, size=16, ways=2)).capabilities
     for ability in arguments(Capabilities):
         yield ability.name, getattr(can, ability.name), ability.meaning
@@ -74,7 +70,7 @@ def _learner(name: str) -> Iterator[tuple[str, Any, str]]:
 
 
 def _protocol(name: str) -> Iterator[tuple[str, Any, str]]:
-    kind = PROTOCOLS[name]
+    kind = known().protocols[name]
     for fact in arguments(type(kind)):
         if fact.name in ("headline", "journalled", "final"):
             value = getattr(kind, fact.name)
@@ -93,17 +89,7 @@ def _users(section: SectionName, name: str) -> Iterator[str]:
             yield spec
 
 
-def _page(learner: str) -> Path | None:
-    """The page that the index of a checkout's docs/methods gives ``learner``."""
+def _page(name: str) -> str | None:
     root = checkout()
-    index = None if root is None else root / "docs" / "methods" / "README.md"
-    if index is None or not index.is_file():
-        return None
-    found = re.search(rf"^\| \[`{re.escape(learner)}`\]\(([\w-]+\.md)\)", index.read_text("utf-8"), flags=re.MULTILINE)
-    return None if found is None else index.with_name(found[1])
-
-
-def _logged(page: Path) -> Iterator[tuple[str, str]]:
-    """The rows under "What is logged"."""
-    part = page.read_text("utf-8").partition("\n## What is logged\n")[2].partition("\n## ")[0]
-    yield from re.findall(r"^\| `([^`]+)` \| (.*?) \|", part, flags=re.MULTILINE)
+    file = None if root is None or not name else root / "docs" / "methods" / f"{name}.md"
+    return str(file) if file is not None and file.is_file() else name or None

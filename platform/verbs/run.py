@@ -15,17 +15,16 @@ from typing import Any, Literal
 import frisket
 from frisket.algos.learner import Learner
 from frisket.envs.data import Pictures, resolve
-from frisket.envs.kinds import STREAMS
 from frisket.envs.stream import Stream
 from frisket.errors import RunError, SpecError, nearest, require
+from frisket.files import write_json
 from frisket.platform.cluster.session import require_device
 from frisket.platform.executors import Stop
-from frisket.platform.run.folder import RunFolder, default_runs_folder, write_json
+from frisket.platform.run.folder import RunFolder, default_runs_folder
 from frisket.platform.run.points import metric_of
 from frisket.platform.run.summary import summarise
 from frisket.platform.specs.build import Inputs, build_learner, build_network, build_stream, datasets, require_suited
 from frisket.platform.specs.experiment import Experiment, load_spec
-from frisket.platform.specs.kinds import PROTOCOLS
 from frisket.platform.tracking.settings import default_tracking
 
 DataMode = Literal["auto", "real", "embedded"]
@@ -89,7 +88,8 @@ def _run_called(run_id: str, experiment: Experiment, data: DataMode, runs_dir: P
     if not (path / "run.json").is_file():
         return None
     folder = RunFolder.open(path)
-    if folder.manifest["experiment"] != experiment.as_dict() or data not in ("auto", folder.manifest["data_mode"]):
+    same = folder.experiment.work(exact=True) == experiment.work(exact=True)
+    if not same or data not in ("auto", folder.manifest["data_mode"]):
         raise RunError("--run-id", run_id, "a run of that name is there, of another specification or other data")
     return folder
 
@@ -143,13 +143,13 @@ def finished_run(
     none."""
     experiment = load_spec(spec, overrides, seeds=seeds)
     images = resolve(datasets(experiment), data, data_dir, kind=Pictures)
-    wanted = _work_of(experiment), {name: _hashes(one) for name, one in _provenance(images).items()}
+    wanted = experiment.work(), {name: _hashes(one) for name, one in _provenance(images).items()}
     found = []
     for folder in RunFolder.all(default_runs_folder() if runs_dir is None else runs_dir):
         manifest = folder.manifest
         if (manifest["spec"], manifest["frisket"]) != (experiment.name, frisket.__version__):
             continue
-        work = _work_of(folder.experiment), {name: _hashes(one) for name, one in manifest["data"].items()}
+        work = folder.experiment.work(), {name: _hashes(one) for name, one in manifest["data"].items()}
         if work == wanted and folder.done:
             found.append(folder)
     return max(found, key=lambda folder: folder.created, default=None)
@@ -224,8 +224,7 @@ def _rehearse(experiment: Experiment, images: Mapping[str, Pictures]) -> None:
     """Build every variant once, so that a specification which fits no data or network is refused before Ray starts."""
     require_device(experiment.device)
     streams: dict[str, Stream] = {}  # points of a search often share one, and a stream costs more than a learner
-    for label in experiment.variants or [None]:
-        plain = experiment.variant(label)
+    for plain in experiment.plans.values():
         described = repr(plain.stream)
         if described not in streams:
             try:
@@ -236,9 +235,9 @@ def _rehearse(experiment: Experiment, images: Mapping[str, Pictures]) -> None:
         learner = build_learner(plain, Inputs.of(stream))
         require_suited(learner, stream)
         learner.pack([])
-        protocol = PROTOCOLS[plain.protocol.kind].build(plain.protocol.config, stream)
+        protocol = plain.protocol.row.build(plain.protocol.config, stream)
         protocol.require_suited(build_network(plain, Inputs.of(stream)))
-        episodes = STREAMS[plain.stream.kind].episodes
+        episodes = plain.stream.row.episodes
         require(plain.pretrain is None or episodes is not None, "pretrain", plain.pretrain, "left out on this stream")
         if experiment.tune is not None:
             _require_measured(metric_of(experiment), stream, learner)
@@ -260,17 +259,6 @@ def _mode_of(images: Mapping[str, Pictures]) -> str:
 def _provenance(images: Mapping[str, Pictures]) -> dict[str, Any]:
     """Provenance by the data set's own name, which is the name its metrics carry."""
     return {one.name: one.provenance.as_dict() for one in images.values()}
-
-
-_ROUNDING = ("published", "log_every", "checkpoint_seconds", "pack", "threads", "device")
-"""Fields that move no number, or by rounding alone."""
-
-
-def _work_of(experiment: Experiment) -> dict[str, Any]:
-    """What of a specification decides its numbers, up to rounding."""
-    work = {k: v for k, v in experiment.as_dict().items() if k not in _ROUNDING}
-    unmoved = {"learner": "compile", "stream": "source"}
-    return {**work, **{name: {k: v for k, v in work[name].items() if k != field} for name, field in unmoved.items()}}
 
 
 def _hashes(provenance: Mapping[str, Any] | None) -> dict[str, str]:

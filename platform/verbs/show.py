@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,9 +12,11 @@ from frisket.envs.data import EMBEDDED, FOLDERS, SOURCES
 from frisket.platform.run.points import metric_of
 from frisket.platform.specs.arguments import Argument, arguments
 from frisket.platform.specs.build import datasets
-from frisket.platform.specs.experiment import Experiment, Section, from_dict, read_raw
+from frisket.platform.specs.experiment import Experiment, load_spec, read_raw
 from frisket.platform.specs.files import dump, find_spec, lines, merge
 from frisket.platform.specs.kinds import SECTIONS
+from frisket.platform.specs.section import Section
+from frisket.platform.specs.uses import Given
 
 _APART = ("published", "variants")
 """Fields of an experiment that have a place of their own in what `show` gives."""
@@ -24,12 +26,18 @@ _SPANNING = ("pack", "tune")
 Keys = tuple[str, ...]
 
 
-def show(spec: str, overrides: Sequence[str] = (), *, variant: str | None = None) -> dict[str, Any]:
+def show(
+    spec: str | Mapping[str, Any],
+    overrides: Sequence[str] = (),
+    *,
+    variant: str | None = None,
+    uses: Iterable[Given] = (),
+) -> dict[str, Any]:
     """The complete specification, JSON-able.
 
-    ``spec``, ``file``: its name, and where it is written. ``variant``: the label whose values are shown, None for a
-    plain experiment and for the base point of a search. ``values``: a list of ``{field, value, from, where, moves,
-    searched}``; ``moves`` is ``numbers``, ``rounding`` or ``nothing``, ``searched`` says that every point has a value
+    ``spec``, ``file``: its name, and where it is written, None for a dict. ``variant``: the label whose values are
+    shown, None for a plain experiment and for the base point of a search. ``values``: a list of ``{field, value, from,
+    where, moves, searched}``; ``moves`` is ``numbers``, ``rounding`` or ``nothing``, ``searched`` says that every point has a value
     of its own, and the value is said by
 
     ======== =========================================== =============================
@@ -46,22 +54,30 @@ def show(spec: str, overrides: Sequence[str] = (), *, variant: str | None = None
     stand_in}``. ``seeds``, ``replicas``: how many.
 
     Args:
-        spec: name in tune_configs, or path of a YAML file.
+        spec: name in tune_configs, path of a YAML file, or a dict.
         overrides: ``key.path=value``, as on the command line.
         variant: label of a variant or of a point of a search; None for the headline, or the base point.
+        uses: modules of one's own, beside those it names itself.
 
     Raises:
         SpecError: no such specification or variant, or a field that is wrong.
     """
-    raw = read_raw(spec, overrides)
-    experiment = from_dict(raw)
+    experiment = load_spec(spec, overrides, uses=uses)
     label, plain = _chosen(experiment, variant)
-    sources = _Sources.of(spec, raw, overrides, label, {} if label is None else experiment.variants[label])
+    partial = {} if label is None else experiment.variants[label]
+    written = find_spec(spec) if isinstance(spec, str) else None
+    sources = _Sources(
+        said=merge(read_raw(spec, overrides)[0], partial),
+        lines={} if written is None else lines(written.text),
+        changes=[(tuple(text.partition("=")[0].strip().split(".")), text) for text in reversed(overrides)],
+        label=label,
+        partial=partial,
+    )
     whole = {name: getattr(experiment, name) for name in _SPANNING}
     axes = {} if experiment.tune is None else experiment.tune.axes
     return {
         "spec": experiment.name,
-        "file": str(find_spec(spec).path),
+        "file": None if written is None else str(written.path),
         "variant": label,
         "values": [
             {**sources.row(*one), "searched": label is None and ".".join(one[0]) in axes}
@@ -86,7 +102,7 @@ def complete(spec: str, overrides: Sequence[str] = (), *, variant: str | None = 
     Raises:
         SpecError: no such specification or variant, or a field that is wrong.
     """
-    experiment = from_dict(read_raw(spec, overrides))
+    experiment = load_spec(spec, overrides)
     said = (experiment if variant is None else _chosen(experiment, variant)[1]).as_dict()
     names = [a.name for a in _ordered(arguments(Experiment)) if said.get(a.name, {}) != {}]
     return dump({name: said[name] for name in names})
@@ -96,7 +112,7 @@ def _chosen(experiment: Experiment, variant: str | None) -> tuple[str | None, Ex
     """Label and plain experiment of what is to be shown."""
     if variant is None and experiment.tune is not None:
         return None, experiment
-    label = next(iter(experiment.variants), None) if variant is None else variant
+    label = experiment.headline_label if variant is None else variant
     return label, experiment.variant(label)
 
 
@@ -116,15 +132,6 @@ class _Sources:
     changes: Sequence[tuple[Keys, str]]
     label: str | None
     partial: Mapping[str, Any]
-
-    @classmethod
-    def of(
-        cls, spec: str, raw: Mapping[str, Any], overrides: Sequence[str], label: str | None, partial: Mapping[str, Any]
-    ) -> _Sources:
-        changes = [(tuple(text.partition("=")[0].strip().split(".")), text) for text in reversed(overrides)]
-        return cls(
-            said=merge(raw, partial), lines=lines(find_spec(spec).text), changes=changes, label=label, partial=partial
-        )
 
     def row(self, path: Keys, value: Any, argument: Argument) -> dict[str, Any]:
         kind, where = self._origin(path, argument)
@@ -158,6 +165,7 @@ def _meet(changed: Keys, place: Keys) -> bool:
 
 def _values(plain: Experiment, whole: Mapping[str, Any]) -> Iterator[tuple[Keys, Any, Argument]]:
     """Keys, JSON-able value and declaration of every field of ``plain``; those of ``whole`` are as given."""
+    said = plain.as_dict()
     for argument in _ordered(arguments(Experiment)):
         value = whole.get(argument.name, getattr(plain, argument.name))
         if argument.name in _APART:
@@ -168,7 +176,8 @@ def _values(plain: Experiment, whole: Mapping[str, Any]) -> Iterator[tuple[Keys,
             for one in arguments(type(value)):
                 yield from _field((argument.name, one.name), getattr(value, one.name), one)
         else:
-            yield (argument.name,), _json(value), dataclasses.replace(argument, home=Experiment.__name__)
+            value = whole.get(argument.name, said.get(argument.name, argument.default))
+            yield (argument.name,), value, dataclasses.replace(argument, home=Experiment.__name__)
 
 
 def _field(path: Keys, value: Any, argument: Argument) -> Iterator[tuple[Keys, Any, Argument]]:
@@ -184,24 +193,22 @@ def _ordered(fields: Sequence[Argument]) -> list[Argument]:
     return sorted(fields, key=lambda argument: rank.get(argument.name, len(rank)))
 
 
-def _section(path: Keys, section: Section) -> Iterator[tuple[Keys, Any, Argument]]:
+def _section(path: Keys, section: Section[Any]) -> Iterator[tuple[Keys, Any, Argument]]:
     for own in arguments(type(section)):
         if own.name == "kind":
             yield (*path, own.name), section.kind, dataclasses.replace(own, home=Experiment.__name__, required=False)
         elif own.name == "config":
             for one in arguments(type(section.config)):
                 yield (*path, one.name), _json(getattr(section.config, one.name)), one
-        else:
+        elif own.name != "row":
             yield (*path, own.name), _json(getattr(section, own.name)), own
 
 
 def _changes(experiment: Experiment) -> dict[str, dict[str, Any]]:
     """Label to the fields in which the variant differs from the headline; those of another kind's that are as usual
     are left out."""
-    if not experiment.variants:
-        return {}
-    headline = {path: value for path, value, _ in _values(experiment.variant(None), {})}
-    return {label: _differing(experiment.variant(label), headline) for label in experiment.variants}
+    headline = {path: value for path, value, _ in _values(experiment.headline, {})}
+    return {label: _differing(experiment.plans[label], headline) for label in experiment.variants}
 
 
 def _differing(variant: Experiment, headline: Mapping[Keys, Any]) -> dict[str, Any]:

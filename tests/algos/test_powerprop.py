@@ -239,7 +239,7 @@ def test_alpha_below_1_is_refused(alpha: float) -> None:
     "form",
     [
         "sparse-cmaml", "metabgd/second_order", "bgd", "online-adam", "la-maml", "la-maml/second_order",
-        "replay-metabgd", "er", "mer", "gem", "ewc", "icarl", "independent", "top-kast",
+        "replay-metabgd", "er", "mer", "gem", "replay-ewc", "icarl", "independent", "top-kast",
     ],
 )  # fmt: skip
 def test_methods_learn_on_a_network_that_has_it(form: str) -> None:

@@ -11,14 +11,16 @@ import pytest
 from frisket.algos.inner.pretrain import PretrainConfig
 from frisket.algos.learner import Capabilities
 from frisket.errors import require
+from frisket.moves import NOTHING
 from frisket.platform.specs.arguments import arguments, attributes
-from frisket.platform.specs.experiment import Experiment, Published, StreamSection
-from frisket.platform.specs.kinds import SECTIONS
+from frisket.platform.specs.experiment import Experiment, Published
+from frisket.platform.specs.kinds import known
 from frisket.platform.specs.search import Search
+from frisket.platform.specs.section import StreamSection
 
 CONFIGS = list(
     dict.fromkeys(
-        [entry.config for kinds in SECTIONS.values() for entry in kinds.values()]
+        [entry.config for kinds in known().sections.values() for entry in kinds.values()]
         + [PretrainConfig, Capabilities, Experiment, StreamSection, Published, Search]
     )
 )
@@ -50,7 +52,7 @@ class _Config(_Base):
     rate: float = 0.5
     until: int | None = None
     form: Literal["a", "b"] = "b"
-    sizes: tuple[int, ...] = field(default=(1, 2), metadata={"moves": "nothing"})
+    sizes: tuple[int, ...] = field(default=(1, 2), metadata=NOTHING)
 
     def __post_init__(self) -> None:
         require(self.rate > 0, "rate", self.rate, "above 0")

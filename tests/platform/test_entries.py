@@ -12,7 +12,7 @@ from frisket.errors import SpecError
 from frisket.platform.cli.main import main
 from frisket.platform.specs.experiment import load_spec
 from frisket.platform.specs.files import spec_names
-from frisket.platform.specs.kinds import SECTIONS
+from frisket.platform.specs.kinds import known
 from frisket.platform.verbs.entries import SectionName, entry
 
 
@@ -56,12 +56,12 @@ def test_specifications_are_found_by_what_they_use(section: SectionName) -> None
 def test_every_kind_can_be_looked_up(section: SectionName, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["list", f"{section}s"]) == 0
     listed = capsys.readouterr().out
-    for name in list(SECTIONS[section])[-2:]:
+    for name in list(known().sections[section])[-2:]:
         assert name in listed
         assert main(["list", f"{section}s", name]) == 0
         out = capsys.readouterr().out
-        assert out.startswith(f"{name}  {SECTIONS[section][name].summary}\n")
-        assert SECTIONS[section][name].config.__name__ in out
+        assert out.startswith(f"{name}  {known().sections[section][name].summary}\n")
+        assert known().sections[section][name].config.__name__ in out
 
 
 def test_a_name_that_is_none_suggests_the_nearest(capsys: pytest.CaptureFixture[str]) -> None:

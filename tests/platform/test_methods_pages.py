@@ -17,47 +17,11 @@ from frisket.platform.specs.files import spec_names
 from frisket.types import Batch, Task
 
 FOLDER = Path(__file__).resolve().parents[2] / "docs" / "methods"
-PAGES = {
-    "cmaml": "cmaml",
-    "cmaml-fixed": "cmaml",
-    "sparse-cmaml": "cmaml",
-    "sparse-relu-cmaml": "cmaml",
-    "cmaml-no-pap": "cmaml-no-pap",
-    "online-adam": "online-adam",
-    "fine-tuning": "online-adam",
-    "maml": "maml",
-    "anil": "maml",
-    "bgd": "bgd",
-    "metabgd": "metabgd",
-    "metacog": "metacog",
-    "la-maml": "la-maml",
-    "sync-la-maml": "la-maml",
-    "replay-cmaml": "la-maml",
-    "replay-metabgd": "replay-metabgd",
-    "la-er": "la-maml",
-    "sparse-la-maml": "sparse-la-maml",
-    "sparse-relu-la-maml": "sparse-la-maml",
-    "online-sgd": "er",
-    "er": "er",
-    "mer": "mer",
-    "ewc": "ewc",
-    "gem": "gem",
-    "a-gem": "gem",
-    "icarl": "icarl",
-    "independent": "independent",
-    "packnet": "packnet",
-    "efficient-packnet": "efficient-packnet",
-    **{kind: kind for kind in ("sequential", "ewc-fisher", "online-laplace", "si", "vcl")},
-    "iterative-magnitude": "sparse-training",
-    "top-kast": "sparse-training",
-    "rigl": "sparse-training",
-    "static-sparse": "sparse-training",
-}
 HEADINGS = ("The method", "Paper or released code", "Capabilities", "What is logged", "Published numbers and ours")
 
 
 def page(kind: str) -> str:
-    return (FOLDER / f"{PAGES[kind]}.md").read_text(encoding="utf-8")
+    return (FOLDER / f"{LEARNERS[kind].page}.md").read_text(encoding="utf-8")
 
 
 def index_row(kind: str) -> str:
@@ -65,7 +29,7 @@ def index_row(kind: str) -> str:
     network = Conv4(Conv4Config(channels=2), in_channels=1, size=16, ways=2)
     can = entry.build(entry.config(), network).capabilities
     marks = ["yes" if flag else "-" for flag in (can.needs_task, can.replay, can.meta_learns, can.masks)]
-    return f"| [`{kind}`]({PAGES[kind]}.md) | {entry.summary} | {' | '.join(marks)} | {can.samples} |"
+    return f"| [`{kind}`]({LEARNERS[kind].page}.md) | {entry.summary} | {' | '.join(marks)} | {can.samples} |"
 
 
 @pytest.mark.parametrize("kind", list(LEARNERS))

@@ -12,9 +12,8 @@ from judged import compared
 from PIL import Image
 from runs import SMOKE
 
-from frisket.errors import RunError, SpecError
+from frisket.errors import RunError, SpecError, Stopped
 from frisket.platform.cli.main import main
-from frisket.platform.run.engine import Stopped
 from frisket.platform.run.folder import RunFolder, write_json
 from frisket.platform.run.progress import Snapshot
 from frisket.platform.tables.reproduction import Reproduction

@@ -12,10 +12,10 @@ from jsonschema import Draft7Validator
 from frisket.platform.cli.main import main
 from frisket.platform.specs.experiment import load_spec
 from frisket.platform.specs.files import overridden, parse, spec_names, text_of
-from frisket.platform.specs.kinds import SECTIONS
+from frisket.platform.specs.kinds import known
 from frisket.platform.specs.schema import schema
 
-KINDS = [(section, kind) for section, kinds in SECTIONS.items() for kind in kinds]
+KINDS = [(section, kind) for section, kinds in known().sections.items() for kind in kinds]
 
 
 @pytest.fixture(scope="module")
@@ -94,6 +94,14 @@ def test_a_learner_must_be_named(validator: Draft7Validator) -> None:
     assert not validator.is_valid({"stream": {"kind": "osaka"}})
     assert not validator.is_valid({"learner": {"inner_steps": 3}})
     assert validator.is_valid({"learner": {"kind": "cmaml"}, "stream": {"p": 0.5}})
+
+
+def test_modules_of_ones_own_bring_kinds_of_their_own(validator: Draft7Validator) -> None:
+    own = {"learner": {"kind": "mine", "depth": 3}, "variants": {"a": {}, "b": {"learner": {"depth": 4}}}}
+    assert not validator.is_valid(own)
+    assert validator.is_valid({"uses": ["mine.py"], **own})
+    assert not validator.is_valid({"uses": ["mine.py"], **own, "learner": {"kind": "cmaml", "depth": 3}})
+    assert not validator.is_valid({"uses": "mine.py", **own})
 
 
 def test_the_command_prints_meanings_and_defaults(capsys: pytest.CaptureFixture[str]) -> None:

@@ -145,6 +145,25 @@ def test_the_complete_specification_is_the_same_experiment(name: str, changes: l
         assert from_dict(parse(complete(name, changes, variant=label), name)) == experiment.variant(label)
 
 
+def test_fields_that_move_no_number_are_marked() -> None:
+    moves = {row["field"]: row["moves"] for row in frisket.show("replay/permutations-grid")["values"]}
+    assert {field for field, what in moves.items() if what == "nothing"} == {
+        "stream.source", "log_every", "checkpoint_seconds"
+    }  # fmt: skip
+    assert {field for field, what in moves.items() if what == "rounding"} == {
+        "learner.compile", "pack", "threads", "device"
+    }  # fmt: skip
+
+
+def test_a_dict_is_a_specification_too() -> None:
+    shown = frisket.show({"learner": {"kind": "cmaml", "inner_steps": 3}}, ["seeds=2"])
+    said = origins(shown)
+    assert (shown["spec"], shown["file"]) == ("experiment", None)
+    assert said["learner.inner_steps"] == (3, "file", None)
+    assert said["seeds"] == (2, "override", "seeds=2")
+    assert said["uses"] == ([], "default", "Experiment")
+
+
 def test_a_label_that_is_none_is_refused(spec: str) -> None:
     with pytest.raises(SpecError, match=r"'lon'.*did you mean 'long'"):
         frisket.show(spec, variant="lon")
