@@ -231,7 +231,7 @@ def reproduce(
     )
 
 
-def load_model(uri: str | Path, *, tracking_uri: str | None = None) -> FrisketModel:
+def load_model(uri: str | Path, *, tracking_uri: str | None = None, uses: Sequence[Given] = ()) -> FrisketModel:
     """Load a model with all its replicas, states and masks. Runs no code from it.
 
     Args:
@@ -239,10 +239,13 @@ def load_model(uri: str | Path, *, tracking_uri: str | None = None) -> FrisketMo
             folder, or the folder of a finished run (of a search: its best point).
         tracking_uri: the MLflow store to ask; None for ``MLFLOW_TRACKING_URI``, else ``mlflow.db`` in the working
             folder.
+        uses: modules of one's own that the model was made with: files (``my_method.py``), names of modules, or the
+            learner's class. A model never makes frisket import anything by itself.
 
     Raises:
-        ModelError: it leads nowhere, or what is there is damaged or no frisket model.
+        ModelError: it leads nowhere, what is there is damaged or no frisket model, or it was made with a module that
+            is not passed.
     """
     from frisket.platform.verbs import load
 
-    return load.load_model(uri, tracking_uri=tracking_uri)
+    return load.load_model(uri, tracking_uri=tracking_uri, uses=uses)

@@ -38,3 +38,8 @@ class StreamKind:
     datasets: Callable[[Any], tuple[str, ...]] = named_datasets
     takes: type[Pictures] = ImageSet
     episodes: Callable[..., EpisodeSource] | None = None
+
+    def in_words(self, config: Any) -> str:
+        """What a stream of ``config`` is: what the configuration says of itself (``in_words``), else the summary."""
+        told: Callable[[], str] | None = getattr(config, "in_words", None)
+        return self.summary if told is None else told()

@@ -61,6 +61,13 @@ class OsakaConfig:
         for name in self.raw_scale:
             require(name in self.domains, "raw_scale", name, f"one of the domains ({nearest(name, self.domains)})")
 
+    def in_words(self) -> str:
+        """What the stream is, for its card."""
+        return (
+            f"a hidden task of {self.ways} classes, {self.shots} images of each a batch, that stays with probability "
+            f"{self.p:g} from one batch to the next; {self.steps:,} batches"
+        )
+
 
 class OsakaStream(Stream):
     """OSAKA over image sets.

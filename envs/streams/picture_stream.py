@@ -74,6 +74,10 @@ class PicturesConfig:
         require(0 < self.smallest <= 1, "smallest", self.smallest, "a share above 0 and at most 1")
         require(self.test_samples is None or self.test_samples >= 1, "test_samples", self.test_samples, "at least 1")
 
+    def in_words(self) -> str:
+        """What the stream is, for its card."""
+        return f"one task of pictures, {self.size} x {self.size} pixels; {self.steps:,} batches of {self.batch}"
+
     def datasets(self) -> tuple[str, str]:
         """Names of the training and the test pictures."""
         return self.dataset, f"{self.dataset}:test"

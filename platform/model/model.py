@@ -5,6 +5,7 @@ The folder (data only: safetensors and JSON; loading it runs no code from it)::
     spec.json                              the experiment, complete
     provenance.json                        data, versions, results
     model.json                             format, inputs of every replica, sha256 of every file
+    uses/NAME.py                           the user's own modules it was made with, to be read; never imported
     replicas/KEY/state.safetensors         the learner's whole State
     replicas/KEY/masks.safetensors         its MaskSet, one bit per weight; absent for a method without masks
 """
@@ -13,7 +14,8 @@ from __future__ import annotations
 
 import math
 import shutil
-from collections.abc import Iterator, Mapping
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
@@ -31,12 +33,13 @@ from frisket.algos.masks.store import MaskStore
 from frisket.algos.networks.network import Network
 from frisket.algos.parts.tree import map_tensors
 from frisket.algos.state_file import load_state, save_state
-from frisket.errors import FileError, ModelError, UserError
-from frisket.files import read_json, sha256_of, write_json
+from frisket.errors import FileError, ModelError, SpecError, UserError
+from frisket.files import read_json, sha256_of, write_json, write_text
 from frisket.platform.model.tasks import INFER, choose_task, protecting, task_number
 from frisket.platform.run.folder import RunFolder
 from frisket.platform.specs.build import Inputs, build_learner, build_network
 from frisket.platform.specs.experiment import Experiment, Replica, from_dict
+from frisket.platform.specs.uses import Use
 from frisket.types import State, Task
 
 FORMAT = "frisket-model/1"
@@ -76,8 +79,17 @@ class FrisketModel:
         self._members = dict(members)
 
     @classmethod
-    def load(cls, path: str | Path) -> FrisketModel:
-        """The model in the data folder ``path``. Raises `ModelError` where it is missing, damaged or foreign."""
+    def load(cls, path: str | Path, *, uses: Sequence[Use] = ()) -> FrisketModel:
+        """The model in the data folder ``path``.
+
+        Args:
+            path: what `write_model` wrote.
+            uses: the modules its kinds come from, where they are not frisket's or an installed package's. A model never
+                makes frisket import anything by itself.
+
+        Raises:
+            ModelError: it is missing, damaged or foreign, or made with a module that was not passed.
+        """
         path = Path(path)
         with _damage(path):
             index = read_json(path / _INDEX)
@@ -88,7 +100,7 @@ class FrisketModel:
                     raise ModelError(
                         "model", str(path), f"{name} is damaged (its sha256 differs); fetch the model again"
                     )
-            experiment = from_dict(read_json(path / _SPEC))
+            experiment = _experiment(read_json(path / _SPEC), uses)
             members = {}
             for replica in experiment.replicas():
                 entry = index["replicas"][replica.key]
@@ -240,12 +252,45 @@ def write_model(folder: RunFolder, path: Path) -> None:
         if source.masks.exists():
             shutil.copyfile(source.masks, target / source.masks.name)
         replicas[replica.key] = member.inputs.as_dict()
+    for use in folder.experiment.uses:
+        if use.text is not None:  # to be read by people; loading a model imports nothing
+            (path / "uses").mkdir(exist_ok=True)
+            write_text(path / "uses" / use.name, use.text)
     write_json(path / _SPEC, folder.experiment.as_dict())
     write_json(path / _PROVENANCE, provenance(folder))
     files = sorted(p.relative_to(path).as_posix() for p in path.rglob("*") if p.is_file())
     write_json(
         path / _INDEX, {"format": FORMAT, "replicas": replicas, "files": {n: sha256_of(path / n) for n in files}}
     )
+
+
+def require_passed(notes: object, uses: Sequence[Use]) -> None:
+    """Raise `ModelError` unless ``uses`` has every module that ``notes``, a model's or a run's, were made with."""
+    passed = {use.name for use in uses}
+    for note in notes if isinstance(notes, list) else []:
+        name, digest = (note.get("name"), note.get("sha256")) if isinstance(note, dict) else (note, None)
+        if name not in passed:
+            fix = f"what it was made with is not imported unasked; pass it: frisket.load_model(..., uses=[{name!r}])"
+            raise ModelError("uses", name, f"{fix} (sha256 {digest})")
+
+
+def _experiment(raw: dict[str, Any], uses: Sequence[Use]) -> Experiment:
+    """A model's specification; only what is passed is imported."""
+    notes = raw.get("uses", [])
+    if not isinstance(notes, list) or not all(isinstance(note, dict) for note in notes):
+        raise ModelError("uses", notes, "is not what frisket notes of a model's modules; the model is damaged")
+    try:
+        experiment = from_dict(raw, passed=uses)
+    except SpecError as error:
+        if error.field.endswith(".kind"):
+            require_passed(notes, uses)
+        raise
+    known = {note["name"]: note.get("sha256") for note in notes}
+    for use in uses:
+        if use.name in known and use.sha256 != known[use.name]:
+            said = f"{use.name} is not the text this model was made with (sha256 {known[use.name]})"
+            warnings.warn(f"{said}; it may answer otherwise", stacklevel=4)
+    return experiment
 
 
 def provenance(folder: RunFolder) -> dict[str, Any]:

@@ -25,13 +25,14 @@ from frisket.platform.run.points import metric_of
 from frisket.platform.run.summary import summarise
 from frisket.platform.specs.build import Inputs, build_learner, build_network, build_stream, datasets, require_suited
 from frisket.platform.specs.experiment import Experiment, load_spec
+from frisket.platform.specs.uses import Given
 from frisket.platform.tracking.settings import default_tracking
 
 DataMode = Literal["auto", "real", "embedded"]
 
 
 def prepare(
-    spec: str,
+    spec: str | Mapping[str, Any],
     overrides: Sequence[str] = (),
     *,
     seeds: int | None = None,
@@ -41,11 +42,12 @@ def prepare(
     register: bool = True,
     search: bool = False,
     run_id: str | None = None,
+    uses: Sequence[Given] = (),
 ) -> RunFolder:
     """The folder of a new run of ``spec``. Every mistake that can be seen before the first step is raised here.
 
     Args:
-        spec: name in tune_configs, or path of a YAML file.
+        spec: name in tune_configs, path of a YAML file, or the specification itself as a dict.
         overrides: ``key.path=value``.
         seeds: how many; None for the specification's.
         data: ``real``, ``embedded``, or ``auto``: real if it can be had.
@@ -54,15 +56,18 @@ def prepare(
         register: register a model version at the end.
         search: whether it is to be a search; a specification with a ``tune`` section is one, and no other.
         run_id: the run's name. If a run of that name is there it is that one, and must be of the same specification.
+        uses: modules of one's own beside those the specification names.
 
     Raises:
         UserError: the specification, the data, the device or the run of that name.
     """
-    experiment = load_spec(spec, overrides, seeds=seeds)
+    experiment = load_spec(spec, overrides, seeds=seeds, uses=uses)
     if search and experiment.tune is None:
-        raise SpecError("SPEC", spec, "has no tune section to search over; `frisket run` runs it")
+        raise SpecError("SPEC", experiment.name, "has no tune section to search over; `frisket run` runs it")
     if not search and experiment.tune is not None:
-        raise SpecError("SPEC", spec, "is a search: `frisket tune` runs it; with tune=null its base point can be run")
+        raise SpecError(
+            "SPEC", experiment.name, "is a search: `frisket tune` runs it; with tune=null its base point can be run"
+        )
     if run_id is not None:
         there = _run_called(run_id, experiment, data, runs_dir)
         if there is not None:
@@ -148,6 +153,8 @@ def finished_run(
     for folder in RunFolder.all(default_runs_folder() if runs_dir is None else runs_dir):
         manifest = folder.manifest
         if (manifest["spec"], manifest["frisket"]) != (experiment.name, frisket.__version__):
+            continue
+        if manifest["experiment"].get("uses", []) != [use.as_dict() for use in experiment.uses]:
             continue
         work = folder.experiment.work(), {name: _hashes(one) for name, one in manifest["data"].items()}
         if work == wanted and folder.done:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 from torch import Tensor
-from toys import FORMS, QUICK, network_of, noise_batch, run, small_mlp, small_network
+from toys import FORMS, network_of, noise_batch, run, small_mlp, small_network
 
 from frisket.algos.inner.loop import gradients, leaves, loss_on
 from frisket.algos.kinds import LEARNERS, NETWORKS
@@ -246,7 +246,7 @@ def test_methods_learn_on_a_network_that_has_it(form: str) -> None:
     """alpha = 1.5, where a derivative left to automatic differentiation would give NaN at a weight of 0."""
     kind, fields = FORMS[form]
     entry = LEARNERS[kind]
-    learner = entry.build(entry.config(**{**QUICK[kind], **fields}), Powerprop(network_of(form, 2), 1.5))
+    learner = entry.build(entry.config(**{**entry.quick, **fields}), Powerprop(network_of(form, 2), 1.5))
     first = learner.init(0)
     for value in (first[k] for k in ("theta", "mu", "phi") if k in first):
         for name, weight in value.items():

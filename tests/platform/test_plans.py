@@ -15,6 +15,7 @@ from frisket.errors import SpecError
 from frisket.moves import NOTHING, ROUNDING, idle
 from frisket.platform.cluster.submission import name_of_work
 from frisket.platform.specs import experiment as module
+from frisket.platform.specs import section
 from frisket.platform.specs.build import datasets
 from frisket.platform.specs.experiment import Experiment, from_dict, load_spec
 from frisket.platform.specs.files import typed
@@ -38,7 +39,8 @@ def test_a_search_of_a_thousand_points_is_validated_once_each(monkeypatch: pytes
         read.append(cls)
         return typed(cls, raw, prefix)
 
-    monkeypatch.setattr(module, "typed", counting)
+    for reader in (module, section):
+        monkeypatch.setattr(reader, "typed", counting)
     search = from_dict(BASE | {"tune": {"axes": THOUSAND}})
     assert len(search.plans) == 1000
     learner = LEARNERS["la-maml"].config
