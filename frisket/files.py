@@ -145,7 +145,7 @@ def lock(path: Path, *, busy: Exception | None = None) -> Iterator[None]:
 
 
 def held(path: Path) -> bool:
-    """Whether a live process holds the lock file ``path``; looking takes it from nobody for longer than `lock` tries."""
+    """Whether a live process holds the lock file ``path``. Who looks has it for less time than `lock` waits."""
     try:
         with path.open("r") as file:
             fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -96,6 +96,31 @@ def tune(
         spec=spec, overrides=overrides, seeds=seeds, workers=workers, data=data, data_dir=data_dir, runs_dir=runs_dir,
         resume=resume, run_id=run_id, register=register, local=local, uses=uses, search=True,
     )  # fmt: skip
+
+
+def show(
+    spec: str | Mapping[str, Any],
+    overrides: Sequence[str] = (),
+    *,
+    variant: str | None = None,
+    uses: Iterable[Given] = (),
+) -> dict[str, Any]:
+    """A specification completely: every value and where it comes from, as plain data. Nothing is run or fetched.
+
+    ``values`` is a list of ``{field, value, from, where, moves}``; `frisket.platform.verbs.show.show` says the rest.
+
+    Args:
+        spec: name in tune_configs, or path of a YAML file.
+        overrides: ``key.path=value``, as on the command line.
+        variant: label of a variant or of a point of a search; None for the headline, or a search's base point.
+        uses: modules of one's own, beside those it names itself.
+
+    Raises:
+        SpecError: no such specification or variant, or a field that is wrong.
+    """
+    from frisket.platform.verbs import show as work
+
+    return work.show(spec, overrides, variant=variant, uses=uses)
 
 
 def reproduce(

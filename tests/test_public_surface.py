@@ -24,7 +24,7 @@ def modules_after(code: str, checkout: Path) -> set[str]:
 
 def test_exported_names() -> None:
     assert frisket.__all__ == [
-        "FrisketError", "MaskSet", "UserError", "__version__", "load_model", "reproduce", "run", "tune"
+        "FrisketError", "MaskSet", "UserError", "__version__", "load_model", "reproduce", "run", "show", "tune"
     ]  # fmt: skip
     for name in frisket.__all__:
         assert getattr(frisket, name) is not None

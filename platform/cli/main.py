@@ -19,6 +19,7 @@ from frisket.platform.cli import data, listing, masks
 from frisket.platform.cli.doctor import doctor
 from frisket.platform.cli.reproduce import reproduce
 from frisket.platform.cli.run import run
+from frisket.platform.cli.show import schema, show
 from frisket.platform.cli.submit import submit
 from frisket.platform.cli.sync import sync
 from frisket.platform.cli.tune import tune
@@ -39,7 +40,9 @@ app.command()(run)
 app.command()(tune)
 app.command()(reproduce)
 app.command()(submit)
+app.command()(show)
 app.command("list")(listing.show)
+app.command()(schema)
 app.add_typer(data.app, name="data")
 app.add_typer(masks.app, name="masks")
 app.command()(sync)

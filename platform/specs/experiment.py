@@ -24,7 +24,7 @@ from frisket.algos.pack import packed_fields
 from frisket.errors import SpecError, nearest, require
 from frisket.moves import NOTHING, ROUNDING, idle
 from frisket.platform.protocols.protocol import ProtocolKind
-from frisket.platform.specs.files import merge, overridden, parse, refuse_unknown, spec_names, text_of, typed
+from frisket.platform.specs.files import find_spec, merge, overridden, parse, refuse_unknown, typed
 from frisket.platform.specs.kinds import SECTIONS, Kinds
 from frisket.platform.specs.search import Search, flat_axes, points, require_comparable
 from frisket.platform.specs.section import Section, StreamSection, read_section
@@ -240,20 +240,20 @@ def load_spec(
     Raises:
         SpecError: no such specification, or a field that is wrong.
     """
+    raw, folder = read_raw(spec, overrides, seeds=seeds)
+    return from_dict(raw, folder=folder, passed=taken(uses))
+
+
+def read_raw(
+    spec: str | Mapping[str, Any], overrides: Sequence[str] = (), *, seeds: int | None = None
+) -> tuple[dict[str, Any], Path]:
+    """What `load_spec` makes an experiment of: what is written, ``overrides`` laid over it; and the folder where the
+    files lie that it uses. Raises as `load_spec` does."""
     folder = Path()
     if isinstance(spec, Mapping):
         name, raw = "experiment", copy.deepcopy(dict(spec))
     else:
-        path = Path(spec)
-        if path.suffix in (".yaml", ".yml"):
-            if not path.is_file():
-                raise SpecError("SPEC", spec, "no such file")
-            name, text, folder = path.stem, path.read_text(encoding="utf-8"), path.absolute().parent
-        elif spec in (names := spec_names()):
-            name, text = spec, text_of(spec)
-        else:
-            fix = f"no such specification; {nearest(spec, names)} (`frisket list specs`); or give a .yaml file"
-            raise SpecError("SPEC", spec, fix)
+        name, _, text, folder = find_spec(spec)
         raw = parse(text, spec)
     if not isinstance(raw, dict):
         raise SpecError("SPEC", spec, "must be a mapping of sections")
@@ -261,7 +261,7 @@ def load_spec(
         raw = overridden(raw, change)
     if seeds is not None:
         raw["seeds"] = seeds
-    return from_dict({"name": name, **raw}, folder=folder, passed=taken(uses))
+    return {"name": name, **raw}, folder
 
 
 def from_dict(raw: Mapping[str, Any], *, folder: Path | None = None, passed: Sequence[Use] = ()) -> Experiment:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import re
 from pathlib import Path
 
@@ -12,6 +11,7 @@ import torch
 from frisket.algos.inner.pretrain import PretrainConfig
 from frisket.algos.kinds import LEARNERS
 from frisket.algos.networks.conv4 import Conv4, Conv4Config
+from frisket.platform.specs.arguments import arguments
 from frisket.platform.specs.experiment import load_spec
 from frisket.platform.specs.files import spec_names
 from frisket.types import Batch, Task
@@ -45,12 +45,12 @@ def test_index_has_no_other_rows() -> None:
 @pytest.mark.parametrize("kind", list(LEARNERS))
 def test_page_names_every_argument(kind: str) -> None:
     text = page(kind)
-    assert [f.name for f in dataclasses.fields(LEARNERS[kind].config) if f"`{f.name}`" not in text] == []
+    assert [a.name for a in arguments(LEARNERS[kind].config) if f"`{a.name}`" not in text] == []
 
 
 def test_pretraining_page_names_every_argument() -> None:
     text = (FOLDER / "pretraining.md").read_text(encoding="utf-8")
-    assert [f.name for f in dataclasses.fields(PretrainConfig) if f"`{f.name}`" not in text] == []
+    assert [a.name for a in arguments(PretrainConfig) if f"`{a.name}`" not in text] == []
 
 
 @pytest.mark.parametrize("kind", list(LEARNERS))
