@@ -34,7 +34,7 @@ from frisket.algos.parts.tree import map_tensors
 from frisket.algos.state_file import load_state, save_state
 from frisket.errors import FileError, ModelError, SpecError, UserError
 from frisket.files import read_json, sha256_of, write_json, write_text
-from frisket.platform.model.tasks import INFER, choose_task, keeping_tasks, protecting, task_number
+from frisket.platform.model.tasks import INFER, choose_task, keeping_tasks, task_number
 from frisket.platform.run.folder import RunFolder
 from frisket.platform.specs.build import Inputs, build_learner, build_network
 from frisket.platform.specs.experiment import Experiment, Replica, from_dict
