@@ -16,7 +16,6 @@ Compiled and plain numbers agree to float32 rounding, not to the bit.
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import hashlib
 import os
 import platform
@@ -32,6 +31,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.weak import WeakTensorKeyDictionary
 
 from frisket.errors import require
+from frisket.files import lock, replacing
 from frisket.folders import cache_folder
 
 _CHECKED = 3
@@ -102,16 +102,13 @@ def _sought(function: Pure, example: tuple[Any, ...]) -> tuple[Path, Callable[[I
 def _make(flat: Callable[..., list[Tensor]], leaves: list[Tensor], path: Path) -> None:
     """Compile into ``path``; of several processes one works and the others wait."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    with (path.parent / f"{path.stem}.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    with lock(path.with_suffix(".lock")):
         if path.exists():
             return
         module = _Module(flat)
-        with _quiet():
+        with _quiet(), replacing(path) as part:
             exported = torch.export.export(module, tuple(leaves), strict=False)
-            temporary = path.with_name(f"{path.stem}.{os.getpid()}.pt2")
-            torch._inductor.aoti_compile_and_package(exported, package_path=str(temporary))
-        os.replace(temporary, path)
+            torch._inductor.aoti_compile_and_package(exported, package_path=str(part))
 
 
 class _Module(torch.nn.Module):

@@ -27,6 +27,7 @@ from torch import Tensor
 
 from frisket.envs.data.imageset import ImageSet
 from frisket.envs.streams.held_out import learn_and_judge
+from frisket.envs.streams.kind import StreamKind
 from frisket.envs.streams.passes import Passes, passes_in_words
 from frisket.envs.task_stream import TaskStream
 from frisket.errors import require
@@ -153,3 +154,13 @@ class CharacterTaskStream(TaskStream):
 def _shown(images: ImageSet, chosen: np.ndarray) -> tuple[Tensor, Tensor]:
     """The images ``chosen``, pixels in [0, 1], and their labels."""
     return torch.from_numpy(images.images[chosen]).float().div_(255), torch.from_numpy(images.labels[chosen])
+
+
+STREAMS = (
+    StreamKind(
+        name="character-tasks",
+        config=CharacterTasksConfig,
+        build=CharacterTaskStream,
+        summary="tasks in sequence, each the images of one class, for generative models",
+    ),
+)

@@ -20,6 +20,7 @@ import torch
 from frisket.envs.data.imageset import ImageSet
 from frisket.envs.episodes.episodes import EpisodeSource
 from frisket.envs.stream import Stream
+from frisket.envs.streams.kind import StreamKind
 from frisket.errors import nearest, require
 from frisket.rng import numpy_generator
 from frisket.types import Batch, Task
@@ -153,3 +154,15 @@ def _equal_classes(images: ImageSet) -> np.ndarray:
     per_class = images.class_indices()
     smallest = min(len(indices) for indices in per_class)
     return np.stack([indices[:smallest] for indices in per_class])
+
+
+STREAMS = (
+    StreamKind(
+        name="osaka",
+        config=OsakaConfig,
+        datasets=lambda config: tuple(config.domains),
+        build=OsakaStream,
+        summary="online stream whose hidden task may change at any step and may come back",
+        episodes=pretraining_episodes,
+    ),
+)

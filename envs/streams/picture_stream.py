@@ -19,7 +19,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -28,9 +28,11 @@ from torch import Tensor
 
 from frisket.envs.data.imageset import Pictures
 from frisket.envs.streams.held_out import learn_and_judge
+from frisket.envs.streams.kind import StreamKind
 from frisket.envs.streams.scaling import Scale
 from frisket.envs.task_stream import TaskStream
 from frisket.errors import require
+from frisket.moves import NOTHING
 from frisket.rng import numpy_generator
 from frisket.types import Batch, Task
 
@@ -52,7 +54,7 @@ class PicturesConfig:
     smallest: least share of a training picture's area that is shown.
     test_batch: test pictures that are in memory at once.
     test_samples: most test pictures that are judged, spread evenly over all; null for all.
-    readers: threads that read and resize pictures; it moves no number.
+    readers: threads that read and resize pictures.
     """
 
     dataset: str = "imagenet"
@@ -63,7 +65,7 @@ class PicturesConfig:
     smallest: float = 0.08
     test_batch: int = 250
     test_samples: int | None = None
-    readers: int = 8
+    readers: int = field(default=8, metadata=NOTHING)
 
     def __post_init__(self) -> None:
         for name in ("batch", "steps", "size", "test_batch", "readers"):
@@ -198,3 +200,14 @@ def resized(pixels: np.ndarray, box: Box, size: int) -> np.ndarray:
     flat = pixels[0] if len(pixels) == 1 else np.ascontiguousarray(pixels.transpose(1, 2, 0))
     small = np.asarray(Image.fromarray(flat).resize((size, size), Image.Resampling.BILINEAR, box))
     return small[None] if small.ndim == 2 else small.transpose(2, 0, 1)
+
+
+STREAMS = (
+    StreamKind(
+        name="pictures",
+        config=PicturesConfig,
+        build=PictureStream,
+        summary="one task of pictures of any size, read as they are asked for: ImageNet from its folders",
+        takes=Pictures,
+    ),
+)

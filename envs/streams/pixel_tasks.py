@@ -31,6 +31,7 @@ from torch import Tensor
 
 from frisket.envs.data.imageset import ImageSet
 from frisket.envs.streams.held_out import learn_and_judge
+from frisket.envs.streams.kind import StreamKind
 from frisket.envs.streams.passes import Passes, passes_in_words
 from frisket.envs.task_stream import TaskStream
 from frisket.errors import require
@@ -247,3 +248,19 @@ def rotation_map(angle: float, height: int, width: int) -> np.ndarray:
     source_down = np.floor(math.sin(turn) * right + math.cos(turn) * down + height / 2).astype(np.int64)
     inside = (source_right >= 0) & (source_right < width) & (source_down >= 0) & (source_down < height)
     return np.where(inside, source_down * width + source_right, BLANK).reshape(-1)
+
+
+STREAMS = (
+    StreamKind(
+        name="rotations",
+        config=RotationsConfig,
+        build=PixelTaskStream,
+        summary="tasks in sequence, each the same images turned by another angle",
+    ),
+    StreamKind(
+        name="permutations",
+        config=PermutationsConfig,
+        build=PixelTaskStream,
+        summary="tasks in sequence, each the same images with their pixels in another order",
+    ),
+)

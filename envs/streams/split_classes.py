@@ -30,6 +30,7 @@ from torch import Tensor
 from frisket.envs.data.imageset import ImageSet
 from frisket.envs.streams.augment import Augmentation, augment
 from frisket.envs.streams.held_out import learn_and_judge
+from frisket.envs.streams.kind import StreamKind
 from frisket.envs.streams.passes import passes_in_words
 from frisket.envs.streams.scaling import Scale
 from frisket.envs.task_stream import TaskStream
@@ -283,3 +284,13 @@ class _Mixed(_Walk):
 def _chosen(pool: np.ndarray, count: int, seed: int, task: int) -> np.ndarray:
     """``count`` samples of ``pool``, the same in every epoch."""
     return numpy_generator(seed, "samples", task).permutation(pool)[:count]
+
+
+STREAMS = (
+    StreamKind(
+        name="split-classes",
+        config=SplitClassesConfig,
+        build=SplitClassesStream,
+        summary="tasks in sequence, each with classes of its own, or all of them mixed",
+    ),
+)

@@ -8,8 +8,9 @@ import pytest
 from runs import MakeRun
 
 from frisket.envs.kinds import STREAMS
+from frisket.files import read_json, write_json
 from frisket.platform.reports.card import LIMIT, card, note
-from frisket.platform.run.folder import RunFolder, read_json, write_json
+from frisket.platform.run.folder import RunFolder
 from frisket.platform.run.summary import summarise
 from frisket.platform.tracking.registry import registered_name
 
