@@ -37,8 +37,8 @@ def show(
 
     ``spec``, ``file``: its name, and where it is written, None for a dict. ``variant``: the label whose values are
     shown, None for a plain experiment and for the base point of a search. ``values``: a list of ``{field, value, from,
-    where, moves, searched}``; ``moves`` is ``numbers``, ``rounding`` or ``nothing``, ``searched`` says that every point has a value
-    of its own, and the value is said by
+    where, moves, searched}``; ``moves`` is ``numbers``, ``rounding`` or ``nothing``, ``searched`` says that every point
+    has a value of its own, and the value is said by
 
     ======== =========================================== =============================
     from     where                                       who
