@@ -43,7 +43,7 @@ def show(
     ] = None,
 ) -> None:
     """List specifications, streams, networks, learners, protocols, published tables or data sets; or describe one."""
-    from rich.console import Console
+    from frisket.platform.cli.tables import show_table
 
     if name is not None:
         if what not in _SECTION:
@@ -55,9 +55,7 @@ def show(
 
         list_data()
         return
-    Console().print(
-        {Kind.specs: _specs, Kind.tables: _tables}[what]() if what not in _SECTION else _kinds(_SECTION[what])
-    )
+    show_table({Kind.specs: _specs, Kind.tables: _tables}[what]() if what not in _SECTION else _kinds(_SECTION[what]))
 
 
 def _specs() -> Table:

@@ -9,6 +9,7 @@ from rich.table import Table
 
 from frisket.errors import SpecError
 from frisket.platform.reports.reproduction import HEAD, row_of, setting
+from frisket.platform.reports.rows import flat
 from frisket.platform.run.folder import RunFolder
 from frisket.platform.run.points import metric_of, search_of
 from frisket.platform.specs.experiment import Experiment, load_spec
@@ -107,20 +108,12 @@ def scale_note(folder: RunFolder) -> str | None:
 def _changes(ran: Experiment) -> Iterator[str]:
     """Fields in which ``ran`` differs from the specification of its name, which states the published setting."""
     try:
-        stated = dict(_flat(load_spec(ran.name).work()))
+        stated = dict(flat(load_spec(ran.name).work()))
     except SpecError:  # the installed specification is not the one the run was started with
         return
-    for key, value in _flat(ran.work()):
+    for key, value in flat(ran.work()):
         if not key.startswith(("variants.", "tune.")) and value != stated.get(key):
             yield f"{key} {value} (published setting: {stated.get(key)})"
-
-
-def _flat(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    for key, value in tree.items():
-        if isinstance(value, Mapping):
-            yield from _flat(value, f"{prefix}{key}.")
-        else:
-            yield prefix + key, value
 
 
 def _columns(headline: str, rows: Mapping[str, Mapping[str, Any]]) -> list[str]:

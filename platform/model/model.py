@@ -26,8 +26,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from frisket.algos.learner import Learner
-from frisket.algos.learners.tasks.protecting import ProtectingLearner
+from frisket.algos.learner import KeepsTasks, Learner
 from frisket.algos.masks.mask_set import MaskSet
 from frisket.algos.masks.store import MaskStore
 from frisket.algos.networks.network import Network
@@ -35,7 +34,7 @@ from frisket.algos.parts.tree import map_tensors
 from frisket.algos.state_file import load_state, save_state
 from frisket.errors import FileError, ModelError, SpecError, UserError
 from frisket.files import read_json, sha256_of, write_json, write_text
-from frisket.platform.model.tasks import INFER, choose_task, protecting, task_number
+from frisket.platform.model.tasks import INFER, choose_task, keeping_tasks, protecting, task_number
 from frisket.platform.run.folder import RunFolder
 from frisket.platform.specs.build import Inputs, build_learner, build_network
 from frisket.platform.specs.experiment import Experiment, Replica, from_dict
@@ -165,13 +164,13 @@ class FrisketModel:
         """
         if task is None:
             return self.learner_of(variant).masks(self.member(seed, variant).state)
-        store = protecting(self.learner_of(variant)).store(self.member(seed, variant).state)
+        store = keeping_tasks(self.learner_of(variant)).tasks(self.member(seed, variant).state).store
         return store[task_number(task, len(store), None)]
 
     @property
     def has_tasks(self) -> bool:
         """Whether the method, or that of a variant, keeps a mask for each task."""
-        return any(isinstance(self.learner_of(label), ProtectingLearner) for label in self.experiment.plans)
+        return any(isinstance(self.learner_of(label), KeepsTasks) for label in self.experiment.plans)
 
     def store(self, seed: int | None = None, variant: str | None = None) -> MaskStore | None:
         """The masks of a replica's tasks; None for a method that keeps none for each task.
@@ -180,7 +179,7 @@ class FrisketModel:
             MaskError: they are of another network's shape.
         """
         learner = self.learner_of(variant)
-        return learner.store(self.member(seed, variant).state) if isinstance(learner, ProtectingLearner) else None
+        return learner.tasks(self.member(seed, variant).state).store if isinstance(learner, KeepsTasks) else None
 
     def task(
         self, x: np.ndarray | Tensor, task: int | str | Task | None = INFER, seed: int | None = None,
@@ -192,7 +191,7 @@ class FrisketModel:
         3
         """
         state = self.member(seed, variant).state
-        return choose_task(protecting(self.learner_of(variant)), state, self._inputs(x, seed, variant), task, form)
+        return choose_task(keeping_tasks(self.learner_of(variant)), state, self._inputs(x, seed, variant), task, form)
 
     def predict(
         self, x: np.ndarray | Tensor, seed: int | None = None, variant: str | None = None,
@@ -209,7 +208,7 @@ class FrisketModel:
                 whole of ``x`` seems to come from (`task` tells which). None will do if there is only one. Other methods
                 that must be told the task take a `Task`.
             form: how a task is inferred: ``one_shot``, ``binary`` or ``exhaustive``
-                (`frisket.algos.learners.tasks.inference`).
+                (`frisket.algos.parts.inference`).
 
         Returns:
             ``[N, ways]`` float32: the softmax, averaged over Monte-Carlo samples where the method draws them. Of a
@@ -222,8 +221,8 @@ class FrisketModel:
         learner, state = self.learner_of(variant), self.member(seed, variant).state
         inputs = self._inputs(x, seed, variant)
         with torch.no_grad():
-            if isinstance(learner, ProtectingLearner):
-                logits = learner.answer(state, inputs, choose_task(learner, state, inputs, task, form))
+            if isinstance(learner, KeepsTasks):
+                logits = learner.tasks(state).answer(choose_task(learner, state, inputs, task, form), inputs)
             elif task is None or isinstance(task, Task):
                 logits = learner.predict(state, inputs, task)
             else:

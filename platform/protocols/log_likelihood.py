@@ -22,7 +22,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from frisket.algos.learners.tasks.weights import TaskWeightsLearner
+from frisket.algos.learner import TaskWeights
 from frisket.algos.networks.latent import LatentNetwork
 from frisket.algos.networks.network import Network
 from frisket.algos.networks.powerprop import as_powerprop
@@ -84,7 +84,10 @@ class LogLikelihood(TaskMatrix):
 
     def before(self, answers: Sequence[Answers], scores: Sequence[State], batches: Sequence[Batch]) -> list[Scored]:
         found = []
-        for one, batch in zip(scores, batches, strict=True):
+        for answer, one, batch in zip(answers, scores, batches, strict=True):
+            if not isinstance(answer.learner, TaskWeights):
+                fix = "one that answers a task with one network's weights: packnet, ewc-fisher, vcl"
+                raise SpecError("learner.kind", type(answer.learner).__name__, fix)
             assert batch.task is not None
             record = {"domain": batch.task.domain, "switch": batch.task.start == batch.position}
             found.append(Scored(one, record))
@@ -123,8 +126,8 @@ class LogLikelihood(TaskMatrix):
 
     def _log_likelihood(self, answer: Answers, batches: Sequence[Tensor], task: Task) -> float:
         learner, state = answer
-        assert isinstance(learner, TaskWeightsLearner)
-        network, theta = learner.network.network, learner.weights_for(state, task)
+        assert isinstance(learner, TaskWeights)
+        network, theta = learner.computes, learner.weights_for(state, task)
         assert isinstance(network, LatentNetwork)
         seed, total = int(state["seed"]), 0.0
         for i, x in enumerate(batches):

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from frisket.algos.learners.tasks.protecting import ProtectingLearner
+from frisket.algos.learner import KeepsTasks
 from frisket.algos.masks.store import Capacity, MaskStore
 from frisket.algos.state_file import load_state
 from frisket.platform.run.folder import ReplicaFolder
@@ -74,9 +74,9 @@ def read_capacity(experiment: Experiment, files: ReplicaFolder) -> CapacityRepor
     result = files.result
     assert result is not None
     learner = build_learner(experiment, Inputs.from_dict(result["input"]))
-    if not isinstance(learner, ProtectingLearner):
+    if not isinstance(learner, KeepsTasks):
         return None
-    return CapacityReport.of(learner.store(load_state(files.final)[0]))
+    return CapacityReport.of(learner.tasks(load_state(files.final)[0]).store)
 
 
 def write_capacity(path: Path, taken: Mapping[str, Sequence[CapacityReport]]) -> None:

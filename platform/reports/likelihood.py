@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 import torch
 
-from frisket.algos.learners.tasks.weights import TaskWeightsLearner
+from frisket.algos.learner import TaskWeights
 from frisket.algos.networks.latent import LatentNetwork
 from frisket.algos.state_file import load_state
 from frisket.platform.run.folder import ReplicaFolder
@@ -68,11 +68,11 @@ def sample_images(plain: Experiment, files: ReplicaFolder) -> np.ndarray:
     result = files.result
     assert result is not None
     learner, (state, _) = build_learner(plain, Inputs.from_dict(result["input"])), load_state(files.final)
-    assert isinstance(learner, TaskWeightsLearner)
-    network = learner.network.network
+    assert isinstance(learner, TaskWeights)
+    network = learner.computes
     assert isinstance(network, LatentNetwork)
     z = torch.randn(_SAMPLES, network.latent, generator=torch_generator(result["seed"], "samples"))
-    tasks = [Task("", (), start) for start in state["starts"].tolist()]
+    tasks = [Task("", (), start) for start in learner.starts(state)]
     with torch.no_grad():
         images = [network.images(learner.weights_for(state, task), z)[:, 0] for task in tasks]
     return torch.stack(images).numpy()

@@ -13,12 +13,22 @@ from collections.abc import Iterable, Mapping
 from functools import cache
 from importlib import resources
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import yaml
 
+try:
+    from yaml import CSafeLoader as _SafeLoader  # ten times as fast
+except ImportError:  # PyYAML was built without libyaml
+    from yaml import SafeLoader as _SafeLoader
+
 from frisket.errors import SpecError, nearest
-from frisket.platform.specs.kinds import DEFAULT_KINDS
+
+DEFAULT_KINDS: Mapping[str, str] = MappingProxyType(
+    {"stream": "osaka", "network": "conv4", "protocol": "online-accuracy"}
+)
+"""What a section is that names no kind; a learner must be named."""
 
 TABLES = "tables/"
 """Where in tune_configs the published tables lie (`frisket.platform.tables.table`), which are no specifications."""
@@ -153,7 +163,7 @@ def overridden(raw: dict[str, Any], text: str) -> dict[str, Any]:
     return raw
 
 
-class _Loader(yaml.SafeLoader):
+class _Loader(_SafeLoader):
     """YAML whose floats are those of YAML 1.2: 1e-3 is a number, not a string."""
 
 

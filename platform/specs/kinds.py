@@ -19,12 +19,6 @@ from frisket.platform.protocols.protocol import ProtocolKind
 
 PROTOCOLS: Mapping[str, ProtocolKind] = own("frisket.platform.protocols", "PROTOCOLS", ProtocolKind)
 
-DEFAULT_KINDS: Mapping[str, str] = MappingProxyType(
-    {"stream": "osaka", "network": "conv4", "protocol": "online-accuracy"}
-)
-"""What a section is that names no kind; a learner must be named."""
-
-
 SECTIONS = ("stream", "network", "learner", "protocol")
 """Names of a specification's sections."""
 

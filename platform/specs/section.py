@@ -12,8 +12,8 @@ from frisket.envs.streams.kind import StreamKind
 from frisket.errors import SpecError, nearest
 from frisket.moves import NOTHING, idle
 from frisket.platform.protocols.protocol import ProtocolKind
-from frisket.platform.specs.files import typed
-from frisket.platform.specs.kinds import DEFAULT_KINDS, Kinds
+from frisket.platform.specs.files import DEFAULT_KINDS, typed
+from frisket.platform.specs.kinds import Kinds
 
 R = TypeVar("R", Method, NetworkKind, StreamKind, ProtocolKind)
 

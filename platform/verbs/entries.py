@@ -14,8 +14,8 @@ from frisket.algos.pack import packed_fields
 from frisket.errors import SpecError, nearest
 from frisket.folders import checkout
 from frisket.platform.specs.arguments import arguments
-from frisket.platform.specs.files import DEFAULT_KINDS, parse, spec_names, text_of
 from frisket.platform.specs.kinds import known
+from frisket.platform.specs.outline import outlines
 
 SectionName = Literal["stream", "network", "learner", "protocol"]
 
@@ -47,7 +47,7 @@ def entry(section: SectionName, name: str) -> dict[str, Any]:
         "facts": {key: {"value": value, "meaning": meaning} for key, value, meaning in facts},
         "logged": dict(getattr(kinds[name], "logged", {}) or _logged(page)),
         "page": page,
-        "specs": list(_users(section, name)),
+        "specs": [outline.name for outline in outlines() if name in outline.kinds(section)],
     }
 
 
@@ -79,18 +79,6 @@ def _protocol(name: str) -> Iterator[tuple[str, Any, str]]:
         if fact.name in ("headline", "journalled", "final"):
             value = getattr(kind, fact.name)
             yield fact.name, value if isinstance(value, str) else list(value), fact.meaning
-
-
-def _users(section: SectionName, name: str) -> Iterator[str]:
-    usual = DEFAULT_KINDS.get(section)
-    for spec in spec_names():
-        text = text_of(spec)
-        if name not in text and usual != name:
-            continue  # reading is what costs
-        raw = parse(text, spec)
-        said = [raw.get(section, {}), *(partial.get(section, {}) for partial in raw.get("variants", {}).values())]
-        if name in [said[0].get("kind", usual), *(one.get("kind") for one in said[1:])]:
-            yield spec
 
 
 def _page(name: str) -> str | None:

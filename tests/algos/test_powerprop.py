@@ -7,11 +7,12 @@ import torch
 from torch import Tensor
 from toys import FORMS, network_of, noise_batch, run, small_mlp, small_network
 
-from frisket.algos.inner.loop import gradients, leaves, loss_on
+from frisket.algos.inner.loop import loss_on
 from frisket.algos.kinds import LEARNERS, NETWORKS
 from frisket.algos.networks import powerprop
 from frisket.algos.networks.powerprop import Powerprop, as_powerprop, psi, psi_inverse, slope
 from frisket.algos.parts import adam, virtual_target
+from frisket.algos.parts.gradients import gradients, leaves
 from frisket.algos.parts.optimiser import SGD, Adam, Momentum, Optimiser
 from frisket.algos.parts.tree import descend, flatten, map_tensors
 from frisket.errors import SpecError

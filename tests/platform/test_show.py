@@ -155,6 +155,15 @@ def test_fields_that_move_no_number_are_marked() -> None:
     }  # fmt: skip
 
 
+def test_nested_axes_have_their_lines_too(tmp_path: Path) -> None:
+    path = tmp_path / "nested.yaml"
+    path.write_text(GRID.replace("    learner.alpha_init:", "    learner:\n      alpha_init:").replace(
+        "    learner.alpha_lr:", "      alpha_lr:"), encoding="utf-8")
+    said = origins(frisket.show(str(path)))
+    assert said["tune.axes.learner.alpha_init"] == ([0.1, 0.3], "file", 9)
+    assert said["tune.axes.learner.alpha_lr"] == ([0.1, 0.2], "file", 10)
+
+
 def test_a_dict_is_a_specification_too() -> None:
     shown = frisket.show({"learner": {"kind": "cmaml", "inner_steps": 3}}, ["seeds=2"])
     said = origins(shown)

@@ -245,7 +245,7 @@ def test_a_stopped_point_is_marked_and_never_counts(workplace: Path, capsys: pyt
 
 def test_racing_needs_ray(workplace: Path) -> None:
     tune = {"axes": {"learner.alpha_init": [0.01, 0.02]}, "search": "asha"}
-    with pytest.raises(RunError, match="leave --local out"):
+    with pytest.raises(RunError, match="leave local out"):
         frisket.tune(write(workplace, seeds=1, tune=tune), data="embedded", local=True)
 
 

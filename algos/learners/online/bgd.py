@@ -27,10 +27,11 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from frisket.algos.inner.loop import gradients, leaves, loss_on
+from frisket.algos.inner.loop import loss_on
 from frisket.algos.learner import Capabilities, Learner, Method
 from frisket.algos.masks.mask_set import MaskSet
 from frisket.algos.networks.network import Network
+from frisket.algos.parts.gradients import gradients, leaves
 from frisket.algos.parts.posterior import PosteriorConfig, init_posterior, posterior_step, weight_samples
 from frisket.types import Batch, Data, Metrics, Params, State, Task
 

@@ -38,11 +38,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from frisket.algos.inner.loop import gradients, leaves
 from frisket.algos.learner import Capabilities, Method
 from frisket.algos.learners.replay.learner import Measured, PieceLearner, PlainConfig
 from frisket.algos.networks.network import Network
 from frisket.algos.parts.clip import clip_by_global_norm
+from frisket.algos.parts.gradients import gradients, leaves
 from frisket.algos.parts.tree import descend
 from frisket.errors import require
 from frisket.rng import numpy_generator
@@ -107,6 +107,9 @@ class ICaRL(PieceLearner):
             "pool": _empty_pool(),
             "exemplars": {"x": nothing, "y": labels, "logits": nothing},
         }
+
+    def dense(self, state: State) -> None:
+        """None: exemplars answer, not the network alone."""
 
     def predict(self, state: State, x: Tensor, task: Task | None = None) -> Tensor | None:
         """Minus the distances to the class means, [N, ways]."""

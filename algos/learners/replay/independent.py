@@ -55,6 +55,9 @@ class Independent(PieceLearner):
     def extra(self) -> State:
         return {"starts": torch.zeros(0, dtype=torch.int64)}
 
+    def dense(self, state: State) -> None:
+        """None: there is a network for each task."""
+
     def predict(self, state: State, x: Tensor, task: Task | None = None) -> Tensor | None:
         """Logits of the task's own network."""
         with torch.no_grad():
