@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
+from types import MappingProxyType
 from typing import Annotated, Any
 
 import typer
@@ -11,7 +12,9 @@ import typer
 from frisket.errors import SpecError
 from frisket.platform.cli.run import JsonFile, Overrides
 
-MOVES: Mapping[str, str] = {"numbers": "", "rounding": "moves rounding alone", "nothing": "moves no number"}
+MOVES: Mapping[str, str] = MappingProxyType(
+    {"numbers": "", "rounding": "moves rounding alone", "nothing": "moves no number"}
+)
 """What is said of a field."""
 
 

@@ -19,7 +19,7 @@ import inspect
 import json
 import re
 import types
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
@@ -31,7 +31,9 @@ Moves = Literal["numbers", "rounding", "nothing"]
 """What changes with a field: results, results by rounding alone, or nothing at all."""
 
 _NAMES = r"[A-Za-z_]\w*(?:, [A-Za-z_]\w*)*"
-_PLAIN = {int: "int", float: "float", bool: "bool", str: "str", type(None): "null", Any: "any"}
+_PLAIN: Mapping[Any, str] = types.MappingProxyType(
+    {int: "int", float: "float", bool: "bool", str: "str", type(None): "null", Any: "any"}
+)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -20,8 +20,6 @@ from frisket.platform.specs.section import StreamSection
 Schema = dict[str, Any]
 
 _LABEL = r"^[\w.-]+$"
-_RECORD = {name: {"type": "string"} for name in ("name", "sha256", "version")}
-_USE: Schema = {"anyOf": [{"type": "string"}, {"type": "object", "properties": _RECORD, "required": ["name"]}]}
 
 
 def schema() -> Schema:
@@ -32,7 +30,7 @@ def schema() -> Schema:
     fields = {
         "pretrain": pretrain,
         **_properties(Experiment, leave_out=(*SECTIONS, "uses", "pretrain", "published", "variants", "tune")),
-        "uses": {"type": "array", "items": _USE, "description": said["uses"].meaning},
+        "uses": {"type": "array", "items": _use(), "description": said["uses"].meaning},
         "published": _or_null(_object(Published), said["published"]),
         "variants": {"type": "object", "description": said["variants"].meaning},
         "tune": _or_null(_search(), said["tune"]),
@@ -58,6 +56,12 @@ def _with_sections(pretrain: Schema, form: str) -> Schema:
         {**{name: {"$ref": f"#/definitions/{name}-partial{form}"} for name in SECTIONS}, "pretrain": pretrain}
     )
     return {**whole, "variants": {"patternProperties": {_LABEL: partial}, "additionalProperties": False}}
+
+
+def _use() -> Schema:
+    """A file or a module by its name, or what a run has noted of it."""
+    record = {name: {"type": "string"} for name in ("name", "sha256", "version")}
+    return {"anyOf": [{"type": "string"}, {**_closed(record), "required": ["name"]}]}
 
 
 def _sections() -> Schema:

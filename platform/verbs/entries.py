@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any, Literal
 
 from frisket.algos.learner import Capabilities
@@ -12,8 +14,8 @@ from frisket.algos.pack import packed_fields
 from frisket.errors import SpecError, nearest
 from frisket.folders import checkout
 from frisket.platform.specs.arguments import arguments
-from frisket.platform.specs.files import DEFAULT_KINDS, parse, spec_names, text_of
 from frisket.platform.specs.kinds import known
+from frisket.platform.specs.outline import outlines
 
 SectionName = Literal["stream", "network", "learner", "protocol"]
 
@@ -23,8 +25,9 @@ def entry(section: SectionName, name: str) -> dict[str, Any]:
 
     ``section``, ``name``, ``summary``; ``config``: the class of its configuration; ``arguments``: the fields of
     `frisket.platform.specs.arguments.Argument`, one each; ``facts``: what else it declares, by name, each as ``{value,
-    meaning}``; ``logged``: metric to meaning; ``page``: its file in a checkout, elsewhere its name in docs/methods,
-    None where there is none; ``specs``: names of the specifications that use it, in a variant or in all.
+    meaning}``; ``logged``: metric to meaning, as it declares or as its page has it; ``page``: its file in a checkout,
+    elsewhere its name in docs/methods, None where there is none; ``specs``: names of the specifications that use it, in
+    a variant or in all.
 
     Raises:
         SpecError: there is no such kind.
@@ -33,6 +36,7 @@ def entry(section: SectionName, name: str) -> dict[str, Any]:
     if name not in kinds:
         raise SpecError(f"{section}.kind", name, nearest(name, kinds))
     config = kinds[name].config
+    page = _page(getattr(kinds[name], "page", ""))
     facts = {"stream": _stream, "network": _network, "learner": _learner, "protocol": _protocol}[section](name)
     return {
         "section": section,
@@ -41,9 +45,9 @@ def entry(section: SectionName, name: str) -> dict[str, Any]:
         "config": f"{config.__module__}.{config.__name__}",
         "arguments": [dataclasses.asdict(argument) for argument in arguments(config)],
         "facts": {key: {"value": value, "meaning": meaning} for key, value, meaning in facts},
-        "logged": dict(getattr(kinds[name], "logged", {})),
-        "page": _page(getattr(kinds[name], "page", "")),
-        "specs": list(_users(section, name)),
+        "logged": dict(getattr(kinds[name], "logged", {}) or _logged(page)),
+        "page": page,
+        "specs": [outline.name for outline in outlines() if name in outline.kinds(section)],
     }
 
 
@@ -77,19 +81,15 @@ def _protocol(name: str) -> Iterator[tuple[str, Any, str]]:
             yield fact.name, value if isinstance(value, str) else list(value), fact.meaning
 
 
-def _users(section: SectionName, name: str) -> Iterator[str]:
-    usual = DEFAULT_KINDS.get(section)
-    for spec in spec_names():
-        text = text_of(spec)
-        if name not in text and usual != name:
-            continue  # reading is what costs
-        raw = parse(text, spec)
-        said = [raw.get(section, {}), *(partial.get(section, {}) for partial in raw.get("variants", {}).values())]
-        if name in [said[0].get("kind", usual), *(one.get("kind") for one in said[1:])]:
-            yield spec
-
-
 def _page(name: str) -> str | None:
     root = checkout()
     file = None if root is None or not name else root / "docs" / "methods" / f"{name}.md"
     return str(file) if file is not None and file.is_file() else name or None
+
+
+def _logged(page: str | None) -> dict[str, str]:
+    """The rows under "What is logged" of a checkout's page; none elsewhere."""
+    if page is None or not Path(page).is_file():
+        return {}
+    part = Path(page).read_text("utf-8").partition("\n## What is logged\n")[2].partition("\n## ")[0]
+    return dict(re.findall(r"^\| `([^`]+)` \| (.*?) \|", part, flags=re.MULTILINE))

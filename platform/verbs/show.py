@@ -68,7 +68,7 @@ def show(
     written = find_spec(spec) if isinstance(spec, str) else None
     sources = _Sources(
         said=merge(read_raw(spec, overrides)[0], partial),
-        lines={} if written is None else lines(written.text),
+        lines={} if written is None else {".".join(path): line for path, line in lines(written.text).items()},
         changes=[(tuple(text.partition("=")[0].strip().split(".")), text) for text in reversed(overrides)],
         label=label,
         partial=partial,
@@ -122,13 +122,13 @@ class _Sources:
 
     Attributes:
         said: file, overrides and variant laid over each other.
-        lines: line of the file by path of keys.
+        lines: line of the file by dotted path of keys.
         changes: path and text of every override, the last one first.
         label: of the variant, None for none; partial: what it says.
     """
 
     said: Mapping[str, Any]
-    lines: Mapping[Keys, int]
+    lines: Mapping[str, int]
     changes: Sequence[tuple[Keys, str]]
     label: str | None
     partial: Mapping[str, Any]
@@ -145,7 +145,7 @@ class _Sources:
         for changed, text in self.changes:
             if any(_meet(changed, place) for place in places):
                 return "override", text
-        return ("variant", self.label) if varied else ("file", self.lines.get(path))
+        return ("variant", self.label) if varied else ("file", self.lines.get(".".join(path)))
 
 
 def _has(tree: Any, path: Keys) -> bool:

@@ -81,7 +81,7 @@ def test_values_are_those_of_the_experiment(spec: str) -> None:
     plain = load_spec(spec).variant("long").as_dict()
     for field, (value, _, _) in origins(frisket.show(spec, variant="long")).items():
         section, _, name = field.partition(".")
-        if field not in ("pretrain", "tune"):
+        if field not in ("uses", "pretrain", "tune"):
             assert value == (plain[section][name] if name else plain[section])
 
 
@@ -155,6 +155,19 @@ def test_fields_that_move_no_number_are_marked() -> None:
     }  # fmt: skip
 
 
+def test_nested_axes_have_their_lines_too(tmp_path: Path) -> None:
+    path = tmp_path / "nested.yaml"
+    path.write_text(
+        GRID.replace("    learner.alpha_init:", "    learner:\n      alpha_init:").replace(
+            "    learner.alpha_lr:", "      alpha_lr:"
+        ),
+        encoding="utf-8",
+    )
+    said = origins(frisket.show(str(path)))
+    assert said["tune.axes.learner.alpha_init"] == ([0.1, 0.3], "file", 9)
+    assert said["tune.axes.learner.alpha_lr"] == ([0.1, 0.2], "file", 10)
+
+
 def test_a_dict_is_a_specification_too() -> None:
     shown = frisket.show({"learner": {"kind": "cmaml", "inner_steps": 3}}, ["seeds=2"])
     said = origins(shown)
@@ -176,7 +189,7 @@ _JSON = st.recursive(
 )
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=20, deadline=None)
 @given(st.dictionaries(st.text(), _JSON))
 def test_what_is_written_is_read_again(value: dict[str, Any]) -> None:
     assert parse(dump(value), "") == value
