@@ -89,7 +89,7 @@ def test_what_was_derived_is_neither_compared_nor_pickled() -> None:
     search = from_dict(BASE | {"tune": {"axes": THOUSAND}})
     assert "plans" in vars(search)
     content = pickle.dumps(search)
-    assert len(content) < 150_000  # with its thousand plans it is three times that
+    assert len(content) < 150_000  # with its thousand plans it would be more than 200,000
     again = pickle.loads(content)
     assert again == search
     assert again.plans == search.plans
