@@ -1,8 +1,8 @@
 """What Ray Tune runs in its workers: a pack to its end (`PackTrial`), or a point in a race, rung by rung (`RungTrial`).
 
 Class trainables whose actors are used again: the next trial starts in a tenth of a second, a fresh actor in two. Their
-configuration is ``{"run", "data_dir", "service", "pack": [replica keys]}``, for a race also ``rungs``: the steps at
-which points are compared. Nothing is kept in a trial: the run folder says how far its replicas are.
+configuration is ``{"run", "data_dir", "service", "pack": index of `RunFolder.packs`}``, for a race also ``rungs``: the
+steps at which points are compared. Nothing is kept in a trial: the run folder says how far its replicas are.
 """
 
 from __future__ import annotations
@@ -31,8 +31,7 @@ class PackTrial(Trainable):
 
     def setup(self, config: dict[str, Any]) -> None:
         self.folder = _opened(Path(config["run"]))
-        by_key = {replica.key: replica for replica in self.folder.experiment.replicas()}
-        self.pack: Pack = tuple(by_key[key] for key in config["pack"])
+        self.pack: Pack = self.folder.packs[config["pack"]]
         self.data_dir: str | None = config["data_dir"]
         self.service: str | None = config["service"]
         self.stop_file = StopFile(self.folder)

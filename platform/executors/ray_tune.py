@@ -25,7 +25,6 @@ from frisket.platform.executors.supervision import MAX_DEATHS, clear, conclude, 
 from frisket.platform.run.folder import RunFolder
 from frisket.platform.run.points import search_of
 from frisket.platform.specs.build import build_stream, datasets
-from frisket.platform.specs.experiment import Pack
 
 
 def execute(folder: RunFolder, *, workers: int | None, data_dir: str | None, stop: Stop) -> None:
@@ -106,7 +105,7 @@ def _fit(folder: RunFolder, workers: int | None, data_dir: str | None, rungs: Se
         return
     share = shares(experiment, workers, len(packs), ray.cluster_resources())
     config: dict[str, Any] = {"run": str(folder.path), "data_dir": data_dir}
-    config |= {"pack": tune.grid_search([[replica.key for replica in pack] for pack in packs])}
+    config |= {"pack": tune.grid_search(packs)}  # Tune copies the list deeply for every trial: numbers cost it little
     if rungs:
         trial, config["rungs"] = RungTrial, list(rungs[:-1])
         scheduler = ASHAScheduler(
@@ -144,5 +143,6 @@ def _tune_folder(folder: RunFolder) -> Path:
     return folder.path / "ray" / "tune"
 
 
-def _left(folder: RunFolder, *, everything: bool) -> list[Pack]:
-    return [pack for pack in folder.packs if everything or not folder.pack(pack).done]
+def _left(folder: RunFolder, *, everything: bool) -> list[int]:
+    """Which of the packs are to be run."""
+    return [i for i, pack in enumerate(folder.packs) if everything or not folder.pack(pack).done]
