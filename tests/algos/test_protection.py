@@ -1,4 +1,4 @@
-"""Protection on an actor: a policy that learns by a policy gradient, knows no labels, and keeps what its tasks closed."""
+"""Protection on an actor: a policy that learns by a policy gradient, knows no labels, and keeps what tasks closed."""
 
 from __future__ import annotations
 
