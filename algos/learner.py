@@ -5,9 +5,9 @@ method's class."""
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any, Generic, NamedTuple, TypeVar
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Generic, Literal, NamedTuple, TypeVar
 
 import torch
 from torch import Tensor
@@ -143,6 +143,35 @@ class Learner(ABC):
     @abstractmethod
     def masks(self, state: State) -> MaskSet:
         """Where the method now allows learning; an empty `MaskSet` for a method that has no masks."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Method:
+    """What a module declares of a method: a row of its ``METHODS``.
+
+    Attributes:
+        name: what specifications call it.
+        config: the configuration dataclass.
+        build: ``(config, network) -> Learner``.
+        summary: one line.
+        page: its page in docs/methods, without ``.md``; empty where it has none.
+        logged: what `Learner.observe` reports beside ``loss_before``, name to meaning.
+        quick: fields under which it learns a toy task within tens of batches; the contract tries it with these.
+        tried_on: the network the contract tries it on.
+        answers_at_once: it answers before it has learned from a batch.
+        pretrained: the pre-training it is meant to start from, of all weights or of the output layer; None for none.
+    """
+
+    name: str
+    config: type[Any]
+    build: Callable[[Any, Network], Learner]
+    summary: str
+    page: str = ""
+    logged: Mapping[str, str] = field(default_factory=dict)
+    quick: Mapping[str, Any] = field(default_factory=dict)
+    tried_on: Literal["mlp", "conv4"] = "mlp"
+    answers_at_once: bool = True
+    pretrained: Literal["all", "head"] | None = None
 
 
 def require_task(learner: Learner, batch: Batch) -> Task:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -11,6 +10,7 @@ from typing import Any
 from torch import Tensor
 
 from frisket.algos.parts.tree import SEPARATOR, flatten, unflatten
+from frisket.files import replacing
 from frisket.types import State
 
 _EMPTY = "frisket.empty"
@@ -22,13 +22,9 @@ def save_state(path: Path, state: State, metadata: Mapping[str, str]) -> None:
     from safetensors.torch import save_file
 
     tensors = _apart({k: v.detach().cpu().contiguous() for k, v in flatten(state).items()})
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
     structure = {_EMPTY: json.dumps(_empty_nodes(state)), _ORDER: json.dumps(list(tensors))}
-    save_file(tensors, temporary, metadata={**metadata, **structure})
-    with temporary.open("rb") as file:
-        os.fsync(file.fileno())
-    os.replace(temporary, path)
-    sync_folder(path.parent)
+    with replacing(path) as part:
+        save_file(tensors, part, metadata={**metadata, **structure})
 
 
 def load_state(path: Path) -> tuple[State, dict[str, str]]:
@@ -61,15 +57,6 @@ def read_metadata(path: Path) -> dict[str, str]:
 
     with safe_open(str(path), framework="pt") as file:
         return file.metadata() or {}
-
-
-def sync_folder(folder: Path) -> None:
-    """Make a rename in ``folder`` durable."""
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
 
 
 def _apart(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -1,9 +1,15 @@
-"""Folders of this user's on this machine."""
+"""Folders on this machine: frisket's own, and this user's."""
 
 from __future__ import annotations
 
 import os
 from pathlib import Path
+
+
+def checkout() -> Path | None:
+    """The root of the checkout that frisket is imported from, None where it is installed."""
+    root = Path(__file__).resolve().parent.parent
+    return root if (root / "pyproject.toml").is_file() else None
 
 
 def cache_folder() -> Path:

@@ -21,10 +21,10 @@ from typing import Literal
 
 from packaging.requirements import Requirement
 
-import frisket
 from frisket.algos import program
+from frisket.folders import checkout
 from frisket.platform.cluster.session import worker_environment
-from frisket.platform.run.folder import default_runs_folder
+from frisket.platform.run.kept import default_runs_folder
 from frisket.platform.tracking.settings import public_uri, sqlite_file, tracking_uri
 
 RAY_SECONDS = 120
@@ -216,7 +216,8 @@ def _requirements() -> list[Requirement]:
     try:
         texts = importlib.metadata.requires("frisket") or []
     except importlib.metadata.PackageNotFoundError:
-        texts = _declared(Path(frisket.__file__).parent.parent / "pyproject.toml")
+        root = checkout()
+        texts = [] if root is None else _declared(root / "pyproject.toml")
     found = [Requirement(text) for text in texts]
     return [r for r in found if r.marker is None or r.marker.evaluate({"extra": ""})]
 
@@ -229,8 +230,9 @@ def _declared(pyproject: Path) -> list[str]:
 
 def pins() -> dict[str, str]:
     """Package to the version the project is tested with; empty for an installation without constraints.txt."""
-    path = Path(frisket.__file__).parent.parent / "constraints.txt"
-    if not path.is_file():
+    root = checkout()
+    path = None if root is None else root / "constraints.txt"
+    if path is None or not path.is_file():
         return {}
     lines = (line.split(";")[0].split("#")[0].strip() for line in path.read_text(encoding="utf-8").splitlines())
     return {_canonical(name): version for name, _, version in (line.partition("==") for line in lines) if version}

@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,6 +13,7 @@ from typing import NamedTuple
 import numpy as np
 
 from frisket.errors import MaskError
+from frisket.files import write_bytes
 
 
 class BitFile(NamedTuple):
@@ -38,15 +38,13 @@ def unpacked(bits: np.ndarray, count: int) -> np.ndarray:
 def write_bits(
     path: str | Path, format_name: str, bits: Mapping[str, np.ndarray], shapes: Mapping[str, Sequence[int]]
 ) -> Path:
-    """Write to ``path`` atomically."""
+    """Replace ``path``, whole and durable."""
     from safetensors.numpy import save
 
     path = Path(path)
     described = json.dumps({k: list(shape) for k, shape in shapes.items()})
     metadata = {"format": format_name, "shapes": described, "sha256": _checksum(bits, described)}
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    temporary.write_bytes(save(dict(bits), metadata=metadata))
-    os.replace(temporary, path)
+    write_bytes(path, save(dict(bits), metadata=metadata))
     return path
 
 

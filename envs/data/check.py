@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import logging
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,8 +10,9 @@ from typing import Literal
 from frisket.envs.data.containers import Damaged
 from frisket.envs.data.decode import content_digest
 from frisket.envs.data.sources import CANONICAL, Source, SourceFile
-from frisket.envs.data.store import Store, replacing
+from frisket.envs.data.store import Store
 from frisket.errors import DataError
+from frisket.files import sha256, write_bytes
 
 _log = logging.getLogger("frisket.data")
 
@@ -89,7 +89,7 @@ def check_file(source: Source, file: SourceFile, path: Path, store: Store) -> tu
         return report("missing"), b""
     except OSError as error:
         return report("damaged", "nothing readable", f"cannot be read ({error.strerror})"), b""
-    found = hashlib.sha256(data).hexdigest()
+    found = sha256(data)
     if found in file.containers:
         return report("ok", found), data
     if file.content is None:
@@ -104,8 +104,8 @@ def check_file(source: Source, file: SourceFile, path: Path, store: Store) -> tu
     if content != file.content:
         return report("damaged", found, f"its content has digest {content}, not {file.content}"), data
     try:
-        with replacing(remembered):
-            pass
+        remembered.parent.mkdir(parents=True, exist_ok=True)
+        write_bytes(remembered, b"", durable=False)
     except OSError as error:
         _log.debug("cannot remember that %s is good: %s", path, error)
     return report("repacked", found), data

@@ -19,6 +19,7 @@ import numpy as np
 
 from frisket.envs.data.containers import Damaged, gunzip, reading, tar_members, zip_members, zip_names
 from frisket.envs.data.sources import Layout
+from frisket.files import sha256
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -76,7 +77,7 @@ def content_digest(layout: Layout, data: bytes) -> str:
         Damaged: the file cannot be read to its end.
     """
     if layout == "idx":
-        return hashlib.sha256(gunzip(data)).hexdigest()
+        return sha256(gunzip(data))
     digest = hashlib.sha256()
     if layout == "omniglot":
         for name, picture in omniglot_pictures(data):

@@ -8,7 +8,6 @@ result says which data made it.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +18,7 @@ import numpy as np
 from frisket.envs.data.decode import SIDE
 from frisket.envs.data.imageset import ImageSet, Provenance
 from frisket.envs.data.store import cached_arrays
+from frisket.files import sha256
 from frisket.rng import numpy_generator
 
 
@@ -61,8 +61,8 @@ def load_embedded(name: str, cache: Path) -> ImageSet:
         licence=entry.licence,
         citation=entry.citation,
         sha256={
-            "images": hashlib.sha256(images.tobytes()).hexdigest(),
-            "labels": hashlib.sha256(labels.tobytes()).hexdigest(),
+            "images": sha256(images.tobytes()),
+            "labels": sha256(labels.tobytes()),
         },
         notes=tuple(f"made with {package} {number}" for package, number in made_with.items()),
     )

@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING
 
 from frisket.envs.data.check import FileReport, candidates, check_file, mending
 from frisket.envs.data.sources import SOURCES, Source, SourceFile
-from frisket.envs.data.store import Store, replacing
+from frisket.envs.data.store import Store
 from frisket.errors import DataError, nearest
+from frisket.files import write_bytes
 
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
@@ -97,8 +98,8 @@ def _fetch_file(source: Source, file: SourceFile, store: Store, target: Path, ba
             reasons.append(f"{mirror}: sha256 {report.found}, {report.detail or 'not the published file'}")
             continue
         try:
-            with replacing(place) as out:
-                out.write(data)
+            folder.mkdir(parents=True, exist_ok=True)
+            write_bytes(place, data)
         except OSError as error:
             raise DataError(
                 "data folder", str(folder), f"cannot be written ({error.strerror}); name another with --data-dir"

@@ -8,18 +8,16 @@ a folder that cannot be written only costs time.
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import os
-import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
 
 import numpy as np
 
 from frisket.errors import DataError
+from frisket.files import replacing
 from frisket.folders import cache_folder
 
 _log = logging.getLogger("frisket.data")
@@ -54,21 +52,6 @@ class Store:
         return cls((*roots, cache), cache)
 
 
-@contextlib.contextmanager
-def replacing(path: Path) -> Iterator[BinaryIO]:
-    """A file which becomes ``path`` when the block ends, and leaves no trace if it does not."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
-    part = Path(name)
-    try:
-        with os.fdopen(handle, "wb") as file:
-            yield file
-        part.chmod(0o644)  # mkstemp's 0600 would shut out the other users of a shared data folder
-        part.replace(path)
-    finally:
-        part.unlink(missing_ok=True)
-
-
 def cached_arrays(cache: Path, key: str, make: Callable[[], dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
     """The arrays kept under ``key``, else those ``make`` gives, which are then kept.
 
@@ -84,7 +67,8 @@ def cached_arrays(cache: Path, key: str, make: Callable[[], dict[str, np.ndarray
         _log.debug("cached %s is unreadable (%s); making it again", path, error)
     arrays = make()
     try:
-        with replacing(path) as file:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with replacing(path, durable=False) as part, part.open("wb") as file:
             np.savez(file, **arrays)  # pyright: ignore[reportArgumentType]
     except OSError as error:
         _log.debug("cannot keep %s: %s", path, error)

@@ -8,7 +8,6 @@ about RAY_AUTH_MODE. Everything the session sets in the environment is taken bac
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import json
 import logging
 import os
@@ -23,8 +22,9 @@ from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 
-import frisket
 from frisket.errors import ClusterError, FrisketError
+from frisket.files import lock
+from frisket.folders import checkout
 from frisket.platform.specs.build import choose_device
 
 _QUIET = {
@@ -96,8 +96,8 @@ def worker_environment() -> dict[str, str]:
     variables: dict[str, str] = {
         "OMP_NUM_THREADS": "1"
     }  # the specification's `threads` decides, when the replica starts
-    root = Path(frisket.__file__).resolve().parent.parent
-    if (root / "pyproject.toml").is_file():
+    root = checkout()
+    if root is not None:
         variables["PYTHONPATH"] = os.pathsep.join(filter(None, [str(root), os.environ.get("PYTHONPATH")]))
     for name in ("FRISKET_DATA", "FRISKET_CACHE"):
         if os.environ.get(name):
@@ -187,13 +187,12 @@ def _temporary_folder() -> Iterator[Path]:
     """
     parent = Path("/tmp" if os.access("/tmp", os.W_OK) else tempfile.gettempdir())
     for left in parent.glob(f"{_PREFIX}*"):
-        with contextlib.suppress(OSError), (left / "lock").open("r+") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)  # fails while its session lives
-            shutil.rmtree(left, ignore_errors=True)
+        if (left / "lock").exists():
+            with contextlib.suppress(OSError), lock(left / "lock", busy=BlockingIOError()):  # while its session lives
+                shutil.rmtree(left, ignore_errors=True)
     folder = Path(tempfile.mkdtemp(prefix=_PREFIX, dir=parent))
     try:
-        with (folder / "lock.new").open("w") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)
+        with lock(folder / "lock.new"):
             (folder / "lock.new").rename(folder / "lock")  # locked from the moment it can be found
             yield folder
     finally:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import hashlib
 import json
 import logging
 import os
@@ -24,6 +23,7 @@ from typing import TYPE_CHECKING, Any
 
 import frisket
 from frisket.errors import ClusterError, FrisketError
+from frisket.files import sha256
 from frisket.platform.cluster.head import auth_headers
 from frisket.platform.run.folder import git_revision
 from frisket.platform.specs.experiment import Experiment
@@ -46,9 +46,10 @@ _CHATTY = (
 
 
 def name_of_work(experiment: Experiment, **choices: object) -> str:
-    """A name for running ``experiment`` with ``choices`` (which data, ...), always and everywhere the same."""
-    what = {"experiment": experiment.as_dict(), "frisket": frisket.__version__, **choices}
-    digest = hashlib.sha256(json.dumps(what, sort_keys=True).encode()).hexdigest()
+    """A name for running ``experiment`` with ``choices`` (which data, ...), always and everywhere the same; what moves
+    no number is no part of it."""
+    what = {"experiment": experiment.work(exact=True), "frisket": frisket.__version__, **choices}
+    digest = sha256(json.dumps(what, sort_keys=True).encode())
     return f"{experiment.name.replace('/', '-')}-{digest[:10]}"
 
 

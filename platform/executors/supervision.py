@@ -17,11 +17,12 @@ from pathlib import Path
 from typing import Any
 
 from frisket import errors
-from frisket.errors import FrisketError, UserError
+from frisket.errors import FrisketError, Stopped, UserError
+from frisket.files import find_json, write_json
 from frisket.platform.executors import Stop, wait_until_free
 from frisket.platform.executors.stream_source import opener
-from frisket.platform.run.engine import Stopped, run_pack
-from frisket.platform.run.folder import ReplicaFolder, RunFolder, read_json, write_json
+from frisket.platform.run.engine import run_pack
+from frisket.platform.run.folder import ReplicaFolder, RunFolder
 from frisket.platform.specs.experiment import Pack
 
 MAX_DEATHS = 3
@@ -90,7 +91,7 @@ def conclude(folder: RunFolder) -> None:
     """Tidy up after `supervise`, and raise the error that a worker kept."""
     _stop_file(folder).unlink(missing_ok=True)
     for files in folder.replicas():
-        kept = read_json(_error_file(files))
+        kept = find_json(_error_file(files))
         if kept is None:
             continue
         if "field" in kept:

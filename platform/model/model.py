@@ -5,17 +5,17 @@ The folder (data only: safetensors and JSON; loading it runs no code from it)::
     spec.json                              the experiment, complete
     provenance.json                        data, versions, results
     model.json                             format, inputs of every replica, sha256 of every file
+    uses/NAME.py                           the user's own modules it was made with, to be read; never imported
     replicas/KEY/state.safetensors         the learner's whole State
     replicas/KEY/masks.safetensors         its MaskSet, one bit per weight; absent for a method without masks
 """
 
 from __future__ import annotations
 
-import hashlib
-import json
 import math
 import shutil
-from collections.abc import Iterator, Mapping
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
@@ -32,11 +32,13 @@ from frisket.algos.masks.store import MaskStore
 from frisket.algos.networks.network import Network
 from frisket.algos.parts.tree import map_tensors
 from frisket.algos.state_file import load_state, save_state
-from frisket.errors import ModelError, UserError
+from frisket.errors import FileError, ModelError, SpecError, UserError
+from frisket.files import read_json, sha256_of, write_json, write_text
 from frisket.platform.model.tasks import INFER, choose_task, keeping_tasks, task_number
 from frisket.platform.run.folder import RunFolder
 from frisket.platform.specs.build import Inputs, build_learner, build_network
 from frisket.platform.specs.experiment import Experiment, Replica, from_dict
+from frisket.platform.specs.uses import Use
 from frisket.types import State, Task
 
 FORMAT = "frisket-model/1"
@@ -76,25 +78,34 @@ class FrisketModel:
         self._members = dict(members)
 
     @classmethod
-    def load(cls, path: str | Path) -> FrisketModel:
-        """The model in the data folder ``path``. Raises `ModelError` where it is missing, damaged or foreign."""
+    def load(cls, path: str | Path, *, uses: Sequence[Use] = ()) -> FrisketModel:
+        """The model in the data folder ``path``.
+
+        Args:
+            path: what `write_model` wrote.
+            uses: the modules its kinds come from, where they are not frisket's or an installed package's. A model never
+                makes frisket import anything by itself.
+
+        Raises:
+            ModelError: it is missing, damaged or foreign, or made with a module that was not passed.
+        """
         path = Path(path)
         with _damage(path):
-            index = _read(path / _INDEX)
+            index = read_json(path / _INDEX)
             if index["format"] != FORMAT:
                 raise ModelError("model", str(path), f"has format {index['format']!r}; this frisket reads {FORMAT}")
             for name, digest in index["files"].items():
-                if _sha256(path / name) != digest:
+                if sha256_of(path / name) != digest:
                     raise ModelError(
                         "model", str(path), f"{name} is damaged (its sha256 differs); fetch the model again"
                     )
-            experiment = from_dict(_read(path / _SPEC))
+            experiment = _experiment(read_json(path / _SPEC), uses)
             members = {}
             for replica in experiment.replicas():
                 entry = index["replicas"][replica.key]
                 state, _ = load_state(path / "replicas" / replica.key / "state.safetensors")
                 members[replica] = Member(state=state, inputs=Inputs.from_dict(entry))
-            return cls(experiment, members, _read(path / _PROVENANCE))
+            return cls(experiment, members, read_json(path / _PROVENANCE))
 
     @classmethod
     def of_run(cls, folder: RunFolder) -> FrisketModel:
@@ -122,8 +133,7 @@ class FrisketModel:
     def learner_of(self, variant: str | None = None) -> Learner:
         """The learner of ``variant``; None for the headline."""
         member = self.member(variant=variant)
-        label = variant or next(iter(self.variants), None)
-        return build_learner(self.experiment.variant(label), member.inputs)
+        return build_learner(self.experiment.variant(variant), member.inputs)
 
     def member(self, seed: int | None = None, variant: str | None = None) -> Member:
         """One replica; by default the first seed of the headline. Raises `ModelError` for one there is not."""
@@ -131,7 +141,7 @@ class FrisketModel:
             raise ModelError("variant", variant, f"one of: {', '.join(self.variants) or '(this model has none)'}")
         if seed is not None and seed not in self.seeds:
             raise ModelError("seed", seed, f"one of: {', '.join(map(str, self.seeds))}")
-        return self._members[Replica(variant=variant or next(iter(self.variants), None), seed=seed or 0)]
+        return self._members[Replica(variant=variant or self.experiment.headline_label, seed=seed or 0)]
 
     def state(self, seed: int | None = None, variant: str | None = None) -> State:
         """A copy of a replica's State, the caller's to go on with."""
@@ -144,8 +154,7 @@ class FrisketModel:
         return math.prod(inputs.shape) if self._network().generates else inputs.ways
 
     def _network(self, variant: str | None = None) -> Network:
-        label = variant or next(iter(self.variants), None)
-        return build_network(self.experiment.variant(label), self.member(variant=variant).inputs)
+        return build_network(self.experiment.variant(variant), self.member(variant=variant).inputs)
 
     def masks(self, seed: int | None = None, variant: str | None = None, task: int | None = None) -> MaskSet:
         """A replica's masks, empty for a method without masks; or those task number ``task`` answers with.
@@ -161,7 +170,7 @@ class FrisketModel:
     @property
     def has_tasks(self) -> bool:
         """Whether the method, or that of a variant, keeps a mask for each task."""
-        return any(isinstance(self.learner_of(label), KeepsTasks) for label in self.variants or [None])
+        return any(isinstance(self.learner_of(label), KeepsTasks) for label in self.experiment.plans)
 
     def store(self, seed: int | None = None, variant: str | None = None) -> MaskStore | None:
         """The masks of a replica's tasks; None for a method that keeps none for each task.
@@ -242,10 +251,45 @@ def write_model(folder: RunFolder, path: Path) -> None:
         if source.masks.exists():
             shutil.copyfile(source.masks, target / source.masks.name)
         replicas[replica.key] = member.inputs.as_dict()
-    _write(path / _SPEC, folder.experiment.as_dict())
-    _write(path / _PROVENANCE, provenance(folder))
+    for use in folder.experiment.uses:
+        if use.text is not None:  # to be read by people; loading a model imports nothing
+            (path / "uses").mkdir(exist_ok=True)
+            write_text(path / "uses" / use.name, use.text)
+    write_json(path / _SPEC, folder.experiment.as_dict())
+    write_json(path / _PROVENANCE, provenance(folder))
     files = sorted(p.relative_to(path).as_posix() for p in path.rglob("*") if p.is_file())
-    _write(path / _INDEX, {"format": FORMAT, "replicas": replicas, "files": {n: _sha256(path / n) for n in files}})
+    write_json(
+        path / _INDEX, {"format": FORMAT, "replicas": replicas, "files": {n: sha256_of(path / n) for n in files}}
+    )
+
+
+def require_passed(notes: object, uses: Sequence[Use]) -> None:
+    """Raise `ModelError` unless ``uses`` has every module that ``notes``, a model's or a run's, were made with."""
+    passed = {use.name for use in uses}
+    for note in notes if isinstance(notes, list) else []:
+        name, digest = (note.get("name"), note.get("sha256")) if isinstance(note, dict) else (note, None)
+        if name not in passed:
+            fix = f"what it was made with is not imported unasked; pass it: frisket.load_model(..., uses=[{name!r}])"
+            raise ModelError("uses", name, f"{fix} (sha256 {digest})")
+
+
+def _experiment(raw: dict[str, Any], uses: Sequence[Use]) -> Experiment:
+    """A model's specification; only what is passed is imported."""
+    notes = raw.get("uses", [])
+    if not isinstance(notes, list) or not all(isinstance(note, dict) for note in notes):
+        raise ModelError("uses", notes, "is not what frisket notes of a model's modules; the model is damaged")
+    try:
+        experiment = from_dict(raw, passed=uses)
+    except SpecError as error:
+        if error.field.endswith(".kind"):
+            require_passed(notes, uses)
+        raise
+    known = {note["name"]: note.get("sha256") for note in notes}
+    for use in uses:
+        if use.name in known and use.sha256 != known[use.name]:
+            said = f"{use.name} is not the text this model was made with (sha256 {known[use.name]})"
+            warnings.warn(f"{said}; it may answer otherwise", stacklevel=4)
+    return experiment
 
 
 def provenance(folder: RunFolder) -> dict[str, Any]:
@@ -279,6 +323,8 @@ def _damage(path: Path) -> Iterator[None]:
         yield
     except ModelError:
         raise
+    except FileError as error:
+        raise ModelError("model", str(path), f"{Path(str(error.value)).name} {error.fix}; fetch it again") from error
     except UserError as error:
         raise ModelError("model", str(path), f"its specification does not fit this frisket: {error}") from error
     except FileNotFoundError as error:
@@ -287,15 +333,3 @@ def _damage(path: Path) -> Iterator[None]:
         ) from error
     except (OSError, SafetensorError, KeyError, TypeError, ValueError, AttributeError) as error:
         raise ModelError("model", str(path), f"damaged ({type(error).__name__}: {error}); fetch it again") from error
-
-
-def _read(path: Path) -> Any:
-    return json.loads(path.read_text(encoding="utf-8"))
-
-
-def _write(path: Path, value: Any) -> None:
-    path.write_text(json.dumps(value, indent=1), encoding="utf-8")
-
-
-def _sha256(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()

@@ -28,7 +28,7 @@ from frisket.algos.networks.network import Network
 from frisket.algos.networks.powerprop import as_powerprop
 from frisket.envs.stream import Stream
 from frisket.errors import SpecError, require
-from frisket.platform.protocols.protocol import Answers, Scored
+from frisket.platform.protocols.protocol import Answers, ProtocolKind, Scored
 from frisket.platform.protocols.task_matrix import TaskMatrix
 from frisket.types import Batch, Metrics, State, Task
 
@@ -141,3 +141,16 @@ def _with_bound(known: Scored) -> Scored:
     scores = known.scores
     moved = {"bound": scores["bound"] - known.record["loss_before"], "bound_steps": scores["bound_steps"] + 1}
     return Scored({**scores, **moved}, known.record)
+
+
+PROTOCOLS = (
+    ProtocolKind(
+        name="log-likelihood",
+        config=LogLikelihoodConfig,
+        build=LogLikelihood,
+        headline=LogLikelihood.headline,
+        summary="importance-sampled log-likelihood of every task's test images, of generative models",
+        journalled=("learned",),
+        final=("log_likelihood", "forgetting"),
+    ),
+)

@@ -24,7 +24,7 @@ from frisket.algos.learner import KeepsTasks
 from frisket.algos.parts.inference import Form, identify
 from frisket.envs.stream import Stream
 from frisket.errors import SpecError, require
-from frisket.platform.protocols.protocol import Answers, Scored
+from frisket.platform.protocols.protocol import Answers, ProtocolKind, Scored
 from frisket.platform.protocols.retained_accuracy import RetainedAccuracy, RetainedAccuracyConfig
 from frisket.types import Batch, Metrics, State
 
@@ -110,3 +110,15 @@ class ProtectedAccuracy(RetainedAccuracy):
         tests = (self.stream.test_set(task) for task in range(self.stream.tasks))
         sets = [(x[:most].to(device), y[:most].to(device)) for x, y in tests]
         return identify(learner.tasks(state), sets, size, self.config.inference_form)
+
+
+PROTOCOLS = (
+    ProtocolKind(
+        name="protected-accuracy",
+        config=ProtectedAccuracyConfig,
+        build=ProtectedAccuracy,
+        headline=ProtectedAccuracy.headline,
+        summary="as retained-accuracy, read as accuracy, forgetting and free capacity; tasks inferred",
+        journalled=("accuracy", "forgetting", "capacity_free"),
+    ),
+)

@@ -36,7 +36,7 @@ from frisket.envs.task_stream import TaskStream
 from frisket.errors import SpecError, require
 from frisket.platform.protocols import recent
 from frisket.platform.protocols.online_accuracy import accuracy_of
-from frisket.platform.protocols.protocol import Answers, Protocol, Scored
+from frisket.platform.protocols.protocol import Answers, Protocol, ProtocolKind, Scored
 from frisket.types import Batch, Metrics, Params, State
 
 PUBLISHED = (
@@ -156,3 +156,15 @@ def _dense(answer: Answers) -> Dense:
         fix = "pruning-curve prunes plain networks: use online-sgd, er, or static-sparse with kept = 1"
         raise SpecError("learner.kind", type(learner).__name__, fix)
     return dense
+
+
+PROTOCOLS = (
+    ProtocolKind(
+        name="pruning-curve",
+        config=PruningCurveConfig,
+        build=PruningCurve,
+        headline=PruningCurve.headline,
+        summary="accuracy against the fraction of weights kept, pruned once the stream has ended",
+        journalled=("accuracy",),
+    ),
+)

@@ -30,7 +30,6 @@ from frisket.platform.run.folder import ReplicaFolder, RunFolder
 from frisket.platform.run.journal import read_journal
 from frisket.platform.run.points import metric_of, points_of, product, search_of
 from frisket.platform.run.summary import summarise
-from frisket.platform.specs.kinds import PROTOCOLS
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -162,7 +161,7 @@ def _draw(folder: RunFolder, target: Path) -> None:
         found = {label: seeds for label, seeds in read.items() if seeds}
         if found:
             picture.draw(found, folder.manifest["spec"], caption(folder)).savefig(target / name)
-    plain = {k: folder.experiment.variant(k if folder.experiment.variants else None) for k in groups}
+    plain = dict(zip(groups, folder.experiment.plans.values(), strict=True))
     reports = {k: [read_capacity(plain[k], f) for f in files] for k, files in groups.items()}
     taken = {label: found for label, every in reports.items() if (found := [one for one in every if one is not None])}
     if taken:
@@ -174,7 +173,7 @@ def _draw(folder: RunFolder, target: Path) -> None:
         draw_likelihoods(likelihoods, folder.manifest["spec"], caption(folder), published).savefig(
             target / "likelihood.png"
         )
-        images = {label: sample_images(folder, label, files[0]) for label, files in groups.items()}
+        images = {label: sample_images(plain[label], files[0]) for label, files in groups.items()}
         draw_samples(images, folder.manifest["spec"], caption(folder)).savefig(target / "samples.png")
     if judged and len(groups) > 1:
         domains = {str(name) for group in traces.values() for trace in group for name in trace.domain}
@@ -227,7 +226,7 @@ def _accuracy(folder: RunFolder, traces: Mapping[str, Sequence[Trace]], colours:
 
 def _variants(folder: RunFolder, colours: Mapping[str, str], domains: Collection[str]) -> Figure:
     rows = summarise(folder)["variants"]
-    headline = PROTOCOLS[folder.experiment.protocol.kind].headline
+    headline = folder.experiment.protocol.row.headline
     wanted = {headline, *(f"{headline}/{domain}" for domain in domains)}  # the points of a curve are not among them
     names = list(dict.fromkeys(m for r in rows.values() for m in r if m in wanted))
     figure, (ax,) = _figure(1, "accuracy over the whole stream", folder, width=2.0 + 1.6 * len(names))

@@ -12,9 +12,10 @@ import torch
 from frisket.algos.learner import TaskWeights
 from frisket.algos.networks.latent import LatentNetwork
 from frisket.algos.state_file import load_state
-from frisket.platform.run.folder import ReplicaFolder, RunFolder
+from frisket.platform.run.folder import ReplicaFolder
 from frisket.platform.run.journal import read_journal
 from frisket.platform.specs.build import Inputs, build_learner
+from frisket.platform.specs.experiment import Experiment
 from frisket.rng import torch_generator
 from frisket.types import Task
 
@@ -61,12 +62,11 @@ def draw_likelihoods(
     return figure
 
 
-def sample_images(folder: RunFolder, label: str, files: ReplicaFolder) -> np.ndarray:
-    """What the finished replica ``files`` of the variant ``label`` makes for every task of the same few draws of the
+def sample_images(plain: Experiment, files: ReplicaFolder) -> np.ndarray:
+    """What the finished replica ``files`` of a plain experiment makes for every task of the same few draws of the
     prior, [T, n, H, W] in [0, 1]."""
-    experiment, result = folder.experiment, files.result
+    result = files.result
     assert result is not None
-    plain = experiment.variant(label if experiment.variants else None)
     learner, (state, _) = build_learner(plain, Inputs.from_dict(result["input"])), load_state(files.final)
     assert isinstance(learner, TaskWeights)
     network = learner.computes

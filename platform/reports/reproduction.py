@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from frisket.platform.run.folder import read_json, write_json
+from frisket.files import find_json, write_json
 from frisket.platform.tables.comparison import Comparison, counts
 from frisket.platform.tables.reproduction import Reproduction
 from frisket.platform.tables.verdict import RULE, difference_text, number_text
@@ -59,7 +59,7 @@ def as_json(reproduction: Reproduction, lines: Sequence[Comparison]) -> dict[str
             results += [here | {k: result[k] for k in kept} for result in reproduction.results_of(index)]
         cells.append(about)
     modes = sorted({cell["data"] for cell in cells if "data" in cell})
-    sent = read_json(reproduction.path / "sent.json") or {}
+    sent = find_json(reproduction.path / "sent.json") or {}
     return {
         "table": table.title_name,
         "title": table.title,

@@ -3,6 +3,7 @@
 ::
 
     RUN/run.json                              written once: specification, data, versions
+    RUN/uses/NAME.py                          once: the user's own modules, as text
     RUN/replicas/KEY/journal.jsonl            `frisket.platform.run.journal`
     RUN/replicas/KEY/committed.json           how far the last checkpoint is: cursor, journal bytes, seconds
     RUN/replicas/KEY/final.safetensors        the learner's State once the replica is done
@@ -17,20 +18,19 @@ from __future__ import annotations
 
 import contextlib
 import datetime
-import fcntl
-import json
-import os
 import secrets
 import subprocess
 from collections.abc import Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Any, ClassVar, TypeVar
+from typing import Any
 
 import frisket
 from frisket.algos.program import compiler
-from frisket.algos.state_file import sync_folder
-from frisket.errors import RunError, nearest
+from frisket.errors import RunError
+from frisket.files import find_json, lock, sweep, write_json, write_text
+from frisket.folders import checkout
+from frisket.platform.run.kept import Kept, choose, folders
 from frisket.platform.specs.experiment import Experiment, Pack, Replica, from_dict
 
 
@@ -47,7 +47,7 @@ class ReplicaFolder:
     @property
     def result(self) -> dict[str, Any] | None:
         """The result once the replica is done, else None. One that a search stopped early says so under ``stopped``."""
-        return read_json(self.path / "result.json")
+        return find_json(self.path / "result.json")
 
     def committed_bytes(self) -> int:
         """Length of the part of the journal that is final."""
@@ -58,12 +58,12 @@ class ReplicaFolder:
     @property
     def committed(self) -> dict[str, Any] | None:
         """``{"journal_bytes", "cursor", "seconds"}`` of the last checkpoint, None before the first."""
-        return read_json(self.path / "committed.json")
+        return find_json(self.path / "committed.json")
 
     def progress(self) -> dict[str, Any] | None:
         """``{"cursor", "steps", "seconds"}`` and the headline metric so far, where there is one; None before the first
         step."""
-        return read_json(self.path / "progress.json")
+        return find_json(self.path / "progress.json")
 
     @property
     def diverged(self) -> int | None:
@@ -79,7 +79,7 @@ class ReplicaFolder:
         """
         self.path.mkdir(parents=True, exist_ok=True)
         busy = RunError("replica", str(self.path), "is being worked on by another process; wait or end it")
-        with hold(self.path / ".lock", busy):
+        with lock(self.path / ".lock", busy=busy):
             yield
 
 
@@ -108,36 +108,8 @@ class PackFolder:
         with contextlib.ExitStack() as stack:
             for files in self.members:
                 stack.enter_context(files.lock())
+            sweep(self.checkpoint)
             yield
-
-
-class Kept:
-    """A folder among others of its kind, with a manifest that is its first file.
-
-    Attributes:
-        MANIFEST: the manifest's file name.
-        path: the folder.
-    """
-
-    MANIFEST: ClassVar[str]
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-
-    @cached_property
-    def manifest(self) -> dict[str, Any]:
-        """What the file `MANIFEST` says."""
-        return json.loads((self.path / self.MANIFEST).read_text(encoding="utf-8"))
-
-    @property
-    def run_id(self) -> str:
-        """Its name, unique."""
-        return self.manifest["run_id"]
-
-    @property
-    def created(self) -> str:
-        """When it was begun, in a form that sorts."""
-        return self.manifest["created"]
 
 
 class RunFolder(Kept):
@@ -181,14 +153,19 @@ class RunFolder(Kept):
             "register": register,
             "tracking": tracking,
         }
+        for use in experiment.uses:
+            if use.text is not None:
+                folder.uses.mkdir(exist_ok=True)
+                write_text(folder.uses / use.name, use.text)
         write_json(folder.path / cls.MANIFEST, manifest)
+        vars(folder)["experiment"] = experiment  # with what was handed over as objects, which no file can give back
         return folder
 
     @classmethod
     def open(cls, path: Path) -> RunFolder:
         """The run in ``path``. Raises `RunError` where there is none."""
         folder = cls(path.absolute())
-        if read_json(folder.path / cls.MANIFEST) is None:
+        if find_json(folder.path / cls.MANIFEST) is None:
             raise RunError("run", str(path), "not a run folder (it has no readable run.json)")
         return folder
 
@@ -201,13 +178,22 @@ class RunFolder(Kept):
 
     @classmethod
     def all(cls, parent: Path) -> list[RunFolder]:
-        """All runs under ``parent``, by id."""
-        return [cls(p.parent.absolute()) for p in sorted(parent.glob(f"*/{cls.MANIFEST}"))]
+        """All runs under ``parent`` that can be read, by id."""
+        return [cls(path.absolute()) for path in folders(parent, cls.MANIFEST)]
 
     @cached_property
     def experiment(self) -> Experiment:
-        """The run's specification."""
-        return from_dict(self.manifest["experiment"])
+        """The run's specification, with the modules it uses as they were when the run began.
+
+        Raises:
+            SpecError: one of them has changed.
+        """
+        return from_dict(self.manifest["experiment"], folder=self.uses)
+
+    @property
+    def uses(self) -> Path:
+        """Where the texts of the files lie that the specification uses."""
+        return self.path / "uses"
 
     @cached_property
     def packs(self) -> list[Pack]:
@@ -241,68 +227,11 @@ class RunFolder(Kept):
         return all(r.result is not None for r in self.replicas())
 
 
-K = TypeVar("K", bound=Kept)
-
-
-def choose(wanted: str, kept: Sequence[K], none: str) -> K:
-    """The one of ``kept`` whose id is ``wanted`` or alone begins with it; ``last``: the newest.
-
-    Raises:
-        RunError: there is none (``none`` says so), or not one.
-    """
-    if not kept:
-        raise RunError("run", wanted, none)
-    if wanted == "last":
-        return max(kept, key=lambda f: (f.created, f.path.stat().st_mtime))
-    found = [f for f in kept if f.run_id == wanted] or [f for f in kept if f.run_id.startswith(wanted)]
-    if len(found) != 1:
-        raise RunError("run", wanted, nearest(wanted, [f.run_id for f in found or kept]))
-    return found[0]
-
-
-@contextlib.contextmanager
-def hold(file: Path, busy: RunError) -> Iterator[None]:
-    """Hold the lock ``file`` for this process, or raise ``busy``; the kernel lets go when the process dies."""
-    with file.open("w") as handle:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise busy from None
-        yield
-
-
-def default_runs_folder() -> Path:
-    """Where runs are kept: ``FRISKET_RUNS``, or ``frisket_runs`` in the working folder."""
-    return Path(os.environ.get("FRISKET_RUNS", "frisket_runs"))
-
-
-def name_of(kept: Kept) -> str:
-    """What ``--resume`` will find it by: its id, or its path if it is not where runs are kept."""
-    return kept.run_id if kept.path.parent == default_runs_folder().absolute() else str(kept.path)
-
-
-def write_json(path: Path, value: Any) -> None:
-    """Replace ``path`` by ``value`` as JSON, atomically and durably."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    with temporary.open("w", encoding="utf-8") as file:
-        json.dump(value, file, indent=1)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(temporary, path)
-    sync_folder(path.parent)
-
-
-def read_json(path: Path) -> Any:
-    """The JSON in ``path``, or None where there is no such file or it is not JSON."""
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return None
-
-
 def git_revision() -> str | None:
     """The checkout's commit, with ``+`` when it has uncommitted changes; None outside a checkout."""
-    root = Path(frisket.__file__).parent.parent
+    root = checkout()
+    if root is None:
+        return None
     command = ["git", "-C", str(root), "describe", "--always", "--dirty=+", "--exclude=*", "--abbrev=40"]
     try:
         return subprocess.run(command, capture_output=True, text=True, check=True, timeout=10).stdout.strip() or None

@@ -21,7 +21,9 @@ from typing import Any
 
 import frisket
 from frisket.errors import RunError
-from frisket.platform.run.folder import Kept, RunFolder, choose, git_revision, hold, read_json, write_json
+from frisket.files import find_json, lock, write_json
+from frisket.platform.run.folder import RunFolder, git_revision
+from frisket.platform.run.kept import Kept, choose, folders
 from frisket.platform.tables.table import PlannedCell, Table, load_table
 
 
@@ -40,7 +42,7 @@ class Reproduction(Kept):
 
     def __init__(self, path: Path) -> None:
         super().__init__(path.absolute())
-        if read_json(self.path / self.MANIFEST) is None:
+        if find_json(self.path / self.MANIFEST) is None:
             fix = f"not a reproduction's folder (it has no readable {self.MANIFEST})"
             raise RunError("reproduction", str(path), fix)
         cells = [row["cell"] for row in self.manifest["cells"]]
@@ -95,8 +97,8 @@ class Reproduction(Kept):
 
     @classmethod
     def all(cls, parent: Path) -> list[Reproduction]:
-        """All reproductions under ``parent``, by id."""
-        return [cls(path.parent) for path in sorted(parent.glob(f"*/{cls.MANIFEST}"))]
+        """All reproductions under ``parent`` that can be read, by id."""
+        return [cls(path) for path in folders(parent, cls.MANIFEST)]
 
     @cached_property
     def table(self) -> Table:
@@ -145,4 +147,4 @@ class Reproduction(Kept):
             RunError: another live process works on it.
         """
         busy = RunError("reproduction", self.run_id, "is being worked on by another process; wait or end it")
-        return hold(self.path / ".lock", busy)
+        return lock(self.path / ".lock", busy=busy)

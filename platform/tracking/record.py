@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from frisket.platform.run.folder import RunFolder, read_json, write_json
+from frisket.files import find_json, write_json
+from frisket.platform.run.folder import RunFolder
 
 
 @dataclass
@@ -43,7 +44,7 @@ class Record:
     def of(cls, folder: RunFolder) -> Record:
         """The record of ``folder``; an empty one where nothing was sent or the file is damaged."""
         path = folder.path / "upload.json"
-        raw: dict[str, Any] = read_json(path) or {}
+        raw: dict[str, Any] = find_json(path) or {}
         try:
             children = {k: Child(**v) for k, v in raw.pop("children", {}).items()}
             return cls(path, children=children, **raw)

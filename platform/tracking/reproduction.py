@@ -11,8 +11,8 @@ import sys
 import time
 from typing import TYPE_CHECKING, Any
 
+from frisket.files import find_json, write_json
 from frisket.platform.reports.reproduction import report_path, write_text
-from frisket.platform.run.folder import read_json, write_json
 from frisket.platform.tables.comparison import compare, counts
 from frisket.platform.tables.reproduction import Reproduction
 from frisket.platform.tracking.settings import public_uri
@@ -52,7 +52,7 @@ def send(reproduction: Reproduction) -> UploadStatus:
 
 def sent(reproduction: Reproduction) -> bool:
     """Whether its table is in MLflow."""
-    return read_json(reproduction.path / "sent.json") is not None
+    return find_json(reproduction.path / "sent.json") is not None
 
 
 def _send(reproduction: Reproduction) -> str:

@@ -12,9 +12,10 @@ from searches import prepare_search
 from servers import Server
 
 import frisket
+from frisket.files import write_json
 from frisket.platform.executors import local
 from frisket.platform.run.engine import run_replica
-from frisket.platform.run.folder import RunFolder, write_json
+from frisket.platform.run.folder import RunFolder
 from frisket.platform.tables.reproduction import Reproduction
 
 

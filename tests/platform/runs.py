@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from frisket.envs.data import resolve
-from frisket.platform.run.folder import RunFolder, write_json
+from frisket.files import write_json
+from frisket.platform.run.folder import RunFolder
 from frisket.platform.specs.build import datasets
 from frisket.platform.specs.experiment import from_dict
 

@@ -22,8 +22,9 @@ import frisket
 from frisket.algos.masks.mask_set import MaskSet
 from frisket.algos.parts.tree import flatten
 from frisket.errors import ModelError
+from frisket.files import read_json
 from frisket.platform.model.model import FrisketModel
-from frisket.platform.run.folder import RunFolder, read_json
+from frisket.platform.run.folder import RunFolder
 from frisket.platform.tracking.flavor import save_model
 from frisket.platform.tracking.uploader import Uploader
 from frisket.types import Batch

@@ -20,20 +20,21 @@ from searches import prepare_search
 from serving import WalkRecipe, in_process, recipe_of, same
 from watching import alive, measured, wait_for
 
-from frisket.errors import DataError, ServiceError, SpecError
+from frisket.errors import DataError, ServiceError, SourceLost, SpecError, Stopped
+from frisket.files import find_json, write_json
 from frisket.platform.cli.main import main
 from frisket.platform.executors import Shares, local, ray_tune
 from frisket.platform.executors.stream_source import opener, spans_nodes
 from frisket.platform.executors.supervision import attempt, conclude
-from frisket.platform.run.engine import Stopped, run_pack
-from frisket.platform.run.folder import RunFolder, read_json, write_json
+from frisket.platform.run.engine import run_pack
+from frisket.platform.run.folder import RunFolder
 from frisket.platform.streaming.chunk import pack
 from frisket.platform.streaming.consumer import Patience, Service
 from frisket.platform.streaming.feed import Recipe
 from frisket.platform.streaming.metrics import METRICS
 from frisket.platform.streaming.reader import Reader
 from frisket.platform.streaming.streams import StreamFeed, open_stream
-from frisket.platform.streaming.transport import RayTransport, SourceLost
+from frisket.platform.streaming.transport import RayTransport
 from frisket.platform.verbs import run as launch
 from frisket.rng import derive
 
@@ -284,7 +285,7 @@ class Consumer:
 
     def read(self, file: str, recipe: Recipe, seed: int, steps: int) -> None:
         path = Path(file)
-        kept = read_json(path) or {"cursor": 0, "digests": []}
+        kept = find_json(path) or {"cursor": 0, "digests": []}
         reader = Reader(Service(RayTransport.connect("chaos"), path.stem), recipe, seed, chunk_bytes=20_000)
         while kept["cursor"] < steps:
             kept["digests"].append(pack([reader.read(kept["cursor"])]).digest)
@@ -317,7 +318,7 @@ def test_kills_lose_and_double_nothing(kills: int, ray_cluster: None, tmp_path: 
         work[i] = actors[i].read.remote(str(files[i]), recipe, i, steps)
 
     def progress() -> int:
-        return sum((read_json(file) or {"cursor": 0})["cursor"] for file in files)
+        return sum((find_json(file) or {"cursor": 0})["cursor"] for file in files)
 
     def revive() -> bool:
         """Start consumers that died again; whether all are done."""
@@ -361,4 +362,4 @@ def test_kills_lose_and_double_nothing(kills: int, ray_cluster: None, tmp_path: 
     assert min(died.values()) > 0
     for i, file in enumerate(files):
         plain = StreamFeed(in_process(recipe, i))
-        assert read_json(file)["digests"] == [pack([plain.item(position)]).digest for position in range(steps)]
+        assert find_json(file)["digests"] == [pack([plain.item(position)]).digest for position in range(steps)]

@@ -27,9 +27,10 @@ from frisket.algos.state_file import load_state, save_state
 from frisket.envs.data import resolve
 from frisket.envs.task_stream import TaskStream
 from frisket.errors import MaskError, ModelError
+from frisket.files import read_json
 from frisket.platform.model.model import FrisketModel
 from frisket.platform.reports.card import card
-from frisket.platform.run.folder import RunFolder, read_json
+from frisket.platform.run.folder import RunFolder
 from frisket.platform.run.journal import read_journal
 from frisket.platform.specs.build import build_stream, datasets
 from frisket.platform.tracking.flavor import save_model

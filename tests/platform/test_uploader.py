@@ -20,10 +20,11 @@ from runs import MakeRun, new_run
 from servers import Server
 from stored import assert_all_there_once, journal_points
 
-from frisket.errors import RunError
+from frisket.errors import RunError, Stopped
+from frisket.files import find_json, read_json
 from frisket.platform.cli.sync import sync
-from frisket.platform.run.engine import Stopped, run_replica
-from frisket.platform.run.folder import RunFolder, read_json
+from frisket.platform.run.engine import run_replica
+from frisket.platform.run.folder import RunFolder
 from frisket.platform.run.journal import Journal, read_journal
 from frisket.platform.tracking.background import BackgroundUploader
 from frisket.platform.tracking.points import chunks, metrics
@@ -242,7 +243,7 @@ def test_server_killed_in_mid_run_and_synchronised_later(own_server: Server, tmp
 
 def read_sent(folder: RunFolder, key: str) -> int:
     """Acknowledged journal bytes of a replica."""
-    record = read_json(folder.path / "upload.json") or {}
+    record = find_json(folder.path / "upload.json") or {}
     return record.get("children", {}).get(key, {}).get("sent", 0)
 
 

@@ -27,7 +27,7 @@ import torch
 from torch import Tensor
 
 from frisket.algos.inner.loop import loss_on
-from frisket.algos.learner import Capabilities, Learner
+from frisket.algos.learner import Capabilities, Learner, Method
 from frisket.algos.masks.mask_set import MaskSet
 from frisket.algos.networks.network import Network
 from frisket.algos.parts import adam
@@ -86,3 +86,17 @@ class OnlineAdam(Learner):
 
     def masks(self, state: State) -> MaskSet:
         return MaskSet({})
+
+
+METHODS = (
+    Method(
+        name="online-adam",
+        config=OnlineAdamConfig,
+        build=OnlineAdam,
+        summary="one Adam step per batch",
+        page="online-adam",
+        quick={"outer_lr": 0.01},
+        tried_on="conv4",
+        answers_at_once=False,
+    ),
+)

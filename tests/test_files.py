@@ -1,0 +1,182 @@
+"""Files: whole or not at all under kill -9, what dead writers leave goes, locks exclude, damage names the file."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from frisket.errors import FileError
+from frisket.files import find_json, lock, making_folder, read_json, replacing, sha256, sha256_of, sweep, write_json
+
+ROOT = Path(__file__).resolve().parent.parent
+SIZE = 2**21
+WRITER = f"""
+import sys
+from itertools import count
+from pathlib import Path
+from frisket.files import write_bytes
+path = Path(sys.argv[1])
+for n in count():
+    write_bytes(path, bytes([n % 251]) * {SIZE})
+    print(n, flush=True)
+"""
+HOLDER = """
+import sys, time
+from pathlib import Path
+from frisket.files import lock, replacing
+with lock(Path(sys.argv[1]) / "lock"), replacing(Path(sys.argv[1]) / "held") as part:
+    print(part.name, flush=True)
+    time.sleep(60)
+"""
+
+
+def started(script: str, argument: Path) -> subprocess.Popen[str]:
+    """A process that runs ``script`` and has said its first word."""
+    process = subprocess.Popen([sys.executable, "-c", script, str(argument)], cwd=ROOT, stdout=-1, text=True)
+    assert process.stdout is not None
+    assert process.stdout.readline()
+    return process
+
+
+def killed(process: subprocess.Popen[str]) -> None:
+    process.send_signal(signal.SIGKILL)
+    process.communicate()
+
+
+def test_a_writer_killed_at_any_moment_leaves_the_file_whole(tmp_path: Path) -> None:
+    path, pause, leftovers, contents = tmp_path / "content.bin", random.Random(0), 0, set[int]()
+    for _ in range(15):
+        writer = started(WRITER, path)
+        time.sleep(0.03 * pause.random())
+        killed(writer)
+        content = path.read_bytes()
+        assert len(content) == SIZE
+        assert content == content[:1] * SIZE
+        contents.add(content[0])
+        leftovers += len(list(tmp_path.iterdir())) - 1
+        with lock(tmp_path / "lock"):
+            assert {p.name for p in tmp_path.iterdir()} == {"content.bin", "lock"}
+        (tmp_path / "lock").unlink()
+    assert leftovers > 0, "no writer died at work: nothing was proved"
+    assert len(contents) > 1
+
+
+def test_a_lock_excludes_another_process_until_it_dies(tmp_path: Path) -> None:
+    holder = started(HOLDER, tmp_path)
+    try:
+        with pytest.raises(FileError, match="mine now"), lock(tmp_path / "lock", busy=FileError("f", 1, "mine now")):
+            pass
+    finally:
+        killed(holder)
+    with lock(tmp_path / "lock", busy=FileError("f", 1, "mine now")):
+        pass
+
+
+def test_a_lock_that_is_waited_for_is_had_in_the_end(tmp_path: Path) -> None:
+    holder = started(HOLDER, tmp_path)
+    waiting = (
+        "import sys; from pathlib import Path; from frisket.files import lock\nwith lock(Path(sys.argv[1])): print()"
+    )
+    waiter = subprocess.Popen([sys.executable, "-c", waiting, str(tmp_path / "lock")], cwd=ROOT)
+    time.sleep(0.3)
+    assert waiter.poll() is None
+    killed(holder)
+    assert waiter.wait(timeout=20) == 0
+
+
+def test_what_a_living_writer_has_begun_is_not_swept(tmp_path: Path) -> None:
+    with replacing(tmp_path / "a.json") as file, making_folder(tmp_path / "b") as folder:
+        for target in ("a.json", "b"):
+            sweep(tmp_path / target)
+        with lock(tmp_path / "lock"):
+            assert file.is_file()
+            assert folder.is_dir()
+        file.write_text("1")
+        (folder / "c").touch()
+    assert {p.name for p in tmp_path.iterdir()} == {"a.json", "b", "lock"}
+    assert [p.name for p in (tmp_path / "b").iterdir()] == ["c"]
+
+
+def test_sweeping_for_a_file_leaves_what_belongs_to_others(tmp_path: Path) -> None:
+    dead = {name: f".part-0123456789abcdef-{name}" for name in ("seed0", "alpha-seed0", "seed00")}
+    for name in (*dead.values(), ".part-of-the-users"):
+        (tmp_path / name).touch()
+    sweep(tmp_path / "seed0")
+    assert {p.name for p in tmp_path.iterdir()} == {dead["alpha-seed0"], dead["seed00"], ".part-of-the-users"}
+
+
+def interrupted(file: Path) -> None:
+    file.write_text("half")
+    raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize("durable", [True, False])
+def test_a_block_that_fails_leaves_the_old_file_and_nothing_else(durable: bool, tmp_path: Path) -> None:
+    path = tmp_path / "kept.json"
+    write_json(path, {"old": 1}, durable=durable)
+    with pytest.raises(KeyboardInterrupt), replacing(path, durable=durable) as part:
+        interrupted(part)
+    with pytest.raises(TypeError):
+        write_json(path, {"no JSON": object()}, durable=durable)
+    with pytest.raises(KeyboardInterrupt), making_folder(tmp_path / "folder") as folder:
+        interrupted(folder / "half")
+    assert [p.name for p in tmp_path.iterdir()] == ["kept.json"]
+    assert read_json(path) == {"old": 1}
+
+
+def test_a_new_file_has_the_mode_of_any_other(tmp_path: Path) -> None:
+    plain = tmp_path / "plain"
+    plain.touch()
+    write_json(tmp_path / "made", 1)
+    assert (tmp_path / "made").stat().st_mode == plain.stat().st_mode
+
+
+def test_two_writers_of_one_file_do_not_meet(tmp_path: Path) -> None:
+    path = tmp_path / "f"
+    with replacing(path) as first, replacing(path) as second:
+        assert first != second
+        assert first.suffix == path.suffix
+        first.write_text("first")
+        second.write_text("second")
+    assert path.read_text() == "first"  # the outer block ends last
+
+
+@pytest.mark.parametrize("damage", [b"", b"{", b'{"a": 1} {', b"\xff\xfe", b"[" * 100_000, b"\0" * 10])
+def test_damaged_json_names_the_file(damage: bytes, tmp_path: Path) -> None:
+    path = tmp_path / "run.json"
+    path.write_bytes(damage)
+    with pytest.raises(FileError, match=r"run\.json.*is damaged: it is not JSON"):
+        read_json(path)
+    assert find_json(path) is None
+
+
+def test_json_that_is_not_there(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError):
+        read_json(tmp_path / "none")
+    assert find_json(tmp_path / "none") is None
+
+
+def test_json_comes_back(tmp_path: Path) -> None:
+    value = {"ä": [1, 2.5, None, True], "deep": {"x": "±"}}
+    for indent in (1, None):
+        write_json(tmp_path / "v.json", value, indent=indent)
+        assert read_json(tmp_path / "v.json") == value
+    assert (tmp_path / "v.json").read_text() == json.dumps(value)
+
+
+def test_digests_are_the_published_ones(tmp_path: Path) -> None:
+    """FIPS 180-2, appendix B.1 and B.3; and a file of several pieces."""
+    assert sha256(b"abc") == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+    (tmp_path / "million").write_bytes(b"a" * 1_000_000)
+    million = "cdc76e5c9914fb9281a1c7e284d73e67f1809a48a497200e046d39ccc7112cd0"
+    assert sha256_of(tmp_path / "million") == million
+    (tmp_path / "more").write_bytes(os.urandom(3 * 2**20 + 1))
+    assert sha256_of(tmp_path / "more") == sha256((tmp_path / "more").read_bytes())
