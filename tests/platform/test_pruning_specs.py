@@ -105,7 +105,7 @@ def test_kill_9_in_the_middle_of_the_third_task(spec: str, tmp_path: Path) -> No
     (replica,) = whole.experiment.replicas()
     run_replica(whole, replica)
     script = (
-        "import sys, time; from pathlib import Path; from frisket.platform import engine;"
+        "import sys, time; from pathlib import Path; from frisket.platform.run import engine;"
         "from frisket.platform.run.folder import RunFolder; folder = RunFolder.open(Path(sys.argv[1]));"
         "slow = lambda: bool(time.sleep(0.02));"
         "[engine.run_replica(folder, r, stop=slow) for r in folder.experiment.replicas()]"
