@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from frisket.errors import RunError
-from frisket.platform.run.folder import RunFolder, hold
+from frisket.files import lock
+from frisket.platform.run.folder import RunFolder
 from frisket.platform.tracking.record import Record
 from frisket.platform.tracking.settings import public_uri
 
@@ -64,7 +65,7 @@ class Uploader:
             RunError: another process is sending the run.
         """
         busy = RunError("run", self.folder.run_id, "is being sent by another process, which will finish it")
-        with hold(self.folder.path / ".upload.lock", busy):
+        with lock(self.folder.path / ".upload.lock", busy=busy):
             yield
 
     def push(self) -> UploadStatus:
