@@ -10,7 +10,9 @@ from PIL import Image
 from runs import MakeRun
 
 from frisket.algos.masks.mask_set import MaskSet
-from frisket.platform.reports.figures import OVERALL, Trace, draw_figures, read_sparsity, read_trace, running, window_of
+from frisket.platform.reports.accuracy import OVERALL, Trace, read_trace, running, window_of
+from frisket.platform.reports.figures import draw_figures
+from frisket.platform.reports.masks import read_sparsity
 from frisket.platform.run.folder import RunFolder
 
 TRACE = Trace(np.array([0.0, 1.0, 0.5, 1.0, 0.0]), np.array(["a", "b", "a", "a", "b"]))
