@@ -85,7 +85,7 @@ def read_capacity(experiment: Experiment, files: ReplicaFolder) -> CapacityRepor
 def keeps_tasks(folder: RunFolder) -> bool:
     """Whether a method of the finished run ``folder`` keeps a mask for each task."""
     groups, plain = by_variant(folder), _plain(folder)
-    return any(f.result and _learner(plain[k], f) is not None for k, files in groups.items() for f in files[:1])
+    return any(_learner(plain[label], files[0]) is not None for label, files in groups.items())
 
 
 def _plain(folder: RunFolder) -> dict[str, Experiment]:
@@ -95,12 +95,12 @@ def _plain(folder: RunFolder) -> dict[str, Experiment]:
 
 
 def _learner(experiment: Experiment, files: ReplicaFolder) -> ProtectingLearner | None:
+    """The method that keeps masks of tasks; None for another, and where a search stopped the replica early."""
     result = files.result
-    assert result is not None
-    learner = build_learner(experiment, Inputs.from_dict(result["input"]))
-    if not isinstance(learner, ProtectingLearner):
+    if result is None or "stopped" in result:
         return None
-    return learner
+    learner = build_learner(experiment, Inputs.from_dict(result["input"]))
+    return learner if isinstance(learner, ProtectingLearner) else None
 
 
 def read_capacities(folder: RunFolder) -> dict[str, list[CapacityReport]]:
