@@ -1,18 +1,23 @@
-"""What every method is: `Learner`, and what it declares about itself: `Capabilities`."""
+"""What every method is: `Learner`; what it declares about itself: `Capabilities`; and what some can do beside learning
+and answering: `TaskWeights`, `KeepsTasks`, `Prunable`. Whoever measures, pictures or prunes asks for these, never for a
+method's class."""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any, Generic, TypeVar
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Generic, Literal, NamedTuple, TypeVar
 
+import torch
 from torch import Tensor
 
 from frisket.algos.masks.mask_set import MaskSet
+from frisket.algos.networks.network import Network
+from frisket.algos.parts.kept_tasks import KeptTasks
 from frisket.algos.parts.tree import lifted, picked, stacked
 from frisket.errors import SpecError, require
-from frisket.types import Batch, Metrics, State, Task
+from frisket.types import Batch, Metrics, Params, State, Task
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -140,6 +145,35 @@ class Learner(ABC):
         """Where the method now allows learning; an empty `MaskSet` for a method that has no masks."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class Method:
+    """What a module declares of a method: a row of its ``METHODS``.
+
+    Attributes:
+        name: what specifications call it.
+        config: the configuration dataclass.
+        build: ``(config, network) -> Learner``.
+        summary: one line.
+        page: its page in docs/methods, without ``.md``; empty where it has none.
+        logged: what `Learner.observe` reports beside ``loss_before``, name to meaning.
+        quick: fields under which it learns a toy task within tens of batches; the contract tries it with these.
+        tried_on: the network the contract tries it on.
+        answers_at_once: it answers before it has learned from a batch.
+        pretrained: the pre-training it is meant to start from, of all weights or of the output layer; None for none.
+    """
+
+    name: str
+    config: type[Any]
+    build: Callable[[Any, Network], Learner]
+    summary: str
+    page: str = ""
+    logged: Mapping[str, str] = field(default_factory=dict)
+    quick: Mapping[str, Any] = field(default_factory=dict)
+    tried_on: Literal["mlp", "conv4"] = "mlp"
+    answers_at_once: bool = True
+    pretrained: Literal["all", "head"] | None = None
+
+
 def require_task(learner: Learner, batch: Batch) -> Task:
     """The task of ``batch``.
 
@@ -151,3 +185,55 @@ def require_task(learner: Learner, batch: Batch) -> Task:
             "learner.kind", type(learner).__name__, "needs to be told the task: use a stream with task labels"
         )
     return batch.task
+
+
+class TaskWeights(Learner, ABC):
+    """A learner over one network, whose answer to a task are the outputs under that task's weights."""
+
+    @property
+    @abstractmethod
+    def computes(self) -> Network:
+        """What computes with the weights of `weights_for`."""
+
+    @abstractmethod
+    def weights_for(self, state: State, task: Task | None = None) -> Params:
+        """The weights that ``task`` is answered with, without a graph."""
+
+    @abstractmethod
+    def starts(self, state: State) -> list[int]:
+        """Where the tasks that have ended began (`frisket.types.Task.start`), in order; of those something is kept
+        for."""
+
+    @torch.no_grad()
+    def predict(self, state: State, x: Tensor, task: Task | None = None) -> Tensor | None:
+        """The network's outputs under `weights_for` ``task``."""
+        return self.computes(self.weights_for(state, task), x)
+
+
+class KeepsTasks(TaskWeights, ABC):
+    """A learner that keeps a mask for each task that has ended: they can be pictured and counted, answered with, and
+    told apart without a label (`frisket.algos.parts.inference`)."""
+
+    @abstractmethod
+    def tasks(self, state: State) -> KeptTasks:
+        """What the tasks of `starts` answer with; `weights_for` an ended task are its `KeptTasks.weights`.
+
+        Raises:
+            MaskError: the masks are of another network's shape.
+        """
+
+
+class Dense(NamedTuple):
+    """Attributes: network: what answers; parameters: all of its parameters, as they are learned."""
+
+    network: Network
+    parameters: Params
+
+
+class Prunable(Learner, ABC):
+    """A learner that can be pruned: its answers are one network's under parameters that are all in use."""
+
+    @abstractmethod
+    def dense(self, state: State) -> Dense | None:
+        """What `predict` answers with; None where a setting of the method leaves weights out of use, or answers from
+        more than the parameters."""

@@ -1,8 +1,14 @@
 """Pure functions of tensors compiled ahead of time, kept on disk between processes.
 
 A compiled program is machine code for one signature (shapes, strides, types). It is made once per machine, in half a
-minute or so, and found again by every later process in under a second. Its name is a hash of everything it is made
-from: frisket's methods as source text, torch, the processor, the signature. So a stale one is never found.
+minute or so, and found again by every later process in under a second.
+
+Its key is a hash of what is computed: the operations, one by one, that the function carries out on the example, with
+every number and tensor that it brings along (a configuration's, a closure's), and beside them torch, the processor,
+the signature and this file. Names and source text are not asked, for they leave gaps: two classes of one name, a
+function of another module, an attribute changed after the import, a class typed into a notebook. So a stale program is
+never found, wherever a method comes from, and methods that share a computation share its program. The price is one call
+of the plain function, watched, before a program is looked for: 0.2 s for ten inner steps.
 
 Compiled and plain numbers agree to float32 rounding, not to the bit.
 """
@@ -10,7 +16,6 @@ Compiled and plain numbers agree to float32 rounding, not to the bit.
 from __future__ import annotations
 
 import contextlib
-import functools
 import hashlib
 import os
 import platform
@@ -22,6 +27,8 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils.weak import WeakTensorKeyDictionary
 
 from frisket.errors import require
 from frisket.files import lock, replacing
@@ -49,8 +56,9 @@ def compiled(function: Pure, name: str, *example: Any) -> Pure:
     """``function`` for arguments of the shapes, strides and types of ``example``, compiled or found on disk.
 
     Args:
-        function: pure; which branch it takes may depend on nothing but shapes and on what ``name`` says.
-        name: what the function is, with everything it depends on beside its arguments.
+        function: pure; which branch it takes may depend on nothing but shapes, strides, types and devices. What it
+            holds beside its arguments (numbers, tensors, other functions) becomes part of the program.
+        name: what messages call it; programs are told apart by what they compute.
         example: arguments. Later ones must have their signature; the first few calls check it, then it is trusted,
             for checking every call would cost as much as some calls do.
 
@@ -60,21 +68,10 @@ def compiled(function: Pure, name: str, *example: Any) -> Pure:
     """
     leaves, build_arguments = _flatten(example)
     signature, collect = _signature(leaves), _collector(example)
-    path = program_folder() / f"{_key(name, signature)}.pt2"
-    shape_of_result: list[Any] = []
-
-    def flat(*tensors: Tensor) -> list[Tensor]:
-        result, build = _flatten(function(*build_arguments(iter(tensors))))
-        shape_of_result[:] = [build]
-        return result
-
+    path, build_result = _sought(function, example)
     if not path.exists():
         require(compiler() is not None, "compile", True, "false on a machine without a C++ compiler")
-        _make(flat, leaves, path)
-    if not shape_of_result:
-        with torch.device("meta"):  # traces the result's structure, computes nothing
-            flat(*[torch.empty_strided(t.shape, t.stride(), dtype=t.dtype, device="meta") for t in leaves])
-    build_result = shape_of_result[0]
+        _make(lambda *tensors: _flatten(function(*build_arguments(iter(tensors))))[0], leaves, path)
     with _quiet():
         loader = torch._inductor.aoti_load_package(str(path)).loader
 
@@ -91,6 +88,15 @@ def compiled(function: Pure, name: str, *example: Any) -> Pure:
         return build_result(iter(loader.run(tensors)))
 
     return run
+
+
+def _sought(function: Pure, example: tuple[Any, ...]) -> tuple[Path, Callable[[Iterator[Tensor]], Any]]:
+    """Where the program of ``function`` for ``example`` is kept, made already or not, and what builds its result."""
+    leaves, build_arguments = _flatten(example)
+    apart = [leaf.detach() for leaf in leaves]  # one tensor given twice is still two arguments
+    with _Watched(apart) as watched:
+        results, build_result = _flatten(function(*build_arguments(iter(apart))))
+    return program_folder() / f"{_key(watched.computation(results), _signature(leaves))}.pt2", build_result
 
 
 def _make(flat: Callable[..., list[Tensor]], leaves: list[Tensor], path: Path) -> None:
@@ -120,19 +126,63 @@ def _signature(leaves: list[Tensor]) -> list[tuple[Any, ...]]:
     return [(tuple(t.shape), t.stride(), str(t.dtype), t.device.type) for t in leaves]
 
 
-def _key(name: str, signature: list[tuple[Any, ...]]) -> str:
+class _Watched(TorchDispatchMode):
+    """Writes down every operation that reaches torch's kernels while it is entered, those inside of others included.
+
+    Args:
+        arguments: tensors that are handed to what is watched. They and all results of operations are called by number;
+            any other tensor was brought along, and is called by its content.
+    """
+
+    def __init__(self, arguments: list[Tensor]) -> None:
+        super().__init__()
+        self._numbers = WeakTensorKeyDictionary()  # a result is freed when the function lets go of it
+        self._counted = 0
+        self._operations: list[Any] = []
+        self._count(arguments)
+
+    def computation(self, results: list[Tensor]) -> str:
+        """The operations, in order, and which tensors ``results`` are."""
+        return repr((self._operations, self._told(results)))
+
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        kwargs = kwargs or {}
+        named = [(name, self._told(value)) for name, value in sorted(kwargs.items())]
+        self._operations.append((str(func), self._told(args), named))
+        result = func(*args, **kwargs)
+        self._count(result)
+        return result
+
+    def _count(self, value: Any) -> None:
+        if isinstance(value, (list, tuple)):
+            for part in value:
+                self._count(part)
+        elif isinstance(value, Tensor) and value not in self._numbers:  # in-place operations return their argument
+            self._numbers[value] = self._counted
+            self._counted += 1
+
+    def _told(self, value: Any) -> Any:
+        """``value`` without its tensors, in a form whose ``repr`` is the same in every process."""
+        if isinstance(value, (list, tuple)):
+            return [self._told(part) for part in value]
+        if not isinstance(value, Tensor):
+            return value
+        number = self._numbers.get(value)
+        return f"tensor {number}" if number is not None else (_signature([value]), _digest(value))
+
+
+def _digest(tensor: Tensor) -> str:
+    """Hash of a tensor's content."""
+    content = tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy()
+    return hashlib.blake2b(content.tobytes(), digest_size=16).hexdigest()
+
+
+def _key(computation: str, signature: list[tuple[Any, ...]]) -> str:
     machine = (platform.machine(), torch.backends.cpu.get_cpu_capability(), torch.get_num_threads())
-    made_from = repr((name, signature, machine, torch.__version__, _sources()))
+    made_from = repr((computation, signature, machine, torch.__version__, Path(__file__).read_text(encoding="utf-8")))
     return hashlib.blake2b(made_from.encode(), digest_size=16).hexdigest()
-
-
-@functools.cache
-def _sources() -> str:
-    """Hash of the methods' source text."""
-    digest = hashlib.blake2b()
-    for path in sorted(Path(__file__).parent.rglob("*.py")):
-        digest.update(path.read_bytes())
-    return digest.hexdigest()
 
 
 @contextlib.contextmanager

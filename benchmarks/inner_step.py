@@ -25,10 +25,11 @@ import torch.nn.functional as F
 from torch import nn
 
 from benchmarks.clock import matrix_rate, seconds
-from frisket.algos.inner.loop import adapt, gradients, leaves, loss_on
+from frisket.algos.inner.loop import adapt, loss_on
 from frisket.algos.learners.online.cmaml import CMAML, SparseCMAMLConfig
 from frisket.algos.networks.conv4 import Conv4, Conv4Config
 from frisket.algos.networks.network import split
+from frisket.algos.parts.gradients import gradients, leaves
 from frisket.envs.data import resolve
 from frisket.envs.streams.osaka import OsakaConfig, OsakaStream
 from frisket.heap import keep_freed_memory

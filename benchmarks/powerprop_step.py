@@ -113,7 +113,7 @@ def main() -> int:
     switches = []
     for task in range(0, TASKS, 20):
         begin = time.perf_counter()
-        method.weights(state, task)
+        method.tasks(state).weights(task)
         switches.append(1e3 * (time.perf_counter() - begin))
     switch = statistics.median(switches)
     with tempfile.TemporaryDirectory() as folder:

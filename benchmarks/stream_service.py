@@ -32,7 +32,6 @@ import numpy as np
 import torch
 
 from frisket.envs.data import resolve
-from frisket.envs.kinds import STREAMS
 from frisket.heap import keep_freed_memory
 from frisket.platform.cluster.session import ray_session
 from frisket.platform.streaming.chunk import Item, Unpacked, pack
@@ -76,7 +75,7 @@ def recipe(kind: str, data: Data) -> StreamRecipe:
         "permutations": {"dataset": "mnist", "tasks": 140, "samples": 1000, "batch": 10},
         "osaka": {"domains": {"mnist": 1.0}, "p": 0.98, "ways": 10, "shots": 1, "steps": 14_000},
     }
-    return StreamRecipe(kind=kind, config=STREAMS[kind].config(**fields[kind]), data=data)
+    return StreamRecipe(stream={"kind": kind, **fields[kind]}, data=data)
 
 
 def rate(read: Callable[[int], object], first: int, count: int) -> float:
@@ -90,8 +89,8 @@ def rate(read: Callable[[int], object], first: int, count: int) -> float:
 def over_in_process(service: RayTransport, kind: str, data: Data, rounds: int) -> list[tuple[float, float]]:
     """``(in-process, served)`` batches per second, round by round."""
     what = recipe(kind, data)
-    entry = STREAMS[kind]
-    plain = entry.build(what.config, resolve(entry.datasets(what.config), data), 0)
+    section = what.section
+    plain = section.row.build(section.config, resolve(section.row.datasets(section.config), data), 0)
     served = open_stream(Service(service, f"one {kind}"), what, 0)
     count = 2000
     rate(served.batch, 0, count)  # until chunks have their size

@@ -3,6 +3,11 @@
 ::
 
     FrisketError            anything frisket raises on purpose; exit code 1
+    ├── Stopped             a run was asked to stop, and can be resumed
+    ├── SourceLost          a source of a streaming service has died or does not answer; another may
+    ├── DamagedChunk        what a source sent is not what its digest says; it is asked for again
+    ├── Damaged             in `frisket.envs.data.containers`: bytes of a data set are not what their name says; reaches
+    │                       the user as a DataError, which names the file
     └── UserError           the user can mend it: names field, value and fix; exit code 2, no traceback
         ├── SpecError       an experiment's specification
         ├── DataError       a data set: missing, truncated, corrupt, unknown
@@ -22,6 +27,18 @@ from collections.abc import Iterable
 
 class FrisketError(Exception):
     """Base of everything frisket raises on purpose."""
+
+
+class Stopped(FrisketError):
+    """A run was asked to stop; its checkpoint is written."""
+
+
+class SourceLost(FrisketError):
+    """A source of a streaming service has died, cannot be reached or does not answer; another may."""
+
+
+class DamagedChunk(FrisketError):
+    """A chunk's content is not what its digest says."""
 
 
 class UserError(FrisketError, ValueError):

@@ -15,6 +15,7 @@ import json
 import os
 import secrets
 import shutil
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,7 @@ from frisket.errors import FileError
 
 _TOKEN_BYTES = 8
 _LEFT = f".part-{'[0-9a-f]' * 2 * _TOKEN_BYTES}-"  # how names of temporaries begin, as a pattern
+_TRIES, _PAUSE = 5, 0.02  # how often, and seconds between: somebody may only be looking (`held`)
 _PIECE = 2**20  # bytes of a file in memory while it is digested
 
 
@@ -130,14 +132,28 @@ def lock(path: Path, *, busy: Exception | None = None) -> Iterator[None]:
         busy: raised at once where another process or thread holds it; None to wait for it.
     """
     with path.open("a") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX if busy is None else fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            if busy is None:
-                raise
-            raise busy from None
+        for last in (*[False] * (_TRIES - 1), True):
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX if busy is None else fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                if last and busy is not None:
+                    raise busy from None
+                time.sleep(_PAUSE)
         _sweep(path.parent, f"{_LEFT}*")
         yield
+
+
+def held(path: Path) -> bool:
+    """Whether a live process holds the lock file ``path``. Who looks has it for less time than `lock` waits."""
+    try:
+        with path.open("r") as file:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except OSError:  # no such file, or a file system without locks
+        return False
+    return False
 
 
 @contextlib.contextmanager

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeAlias
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -16,6 +16,10 @@ Params: TypeAlias = "dict[str, Tensor]"
 State: TypeAlias = "dict[str, Any]"
 """A learner's whole memory: a plain nested dict whose leaves are all tensors (weights, optimiser moments, buffers,
 counters). Typed loosely, because a recursive type would need a cast at every access."""
+
+DataMode = Literal["auto", "real", "embedded"]
+"""Which data: ``real`` or nothing, ``embedded`` (what installed packages bring along), or ``auto``: real if they can be
+had."""
 
 Metrics: TypeAlias = "dict[str, float]"
 """What a learner reports about one step, by name."""

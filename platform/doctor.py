@@ -24,7 +24,7 @@ from packaging.requirements import Requirement
 from frisket.algos import program
 from frisket.folders import checkout
 from frisket.platform.cluster.session import worker_environment
-from frisket.platform.run.folder import default_runs_folder
+from frisket.platform.run.kept import default_runs_folder
 from frisket.platform.tracking.settings import public_uri, sqlite_file, tracking_uri
 
 RAY_SECONDS = 120

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import ast
 import pickle
 
 import pytest
+from packages import modules
 
+from frisket import errors
 from frisket.errors import DataError, FrisketError, SpecError, UserError, nearest, require
 
 
@@ -29,3 +32,15 @@ def test_nearest_lists_few_names_whole_and_many_in_part() -> None:
     many = [f"name{i:02d}" for i in range(50)]
     assert nearest("name07", many).startswith("did you mean 'name07'? known: name07, ")
     assert nearest("?", many).endswith("name04 and 45 more")
+
+
+def test_the_tree_that_is_drawn_is_the_whole_tree() -> None:
+    ours = {name for name, value in vars(errors).items() if isinstance(value, type) and issubclass(value, Exception)}
+    known = {"Exception", "ValueError", "RuntimeError", "OSError", *ours}
+    for path in modules().values():
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.ClassDef) and {b.id for b in node.bases if isinstance(b, ast.Name)} & known:
+                ours.add(node.name)
+    drawn = (errors.__doc__ or "").partition("::")[2]
+    assert {"Stopped", "SourceLost", "DamagedChunk", "Damaged"} <= ours
+    assert sorted(name for name in ours if f" {name} " not in drawn) == []

@@ -24,7 +24,7 @@ def modules_after(code: str, checkout: Path) -> set[str]:
 
 def test_exported_names() -> None:
     assert frisket.__all__ == [
-        "FrisketError", "MaskSet", "UserError", "__version__", "load_model", "reproduce", "run", "tune"
+        "FrisketError", "MaskSet", "UserError", "__version__", "load_model", "reproduce", "run", "show", "tune"
     ]  # fmt: skip
     for name in frisket.__all__:
         assert getattr(frisket, name) is not None
@@ -35,7 +35,8 @@ def test_exported_names() -> None:
 
 def test_verbs_take_what_the_command_line_takes() -> None:
     assert list(inspect.signature(frisket.run).parameters) == [
-        "spec", "overrides", "seeds", "workers", "data", "data_dir", "runs_dir", "resume", "register", "local",
+        "spec", "overrides", "seeds", "workers", "data", "data_dir", "runs_dir", "resume", "run_id", "register",
+        "local",
     ]  # fmt: skip
     assert list(inspect.signature(frisket.reproduce).parameters) == [
         "table", "rows", "columns", "seeds", "scale", "workers", "data", "data_dir", "runs_dir", "out", "resume",

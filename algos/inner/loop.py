@@ -19,6 +19,7 @@ from torch import Tensor
 
 from frisket.algos.inner.modulation import Modulation
 from frisket.algos.networks.network import Network, split
+from frisket.algos.parts.gradients import gradients, leaves
 from frisket.types import Data, Params
 
 Loss = Callable[[Params], Tensor]
@@ -58,20 +59,9 @@ def penalised(loss: Loss, penalty: Loss | None) -> Loss:
     return loss if penalty is None else lambda phi: loss(phi) + penalty(phi)
 
 
-def gradients(loss: Tensor, params: Params) -> Params:
-    """d loss / d params; zero where the loss does not depend on a tensor."""
-    grads = torch.autograd.grad(loss, list(params.values()), materialize_grads=True)
-    return dict(zip(params, grads, strict=True))
-
-
 def total(parts: Sequence[Params]) -> Params:
     """Elementwise sum of several gradients over the same weights."""
     return {k: functools.reduce(torch.add, [part[k] for part in parts]) for k in parts[0]}
-
-
-def leaves(params: Params) -> Params:
-    """Detached copies of ``params`` (sharing storage) that gradients can be taken for."""
-    return {k: v.detach().requires_grad_() for k, v in params.items()}
 
 
 def adapt(loss: Loss, start: Params, rates: Params, steps: int) -> Adapted:

@@ -22,6 +22,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from frisket.algos.networks.kind import NetworkKind
 from frisket.algos.networks.network import Network, NetworkConfig, require_blocks
 from frisket.errors import require
 from frisket.types import Params
@@ -93,3 +94,10 @@ def _convolve_patches(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
     n, _, height, width = x.shape
     patches = F.unfold(x, kernel_size=3, padding=1).transpose(1, 2)  # [N, H W, 9 C_in]
     return F.linear(patches, weight.flatten(1), bias).view(n, height, width, -1).permute(0, 3, 1, 2)
+
+
+NETWORKS = (
+    NetworkKind(
+        name="conv4", config=Conv4Config, make=Conv4, summary="four convolutions with batch norm, the OSAKA network"
+    ),
+)

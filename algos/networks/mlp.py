@@ -18,6 +18,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from frisket.algos.networks.kind import NetworkKind
 from frisket.algos.networks.network import (
     Network,
     NetworkConfig,
@@ -172,3 +173,13 @@ def outer(deltas: Tensor, inputs: Tensor) -> Tensor:
 
 def _linear(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
     return F.linear(x, weight, bias) if weight.dim() == 2 else torch.baddbmm(bias[..., None, :], x, weight.mT)
+
+
+NETWORKS = (
+    NetworkKind(
+        name="mlp",
+        config=MLPConfig,
+        make=MLP,
+        summary="fully connected ReLU layers on flattened inputs, the MNIST network of the replay papers",
+    ),
+)

@@ -16,6 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from frisket.algos.networks.kind import NetworkKind
 from frisket.algos.networks.network import Network, NetworkConfig, kaiming_normal, require_blocks
 from frisket.errors import require
 from frisket.types import Params
@@ -77,3 +78,13 @@ class PooledConv(Network):
             x = F.relu(F.max_pool2d(x, 2))  # the same numbers as ReLU before the pool, at a quarter of the work
         x = F.relu(F.linear(x.flatten(1), params["fc1.weight"], params["fc1.bias"]))
         return F.linear(x, params["fc2.weight"], params["fc2.bias"])
+
+
+NETWORKS = (
+    NetworkKind(
+        name="pooled-conv",
+        config=PooledConvConfig,
+        make=PooledConv,
+        summary="a small AlexNet: convolutions, pooling, two hidden layers",
+    ),
+)

@@ -28,6 +28,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from frisket.algos.networks.kind import NetworkKind
 from frisket.algos.networks.network import NetworkConfig, kaiming_normal, require_blocks
 from frisket.algos.networks.normalised import Norm, Normalised, fresh_statistics
 from frisket.errors import require
@@ -175,3 +176,8 @@ def _block(name: str, depth: int, inputs: int, width: int, stride: int) -> Block
     changes = stride != 1 or inputs != outputs
     short = Convolution(f"{name}.short", (outputs, inputs, 1, 1), stride, f"{name}.short_norm") if changes else None
     return Block(tuple(path), short)
+
+
+NETWORKS = (
+    NetworkKind(name="resnet", config=ResNetConfig, make=ResNet, summary="residual network of 18 or 50 layers"),
+)

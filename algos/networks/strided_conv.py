@@ -24,6 +24,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from frisket.algos.networks.kind import NetworkKind
 from frisket.algos.networks.network import Network, NetworkConfig, kaiming_normal, require_blocks, xavier_normal
 from frisket.errors import require
 from frisket.types import Params
@@ -97,3 +98,13 @@ class StridedConv(Network):
             x = F.relu(F.linear(x, params[f"{layer}.weight"], params[f"{layer}.bias"]))
         last = self.linears[-1]
         return F.linear(x, params[f"{last}.weight"], params[f"{last}.bias"])
+
+
+NETWORKS = (
+    NetworkKind(
+        name="strided-conv",
+        config=StridedConvConfig,
+        make=StridedConv,
+        summary="strided convolutions and two hidden layers, the CIFAR network of the replay papers",
+    ),
+)

@@ -21,6 +21,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from frisket.algos.networks.kind import NetworkKind
 from frisket.algos.networks.latent import LatentNetwork
 from frisket.algos.networks.network import NetworkConfig, xavier_uniform
 from frisket.errors import require
@@ -113,3 +114,10 @@ class VAE(LatentNetwork):
         for i, layer in enumerate(self.layers[part]):
             h = F.linear(h.relu() if i else h, params[f"{layer}.weight"], params[f"{layer}.bias"])
         return h
+
+
+NETWORKS = (
+    NetworkKind(
+        name="vae", config=VAEConfig, make=VAE, summary="variational auto-encoder, an encoder of its own for every task"
+    ),
+)

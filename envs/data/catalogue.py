@@ -6,7 +6,7 @@ import dataclasses
 import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Literal, TypeVar, overload
+from typing import TypeVar, overload
 
 from frisket.envs.data.check import FileReport, find_files, source_reports
 from frisket.envs.data.containers import Damaged
@@ -20,10 +20,10 @@ from frisket.envs.data.sources import SOURCES, Source, SourceFile
 from frisket.envs.data.store import Store, cached_arrays
 from frisket.errors import DataError, nearest
 from frisket.folders import cache_folder
+from frisket.types import DataMode
 
 _log = logging.getLogger("frisket.data")
 
-DataMode = Literal["auto", "real", "embedded"]
 P = TypeVar("P", bound=Pictures)
 
 _DECODER = 1

@@ -10,8 +10,10 @@ import zipfile
 import zlib
 from collections.abc import Iterator
 
+from frisket.errors import FrisketError
 
-class Damaged(ValueError):
+
+class Damaged(FrisketError):
     """The bytes are not what their name says."""
 
 

@@ -27,7 +27,8 @@ from torch import Tensor
 
 from frisket.envs.data.imageset import ImageSet
 from frisket.envs.streams.held_out import learn_and_judge
-from frisket.envs.streams.passes import Passes
+from frisket.envs.streams.kind import StreamKind
+from frisket.envs.streams.passes import Passes, passes_in_words
 from frisket.envs.task_stream import TaskStream
 from frisket.errors import require
 from frisket.rng import numpy_generator
@@ -64,6 +65,10 @@ class CharacterTasksConfig:
         require(shares, "test_share", self.test_share, "above 0 and below 1, or null for published test images")
         enough = self.samples is None or self.samples >= self.batch
         require(enough, "samples", self.samples, f"at least batch = {self.batch}, or null for all")
+
+    def in_words(self) -> str:
+        """What the stream is, for its card."""
+        return f"{self.tasks} tasks in sequence, each the images of one class in {passes_in_words(self.epochs)}"
 
     def datasets(self) -> tuple[str, ...]:
         """Names of the image sets: training and test, or the one that is divided."""
@@ -149,3 +154,13 @@ class CharacterTaskStream(TaskStream):
 def _shown(images: ImageSet, chosen: np.ndarray) -> tuple[Tensor, Tensor]:
     """The images ``chosen``, pixels in [0, 1], and their labels."""
     return torch.from_numpy(images.images[chosen]).float().div_(255), torch.from_numpy(images.labels[chosen])
+
+
+STREAMS = (
+    StreamKind(
+        name="character-tasks",
+        config=CharacterTasksConfig,
+        build=CharacterTaskStream,
+        summary="tasks in sequence, each the images of one class, for generative models",
+    ),
+)

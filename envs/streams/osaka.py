@@ -20,6 +20,7 @@ import torch
 from frisket.envs.data.imageset import ImageSet
 from frisket.envs.episodes.episodes import EpisodeSource
 from frisket.envs.stream import Stream
+from frisket.envs.streams.kind import StreamKind
 from frisket.errors import nearest, require
 from frisket.rng import numpy_generator
 from frisket.types import Batch, Task
@@ -59,6 +60,13 @@ class OsakaConfig:
         require(self.steps >= 1, "steps", self.steps, "at least 1")
         for name in self.raw_scale:
             require(name in self.domains, "raw_scale", name, f"one of the domains ({nearest(name, self.domains)})")
+
+    def in_words(self) -> str:
+        """What the stream is, for its card."""
+        return (
+            f"a hidden task of {self.ways} classes, {self.shots} images of each a batch, that stays with probability "
+            f"{self.p:g} from one batch to the next; {self.steps:,} batches"
+        )
 
 
 class OsakaStream(Stream):
@@ -146,3 +154,15 @@ def _equal_classes(images: ImageSet) -> np.ndarray:
     per_class = images.class_indices()
     smallest = min(len(indices) for indices in per_class)
     return np.stack([indices[:smallest] for indices in per_class])
+
+
+STREAMS = (
+    StreamKind(
+        name="osaka",
+        config=OsakaConfig,
+        datasets=lambda config: tuple(config.domains),
+        build=OsakaStream,
+        summary="online stream whose hidden task may change at any step and may come back",
+        episodes=pretraining_episodes,
+    ),
+)

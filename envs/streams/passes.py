@@ -9,6 +9,11 @@ import numpy as np
 from frisket.rng import numpy_generator
 
 
+def passes_in_words(count: int) -> str:
+    """``one pass`` or ``10 passes``."""
+    return "one pass" if count == 1 else f"{count:,} passes"
+
+
 class Passes:
     """Which samples a task shows in which order: the same ones in every pass, each pass in an order of its own.
 

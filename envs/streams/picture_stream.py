@@ -19,7 +19,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -28,9 +28,11 @@ from torch import Tensor
 
 from frisket.envs.data.imageset import Pictures
 from frisket.envs.streams.held_out import learn_and_judge
+from frisket.envs.streams.kind import StreamKind
 from frisket.envs.streams.scaling import Scale
 from frisket.envs.task_stream import TaskStream
 from frisket.errors import require
+from frisket.moves import NOTHING
 from frisket.rng import numpy_generator
 from frisket.types import Batch, Task
 
@@ -52,7 +54,7 @@ class PicturesConfig:
     smallest: least share of a training picture's area that is shown.
     test_batch: test pictures that are in memory at once.
     test_samples: most test pictures that are judged, spread evenly over all; null for all.
-    readers: threads that read and resize pictures; it moves no number.
+    readers: threads that read and resize pictures.
     """
 
     dataset: str = "imagenet"
@@ -63,7 +65,7 @@ class PicturesConfig:
     smallest: float = 0.08
     test_batch: int = 250
     test_samples: int | None = None
-    readers: int = 8
+    readers: int = field(default=8, metadata=NOTHING)
 
     def __post_init__(self) -> None:
         for name in ("batch", "steps", "size", "test_batch", "readers"):
@@ -71,6 +73,10 @@ class PicturesConfig:
         require(self.resize >= self.size, "resize", self.resize, f"at least size = {self.size}")
         require(0 < self.smallest <= 1, "smallest", self.smallest, "a share above 0 and at most 1")
         require(self.test_samples is None or self.test_samples >= 1, "test_samples", self.test_samples, "at least 1")
+
+    def in_words(self) -> str:
+        """What the stream is, for its card."""
+        return f"one task of pictures, {self.size} x {self.size} pixels; {self.steps:,} batches of {self.batch}"
 
     def datasets(self) -> tuple[str, str]:
         """Names of the training and the test pictures."""
@@ -194,3 +200,14 @@ def resized(pixels: np.ndarray, box: Box, size: int) -> np.ndarray:
     flat = pixels[0] if len(pixels) == 1 else np.ascontiguousarray(pixels.transpose(1, 2, 0))
     small = np.asarray(Image.fromarray(flat).resize((size, size), Image.Resampling.BILINEAR, box))
     return small[None] if small.ndim == 2 else small.transpose(2, 0, 1)
+
+
+STREAMS = (
+    StreamKind(
+        name="pictures",
+        config=PicturesConfig,
+        build=PictureStream,
+        summary="one task of pictures of any size, read as they are asked for: ImageNet from its folders",
+        takes=Pictures,
+    ),
+)

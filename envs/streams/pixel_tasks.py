@@ -31,7 +31,8 @@ from torch import Tensor
 
 from frisket.envs.data.imageset import ImageSet
 from frisket.envs.streams.held_out import learn_and_judge
-from frisket.envs.streams.passes import Passes
+from frisket.envs.streams.kind import StreamKind
+from frisket.envs.streams.passes import Passes, passes_in_words
 from frisket.envs.task_stream import TaskStream
 from frisket.errors import require
 from frisket.rng import numpy_generator
@@ -82,6 +83,15 @@ class PixelTasksConfig(ABC):
         """Names of the training and the test images."""
         return self.dataset, f"{self.dataset}:test"
 
+    def in_words(self) -> str:
+        """What the stream is, for its card."""
+        length = f"{self.samples:,} images a task, {passes_in_words(self.epochs)}"
+        return f"{self.tasks} tasks in sequence, each {self.difference()}; {length}"
+
+    @abstractmethod
+    def difference(self) -> str:
+        """What tells one task from another, in words that follow "each"."""
+
     @abstractmethod
     def maps(self, height: int, width: int) -> np.ndarray:
         """``[T, H W]`` int64: where each pixel comes from, `BLANK` for nowhere."""
@@ -92,6 +102,9 @@ class RotationsConfig(PixelTasksConfig):
     """Rotations. Attributes: span: degrees the T angles are spread over."""
 
     span: float = 180.0
+
+    def difference(self) -> str:
+        return f"turned by another angle between 0 and {self.span:g} degrees"
 
     def angles(self) -> np.ndarray:
         """``[T]`` degrees, anticlockwise."""
@@ -111,6 +124,9 @@ class PermutationsConfig(PixelTasksConfig):
     """
 
     identity_first: bool = False
+
+    def difference(self) -> str:
+        return f"with its pixels in another order{', the first as they are' if self.identity_first else ''}"
 
     def maps(self, height: int, width: int) -> np.ndarray:
         orders = [numpy_generator(self.task_seed, "order", t).permutation(height * width) for t in range(self.tasks)]
@@ -232,3 +248,19 @@ def rotation_map(angle: float, height: int, width: int) -> np.ndarray:
     source_down = np.floor(math.sin(turn) * right + math.cos(turn) * down + height / 2).astype(np.int64)
     inside = (source_right >= 0) & (source_right < width) & (source_down >= 0) & (source_down < height)
     return np.where(inside, source_down * width + source_right, BLANK).reshape(-1)
+
+
+STREAMS = (
+    StreamKind(
+        name="rotations",
+        config=RotationsConfig,
+        build=PixelTaskStream,
+        summary="tasks in sequence, each the same images turned by another angle",
+    ),
+    StreamKind(
+        name="permutations",
+        config=PermutationsConfig,
+        build=PixelTaskStream,
+        summary="tasks in sequence, each the same images with their pixels in another order",
+    ),
+)

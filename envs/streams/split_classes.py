@@ -30,6 +30,8 @@ from torch import Tensor
 from frisket.envs.data.imageset import ImageSet
 from frisket.envs.streams.augment import Augmentation, augment
 from frisket.envs.streams.held_out import learn_and_judge
+from frisket.envs.streams.kind import StreamKind
+from frisket.envs.streams.passes import passes_in_words
 from frisket.envs.streams.scaling import Scale
 from frisket.envs.task_stream import TaskStream
 from frisket.errors import require
@@ -96,6 +98,14 @@ class SplitClassesConfig:
     def ways(self) -> int:
         """Labels of all tasks, T c."""
         return self.tasks * self.classes_per_task
+
+    def in_words(self) -> str:
+        """What the stream is, for its card."""
+        tasks = f"{self.tasks} tasks of {self.classes_per_task} classes each"
+        if self.order == "mixed":
+            return f"{tasks}, mixed in every batch; {self.epochs * self.mixed_batches:,} batches"
+        judged = "judged among its own classes" if self.own_classes else "all under one head"
+        return f"{tasks}, one after the other in {passes_in_words(self.epochs)}, {judged}"
 
     def datasets(self) -> tuple[str, str]:
         """Names of the training and the test pictures."""
@@ -274,3 +284,13 @@ class _Mixed(_Walk):
 def _chosen(pool: np.ndarray, count: int, seed: int, task: int) -> np.ndarray:
     """``count`` samples of ``pool``, the same in every epoch."""
     return numpy_generator(seed, "samples", task).permutation(pool)[:count]
+
+
+STREAMS = (
+    StreamKind(
+        name="split-classes",
+        config=SplitClassesConfig,
+        build=SplitClassesStream,
+        summary="tasks in sequence, each with classes of its own, or all of them mixed",
+    ),
+)

@@ -23,11 +23,11 @@ _DataDir = Annotated[
 @app.command("list")
 def list_data(data_dir: _DataDir = None) -> None:
     """Show every data set, and whether it is on this machine."""
-    from rich.console import Console
     from rich.table import Table
 
     from frisket.envs.data import EMBEDDED, FOLDERS, SOURCES, verify
     from frisket.envs.data.folders import is_here
+    from frisket.platform.cli.tables import show_table
 
     table = Table("name", "kind", "state", "stand-in", "licence", "what")
     for name, source in SOURCES.items():
@@ -41,7 +41,7 @@ def list_data(data_dir: _DataDir = None) -> None:
         table.add_row(name, "real", state, source.stand_in, source.licence, source.title)
     for name, entry in EMBEDDED.items():
         table.add_row(name, "embedded", "here", "", entry.licence, entry.title)
-    Console().print(table)
+    show_table(table)
 
 
 @app.command()
@@ -66,12 +66,13 @@ def verify(names: _Names = None, data_dir: _DataDir = None) -> None:
 
 
 def _show(rows: list[FileReport]) -> None:
-    from rich.console import Console
     from rich.table import Table
+
+    from frisket.platform.cli.tables import show_table
 
     colours = {"ok": "green", "repacked": "green", "damaged": "red", "missing": "yellow"}
     table = Table("data set", "file", "form", "status", "expected sha256", "found sha256", "where")
     for row in rows:
         status = f"[{colours[row.status]}]{row.status}[/]"
         table.add_row(row.dataset, row.file, row.form, status, row.expected[:12], row.found[:12] or "-", str(row.path))
-    Console().print(table)
+    show_table(table)

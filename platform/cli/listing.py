@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 import enum
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from frisket.errors import SpecError
+from frisket.platform.cli.entry import show_entry
+
 if TYPE_CHECKING:
     from rich.table import Table
+
+    from frisket.platform.verbs.entries import SectionName
 
 
 class Kind(str, enum.Enum):
@@ -16,23 +23,39 @@ class Kind(str, enum.Enum):
 
     specs = "specs"
     streams = "streams"
+    networks = "networks"
     learners = "learners"
+    protocols = "protocols"
     tables = "tables"
     data = "data"
 
 
-def show(what: Annotated[Kind, typer.Argument(help="What to list.")]) -> None:
-    """List specifications, streams, learners, published tables or data sets."""
-    from rich.console import Console
+_SECTION: Mapping[Kind, SectionName] = MappingProxyType(
+    {Kind.streams: "stream", Kind.networks: "network", Kind.learners: "learner", Kind.protocols: "protocol"}
+)
+"""Those that are kinds of a section of a specification."""
 
+
+def show(
+    what: Annotated[Kind, typer.Argument(help="What to list.")],
+    name: Annotated[
+        str | None, typer.Argument(metavar="[NAME]", help="One stream, network, learner or protocol: its arguments.")
+    ] = None,
+) -> None:
+    """List specifications, streams, networks, learners, protocols, published tables or data sets; or describe one."""
+    from frisket.platform.cli.tables import show_table
+
+    if name is not None:
+        if what not in _SECTION:
+            raise SpecError("NAME", name, f"leave it out: only {', '.join(_SECTION)} have a page of their own")
+        show_entry(_SECTION[what], name)
+        return
     if what is Kind.data:
         from frisket.platform.cli.data import list_data
 
         list_data()
         return
-    Console().print(
-        {Kind.specs: _specs, Kind.streams: _streams, Kind.learners: _learners, Kind.tables: _tables}[what]()
-    )
+    show_table({Kind.specs: _specs, Kind.tables: _tables}[what]() if what not in _SECTION else _kinds(_SECTION[what]))
 
 
 def _specs() -> Table:
@@ -45,8 +68,7 @@ def _specs() -> Table:
     for name in spec_names():
         experiment = load_spec(name)
         if experiment.tune is None:
-            kinds = ", ".join(experiment.variant(v).learner.kind for v in experiment.variants)
-            learners = kinds or experiment.learner.kind
+            learners = ", ".join(plan.learner.kind for plan in experiment.plans.values())
         else:
             learners = (
                 f"{experiment.learner.kind}: {len(experiment.variants)} points over {', '.join(experiment.tune.axes)}"
@@ -58,24 +80,13 @@ def _specs() -> Table:
     return table
 
 
-def _streams() -> Table:
+def _kinds(section: SectionName) -> Table:
     from rich.table import Table
 
-    from frisket.envs.kinds import STREAMS
+    from frisket.platform.specs.kinds import known
 
-    table = Table("stream", "what it is", "fields")
-    for name, entry in STREAMS.items():
-        table.add_row(name, entry.summary, _fields(entry.config))
-    return table
-
-
-def _learners() -> Table:
-    from rich.table import Table
-
-    from frisket.algos.kinds import LEARNERS
-
-    table = Table("learner", "what it is", "fields")
-    for name, entry in LEARNERS.items():
+    table = Table(section, "what it is", "fields")
+    for name, entry in known().sections[section].items():
         table.add_row(name, entry.summary, _fields(entry.config))
     return table
 

@@ -19,6 +19,7 @@ from frisket.platform.cli import data, listing, masks
 from frisket.platform.cli.doctor import doctor
 from frisket.platform.cli.reproduce import reproduce
 from frisket.platform.cli.run import run
+from frisket.platform.cli.show import schema, show
 from frisket.platform.cli.submit import submit
 from frisket.platform.cli.sync import sync
 from frisket.platform.cli.tune import tune
@@ -32,11 +33,16 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+_OPTIONS = ("local", "resume", "run_id")
+"""What a verb calls an argument which on the command line is an option; no specification has a field of that name."""
+
 app.command()(run)
 app.command()(tune)
 app.command()(reproduce)
 app.command()(submit)
+app.command()(show)
 app.command("list")(listing.show)
+app.command()(schema)
 app.add_typer(data.app, name="data")
 app.add_typer(masks.app, name="masks")
 app.command()(sync)
@@ -66,7 +72,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except SystemExit as end:  # how typer returns, its own usage errors included (2)
         return end.code if isinstance(end.code, int) else int(end.code is not None)
     except UserError as error:
-        return _complain(str(error), 2)
+        said = str(error)
+        return _complain(f"--{said.replace('_', '-', 1)}" if error.field in _OPTIONS else said, 2)
     except FrisketError as error:
         return _complain(str(error), 1)
     except KeyboardInterrupt:

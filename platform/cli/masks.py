@@ -76,6 +76,7 @@ def diff(
 
     from frisket.algos.masks.mask_set import MaskSet
     from frisket.errors import MaskError
+    from frisket.platform.cli.tables import show_table
 
     if second is None and other_seed is None and other_variant is None and other_task is None:
         fix = "name what to compare with: OTHER_URI, --other-task, --other-seed or --other-variant"
@@ -94,8 +95,9 @@ def diff(
     totals = [str(sum(int(m.sum()) for m in part.values())) for part in (both, only_a, only_b)]
     table.add_row("overall", *totals, f"{a.overlap(b):.3f}")
     console = Console()
-    console.print(table)
-    console.print("overlap = open in both / open in either" + ("; the masks are equal" if a == b else ""))
+    show_table(table, console)
+    said = "; the masks are equal" if a == b else ""
+    console.print(f"overlap = open in both / open in either{said}", soft_wrap=True)
 
 
 @app.command()
@@ -145,8 +147,9 @@ def _refuse_own(file: Path, source: str) -> None:
 
 
 def _show_tensors(masks: MaskSet, source: str) -> None:
-    from rich.console import Console
     from rich.table import Table
+
+    from frisket.platform.cli.tables import show_table
 
     table = Table("tensor", "shape", title=source, title_justify="left")
     for column in ("weights", "open", "sparsity"):
@@ -156,7 +159,7 @@ def _show_tensors(masks: MaskSet, source: str) -> None:
         table.add_row(name, " x ".join(map(str, mask.shape)), *numbers)
     table.add_section()
     table.add_row("overall", "", *_numbers(masks.size, sum(int(m.sum()) for m in masks.values()), masks.sparsity()))
-    Console().print(table)
+    show_table(table)
 
 
 def _show_tasks(store: MaskStore, source: str, picture: Path | None) -> None:
@@ -164,6 +167,7 @@ def _show_tasks(store: MaskStore, source: str, picture: Path | None) -> None:
     from rich.table import Table
 
     from frisket.errors import MaskError
+    from frisket.platform.cli.tables import show_table
     from frisket.platform.reports.capacity import CapacityReport, draw_capacity
     from frisket.platform.reports.figure import Heading, save
 
@@ -178,15 +182,15 @@ def _show_tasks(store: MaskStore, source: str, picture: Path | None) -> None:
         shares = (f"{report.kept[name][t] / max(size, 1):.1%}" for name, size in report.weights.items())
         new, reused = (str(n) for n in (report.used[t] - report.reused[t], report.reused[t]))
         table.add_row(str(t), f"{capacity.kept[t]:.1%}", *shares, new, reused, f"{capacity.free[t]:.1%}")
-    console.print(table)
-    console.print(f"{store.size} weights; kept = share of all weights, then of each tensor's")
+    show_table(table, console)
+    console.print(f"{store.size} weights; kept = share of all weights, then of each tensor's", soft_wrap=True)
     if report.tasks <= MOST_OVERLAPS:
         overlaps = Table("overlap", *map(str, range(report.tasks)))
         for t, row in enumerate(capacity.overlap):
             overlaps.add_row(str(t), *(f"{value:.2f}" for value in row))
-        console.print(overlaps)
+        show_table(overlaps, console)
     else:
-        console.print(f"the overlaps of {report.tasks} tasks are in the picture: --picture FILE.png")
+        console.print(f"the overlaps of {report.tasks} tasks are in the picture: --picture FILE.png", soft_wrap=True)
     if picture is not None:
         save(draw_capacity({Path(source).name: [report]}, Heading(f"{report.tasks} tasks", source)), picture)
         console.print(f"drawn into {picture}", soft_wrap=True)

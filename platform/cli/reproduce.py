@@ -2,28 +2,21 @@
 
 from __future__ import annotations
 
-import enum
-import json
-import sys
+import contextlib
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from frisket.errors import RunError, SpecError
-from frisket.platform.cli.run import DataMode
-from frisket.platform.cli.stopping import resumable, stopping
+from frisket.platform.cli.output import CsvFile, JsonFile, require_folders, write
+from frisket.platform.cli.run import Data, DataDir
+from frisket.platform.cli.stopping import Stop, resumable, stopping
+from frisket.platform.tables.scales import ScaleName
 
 if TYPE_CHECKING:
+    from frisket.platform.tables.comparison import Comparison
     from frisket.platform.tables.reproduction import Reproduction
-
-
-class ScaleOption(str, enum.Enum):
-    """How large: seconds a cell, minutes a cell, or as published."""
-
-    smoke = "smoke"
-    short = "short"
-    paper = "paper"
 
 
 def reproduce(
@@ -38,21 +31,16 @@ def reproduce(
         int | None, typer.Option(min=1, help="Seeds 0 .. N-1 in every cell; the scale's by default.")
     ] = None,
     scale: Annotated[
-        ScaleOption | None,
+        ScaleName | None,
         typer.Option(help="smoke: seconds a cell; short: minutes; paper (the default): as published, with verdicts."),
     ] = None,
     workers: Annotated[
         int | None, typer.Option(min=1, help="Ray Train workers; by default as many as are of use.")
     ] = None,
-    data: Annotated[
-        DataMode | None, typer.Option(help="Real data, embedded data, or auto (the default): real if they can be had.")
-    ] = None,
-    data_dir: Annotated[
-        Path | None, typer.Option(help="Folder of data sets, looked at before FRISKET_DATA and the cache.")
-    ] = None,
-    json_file: Annotated[
-        Path | None, typer.Option("--json", metavar="FILE", help="Write the results there as JSON.")
-    ] = None,
+    data: Data = "auto",
+    data_dir: DataDir = None,
+    json_file: JsonFile = None,
+    csv_file: CsvFile = None,
     out: Annotated[
         Path | None,
         typer.Option(
@@ -84,67 +72,61 @@ def reproduce(
     Every cell is an ordinary run. Ctrl-C or SIGTERM stops with a checkpoint (exit code 130 or 1); `--resume last` goes
     on from there and repeats no finished cell.
     """
-    if json_file is not None and not json_file.absolute().parent.is_dir():
-        raise SpecError("--json", str(json_file), "its folder does not exist")
-    asked = {
-        "--rows": rows, "--columns": columns, "--seeds": seeds, "--scale": scale, "--data": data, "--out": out,
-        "--reuse": reuse or None, "--register": register,
-    }  # fmt: skip
-    place = None if data_dir is None else str(data_dir)
+    require_folders(json_file, csv_file)
     with stopping() as stop:
-        from frisket.platform.run.folder import name_of
-        from frisket.platform.verbs import reproduce as work
-
-        if resume is not None:
-            given = [option for option, value in asked.items() if value is not None]
-            if given:
-                raise RunError("--resume", resume, f"a reproduction goes on as it began; leave {' '.join(given)} out")
-            reproduction = work.reopen(resume, table=table, runs_dir=runs_dir)
-        elif table is None:
-            raise SpecError("TABLE", None, "is required; `frisket list tables` shows the names")
-        else:
-            reproduction = work.start(
-                table, rows=_labels(rows), columns=_labels(columns), seeds=seeds,
-                scale=(scale or ScaleOption.paper).value, data=(data or DataMode.auto).value, data_dir=place,
-                runs_dir=runs_dir, out=out, register=register, reuse=reuse,
-            )  # fmt: skip
         from frisket.platform.cli.progress import ProgressLine
+        from frisket.platform.verbs import reproduce as verb
 
-        count = len(reproduction.cells)
-        typer.echo(f"{reproduction.run_id}: {count} cell{'s' if count > 1 else ''}", err=True)
-        with resumable(f"frisket reproduce --resume {name_of(reproduction)}", stop):
-            summary = work.execute(
-                reproduction, local=local, workers=workers, data_dir=place, stop=stop,
-                watch=lambda run, count, wording: ProgressLine(run, count, wording=wording),
-            )  # fmt: skip
-    _report(reproduction, summary, local)
-    if json_file is not None:
-        json_file.write_text(json.dumps(summary, indent=1) + "\n", encoding="utf-8")
+        done = verb.carry_out(
+            table=table, rows=_labels(rows), columns=_labels(columns), seeds=seeds, scale=scale, workers=workers,
+            data=data, data_dir=data_dir, runs_dir=runs_dir, out=out, resume=resume, reuse=reuse, register=register,
+            local=local, stop=stop, around=lambda reproduction: _resumable(reproduction, stop),
+            watch=lambda run, count, wording: ProgressLine(run, count, wording=wording),
+        )  # fmt: skip
+    from frisket.platform.reports.rows import number_rows
+    from frisket.platform.tables.comparison import compare
+    from frisket.platform.tables.reproduction import Reproduction
+
+    reproduction = Reproduction(done.path)
+    lines = compare(reproduction)
+    _report(reproduction, lines, done.summary, local)
+    write(json_file, csv_file, done.summary, lambda: number_rows(lines))
+
+
+@contextlib.contextmanager
+def _resumable(reproduction: Reproduction, stop: Stop) -> Iterator[None]:
+    """Say how much is run, and in the end how to go on, should it end early."""
+    from frisket.platform.run.kept import name_of
+
+    count = len(reproduction.cells)
+    typer.echo(f"{reproduction.run_id}: {count} cell{'s' if count > 1 else ''}", err=True)
+    with resumable(f"frisket reproduce --resume {name_of(reproduction)}", stop):
+        yield
 
 
 def _labels(text: str | None) -> list[str] | None:
     return None if text is None else [label.strip() for label in text.split(",") if label.strip()]
 
 
-def _report(reproduction: Reproduction, summary: dict[str, Any], local: bool) -> None:
+def _report(reproduction: Reproduction, lines: Sequence[Comparison], summary: dict[str, Any], local: bool) -> None:
     from rich.console import Console
 
     from frisket.platform.cli.results import comparison_table
+    from frisket.platform.cli.tables import show_table
     from frisket.platform.reports.reproduction import report_path
-    from frisket.platform.tables.comparison import compare
     from frisket.platform.tracking.settings import public_uri
 
-    console = Console(width=None if sys.stdout.isatty() else 140)
-    console.print(comparison_table(reproduction, compare(reproduction)))
-    judged = summary["scale"] == ScaleOption.paper.value
-    lines = [summary["rule"]] if judged else [f"{summary['scale']} scale: no verdicts, and nothing to be concluded"]
-    lines += summary["notes"]
-    lines.append("verdicts  " + ", ".join(f"{n} {name}" for name, n in summary["verdicts"].items()))
-    lines += [f"report    {report_path(reproduction, ending)}" for ending in ("md", "json", "png")]
+    console = Console()
+    show_table(comparison_table(reproduction, lines), console)
+    judged = summary["scale"] == "paper"
+    said = [summary["rule"]] if judged else [f"{summary['scale']} scale: no verdicts, and nothing to be concluded"]
+    said += summary["notes"]
+    said.append("verdicts  " + ", ".join(f"{n} {name}" for name, n in summary["verdicts"].items()))
+    said += [f"report    {report_path(reproduction, ending)}" for ending in ("md", "json", "png")]
     mlflow = summary["mlflow"]
     if mlflow["run_id"] is None:
-        lines.append("mlflow    nothing sent yet" + ("; send it with: frisket sync" if local else ""))
+        said.append("mlflow    nothing sent yet" + ("; send it with: frisket sync" if local else ""))
     else:
-        lines.append(f"mlflow    {public_uri(mlflow['tracking_uri'])}, experiment {mlflow['experiment']}")
-    for line in lines:
+        said.append(f"mlflow    {public_uri(mlflow['tracking_uri'])}, experiment {mlflow['experiment']}")
+    for line in said:
         console.print(line, markup=False, highlight=False, soft_wrap=True)

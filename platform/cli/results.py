@@ -9,11 +9,11 @@ from rich.table import Table
 
 from frisket.errors import SpecError
 from frisket.platform.reports.reproduction import HEAD, row_of, setting
+from frisket.platform.reports.rows import flat
 from frisket.platform.run.folder import RunFolder
 from frisket.platform.run.points import metric_of, search_of
-from frisket.platform.specs.experiment import load_spec
+from frisket.platform.specs.experiment import Experiment, load_spec
 from frisket.platform.specs.files import spec_names
-from frisket.platform.specs.kinds import PROTOCOLS
 from frisket.platform.tables.comparison import Comparison
 from frisket.platform.tables.reproduction import Reproduction
 
@@ -29,7 +29,7 @@ def results_table(folder: RunFolder, summary: Mapping[str, Any]) -> Table:
     """
     experiment = folder.experiment
     rows: dict[str, Mapping[str, Any]] = summary.get("variants") or {experiment.name: summary["summary"]}
-    columns = _columns(PROTOCOLS[experiment.protocol.kind].headline, rows)
+    columns = _columns(experiment.protocol.row.headline, rows)
     table = Table(title=f"{experiment.name}, {folder.manifest['data_mode']} data", title_justify="left")
     table.add_column("")
     for name in columns:
@@ -99,30 +99,21 @@ def scale_note(folder: RunFolder) -> str | None:
     if folder.manifest["data_mode"] != "real":
         differences.append("embedded data, not the published data sets")
     if experiment.name in spec_names():
-        differences += _changes(experiment.name, experiment.as_dict())
+        differences += _changes(experiment)
     elif experiment.published.n is not None and experiment.published.n != experiment.seeds:
         differences.append(f"seeds {experiment.seeds} (published: {experiment.published.n})")
     return f"not the published setting: {'; '.join(differences)}" if differences else None
 
 
-def _changes(name: str, ran: Mapping[str, Any]) -> Iterator[str]:
-    """Fields in which ``ran`` differs from the specification ``name``, which states the published setting."""
+def _changes(ran: Experiment) -> Iterator[str]:
+    """Fields in which ``ran`` differs from the specification of its name, which states the published setting."""
     try:
-        stated = dict(_flat(load_spec(name).as_dict()))
+        stated = dict(flat(load_spec(ran.name).work()))
     except SpecError:  # the installed specification is not the one the run was started with
         return
-    keep = ("stream.", "network.", "learner.", "protocol.", "pretrain.", "seeds")
-    for key, value in _flat(ran):
-        if key.startswith(keep) and value != stated.get(key):
+    for key, value in flat(ran.work()):
+        if not key.startswith(("variants.", "tune.")) and value != stated.get(key):
             yield f"{key} {value} (published setting: {stated.get(key)})"
-
-
-def _flat(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    for key, value in tree.items():
-        if isinstance(value, Mapping):
-            yield from _flat(value, f"{prefix}{key}.")
-        else:
-            yield prefix + key, value
 
 
 def _columns(headline: str, rows: Mapping[str, Mapping[str, Any]]) -> list[str]:

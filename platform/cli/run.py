@@ -2,28 +2,20 @@
 
 from __future__ import annotations
 
-import enum
-import json
+import contextlib
 import os
-import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from frisket.errors import RunError, SpecError
+from frisket.platform.cli.output import CsvFile, JsonFile, require_folders, write
 from frisket.platform.cli.stopping import Stop, resumable, stopping
+from frisket.types import DataMode
 
 if TYPE_CHECKING:
     from frisket.platform.run.folder import RunFolder
-
-
-class DataMode(str, enum.Enum):
-    """Which data: real if they can be had, real or nothing, or what installed packages bring along."""
-
-    auto = "auto"
-    real = "real"
-    embedded = "embedded"
 
 
 Spec = Annotated[
@@ -33,11 +25,8 @@ Overrides = Annotated[
     list[str] | None, typer.Argument(metavar="[KEY.PATH=VALUE]...", help="Fields to set, e.g. stream.steps=300.")
 ]
 Seeds = Annotated[int | None, typer.Option(min=1, help="Seeds 0 .. N-1 instead of the specification's number.")]
-Data = Annotated[
-    DataMode | None, typer.Option(help="Real data, embedded data, or auto (the default): real if they can be had.")
-]
+Data = Annotated[DataMode, typer.Option(help="Real data, embedded data, or auto: real if they can be had.")]
 DataDir = Annotated[Path | None, typer.Option(help="Folder of data sets, looked at before FRISKET_DATA and the cache.")]
-JsonFile = Annotated[Path | None, typer.Option("--json", metavar="FILE", help="Write the results there as JSON.")]
 Resume = Annotated[
     str | None, typer.Option(metavar="RUN", help="Go on with a run: its folder, id, beginning of its id, or 'last'.")
 ]
@@ -60,9 +49,10 @@ def run(
     workers: Annotated[
         int | None, typer.Option(min=1, help="Ray Train workers; by default as many as are of use.")
     ] = None,
-    data: Data = None,
+    data: Data = "auto",
     data_dir: DataDir = None,
     json_file: JsonFile = None,
+    csv_file: CsvFile = None,
     resume: Resume = None,
     run_id: RunId = None,
     no_register: NoRegister = False,
@@ -74,8 +64,9 @@ def run(
     Ctrl-C or SIGTERM stops with a checkpoint (exit code 130 or 1); `--resume last` goes on from there.
     """
     carry_out(
-        spec, overrides, seeds=seeds, workers=workers, data=data, data_dir=data_dir, json_file=json_file, resume=resume,
-        run_id=run_id, register=not no_register, local=local, runs_dir=runs_dir, search=False,
+        spec, overrides, seeds=seeds, workers=workers, data=data, data_dir=data_dir, json_file=json_file,
+        csv_file=csv_file, resume=resume, run_id=run_id, register=not no_register, local=local, runs_dir=runs_dir,
+        search=False,
     )  # fmt: skip
 
 
@@ -85,9 +76,10 @@ def carry_out(
     *,
     seeds: int | None,
     workers: int | None,
-    data: DataMode | None,
+    data: DataMode,
     data_dir: Path | None,
     json_file: Path | None,
+    csv_file: Path | None,
     resume: str | None,
     run_id: str | None,
     register: bool,
@@ -96,56 +88,43 @@ def carry_out(
     search: bool,
 ) -> None:
     """What ``frisket run`` and ``frisket tune`` (``search``) do with their arguments."""
-    if json_file is not None and not json_file.absolute().parent.is_dir():
-        raise SpecError("--json", str(json_file), "its folder does not exist")
-    place = None if data_dir is None else str(data_dir)
+    require_folders(json_file, csv_file)
     if runs_dir is None and "RAY_JOB_CONFIG_JSON_ENV_VAR" in os.environ and not os.environ.get("FRISKET_RUNS"):
         why = "the run is kept in this job's working folder, which Ray throws away: set it before `ray start`"
         typer.echo(f"warning: FRISKET_RUNS is not set; {why}", err=True)
     with stopping() as stop:
-        from frisket.platform.verbs import run as launch
+        from frisket.platform.verbs import run as verb
 
-        if resume is None:
-            if spec is None:
-                raise SpecError("SPEC", None, "is required; `frisket list specs` shows the names")
-            folder = launch.prepare(
-                spec, overrides or (), seeds=seeds, data=(data or DataMode.auto).value, data_dir=place,
-                runs_dir=runs_dir, register=register, search=search, run_id=run_id,
-            )  # fmt: skip
-        else:
-            options = {"--seeds": seeds, "--run-id": run_id}
-            given = [*(overrides or ()), *(name for name, value in options.items() if value is not None)]
-            if given:
-                fix = f"a run goes on with the specification it has; leave {' '.join(given)} out"
-                raise RunError("--resume", resume, fix)
-            folder = launch.reopen(resume, spec=spec, data_dir=place, runs_dir=runs_dir, search=search)
-            if data not in (None, DataMode.auto) and data.value != folder.manifest["data_mode"]:
-                raise RunError(
-                    "--resume", resume, f"this run is on {folder.manifest['data_mode']} data; leave --data out"
-                )
-        summary = _execute(folder, local, workers, place, stop)
-    _report(folder, summary, local)
-    if json_file is not None:
-        json_file.write_text(json.dumps(summary, indent=1) + "\n", encoding="utf-8")
+        done = verb.carry_out(
+            spec=spec, overrides=overrides or (), seeds=seeds, workers=workers, data=data, data_dir=data_dir,
+            runs_dir=runs_dir, resume=resume, run_id=run_id, register=register, local=local, search=search, stop=stop,
+            watch=lambda folder, count: _watched(folder, count, local, stop),
+        )  # fmt: skip
+    from frisket.platform.reports.rows import replica_rows
+    from frisket.platform.run.folder import RunFolder
+
+    folder = RunFolder.open(done.path)
+    _report(folder, done.summary, local)
+    write(json_file, csv_file, done.summary, lambda: replica_rows(folder))
 
 
-def _execute(folder: RunFolder, local: bool, workers: int | None, data_dir: str | None, stop: Stop) -> dict[str, Any]:
+@contextlib.contextmanager
+def _watched(folder: RunFolder, count: int, local: bool, stop: Stop) -> Iterator[None]:
+    """Say what is run, show how far it is, and in the end how to go on, should it end early."""
     from frisket.platform.cli.progress import ProgressLine
-    from frisket.platform.verbs import run as launch
 
-    count = launch.worker_count(folder, local, workers)
     where = "in this process" if local else f"on Ray, {count} worker{'s' if count > 1 else ''}"
     what = f"{len(folder.replicas())} replicas"
     if folder.experiment.tune is not None:
         what = f"{len(folder.experiment.variants)} points, {what}"
     typer.echo(f"{folder.run_id}: {what} {where}, {folder.manifest['data_mode']} data", err=True)
     with resumable(f"frisket {folder.verb} --resume {_name(folder)}", stop), ProgressLine(folder, count):
-        return launch.execute(folder, local=local, workers=workers, data_dir=data_dir, stop=stop)
+        yield
 
 
 def _name(folder: RunFolder) -> str:
     """What ``--resume`` will find the run by."""
-    from frisket.platform.run.folder import name_of
+    from frisket.platform.run.kept import name_of
 
     return name_of(folder)
 
@@ -154,11 +133,12 @@ def _report(folder: RunFolder, summary: dict[str, Any], local: bool) -> None:
     from rich.console import Console
 
     from frisket.platform.cli.results import points_table, results_table, scale_note
+    from frisket.platform.cli.tables import show_table
     from frisket.platform.run.divergence import divergences
     from frisket.platform.tracking.settings import public_uri
 
-    console = Console(width=None if sys.stdout.isatty() else 140)
-    console.print((results_table if folder.experiment.tune is None else points_table)(folder, summary))
+    console = Console()
+    show_table((results_table if folder.experiment.tune is None else points_table)(folder, summary), console)
     note = scale_note(folder)
     lines = [] if note is None else [note]
     lost = [f"{key} (step {position})" for key, position in divergences(folder).items()]

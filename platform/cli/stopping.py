@@ -44,7 +44,7 @@ def stopping() -> Iterator[Stop]:
 @contextlib.contextmanager
 def resumable(command: str, stop: Stop) -> Iterator[None]:
     """Say that ``command`` goes on, if the block is stopped (exit code 130 or 1) or fails."""
-    from frisket.platform.run.engine import Stopped
+    from frisket.errors import Stopped
 
     try:
         yield

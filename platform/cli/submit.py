@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from frisket.errors import ClusterError, SpecError
-from frisket.platform.cli.run import Data, DataMode, NoRegister, Overrides, Seeds, Spec
+from frisket.platform.cli.run import Data, NoRegister, Overrides, Seeds, Spec
 
 
 def submit(
@@ -18,7 +18,7 @@ def submit(
     workers: Annotated[
         int | None, typer.Option(min=1, help="Workers the run wants; by default as many as are of use.")
     ] = None,
-    data: Data = None,
+    data: Data = "auto",
     no_register: NoRegister = False,
     runs_dir: Annotated[
         Path | None, typer.Option(help="Where the cluster keeps runs; by default its own FRISKET_RUNS.")
@@ -54,14 +54,13 @@ def submit(
     from frisket.platform.specs.experiment import load_spec
 
     experiment = load_spec(spec, overrides or (), seeds=seeds)
-    mode = (data or DataMode.auto).value
     folder = _folder(working_dir, wheel, installed)
     url, token = head_address(address), auth_token()
     require_same_ray(url, token)
     there = _sent(spec, folder)
-    called = name or name_of_work(experiment, data=mode, register=not no_register)
+    called = name or name_of_work(experiment, data=data, register=not no_register)
     arguments = ["run" if experiment.tune is None else "tune", there, *(overrides or ())]
-    arguments += ["--data", mode, "--run-id", called]
+    arguments += ["--data", data, "--run-id", called]
     for option, value in (("--seeds", seeds), ("--workers", workers), ("--runs-dir", runs_dir)):
         arguments += [] if value is None else [option, str(value)]
     arguments += ["--no-register"] if no_register else []

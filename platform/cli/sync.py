@@ -21,7 +21,8 @@ def sync(
 
     from frisket.errors import RunError
     from frisket.files import write_json
-    from frisket.platform.run.folder import RunFolder, default_runs_folder
+    from frisket.platform.run.folder import RunFolder
+    from frisket.platform.run.kept import default_runs_folder
     from frisket.platform.run.summary import summarise
     from frisket.platform.tables.reproduction import Reproduction
     from frisket.platform.tracking.reproduction import send, sent

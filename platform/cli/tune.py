@@ -6,10 +6,10 @@ from typing import Annotated
 
 import typer
 
+from frisket.platform.cli.output import CsvFile, JsonFile
 from frisket.platform.cli.run import (
     Data,
     DataDir,
-    JsonFile,
     Local,
     NoRegister,
     Overrides,
@@ -29,9 +29,10 @@ def tune(
     workers: Annotated[
         int | None, typer.Option(min=1, help="Ray Tune trials at once; by default as many as CPUs or GPUs allow.")
     ] = None,
-    data: Data = None,
+    data: Data = "auto",
     data_dir: DataDir = None,
     json_file: JsonFile = None,
+    csv_file: CsvFile = None,
     resume: Resume = None,
     run_id: RunId = None,
     no_register: NoRegister = False,
@@ -44,6 +45,7 @@ def tune(
     and repeats no point that is finished.
     """
     carry_out(
-        spec, overrides, seeds=seeds, workers=workers, data=data, data_dir=data_dir, json_file=json_file, resume=resume,
-        run_id=run_id, register=not no_register, local=local, runs_dir=runs_dir, search=True,
+        spec, overrides, seeds=seeds, workers=workers, data=data, data_dir=data_dir, json_file=json_file,
+        csv_file=csv_file, resume=resume, run_id=run_id, register=not no_register, local=local, runs_dir=runs_dir,
+        search=True,
     )  # fmt: skip

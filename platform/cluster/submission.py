@@ -46,8 +46,9 @@ _CHATTY = (
 
 
 def name_of_work(experiment: Experiment, **choices: object) -> str:
-    """A name for running ``experiment`` with ``choices`` (which data, ...), always and everywhere the same."""
-    what = {"experiment": experiment.as_dict(), "frisket": frisket.__version__, **choices}
+    """A name for running ``experiment`` with ``choices`` (which data, ...), always and everywhere the same; what moves
+    no number is no part of it."""
+    what = {"experiment": experiment.work(exact=True), "frisket": frisket.__version__, **choices}
     digest = sha256(json.dumps(what, sort_keys=True).encode())
     return f"{experiment.name.replace('/', '-')}-{digest[:10]}"
 

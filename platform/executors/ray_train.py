@@ -15,11 +15,11 @@ from typing import Any
 
 import torch
 
+from frisket.errors import Stopped
 from frisket.platform.cluster.session import ray_session, worker_environment
 from frisket.platform.executors import Shares, Stop
 from frisket.platform.executors.stream_source import stream_service
 from frisket.platform.executors.supervision import MAX_DEATHS, StopFile, attempt, clear, conclude, supervise
-from frisket.platform.run.engine import Stopped
 from frisket.platform.run.folder import RunFolder
 from frisket.platform.specs.experiment import Experiment, share
 

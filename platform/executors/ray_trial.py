@@ -8,6 +8,7 @@ which points are compared. Nothing is kept in a trial: the run folder says how f
 from __future__ import annotations
 
 import time
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +30,7 @@ class PackTrial(Trainable):
     """A pack, from where it is to its end."""
 
     def setup(self, config: dict[str, Any]) -> None:
-        self.folder = RunFolder.open(Path(config["run"]))
+        self.folder = _opened(Path(config["run"]))
         by_key = {replica.key: replica for replica in self.folder.experiment.replicas()}
         self.pack: Pack = tuple(by_key[key] for key in config["pack"])
         self.data_dir: str | None = config["data_dir"]
@@ -46,6 +47,12 @@ class PackTrial(Trainable):
 
     def _attempt(self, stop: Stop) -> bool:
         return attempt(self.folder, self.pack, self.data_dir, stop, self.service)
+
+
+@lru_cache(maxsize=1)
+def _opened(path: Path) -> RunFolder:
+    """The run in ``path``, read once for all trials that an actor is used for: a search is as large as its points."""
+    return RunFolder.open(path)
 
 
 class RungTrial(PackTrial):

@@ -15,13 +15,13 @@ from pathlib import Path
 from typing import Any
 
 from frisket.envs.data import Pictures, resolve
+from frisket.errors import Stopped
 from frisket.files import write_json
 from frisket.platform.cluster.session import ray_session
 from frisket.platform.executors import Stop
 from frisket.platform.executors.ray_train import shares, worker_count
 from frisket.platform.executors.stream_source import stream_service
 from frisket.platform.executors.supervision import MAX_DEATHS, clear, conclude, supervise
-from frisket.platform.run.engine import Stopped
 from frisket.platform.run.folder import RunFolder
 from frisket.platform.run.points import search_of
 from frisket.platform.specs.build import build_stream, datasets

@@ -71,10 +71,10 @@ def opener(folder: RunFolder, service: str | None, data_dir: str | None) -> Open
 
     def open_one(experiment: Experiment, replica: Replica) -> Stream:
         recipe = StreamRecipe(
-            kind=experiment.stream.kind,
-            config=experiment.stream.config,
+            stream=experiment.stream.work(exact=True),
             data=folder.manifest["data_mode"],
             data_dir=data_dir,
+            uses=experiment.uses,
         )
         try:
             return open_stream(Service(transport, replica.key), recipe, replica.seed)

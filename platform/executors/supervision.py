@@ -17,11 +17,11 @@ from pathlib import Path
 from typing import Any
 
 from frisket import errors
-from frisket.errors import FrisketError, UserError
+from frisket.errors import FrisketError, Stopped, UserError
 from frisket.files import find_json, write_json
 from frisket.platform.executors import Stop, wait_until_free
 from frisket.platform.executors.stream_source import opener
-from frisket.platform.run.engine import Stopped, run_pack
+from frisket.platform.run.engine import run_pack
 from frisket.platform.run.folder import ReplicaFolder, RunFolder
 from frisket.platform.specs.experiment import Pack
 

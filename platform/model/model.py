@@ -5,6 +5,7 @@ The folder (data only: safetensors and JSON; loading it runs no code from it)::
     spec.json                              the experiment, complete
     provenance.json                        data, versions, results
     model.json                             format, inputs of every replica, sha256 of every file
+    uses/NAME.py                           the user's own modules it was made with, to be read; never imported
     replicas/KEY/state.safetensors         the learner's whole State
     replicas/KEY/masks.safetensors         its MaskSet, one bit per weight; absent for a method without masks
 """
@@ -13,7 +14,8 @@ from __future__ import annotations
 
 import math
 import shutil
-from collections.abc import Iterator, Mapping
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
@@ -24,19 +26,19 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from frisket.algos.learner import Learner
-from frisket.algos.learners.tasks.protecting import ProtectingLearner
+from frisket.algos.learner import KeepsTasks, Learner
 from frisket.algos.masks.mask_set import MaskSet
 from frisket.algos.masks.store import MaskStore
 from frisket.algos.networks.network import Network
 from frisket.algos.parts.tree import map_tensors
 from frisket.algos.state_file import load_state, save_state
-from frisket.errors import FileError, ModelError, UserError
-from frisket.files import read_json, sha256_of, write_json
-from frisket.platform.model.tasks import INFER, choose_task, protecting, task_number
+from frisket.errors import FileError, ModelError, SpecError, UserError
+from frisket.files import read_json, sha256_of, write_json, write_text
+from frisket.platform.model.tasks import INFER, choose_task, keeping_tasks, task_number
 from frisket.platform.run.folder import RunFolder
 from frisket.platform.specs.build import Inputs, build_learner, build_network
 from frisket.platform.specs.experiment import Experiment, Replica, from_dict
+from frisket.platform.specs.uses import Use
 from frisket.types import State, Task
 
 FORMAT = "frisket-model/1"
@@ -76,8 +78,17 @@ class FrisketModel:
         self._members = dict(members)
 
     @classmethod
-    def load(cls, path: str | Path) -> FrisketModel:
-        """The model in the data folder ``path``. Raises `ModelError` where it is missing, damaged or foreign."""
+    def load(cls, path: str | Path, *, uses: Sequence[Use] = ()) -> FrisketModel:
+        """The model in the data folder ``path``.
+
+        Args:
+            path: what `write_model` wrote.
+            uses: the modules its kinds come from, where they are not frisket's or an installed package's. A model never
+                makes frisket import anything by itself.
+
+        Raises:
+            ModelError: it is missing, damaged or foreign, or made with a module that was not passed.
+        """
         path = Path(path)
         with _damage(path):
             index = read_json(path / _INDEX)
@@ -88,7 +99,7 @@ class FrisketModel:
                     raise ModelError(
                         "model", str(path), f"{name} is damaged (its sha256 differs); fetch the model again"
                     )
-            experiment = from_dict(read_json(path / _SPEC))
+            experiment = _experiment(read_json(path / _SPEC), uses)
             members = {}
             for replica in experiment.replicas():
                 entry = index["replicas"][replica.key]
@@ -122,8 +133,7 @@ class FrisketModel:
     def learner_of(self, variant: str | None = None) -> Learner:
         """The learner of ``variant``; None for the headline."""
         member = self.member(variant=variant)
-        label = variant or next(iter(self.variants), None)
-        return build_learner(self.experiment.variant(label), member.inputs)
+        return build_learner(self.experiment.variant(variant), member.inputs)
 
     def member(self, seed: int | None = None, variant: str | None = None) -> Member:
         """One replica; by default the first seed of the headline. Raises `ModelError` for one there is not."""
@@ -131,7 +141,7 @@ class FrisketModel:
             raise ModelError("variant", variant, f"one of: {', '.join(self.variants) or '(this model has none)'}")
         if seed is not None and seed not in self.seeds:
             raise ModelError("seed", seed, f"one of: {', '.join(map(str, self.seeds))}")
-        return self._members[Replica(variant=variant or next(iter(self.variants), None), seed=seed or 0)]
+        return self._members[Replica(variant=variant or self.experiment.headline_label, seed=seed or 0)]
 
     def state(self, seed: int | None = None, variant: str | None = None) -> State:
         """A copy of a replica's State, the caller's to go on with."""
@@ -144,8 +154,7 @@ class FrisketModel:
         return math.prod(inputs.shape) if self._network().generates else inputs.ways
 
     def _network(self, variant: str | None = None) -> Network:
-        label = variant or next(iter(self.variants), None)
-        return build_network(self.experiment.variant(label), self.member(variant=variant).inputs)
+        return build_network(self.experiment.variant(variant), self.member(variant=variant).inputs)
 
     def masks(self, seed: int | None = None, variant: str | None = None, task: int | None = None) -> MaskSet:
         """A replica's masks, empty for a method without masks; or those task number ``task`` answers with.
@@ -155,13 +164,13 @@ class FrisketModel:
         """
         if task is None:
             return self.learner_of(variant).masks(self.member(seed, variant).state)
-        store = protecting(self.learner_of(variant)).store(self.member(seed, variant).state)
+        store = keeping_tasks(self.learner_of(variant)).tasks(self.member(seed, variant).state).store
         return store[task_number(task, len(store), None)]
 
     @property
     def has_tasks(self) -> bool:
         """Whether the method, or that of a variant, keeps a mask for each task."""
-        return any(isinstance(self.learner_of(label), ProtectingLearner) for label in self.variants or [None])
+        return any(isinstance(self.learner_of(label), KeepsTasks) for label in self.experiment.plans)
 
     def store(self, seed: int | None = None, variant: str | None = None) -> MaskStore | None:
         """The masks of a replica's tasks; None for a method that keeps none for each task.
@@ -170,7 +179,7 @@ class FrisketModel:
             MaskError: they are of another network's shape.
         """
         learner = self.learner_of(variant)
-        return learner.store(self.member(seed, variant).state) if isinstance(learner, ProtectingLearner) else None
+        return learner.tasks(self.member(seed, variant).state).store if isinstance(learner, KeepsTasks) else None
 
     def task(
         self, x: np.ndarray | Tensor, task: int | str | Task | None = INFER, seed: int | None = None,
@@ -182,7 +191,7 @@ class FrisketModel:
         3
         """
         state = self.member(seed, variant).state
-        return choose_task(protecting(self.learner_of(variant)), state, self._inputs(x, seed, variant), task, form)
+        return choose_task(keeping_tasks(self.learner_of(variant)), state, self._inputs(x, seed, variant), task, form)
 
     def predict(
         self, x: np.ndarray | Tensor, seed: int | None = None, variant: str | None = None,
@@ -199,7 +208,7 @@ class FrisketModel:
                 whole of ``x`` seems to come from (`task` tells which). None will do if there is only one. Other methods
                 that must be told the task take a `Task`.
             form: how a task is inferred: ``one_shot``, ``binary`` or ``exhaustive``
-                (`frisket.algos.learners.tasks.inference`).
+                (`frisket.algos.parts.inference`).
 
         Returns:
             ``[N, ways]`` float32: the softmax, averaged over Monte-Carlo samples where the method draws them. Of a
@@ -212,8 +221,8 @@ class FrisketModel:
         learner, state = self.learner_of(variant), self.member(seed, variant).state
         inputs = self._inputs(x, seed, variant)
         with torch.no_grad():
-            if isinstance(learner, ProtectingLearner):
-                logits = learner.answer(state, inputs, choose_task(learner, state, inputs, task, form))
+            if isinstance(learner, KeepsTasks):
+                logits = learner.tasks(state).answer(choose_task(learner, state, inputs, task, form), inputs)
             elif task is None or isinstance(task, Task):
                 logits = learner.predict(state, inputs, task)
             else:
@@ -242,12 +251,45 @@ def write_model(folder: RunFolder, path: Path) -> None:
         if source.masks.exists():
             shutil.copyfile(source.masks, target / source.masks.name)
         replicas[replica.key] = member.inputs.as_dict()
+    for use in folder.experiment.uses:
+        if use.text is not None:  # to be read by people; loading a model imports nothing
+            (path / "uses").mkdir(exist_ok=True)
+            write_text(path / "uses" / use.name, use.text)
     write_json(path / _SPEC, folder.experiment.as_dict())
     write_json(path / _PROVENANCE, provenance(folder))
     files = sorted(p.relative_to(path).as_posix() for p in path.rglob("*") if p.is_file())
     write_json(
         path / _INDEX, {"format": FORMAT, "replicas": replicas, "files": {n: sha256_of(path / n) for n in files}}
     )
+
+
+def require_passed(notes: object, uses: Sequence[Use]) -> None:
+    """Raise `ModelError` unless ``uses`` has every module that ``notes``, a model's or a run's, were made with."""
+    passed = {use.name for use in uses}
+    for note in notes if isinstance(notes, list) else []:
+        name, digest = (note.get("name"), note.get("sha256")) if isinstance(note, dict) else (note, None)
+        if name not in passed:
+            fix = f"what it was made with is not imported unasked; pass it: frisket.load_model(..., uses=[{name!r}])"
+            raise ModelError("uses", name, f"{fix} (sha256 {digest})")
+
+
+def _experiment(raw: dict[str, Any], uses: Sequence[Use]) -> Experiment:
+    """A model's specification; only what is passed is imported."""
+    notes = raw.get("uses", [])
+    if not isinstance(notes, list) or not all(isinstance(note, dict) for note in notes):
+        raise ModelError("uses", notes, "is not what frisket notes of a model's modules; the model is damaged")
+    try:
+        experiment = from_dict(raw, passed=uses)
+    except SpecError as error:
+        if error.field.endswith(".kind"):
+            require_passed(notes, uses)
+        raise
+    known = {note["name"]: note.get("sha256") for note in notes}
+    for use in uses:
+        if use.name in known and use.sha256 != known[use.name]:
+            said = f"{use.name} is not the text this model was made with (sha256 {known[use.name]})"
+            warnings.warn(f"{said}; it may answer otherwise", stacklevel=4)
+    return experiment
 
 
 def provenance(folder: RunFolder) -> dict[str, Any]:

@@ -7,36 +7,35 @@ from typing import get_args
 
 from torch import Tensor
 
-from frisket.algos.learner import Learner
-from frisket.algos.learners.tasks.inference import Form, infer_task
-from frisket.algos.learners.tasks.protecting import ProtectingLearner
+from frisket.algos.learner import KeepsTasks, Learner
+from frisket.algos.parts.inference import Form, infer_task
 from frisket.errors import ModelError
 from frisket.types import State, Task
 
 INFER = "infer"
 
 
-def protecting(learner: Learner) -> ProtectingLearner:
+def keeping_tasks(learner: Learner) -> KeepsTasks:
     """``learner`` as a method with a mask for each task. Raises `ModelError` for any other."""
-    if not isinstance(learner, ProtectingLearner):
+    if not isinstance(learner, KeepsTasks):
         kind = type(learner).__name__
         raise ModelError("model", kind, "keeps no mask for each task; leave the task out, or take a model of packnet")
     return learner
 
 
-def choose_task(learner: ProtectingLearner, state: State, x: Tensor, task: int | str | Task | None, form: str) -> int:
+def choose_task(learner: KeepsTasks, state: State, x: Tensor, task: int | str | Task | None, form: str) -> int:
     """The number of the task that ``x`` is to be answered as.
 
     Args:
         learner, state: the model's.
         x: ``[N, C, H, W]``, looked at only where the task is to be inferred; all from one task.
         task: a number, also as text; where it began; ``infer``; or None, the only task of a model of one.
-        form: how to infer it (`frisket.algos.learners.tasks.inference`).
+        form: how to infer it (`frisket.algos.parts.inference`).
 
     Raises:
         ModelError: no such task or form, no task named where there are several, none to infer it from.
     """
-    starts = state["starts"].tolist()
+    starts = learner.starts(state)
     count = len(starts)
     if task is None and count == 1:
         return 0
@@ -47,11 +46,11 @@ def choose_task(learner: ProtectingLearner, state: State, x: Tensor, task: int |
     forms: tuple[Form, ...] = get_args(Form)
     if form not in forms:
         raise ModelError("form", form, f"one of: {', '.join(forms)}")
-    if learner.network.generates:
+    if learner.computes.generates:
         raise ModelError("task", task, "must be a number: tasks are inferred from labels, and this model gives none")
     if not len(x):
         raise ModelError("x", tuple(x.shape), "must hold an input to infer the task from")
-    return infer_task(learner, state, x, form)
+    return infer_task(learner.tasks(state), x, form)
 
 
 def task_number(task: object, count: int, word: str | None) -> int:

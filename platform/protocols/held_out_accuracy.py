@@ -21,7 +21,7 @@ from frisket.envs.task_stream import TaskStream
 from frisket.errors import SpecError, require
 from frisket.platform.protocols import recent
 from frisket.platform.protocols.online_accuracy import accuracy_of
-from frisket.platform.protocols.protocol import Answers, Protocol, Scored
+from frisket.platform.protocols.protocol import Answers, Protocol, ProtocolKind, Scored
 from frisket.types import Batch, Metrics, State, Task
 
 
@@ -104,3 +104,15 @@ class HeldOutAccuracy(Protocol):
         found = {"accuracy": right / seen, "loss": loss / seen}
         scores = {k: torch.tensor(v, dtype=torch.float64) for k, v in found.items()}
         return Scored({**known.scores, **scores}, {**known.record, "test_accuracy": found["accuracy"]})
+
+
+PROTOCOLS = (
+    ProtocolKind(
+        name="held-out-accuracy",
+        config=HeldOutAccuracyConfig,
+        build=HeldOutAccuracy,
+        headline=HeldOutAccuracy.headline,
+        summary="accuracy on the test pictures of one task, judged piece by piece",
+        journalled=("accuracy", "loss"),
+    ),
+)

@@ -22,13 +22,13 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from frisket.algos.learners.tasks.weights import TaskWeightsLearner
+from frisket.algos.learner import TaskWeights
 from frisket.algos.networks.latent import LatentNetwork
 from frisket.algos.networks.network import Network
 from frisket.algos.networks.powerprop import as_powerprop
 from frisket.envs.stream import Stream
 from frisket.errors import SpecError, require
-from frisket.platform.protocols.protocol import Answers, Scored
+from frisket.platform.protocols.protocol import Answers, ProtocolKind, Scored
 from frisket.platform.protocols.task_matrix import TaskMatrix
 from frisket.types import Batch, Metrics, State, Task
 
@@ -84,7 +84,10 @@ class LogLikelihood(TaskMatrix):
 
     def before(self, answers: Sequence[Answers], scores: Sequence[State], batches: Sequence[Batch]) -> list[Scored]:
         found = []
-        for one, batch in zip(scores, batches, strict=True):
+        for answer, one, batch in zip(answers, scores, batches, strict=True):
+            if not isinstance(answer.learner, TaskWeights):
+                fix = "one that answers a task with one network's weights: packnet, ewc-fisher, vcl"
+                raise SpecError("learner.kind", type(answer.learner).__name__, fix)
             assert batch.task is not None
             record = {"domain": batch.task.domain, "switch": batch.task.start == batch.position}
             found.append(Scored(one, record))
@@ -123,8 +126,8 @@ class LogLikelihood(TaskMatrix):
 
     def _log_likelihood(self, answer: Answers, batches: Sequence[Tensor], task: Task) -> float:
         learner, state = answer
-        assert isinstance(learner, TaskWeightsLearner)
-        network, theta = learner.network.network, learner.weights_for(state, task)
+        assert isinstance(learner, TaskWeights)
+        network, theta = learner.computes, learner.weights_for(state, task)
         assert isinstance(network, LatentNetwork)
         seed, total = int(state["seed"]), 0.0
         for i, x in enumerate(batches):
@@ -138,3 +141,16 @@ def _with_bound(known: Scored) -> Scored:
     scores = known.scores
     moved = {"bound": scores["bound"] - known.record["loss_before"], "bound_steps": scores["bound_steps"] + 1}
     return Scored({**scores, **moved}, known.record)
+
+
+PROTOCOLS = (
+    ProtocolKind(
+        name="log-likelihood",
+        config=LogLikelihoodConfig,
+        build=LogLikelihood,
+        headline=LogLikelihood.headline,
+        summary="importance-sampled log-likelihood of every task's test images, of generative models",
+        journalled=("learned",),
+        final=("log_likelihood", "forgetting"),
+    ),
+)

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from frisket.platform.protocols import recent
-from frisket.platform.protocols.protocol import Answers, Protocol, Scored
+from frisket.platform.protocols.protocol import Answers, Protocol, ProtocolKind, Scored
 from frisket.types import Batch, Metrics, State
 
 
@@ -123,3 +123,16 @@ def _ratio(part: Tensor, whole: Tensor) -> float:
 
 def _harmonic(a: float, b: float) -> float:
     return 2 * a * b / (a + b) if a + b else 0.0
+
+
+PROTOCOLS = (
+    ProtocolKind(
+        name="online-accuracy",
+        config=OnlineAccuracyConfig,
+        build=lambda config, stream: OnlineAccuracy(config, stream.domains),
+        headline=OnlineAccuracy.headline,
+        summary="accuracy on every batch before its labels are seen",
+        journalled=("accuracy",),
+        final=("detection/f1", "detection/precision", "detection/recall"),
+    ),
+)

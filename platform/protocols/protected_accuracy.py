@@ -20,11 +20,11 @@ from dataclasses import dataclass
 
 import torch
 
-from frisket.algos.learners.tasks.inference import Form, identify
-from frisket.algos.learners.tasks.protecting import ProtectingLearner
+from frisket.algos.learner import KeepsTasks
+from frisket.algos.parts.inference import Form, identify
 from frisket.envs.stream import Stream
 from frisket.errors import SpecError, require
-from frisket.platform.protocols.protocol import Answers, Scored
+from frisket.platform.protocols.protocol import Answers, ProtocolKind, Scored
 from frisket.platform.protocols.retained_accuracy import RetainedAccuracy, RetainedAccuracyConfig
 from frisket.types import Batch, Metrics, State
 
@@ -36,7 +36,7 @@ class ProtectedAccuracyConfig(RetainedAccuracyConfig):
     Attributes:
         inference: sizes of the batches whose task is to be inferred at the end; none by default.
         inference_batches: most batches of each task and size.
-        inference_form: ``one_shot``, ``binary`` or ``exhaustive`` (`frisket.algos.learners.tasks.inference`).
+        inference_form: ``one_shot``, ``binary`` or ``exhaustive`` (`frisket.algos.parts.inference`).
     """
 
     inference: tuple[int, ...] = ()
@@ -70,7 +70,7 @@ class ProtectedAccuracy(RetainedAccuracy):
 
     def before(self, answers: Sequence[Answers], scores: Sequence[State], batches: Sequence[Batch]) -> list[Scored]:
         for learner, _ in answers:
-            if self.config.inference and not isinstance(learner, ProtectingLearner):
+            if self.config.inference and not isinstance(learner, KeepsTasks):
                 kind = type(learner).__name__
                 raise SpecError("protocol.inference", list(self.config.inference), f"{kind} has no mask for each task")
         return super().before(answers, scores, batches)
@@ -105,8 +105,20 @@ class ProtectedAccuracy(RetainedAccuracy):
 
     def _infer(self, answer: Answers, size: int) -> tuple[float, float, float]:
         learner, state = answer
-        assert isinstance(learner, ProtectingLearner)
+        assert isinstance(learner, KeepsTasks)
         most, device = size * self.config.inference_batches, state["step"].device
         tests = (self.stream.test_set(task) for task in range(self.stream.tasks))
         sets = [(x[:most].to(device), y[:most].to(device)) for x, y in tests]
-        return identify(learner, state, sets, size, self.config.inference_form)
+        return identify(learner.tasks(state), sets, size, self.config.inference_form)
+
+
+PROTOCOLS = (
+    ProtocolKind(
+        name="protected-accuracy",
+        config=ProtectedAccuracyConfig,
+        build=ProtectedAccuracy,
+        headline=ProtectedAccuracy.headline,
+        summary="as retained-accuracy, read as accuracy, forgetting and free capacity; tasks inferred",
+        journalled=("accuracy", "forgetting", "capacity_free"),
+    ),
+)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from torch import Tensor
@@ -11,6 +12,7 @@ from torch import Tensor
 from frisket.algos.learner import Learner, Pack
 from frisket.algos.networks.network import Network
 from frisket.algos.networks.powerprop import as_powerprop
+from frisket.envs.stream import Stream
 from frisket.errors import SpecError
 from frisket.types import Batch, Metrics, State, Task
 
@@ -86,6 +88,29 @@ class Protocol(ABC):
     @abstractmethod
     def final(self, scores: State) -> Metrics:
         """The run's metrics, once the stream has ended."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ProtocolKind:
+    """What a module declares of a protocol: a row of its ``PROTOCOLS``.
+
+    Attributes:
+        name: what specifications call it.
+        config: the configuration dataclass.
+        build: ``(config, stream) -> Protocol``; raises `SpecError` for a stream it cannot measure on.
+        headline: the metric an experiment is judged by.
+        summary: one line.
+        journalled: names of what it measures along the way; those with parts have them after a ``/``.
+        final: names of what exists at the end alone.
+    """
+
+    name: str
+    config: type[Any]
+    build: Callable[[Any, Stream], Protocol]
+    headline: str
+    summary: str
+    journalled: tuple[str, ...]
+    final: tuple[str, ...] = ()
 
 
 def _answers(pack: Pack[Learner], state: State) -> list[Answers]:

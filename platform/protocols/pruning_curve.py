@@ -26,21 +26,19 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from frisket.algos.learner import Learner
-from frisket.algos.learners.replay.learner import PlainLearner
-from frisket.algos.learners.sparse.learner import SparseLearner
+from frisket.algos.learner import Dense, Prunable
 from frisket.algos.masks.mask_set import MaskSet
 from frisket.algos.masks.ranking import Ranking, Scope, require_kept
 from frisket.algos.masks.survivors import Survivors, survivors
 from frisket.algos.networks.network import Network, own_logits
 from frisket.algos.networks.normalised import Normalised
-from frisket.algos.networks.powerprop import Powerprop, as_powerprop, masked
+from frisket.algos.networks.powerprop import as_powerprop, masked
 from frisket.envs.stream import Stream
 from frisket.envs.task_stream import TaskStream
 from frisket.errors import SpecError, require
 from frisket.platform.protocols import recent
 from frisket.platform.protocols.online_accuracy import accuracy_of
-from frisket.platform.protocols.protocol import Answers, Protocol, Scored
+from frisket.platform.protocols.protocol import Answers, Protocol, ProtocolKind, Scored
 from frisket.types import Batch, Metrics, Params, State
 
 PUBLISHED = (
@@ -119,15 +117,15 @@ class PruningCurve(Protocol):
 
     def _score(self, answer: Answers, scores: State, batch: Batch) -> Scored:
         if batch.position == 0:
-            _network_of(answer.learner)  # one that cannot be pruned is refused before it has learned
-            scores = {**scores, "start": {k: v.clone() for k, v in answer.state["theta"].items()}}
+            _, parameters = _dense(answer)  # one that cannot be pruned is refused before it has learned
+            scores = {**scores, "start": {k: v.clone() for k, v in parameters.items()}}
         logits = answer(batch.x, batch.task)
         online = accuracy_of(None if logits is None else own_logits(logits, batch.y, self.stream.own), batch.y)
         return recent.counted(scores, batch, online)
 
     def _with_curve(self, answer: Answers, known: Scored) -> Scored:
-        learner, state = answer
-        network, theta, device = _network_of(learner), state["theta"], state["step"].device
+        (whole, theta), device = _dense(answer), answer.state["step"].device
+        network = as_powerprop(whole)
         start = {k: v.to(device) for k, v in known.scores["start"].items()}
 
         def ranking(params: Params) -> Ranking:
@@ -172,13 +170,27 @@ def read_survivors(step: Mapping[str, Any]) -> Survivors | None:
     return Survivors(**step[_SURVIVORS]) if _SURVIVORS in step else None
 
 
-def _network_of(learner: Learner) -> Powerprop:
-    """The network of a method that answers from its weights alone, all of them.
+def _dense(answer: Answers) -> Dense:
+    """The network that answers and its parameters, all in use.
 
     Raises:
-        SpecError: another method, or one that has masks.
+        SpecError: a method that answers otherwise, or that has masks.
     """
-    if isinstance(learner, PlainLearner) or (isinstance(learner, SparseLearner) and learner.config.kept == 1):
-        return as_powerprop(learner.network)
-    fix = "pruning-curve prunes plain networks: use online-sgd, er, or static-sparse with kept = 1"
-    raise SpecError("learner.kind", type(learner).__name__, fix)
+    learner, state = answer
+    dense = learner.dense(state) if isinstance(learner, Prunable) else None
+    if dense is None:
+        fix = "pruning-curve prunes plain networks: use online-sgd, er, or static-sparse with kept = 1"
+        raise SpecError("learner.kind", type(learner).__name__, fix)
+    return dense
+
+
+PROTOCOLS = (
+    ProtocolKind(
+        name="pruning-curve",
+        config=PruningCurveConfig,
+        build=PruningCurve,
+        headline=PruningCurve.headline,
+        summary="accuracy against the fraction of weights kept, pruned once the stream has ended",
+        journalled=("accuracy",),
+    ),
+)

@@ -24,7 +24,7 @@ from frisket.algos.networks.network import own_logits
 from frisket.envs.stream import Stream
 from frisket.platform.protocols import recent
 from frisket.platform.protocols.online_accuracy import accuracy_of
-from frisket.platform.protocols.protocol import Answers, Scored
+from frisket.platform.protocols.protocol import Answers, ProtocolKind, Scored
 from frisket.platform.protocols.task_matrix import TaskMatrix
 from frisket.types import Batch, Metrics, State, Task
 
@@ -120,3 +120,15 @@ def retention(matrix: Tensor, before: Tensor) -> Metrics:
         "la": float(learned.mean()),
         "fwt": float(ahead.sum() / tasks),
     }
+
+
+PROTOCOLS = (
+    ProtocolKind(
+        name="retained-accuracy",
+        config=RetainedAccuracyConfig,
+        build=RetainedAccuracy,
+        headline=RetainedAccuracy.headline,
+        summary="accuracy on every task's test set after every task: RA, BTI, LA, FWT",
+        journalled=("ra", "bti", "la", "fwt"),
+    ),
+)

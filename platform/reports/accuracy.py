@@ -29,7 +29,6 @@ from frisket.platform.reports.figure import (
 from frisket.platform.run.folder import RunFolder
 from frisket.platform.run.journal import read_steps
 from frisket.platform.run.summary import summarise
-from frisket.platform.specs.kinds import PROTOCOLS
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -134,7 +133,7 @@ def draw_accuracy(answered: Answered, heading: Heading) -> Figure:
 def read_compared(folder: RunFolder) -> Compared:
     """The variants' accuracies, overall and by domain."""
     rows = summarise(folder)["variants"]
-    headline = PROTOCOLS[folder.experiment.protocol.kind].headline
+    headline = folder.experiment.protocol.row.headline
     # the points of a curve are not among them
     wanted = {headline, *(f"{headline}/{domain}" for domain in read_answered(folder).domains)}
     return Compared(rows=rows, names=list(dict.fromkeys(m for r in rows.values() for m in r if m in wanted)))

@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from frisket.algos.learners.tasks.protecting import ProtectingLearner
+from frisket.algos.learner import KeepsTasks
 from frisket.algos.masks.store import Capacity, MaskStore
 from frisket.algos.state_file import load_state
 from frisket.files import write_json
-from frisket.platform.reports.figure import PALETTE, SHADES, Heading, Picture, by_variant, frame, whole_numbers
+from frisket.platform.reports.figure import PALETTE, SHADES, Heading, Picture, frame, planned, whole_numbers
 from frisket.platform.run.folder import ReplicaFolder, RunFolder
 from frisket.platform.specs.build import Inputs, build_learner
 from frisket.platform.specs.experiment import Experiment
@@ -79,34 +79,26 @@ class CapacityReport:
 def read_capacity(experiment: Experiment, files: ReplicaFolder) -> CapacityReport | None:
     """The report on a finished replica of ``experiment``, a plain one; None for a method without masks of tasks."""
     learner = _learner(experiment, files)
-    return None if learner is None else CapacityReport.of(learner.store(load_state(files.final)[0]))
+    return None if learner is None else CapacityReport.of(learner.tasks(load_state(files.final)[0]).store)
 
 
 def keeps_tasks(folder: RunFolder) -> bool:
     """Whether a method of the finished run ``folder`` keeps a mask for each task."""
-    groups, plain = by_variant(folder), _plain(folder)
-    return any(_learner(plain[label], files[0]) is not None for label, files in groups.items())
+    return any(_learner(plan, files[0]) is not None for _, plan, files in planned(folder))
 
 
-def _plain(folder: RunFolder) -> dict[str, Experiment]:
-    """The experiment of every variant."""
-    named = bool(folder.experiment.variants)
-    return {label: folder.experiment.variant(label if named else None) for label in by_variant(folder)}
-
-
-def _learner(experiment: Experiment, files: ReplicaFolder) -> ProtectingLearner | None:
+def _learner(experiment: Experiment, files: ReplicaFolder) -> KeepsTasks | None:
     """The method that keeps masks of tasks; None for another, and where a search stopped the replica early."""
     result = files.result
     if result is None or "stopped" in result:
         return None
     learner = build_learner(experiment, Inputs.from_dict(result["input"]))
-    return learner if isinstance(learner, ProtectingLearner) else None
+    return learner if isinstance(learner, KeepsTasks) else None
 
 
 def read_capacities(folder: RunFolder) -> dict[str, list[CapacityReport]]:
     """The reports on every variant that has any, seed by seed."""
-    plain = _plain(folder)
-    reports = {k: [read_capacity(plain[k], f) for f in files] for k, files in by_variant(folder).items()}
+    reports = {label: [read_capacity(plan, f) for f in files] for label, plan, files in planned(folder)}
     return {label: found for label, every in reports.items() if (found := [one for one in every if one is not None])}
 
 

@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from typing import Any
 from urllib.parse import quote
 
-from frisket.algos.kinds import LEARNERS
 from frisket.platform.reports.capacity import CAPACITY, keeps_tasks
 from frisket.platform.reports.figure import Picture, by_variant
 from frisket.platform.reports.figures import PICTURES, search_pictures
@@ -69,21 +68,19 @@ def _body(folder: RunFolder, experiment_id: str, run_id: str) -> list[str]:
 
 def _what(folder: RunFolder) -> str:
     experiment, manifest = folder.experiment, folder.manifest
-    stream = experiment.stream.config
-    labels = list(experiment.variants) or [None]
+    stream = experiment.stream
     methods = "; ".join(
-        f"{'**' if i == 0 else ''}{label or learner.kind}{'**' if i == 0 else ''}: {LEARNERS[learner.kind].summary}"
-        for i, (label, learner) in enumerate((k, experiment.variant(k).learner) for k in labels)
+        f"{'**' if i == 0 else ''}{label or learner.kind}{'**' if i == 0 else ''}: {learner.row.summary}"
+        for i, (label, learner) in enumerate((k, plan.learner) for k, plan in experiment.plans.items())
     )
     network = ", ".join(f"{k} = {v}" for k, v in experiment.network.as_dict().items() if k != "kind")
-    numbers = ", ".join(f"{k} = {getattr(stream, k)}" for k in ("p", "ways", "shots", "steps") if hasattr(stream, k))
     warning = (
         "" if manifest["data_mode"] == "real"
         else " That is stand-in data: the numbers do not compare with published ones."
     )  # fmt: skip
     return (
         f"# {manifest['spec']}\n\n"
-        f"{methods}. Learned online on the {experiment.stream.kind} stream ({numbers}), "
+        f"{methods}. Learned on the stream {stream.kind} ({stream.row.in_words(stream.config)}), "
         f"network {experiment.network.kind} ({network}), seeds 0 to {experiment.seeds - 1}, "
         f"on **{manifest['data_mode']} data** ({', '.join(_names(folder))}).{warning}"
     )

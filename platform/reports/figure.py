@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Generic, Literal, NamedTuple, TypeVar
 from frisket.files import replacing
 from frisket.platform.run.folder import ReplicaFolder, RunFolder
 from frisket.platform.run.journal import last_step
+from frisket.platform.specs.experiment import Experiment
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -88,6 +89,12 @@ def by_variant(folder: RunFolder) -> dict[str, list[ReplicaFolder]]:
         label = replica.variant or folder.experiment.learner.kind
         groups.setdefault(label, []).append(folder.replica(replica))
     return groups
+
+
+def planned(folder: RunFolder) -> list[tuple[str, Experiment, list[ReplicaFolder]]]:
+    """`by_variant`, with the plain experiment that each variant is."""
+    plans = folder.experiment.plans.values()
+    return [(label, plan, files) for plan, (label, files) in zip(plans, by_variant(folder).items(), strict=True)]
 
 
 def each(read: Callable[[ReplicaFolder], T | None]) -> Callable[[RunFolder], dict[str, list[T]]]:

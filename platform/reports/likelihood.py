@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 import torch
 
-from frisket.algos.learners.tasks.weights import TaskWeightsLearner
+from frisket.algos.learner import TaskWeights
 from frisket.algos.networks.latent import LatentNetwork
 from frisket.algos.state_file import load_state
 from frisket.platform.protocols.log_likelihood import LogLikelihood
@@ -17,16 +17,17 @@ from frisket.platform.reports.figure import (
     PALETTE,
     Heading,
     Picture,
-    by_variant,
     each,
     frame,
     journalled,
     lined,
+    planned,
     published,
 )
 from frisket.platform.run.folder import ReplicaFolder, RunFolder
 from frisket.platform.run.journal import read_steps
 from frisket.platform.specs.build import Inputs, build_learner
+from frisket.platform.specs.experiment import Experiment
 from frisket.rng import torch_generator
 from frisket.types import Task
 
@@ -79,18 +80,17 @@ def draw_likelihoods(judged: Judged, heading: Heading) -> Figure:
     return figure
 
 
-def sample_images(folder: RunFolder, label: str, files: ReplicaFolder) -> np.ndarray:
-    """What the finished replica ``files`` of the variant ``label`` makes for every task of the same few draws of the
+def sample_images(plain: Experiment, files: ReplicaFolder) -> np.ndarray:
+    """What the finished replica ``files`` of a plain experiment makes for every task of the same few draws of the
     prior, [T, n, H, W] in [0, 1]."""
-    experiment, result = folder.experiment, files.result
+    result = files.result
     assert result is not None
-    plain = experiment.variant(label if experiment.variants else None)
     learner, (state, _) = build_learner(plain, Inputs.from_dict(result["input"])), load_state(files.final)
-    assert isinstance(learner, TaskWeightsLearner)
-    network = learner.network.network
+    assert isinstance(learner, TaskWeights)
+    network = learner.computes
     assert isinstance(network, LatentNetwork)
     z = torch.randn(_SAMPLES, network.latent, generator=torch_generator(result["seed"], "samples"))
-    tasks = [Task("", (), start) for start in state["starts"].tolist()]
+    tasks = [Task("", (), start) for start in learner.starts(state)]
     with torch.no_grad():
         images = [network.images(learner.weights_for(state, task), z)[:, 0] for task in tasks]
     return torch.stack(images).numpy()
@@ -123,6 +123,6 @@ SAMPLES = Picture(
     name="samples.png",
     shows="samples of every task",
     applies=LIKELIHOODS.applies,
-    read=lambda folder: {k: sample_images(folder, k, files[0]) for k, files in by_variant(folder).items()},
+    read=lambda folder: {label: sample_images(plan, files[0]) for label, plan, files in planned(folder)},
     draw=draw_samples,
 )

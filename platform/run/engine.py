@@ -18,9 +18,8 @@ from frisket.algos.masks.mask_set import MaskSet
 from frisket.algos.parts.tree import to_device
 from frisket.algos.state_file import load_state, save_state
 from frisket.envs.data import Pictures, resolve
-from frisket.envs.kinds import STREAMS
 from frisket.envs.stream import Stream
-from frisket.errors import FrisketError
+from frisket.errors import Stopped
 from frisket.files import write_json
 from frisket.heap import give_back_freed_memory, keep_freed_memory
 from frisket.platform.protocols.protocol import Protocol
@@ -29,7 +28,6 @@ from frisket.platform.run.folder import PackFolder, RunFolder
 from frisket.platform.run.journal import Journal
 from frisket.platform.specs.build import Inputs, build_learner, build_network, build_stream, choose_device
 from frisket.platform.specs.experiment import Experiment, Pack, Replica
-from frisket.platform.specs.kinds import PROTOCOLS
 from frisket.types import Batch, Episode, State
 
 PROGRESS_SECONDS = 1.0
@@ -38,10 +36,6 @@ T = TypeVar("T", Batch, Episode)
 
 OpenStream = Callable[[Experiment, Replica], Stream]
 """Opens the stream of one replica of a plain experiment."""
-
-
-class Stopped(FrisketError):
-    """The replica was asked to stop; its checkpoint is written."""
 
 
 def run_replica(
@@ -91,7 +85,7 @@ class _Walk:
         self.folder, self.files, self.replicas, self.data_dir = folder, files, pack, data_dir
         self.name = " and ".join(dict.fromkeys((pack[0].key, pack[-1].key)))
         self.device = choose_device(self.experiment.device)
-        self.stream_entry = STREAMS[self.experiment.stream.kind]
+        self.stream_row = self.experiment.stream.row
         if open_stream is None:
             self.streams = self._build_streams()
         else:
@@ -99,8 +93,7 @@ class _Walk:
         self.stream = self.streams[0]
         first, *others = (build_learner(one, Inputs.of(self.stream)) for one in experiments)
         self.pack = first.pack(others, steps=self.stream.steps, may_compile=folder.manifest.get("compiler", False))
-        entry = PROTOCOLS[self.experiment.protocol.kind]
-        self.protocol: Protocol = entry.build(self.experiment.protocol.config, self.stream)
+        self.protocol: Protocol = self.experiment.protocol.row.build(self.experiment.protocol.config, self.stream)
 
         self.clock = self.saved = self.shown = time.monotonic()
         self.cursor, self.seconds, self.journal_bytes = 0, 0.0, [0] * len(pack)
@@ -122,7 +115,7 @@ class _Walk:
     @cached_property
     def data(self) -> Mapping[str, Pictures]:
         """The data sets; a worker whose stream is served may never need them."""
-        names = self.stream_entry.datasets(self.experiment.stream.config)
+        names = self.stream_row.datasets(self.experiment.stream.config)
         return resolve(names, self.folder.manifest["data_mode"], self.data_dir, kind=Pictures)
 
     def _build_streams(self) -> list[Stream]:
@@ -153,8 +146,8 @@ class _Walk:
         seed = replica.seed
         start = self.pretrained or to_device(pretrain.init(config, network, seed), self.device)
         state = start
-        assert self.stream_entry.episodes is not None  # refused before the start otherwise
-        source = self.stream_entry.episodes(
+        assert self.stream_row.episodes is not None  # refused before the start otherwise
+        source = self.stream_row.episodes(
             self.experiment.stream.config, self.data, domain=config.domain, queries=config.queries, seed=seed
         )
         for state in pretrain.pretrain(config, network, lambda *key: _on(source(*key), self.device), seed, start):

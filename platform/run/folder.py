@@ -3,6 +3,7 @@
 ::
 
     RUN/run.json                              written once: specification, data, versions
+    RUN/uses/NAME.py                          once: the user's own modules, as text
     RUN/replicas/KEY/journal.jsonl            `frisket.platform.run.journal`
     RUN/replicas/KEY/committed.json           how far the last checkpoint is: cursor, journal bytes, seconds
     RUN/replicas/KEY/final.safetensors        the learner's State once the replica is done
@@ -17,19 +18,19 @@ from __future__ import annotations
 
 import contextlib
 import datetime
-import os
 import secrets
 import subprocess
 from collections.abc import Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Any, ClassVar, TypeVar
+from typing import Any
 
 import frisket
 from frisket.algos.program import compiler
-from frisket.errors import RunError, nearest
-from frisket.files import find_json, lock, read_json, sweep, write_json
+from frisket.errors import RunError
+from frisket.files import find_json, lock, sweep, write_json, write_text
 from frisket.folders import checkout
+from frisket.platform.run.kept import Kept, choose, folders
 from frisket.platform.specs.experiment import Experiment, Pack, Replica, from_dict
 
 
@@ -111,35 +112,6 @@ class PackFolder:
             yield
 
 
-class Kept:
-    """A folder among others of its kind, with a manifest that is its first file.
-
-    Attributes:
-        MANIFEST: the manifest's file name.
-        path: the folder.
-    """
-
-    MANIFEST: ClassVar[str]
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-
-    @cached_property
-    def manifest(self) -> dict[str, Any]:
-        """What the file `MANIFEST` says. Raises `FileError` where it is damaged."""
-        return read_json(self.path / self.MANIFEST)
-
-    @property
-    def run_id(self) -> str:
-        """Its name, unique."""
-        return self.manifest["run_id"]
-
-    @property
-    def created(self) -> str:
-        """When it was begun, in a form that sorts."""
-        return self.manifest["created"]
-
-
 class RunFolder(Kept):
     """One run under ``path``; see the module's text for its files."""
 
@@ -181,7 +153,12 @@ class RunFolder(Kept):
             "register": register,
             "tracking": tracking,
         }
+        for use in experiment.uses:
+            if use.text is not None:
+                folder.uses.mkdir(exist_ok=True)
+                write_text(folder.uses / use.name, use.text)
         write_json(folder.path / cls.MANIFEST, manifest)
+        vars(folder)["experiment"] = experiment  # with what was handed over as objects, which no file can give back
         return folder
 
     @classmethod
@@ -201,13 +178,22 @@ class RunFolder(Kept):
 
     @classmethod
     def all(cls, parent: Path) -> list[RunFolder]:
-        """All runs under ``parent``, by id."""
-        return [cls(p.parent.absolute()) for p in sorted(parent.glob(f"*/{cls.MANIFEST}"))]
+        """All runs under ``parent`` that can be read, by id."""
+        return [cls(path.absolute()) for path in folders(parent, cls.MANIFEST)]
 
     @cached_property
     def experiment(self) -> Experiment:
-        """The run's specification."""
-        return from_dict(self.manifest["experiment"])
+        """The run's specification, with the modules it uses as they were when the run began.
+
+        Raises:
+            SpecError: one of them has changed.
+        """
+        return from_dict(self.manifest["experiment"], folder=self.uses)
+
+    @property
+    def uses(self) -> Path:
+        """Where the texts of the files lie that the specification uses."""
+        return self.path / "uses"
 
     @cached_property
     def packs(self) -> list[Pack]:
@@ -239,35 +225,6 @@ class RunFolder(Kept):
     def done(self) -> bool:
         """Whether nothing of the run is left to do."""
         return all(r.result is not None for r in self.replicas())
-
-
-K = TypeVar("K", bound=Kept)
-
-
-def choose(wanted: str, kept: Sequence[K], none: str) -> K:
-    """The one of ``kept`` whose id is ``wanted`` or alone begins with it; ``last``: the newest.
-
-    Raises:
-        RunError: there is none (``none`` says so), or not one.
-    """
-    if not kept:
-        raise RunError("run", wanted, none)
-    if wanted == "last":
-        return max(kept, key=lambda f: (f.created, f.path.stat().st_mtime))
-    found = [f for f in kept if f.run_id == wanted] or [f for f in kept if f.run_id.startswith(wanted)]
-    if len(found) != 1:
-        raise RunError("run", wanted, nearest(wanted, [f.run_id for f in found or kept]))
-    return found[0]
-
-
-def default_runs_folder() -> Path:
-    """Where runs are kept: ``FRISKET_RUNS``, or ``frisket_runs`` in the working folder."""
-    return Path(os.environ.get("FRISKET_RUNS", "frisket_runs"))
-
-
-def name_of(kept: Kept) -> str:
-    """What ``--resume`` will find it by: its id, or its path if it is not where runs are kept."""
-    return kept.run_id if kept.path.parent == default_runs_folder().absolute() else str(kept.path)
 
 
 def git_revision() -> str | None:

@@ -14,7 +14,6 @@ from typing import Any
 from frisket.platform.run.aggregate import aggregate
 from frisket.platform.run.folder import ReplicaFolder, RunFolder
 from frisket.platform.specs.experiment import Experiment, Replica
-from frisket.platform.specs.kinds import PROTOCOLS
 from frisket.platform.specs.search import Search, values_of
 
 
@@ -62,7 +61,7 @@ def search_of(experiment: Experiment) -> Search:
 
 def metric_of(experiment: Experiment) -> str:
     """What the points of ``experiment`` are compared by."""
-    return search_of(experiment).metric or PROTOCOLS[experiment.protocol.kind].headline
+    return search_of(experiment).metric or experiment.protocol.row.headline
 
 
 def points_of(folder: RunFolder) -> list[Point]:

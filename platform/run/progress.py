@@ -69,13 +69,13 @@ def take(folder: RunFolder, workers: int) -> Snapshot:
         if progress["cursor"]:
             paces.setdefault(replica.variant, []).append(progress["seconds"] / progress["cursor"])
 
-    known = [_mean(values) for values in paces.values()]
     left = None
-    if known:
+    if paces:
         pace = {variant: _mean(values) for variant, values in paces.items()}
+        unknown = _mean(list(pace.values()))
         left = max(
             sum(
-                (steps[r.key] - cursor[r.key]) * pace.get(r.variant, _mean(known))
+                (steps[r.key] - cursor[r.key]) * pace.get(r.variant, unknown)
                 for pack in share(folder.packs, rank, workers)
                 for r in pack
             )

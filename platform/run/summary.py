@@ -21,8 +21,10 @@ def summarise(folder: RunFolder) -> dict[str, Any]:
     """
     manifest, search = folder.manifest, folder.experiment.tune
     results = folder.results()
-    labels = list(folder.experiment.variants) or [None]
-    by_label = {label: aggregate(r["metrics"] for r in results if r["variant"] == label) for label in labels}
+    metrics: dict[str | None, list[dict[str, float]]] = {label: [] for label in folder.experiment.plans}
+    for result in results:
+        metrics[result["variant"]].append(result["metrics"])
+    by_label = {label: aggregate(found) for label, found in metrics.items()}
     best = None if search is None else best_of(folder)
     upload = find_json(folder.path / "upload.json") or {}
     summary: dict[str, Any] = {
@@ -31,7 +33,7 @@ def summarise(folder: RunFolder) -> dict[str, Any]:
         "git": manifest["git"],
         "data": {"mode": manifest["data_mode"], "sets": manifest["data"]},
         "results": [{k: r[k] for k in ("seed", "config", "metrics", "sparsity", "seconds")} for r in results],
-        "summary": by_label[labels[0]] if search is None else best.metrics if best else {},
+        "summary": by_label[folder.experiment.headline_label] if search is None else best.metrics if best else {},
         "mlflow": {
             "tracking_uri": manifest["tracking"]["uri"],
             "experiment": manifest["tracking"]["experiment"],

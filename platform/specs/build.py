@@ -9,11 +9,9 @@ from typing import Any
 
 import torch
 
-from frisket.algos.kinds import LEARNERS, NETWORKS
 from frisket.algos.learner import Learner
 from frisket.algos.networks.network import Network
 from frisket.envs.data import Pictures
-from frisket.envs.kinds import STREAMS
 from frisket.envs.stream import Stream
 from frisket.envs.task_stream import TaskStream
 from frisket.errors import SpecError, UserError
@@ -22,9 +20,8 @@ from frisket.platform.specs.experiment import Experiment
 
 def datasets(experiment: Experiment) -> tuple[str, ...]:
     """Names of the data sets the experiment's stream needs, over all variants."""
-    labels = list(experiment.variants) or [None]
-    streams = [experiment.variant(label).stream for label in labels]
-    return tuple(dict.fromkeys(n for s in streams for n in STREAMS[s.kind].datasets(s.config)))
+    streams = [plan.stream for plan in experiment.plans.values()]
+    return tuple(dict.fromkeys(n for s in streams for n in s.row.datasets(s.config)))
 
 
 def build_stream(experiment: Experiment, data: Mapping[str, Pictures], seed: int) -> Stream:
@@ -33,12 +30,12 @@ def build_stream(experiment: Experiment, data: Mapping[str, Pictures], seed: int
     Raises:
         SpecError: a data set is too large for memory, and the stream needs it there.
     """
-    entry, config = STREAMS[experiment.stream.kind], experiment.stream.config
-    for name in entry.datasets(config):
+    row, config = experiment.stream.row, experiment.stream.config
+    for name in row.datasets(config):
         fix = "lies in folders and is read picture by picture; stream.kind=pictures does that"
-        if not isinstance(data[name], entry.takes):
+        if not isinstance(data[name], row.takes):
             raise SpecError("dataset", name, fix)
-    return entry.build(config, data, seed)
+    return row.build(config, data, seed)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,14 +70,14 @@ class Inputs:
 def build_network(experiment: Experiment, inputs: Inputs) -> Network:
     """The network for ``inputs``."""
     channels, size, _ = inputs.shape
-    entry = NETWORKS[experiment.network.kind]
-    return entry.build(experiment.network.config, in_channels=channels, size=size, ways=inputs.ways, own=inputs.own)
+    section = experiment.network
+    return section.row.build(section.config, in_channels=channels, size=size, ways=inputs.ways, own=inputs.own)
 
 
 def build_learner(experiment: Experiment, inputs: Inputs) -> Learner:
     """The learner, over a network for ``inputs``."""
-    entry, network = LEARNERS[experiment.learner.kind], build_network(experiment, inputs)
-    learner = entry.build(experiment.learner.config, network)
+    network = build_network(experiment, inputs)
+    learner = experiment.learner.row.build(experiment.learner.config, network)
     if network.generates and not learner.capabilities.generates:
         raise SpecError("network.kind", experiment.network.kind, f"{experiment.learner.kind} learns labels only")
     return learner

@@ -7,46 +7,28 @@ out takes the default of the component's own dataclass; nothing unknown passes.
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal, get_args, get_type_hints
+from typing import Any, get_type_hints
 
 from frisket.algos.inner.pretrain import PretrainConfig
+from frisket.algos.learner import Method
+from frisket.algos.networks.kind import NetworkKind
 from frisket.algos.pack import packed_fields
 from frisket.errors import SpecError, nearest, require
-from frisket.platform.specs.files import merge, overridden, parse, refuse_unknown, spec_names, text_of, typed
-from frisket.platform.specs.kinds import DEFAULT_KINDS, PROTOCOLS, SECTIONS
+from frisket.moves import NOTHING, ROUNDING, idle
+from frisket.platform.protocols.protocol import ProtocolKind
+from frisket.platform.specs.files import find_spec, merge, overridden, parse, refuse_unknown, typed
+from frisket.platform.specs.kinds import SECTIONS, Kinds
 from frisket.platform.specs.search import Search, flat_axes, points, require_comparable
-
-
-@dataclass(frozen=True, kw_only=True)
-class Section:
-    """Attributes: kind: name in the section's registry; config: that kind's configuration."""
-
-    kind: str
-    config: Any
-
-    def as_dict(self) -> dict[str, Any]:
-        """``{"kind": ..., **fields}``."""
-        return {"kind": self.kind, **dataclasses.asdict(self.config)}
-
-
-StreamSource = Literal["auto", "service", "in-process"]
-
-
-@dataclass(frozen=True, kw_only=True)
-class StreamSection(Section):
-    """Attributes: source: who makes the batches: a ``service``, every worker for itself ``in-process``, or ``auto``: a
-    service where the workers span nodes. It moves no number, and is no part of what makes a result."""
-
-    source: StreamSource = "auto"
-
-    def as_dict(self) -> dict[str, Any]:
-        return {**super().as_dict(), "source": self.source}
+from frisket.platform.specs.section import Section, StreamSection, read_section
+from frisket.platform.specs.uses import Given, Use, kinds_with, resolve, taken
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -88,11 +70,11 @@ class _Settings:
     """The fields of an experiment that belong to no section."""
 
     seeds: int = 5
-    pack: int = 1
-    threads: int = 1
-    device: str = "auto"
-    log_every: int = 50
-    checkpoint_seconds: float = 30.0
+    pack: int = field(default=1, metadata=ROUNDING)
+    threads: int = field(default=1, metadata=ROUNDING)
+    device: str = field(default="auto", metadata=ROUNDING)
+    log_every: int = field(default=50, metadata=NOTHING)
+    checkpoint_seconds: float = field(default=30.0, metadata=NOTHING)
 
     def __post_init__(self) -> None:
         require(self.seeds >= 1, "seeds", self.seeds, "at least 1")
@@ -111,14 +93,15 @@ class Experiment(_Settings):
     Attributes:
         name: ``FAMILY/STREAM-METHOD``, or the file's stem.
         stream, network, learner, protocol: the components.
+        uses: modules of the user's own that bring kinds.
         pretrain: pre-training before the stream, None for none.
         published: the number it answers to, None for none.
         variants: label to the partial specification that makes it; the first is the headline, the others what it is
             compared with. Empty for a plain experiment.
         tune: the search it is, None for none; its points are then the variants, and none is the headline.
         seeds: seeds 0 .. seeds - 1.
-        pack: most replicas that run as one program; part of the specification, because rounding depends on it.
-        threads: threads per pack; part of the specification, because rounding depends on it.
+        pack: most replicas that run as one program.
+        threads: threads per pack.
         device: ``auto`` (a GPU where there is one), ``cpu``, ``cuda`` or ``cuda:N``.
         log_every: steps between points sent to MLflow.
         checkpoint_seconds: seconds between checkpoints.
@@ -126,11 +109,12 @@ class Experiment(_Settings):
 
     name: str
     stream: StreamSection
-    network: Section
-    learner: Section
-    protocol: Section
+    network: Section[NetworkKind]
+    learner: Section[Method]
+    protocol: Section[ProtocolKind]
+    uses: tuple[Use, ...] = ()
     pretrain: PretrainConfig | None = None
-    published: Published | None = None
+    published: Published | None = field(default=None, metadata=NOTHING)
     variants: dict[str, dict[str, Any]] = field(default_factory=dict)
     tune: Search | None = None
 
@@ -139,37 +123,97 @@ class Experiment(_Settings):
         plain = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
         if self.tune is not None:
             del plain["variants"]  # the search says them
+        plain["uses"] = [use.as_dict() for use in self.uses] or None
         return json.loads(json.dumps({k: _plain(v) for k, v in plain.items() if v is not None}))
+
+    @cached_property
+    def kinds(self) -> Kinds:
+        """What its sections may name."""
+        return kinds_with(self.uses)
+
+    def work(self, *, exact: bool = False) -> dict[str, Any]:
+        """What decides the numbers, JSON-able: `as_dict` without the fields that say they move none (`frisket.moves`),
+        with every variant's own work. Experiments of equal work have equal results, up to rounding; if ``exact``, to
+        the bit on one machine."""
+        left_out = idle(self, rounding=not exact)
+        if self.tune is not None and self.tune.early_stopping:
+            left_out -= {"log_every"}  # a race compares its points where they are journalled
+        work = {k: v for k, v in self.as_dict().items() if k not in left_out}
+        work |= {name: getattr(self, name).work(exact=exact) for name in SECTIONS}
+        if "variants" in work:
+            work["variants"] = {label: self.plans[label].work(exact=exact) for label in self.variants}
+        return json.loads(json.dumps(work))
+
+    @cached_property
+    def plans(self) -> Mapping[str | None, Experiment]:
+        """Label to the plain experiment behind it, the headline first; of a plain experiment, None to itself.
+
+        Derived once, each from the sections that its partial specification touches: the others are valid as they stand
+        here. No part of what is compared or pickled.
+
+        Raises:
+            SpecError: a partial specification does not fit.
+        """
+        if not self.variants:
+            return {None: self}
+        what = "variant" if self.tune is None else "point"
+        plans: dict[str | None, Experiment] = {}
+        for label, partial in self.variants.items():
+            try:
+                plans[label] = self._plan(partial)
+            except SpecError as error:
+                raise SpecError(error.field, error.value, f"{error.fix} ({what} {label})") from None
+        return plans
+
+    @property
+    def headline_label(self) -> str | None:
+        """The first variant's label; None for a plain experiment."""
+        return next(iter(self.variants), None)
+
+    @property
+    def headline(self) -> Experiment:
+        """The plain experiment of the first variant; a plain experiment itself."""
+        return self.plans[self.headline_label]
 
     def variant(self, label: str | None) -> Experiment:
         """The plain experiment behind ``label``; None is the experiment itself, or its headline variant."""
-        if not self.variants:
-            require(label is None, "variant", label, "left out: this experiment has no variants")
-            return self
-        label = next(iter(self.variants)) if label is None else label
-        if label not in self.variants:
-            raise SpecError("variant", label, nearest(label, self.variants))
-        spanning = ("variants", "tune", "pack")
-        base = {k: v for k, v in self.as_dict().items() if k not in spanning}
-        return from_dict(merge(base, self.variants[label]))
+        label = self.headline_label if label is None else label
+        if label in self.plans:
+            return self.plans[label]
+        fix = nearest(str(label), self.variants)
+        raise SpecError("variant", label, fix if self.variants else "leave it out: this experiment has no variants")
 
     def replicas(self) -> list[Replica]:
         """Every run, headline variant first, seeds in order."""
-        return [Replica(variant=label, seed=s) for label in self.variants or [None] for s in range(self.seeds)]
+        return [Replica(variant=label, seed=s) for label in self.plans for s in range(self.seeds)]
 
     def packs(self) -> list[Pack]:
-        """The replicas in packs of at most `pack`: those of a pack differ in seed and in what their learner's
-        configuration declares as `packed`, in nothing else. A method that has no packs runs one by one."""
+        """The replicas in packs of at most `pack`: those of a pack differ in seed, in what their learner's
+        configuration declares as `packed` and in what moves no number, in nothing else. A method that has no packs runs
+        one by one."""
         groups: dict[str, list[Replica]] = {}
-        variants = {label: self.variant(label) for label in self.variants or [None]}
+        alike = {label: plan._alike() for label, plan in self.plans.items()}
         for replica in self.replicas():
-            plain = variants[replica.variant]
-            may_differ = packed_fields(plain.learner.config)
-            learner = {k: v for k, v in plain.learner.as_dict().items() if k not in may_differ}
-            alone = None if may_differ and plain.pretrain is None else replica.key
-            shared = [plain.stream.as_dict(), plain.network.as_dict(), plain.protocol.as_dict()]
-            groups.setdefault(json.dumps([learner, alone, *shared]), []).append(replica)
+            groups.setdefault(alike[replica.variant] or replica.key, []).append(replica)
         return [tuple(group[i : i + self.pack]) for group in groups.values() for i in range(0, len(group), self.pack)]
+
+    def _alike(self) -> str | None:
+        """The same text for plain experiments whose replicas may share a pack; None if they run one by one."""
+        may_differ = packed_fields(self.learner.config)
+        if not may_differ or self.pretrain is not None:
+            return None
+        learner = {k: v for k, v in self.learner.work(exact=True).items() if k not in may_differ}
+        return json.dumps([learner, *(s.work(exact=True) for s in (self.stream, self.network, self.protocol))])
+
+    def _plan(self, partial: Mapping[str, Any]) -> Experiment:
+        """The plain experiment that ``partial`` makes of this one."""
+        changed: dict[str, Any] = {}
+        for name, raw in merge({name: _plain(getattr(self, name)) for name in partial}, partial).items():
+            changed[name] = read_section(name, raw, self.kinds) if name in SECTIONS else _pretrain(raw)
+        return dataclasses.replace(self, variants={}, tune=None, pack=1, **changed)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _rebuilt, (self.as_dict(), self.uses)  # what declares the kinds is found again, not carried along
 
 
 def share(packs: Sequence[Pack], rank: int, workers: int) -> Sequence[Pack]:
@@ -177,39 +221,67 @@ def share(packs: Sequence[Pack], rank: int, workers: int) -> Sequence[Pack]:
     return packs[rank::workers]
 
 
-def load_spec(spec: str, overrides: Sequence[str] = (), *, seeds: int | None = None) -> Experiment:
-    """The experiment of a name in tune_configs or a YAML path, with ``key.path=value`` overrides (values are YAML).
+def load_spec(
+    spec: str | Mapping[str, Any],
+    overrides: Sequence[str] = (),
+    *,
+    seeds: int | None = None,
+    uses: Iterable[Given] = (),
+) -> Experiment:
+    """The experiment of a name in tune_configs, a YAML path or a dict, with ``key.path=value`` overrides (values are
+    YAML).
+
+    Args:
+        spec: which; a dict without a ``name`` is called ``experiment``.
+        overrides: laid over it.
+        seeds: how many; None for its own number.
+        uses: modules of one's own, beside those it names itself (`frisket.platform.specs.uses.taken`).
 
     Raises:
         SpecError: no such specification, or a field that is wrong.
     """
-    path = Path(spec)
-    if path.suffix in (".yaml", ".yml"):
-        if not path.is_file():
-            raise SpecError("SPEC", spec, "no such file")
-        name, text = path.stem, path.read_text(encoding="utf-8")
-    elif spec in (names := spec_names()):
-        name, text = spec, text_of(spec)
+    raw, folder = read_raw(spec, overrides, seeds=seeds)
+    return from_dict(raw, folder=folder, passed=taken(uses))
+
+
+def read_raw(
+    spec: str | Mapping[str, Any], overrides: Sequence[str] = (), *, seeds: int | None = None
+) -> tuple[dict[str, Any], Path]:
+    """What `load_spec` makes an experiment of: what is written, ``overrides`` laid over it; and the folder where the
+    files lie that it uses. Raises as `load_spec` does."""
+    folder = Path()
+    if isinstance(spec, Mapping):
+        name, raw = "experiment", copy.deepcopy(dict(spec))
     else:
-        raise SpecError(
-            "SPEC", spec, f"no such specification; {nearest(spec, names)} (`frisket list specs`); or give a .yaml file"
-        )
-    raw = parse(text, spec)
+        name, _, text, folder = find_spec(spec)
+        raw = parse(text, spec)
     if not isinstance(raw, dict):
         raise SpecError("SPEC", spec, "must be a mapping of sections")
     for change in overrides:
         raw = overridden(raw, change)
     if seeds is not None:
         raw["seeds"] = seeds
-    return from_dict({"name": name, **raw})
+    return {"name": name, **raw}, folder
 
 
-def from_dict(raw: Mapping[str, Any]) -> Experiment:
-    """Validate a specification given as a dict. Raises `SpecError`, naming the field, its value and what is allowed."""
+def from_dict(raw: Mapping[str, Any], *, folder: Path | None = None, passed: Sequence[Use] = ()) -> Experiment:
+    """Validate a specification given as a dict.
+
+    Args:
+        raw: sections and fields; ``name`` is required.
+        folder: where the files lie that it ``uses``; without, what is only noted of them (as in a model) is not
+            looked for, and files are looked for in the working folder.
+        passed: modules handed over beside it (`frisket.platform.specs.uses.taken`).
+
+    Raises:
+        SpecError: names the field, its value and what is allowed.
+    """
     raw = dict(raw)
     known = [f.name for f in dataclasses.fields(Experiment)]
     refuse_unknown(raw, known, prefix="")
-    sections: dict[str, Any] = {name: _section(name, raw.pop(name, {})) for name in SECTIONS}
+    uses = resolve(raw.pop("uses", ()), folder, passed)
+    kinds = kinds_with(uses)
+    sections: dict[str, Any] = {name: read_section(name, raw.pop(name, {}), kinds) for name in SECTIONS}
     pretrain = raw.pop("pretrain", None)
     published = raw.pop("published", None)
     variants = raw.pop("variants", {})
@@ -219,65 +291,48 @@ def from_dict(raw: Mapping[str, Any]) -> Experiment:
     if not isinstance(variants, dict) or not all(isinstance(v, dict) for v in variants.values()):
         raise SpecError("variants", variants, "must map labels to partial specifications")
     name = str(raw.pop("name"))
+    for label, partial in variants.items():
+        require(
+            re.fullmatch(r"[\w.-]+", label) is not None, "variants", label, "labels of letters, digits, '.', '_', '-'"
+        )
+        refuse_unknown(partial, {*SECTIONS, "pretrain"}, prefix=f"variants.{label}.")
     experiment = Experiment(
         name=name,
+        uses=uses,
         **sections,
-        pretrain=None if pretrain is None else typed(PretrainConfig, pretrain, "pretrain"),
+        pretrain=_pretrain(pretrain),
         published=None if published is None else typed(Published, published, "published"),
         variants=variants,
         tune=None if tune is None else typed(Search, flat_axes(tune), "tune"),
         **dataclasses.asdict(typed(_Settings, raw, "")),
     )
     if experiment.tune is not None:
-        experiment = _with_points(experiment, experiment.tune)
-    for label in variants:
-        require(
-            re.fullmatch(r"[\w.-]+", label) is not None, "variants", label, "labels of letters, digits, '.', '_', '-'"
-        )
-        allowed = {*SECTIONS, "pretrain"}
-        refuse_unknown(variants[label], allowed, prefix=f"variants.{label}.")
-    methods = [experiment.variant(label).learner for label in experiment.variants or [None]]
+        experiment = dataclasses.replace(experiment, variants=_points(experiment, experiment.tune))
+    methods = [plan.learner for plan in experiment.plans.values()]
     packed = experiment.pack == 1 or any(packed_fields(method.config) for method in methods)
     require(packed, "pack", experiment.pack, f"1: learner.kind {methods[0].kind} has no packs")
     return experiment
 
 
-def _with_points(experiment: Experiment, search: Search) -> Experiment:
-    """``experiment`` with the points of its search as variants."""
+def _rebuilt(raw: Mapping[str, Any], uses: tuple[Use, ...]) -> Experiment:
+    return from_dict(raw, passed=uses)
+
+
+def _points(experiment: Experiment, search: Search) -> dict[str, dict[str, Any]]:
+    """The points of ``search``, the one that ``experiment`` is, as variants."""
     configs = {name: type(getattr(experiment, name).config) for name in SECTIONS}
     if experiment.pretrain is not None:
         configs["pretrain"] = PretrainConfig
     fields = {f"{name}.{key}": hint for name, c in configs.items() for key, hint in get_type_hints(c).items()}
     require_comparable(
-        search, PROTOCOLS[experiment.protocol.kind], seeds=experiment.seeds, pack=experiment.pack,
+        search, experiment.protocol.row, seeds=experiment.seeds, pack=experiment.pack,
         published=experiment.published is not None,
     )  # fmt: skip
-    experiment = dataclasses.replace(experiment, variants=points(search, fields))
-    for label in experiment.variants:
-        try:
-            experiment.variant(label)
-        except SpecError as error:
-            raise SpecError(error.field, error.value, f"{error.fix} (point {label})") from None
-    return experiment
+    return points(search, fields)
 
 
-def _section(name: str, raw: Any) -> Section:
-    if not isinstance(raw, dict):
-        raise SpecError(name, raw, "must be a mapping with a 'kind'")
-    fields = dict(raw)
-    kinds = SECTIONS[name]
-    kind = fields.pop("kind", DEFAULT_KINDS.get(name))
-    source = fields.pop("source", "auto") if name == "stream" else None
-    if kind is None:
-        raise SpecError(f"{name}.kind", None, f"is required; known: {', '.join(sorted(kinds))}")
-    if kind not in kinds:
-        raise SpecError(f"{name}.kind", kind, nearest(str(kind), kinds))
-    config = typed(kinds[kind].config, fields, name)
-    if source is None:
-        return Section(kind=kind, config=config)
-    if source not in get_args(StreamSource):
-        raise SpecError("stream.source", source, nearest(str(source), get_args(StreamSource)))
-    return StreamSection(kind=kind, config=config, source=source)
+def _pretrain(raw: Any) -> PretrainConfig | None:
+    return None if raw is None else typed(PretrainConfig, raw, "pretrain")
 
 
 def _plain(value: Any) -> Any:

@@ -12,12 +12,23 @@ import re
 from collections.abc import Iterable, Mapping
 from functools import cache
 from importlib import resources
-from typing import Any
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any, NamedTuple
 
 import yaml
 
+try:
+    from yaml import CSafeLoader as _SafeLoader  # ten times as fast
+except ImportError:  # PyYAML was built without libyaml
+    from yaml import SafeLoader as _SafeLoader
+
 from frisket.errors import SpecError, nearest
-from frisket.platform.specs.kinds import DEFAULT_KINDS
+
+DEFAULT_KINDS: Mapping[str, str] = MappingProxyType(
+    {"stream": "osaka", "network": "conv4", "protocol": "online-accuracy"}
+)
+"""What a section is that names no kind; a learner must be named."""
 
 TABLES = "tables/"
 """Where in tune_configs the published tables lie (`frisket.platform.tables.table`), which are no specifications."""
@@ -46,6 +57,30 @@ def read_config(cls: type[Any], name: str) -> Any:
 def text_of(name: str) -> str:
     """The file ``name`` of tune_configs."""
     return resources.files("frisket.tune_configs").joinpath(f"{name}.yaml").read_text("utf-8")
+
+
+class SpecFile(NamedTuple):
+    """A specification as it is written. Attributes: name: of its experiment, unless it says another; path; text;
+    folder: where the files lie that it ``uses``."""
+
+    name: str
+    path: Path
+    text: str
+    folder: Path
+
+
+def find_spec(spec: str) -> SpecFile:
+    """The file of a name in tune_configs, or of a YAML path. Raises `SpecError` where there is none."""
+    path = Path(spec)
+    if path.suffix in (".yaml", ".yml"):
+        if not path.is_file():
+            raise SpecError("SPEC", spec, "no such file")
+        return SpecFile(path.stem, path, path.read_text(encoding="utf-8"), path.absolute().parent)
+    if spec not in (names := spec_names()):
+        fix = f"no such specification; {nearest(spec, names)} (`frisket list specs`); or give a .yaml file"
+        raise SpecError("SPEC", spec, fix)
+    path = Path(str(resources.files("frisket.tune_configs").joinpath(f"{spec}.yaml")))
+    return SpecFile(spec, path, text_of(spec), Path())
 
 
 def _walk(folder: Any, prefix: str) -> Iterable[str]:
@@ -128,19 +163,27 @@ def overridden(raw: dict[str, Any], text: str) -> dict[str, Any]:
     return raw
 
 
-class _Loader(yaml.SafeLoader):
+class _Loader(_SafeLoader):
     """YAML whose floats are those of YAML 1.2: 1e-3 is a number, not a string."""
 
 
-_Loader.yaml_implicit_resolvers = {
-    k: [(tag, rule) for tag, rule in v if tag != "tag:yaml.org,2002:float"]
-    for k, v in yaml.SafeLoader.yaml_implicit_resolvers.items()
-}
-_Loader.add_implicit_resolver(
-    "tag:yaml.org,2002:float",
-    re.compile(r"^[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?$|^[-+]?\.(inf|Inf|INF)$|^\.(nan|NaN|NAN)$"),
-    list("-+.0123456789"),
-)
+class _Dumper(yaml.SafeDumper):
+    """Writes what `_Loader` reads: a text that looks like a number to it is quoted."""
+
+    def ignore_aliases(self, data: Any) -> bool:
+        return True  # a file for people says a list twice rather than pointing at it
+
+
+_FLOAT = "tag:yaml.org,2002:float"
+for _side in (_Loader, _Dumper):
+    _side.yaml_implicit_resolvers = {
+        k: [(tag, rule) for tag, rule in v if tag != _FLOAT] for k, v in _side.yaml_implicit_resolvers.items()
+    }
+    _side.add_implicit_resolver(
+        _FLOAT,
+        re.compile(r"^[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?$|^[-+]?\.(inf|Inf|INF)$|^\.(nan|NaN|NAN)$"),
+        list("-+.0123456789"),
+    )
 
 
 def parse(text: str, source: str) -> Any:
@@ -149,3 +192,21 @@ def parse(text: str, source: str) -> Any:
         return yaml.load(text, Loader=_Loader)
     except yaml.YAMLError as error:
         raise SpecError("SPEC", source, f"is not valid YAML: {' '.join(str(error).split())}") from None
+
+
+def dump(value: Mapping[str, Any]) -> str:
+    """``value`` as YAML that `parse` gives back: keys in their order, plain fields of a section in braces."""
+    form: dict[str, Any] = {"sort_keys": False, "default_flow_style": None, "width": 110}
+    return yaml.dump(dict(value), Dumper=_Dumper, **form)
+
+
+def lines(text: str) -> dict[tuple[str, ...], int]:
+    """The line, from 1, that every key of valid YAML ``text`` stands on, by its path of keys."""
+    return dict(_lines(yaml.compose(text, Loader=_Loader), ()))
+
+
+def _lines(node: yaml.Node | None, path: tuple[str, ...]) -> Iterable[tuple[tuple[str, ...], int]]:
+    if isinstance(node, yaml.MappingNode):
+        for key, value in node.value:
+            yield (*path, str(key.value)), key.start_mark.line + 1
+            yield from _lines(value, (*path, str(key.value)))

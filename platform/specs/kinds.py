@@ -1,107 +1,78 @@
-"""Every kind of component a specification can name, by section."""
+"""Every kind of component a specification can name, by section: frisket's own, those of installed packages, and those
+of the modules a specification uses (`frisket.platform.specs.uses`)."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import functools
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Any, Protocol
+from typing import Any
 
 from frisket.algos.kinds import LEARNERS, NETWORKS
+from frisket.algos.learner import Method
+from frisket.algos.networks.kind import NetworkKind
+from frisket.declared import installed, joined, own, rows
 from frisket.envs.kinds import STREAMS
-from frisket.envs.stream import Stream
-from frisket.platform.protocols import (
-    held_out_accuracy,
-    log_likelihood,
-    online_accuracy,
-    protected_accuracy,
-    pruning_curve,
-    retained_accuracy,
+from frisket.envs.streams.kind import StreamKind
+from frisket.platform.protocols.protocol import ProtocolKind
+
+PROTOCOLS: Mapping[str, ProtocolKind] = own("frisket.platform.protocols", "PROTOCOLS", ProtocolKind)
+
+SECTIONS = ("stream", "network", "learner", "protocol")
+"""Names of a specification's sections."""
+
+Row = StreamKind | NetworkKind | Method | ProtocolKind
+"""What a module may declare."""
+
+ATTRIBUTES: Mapping[type[Any], str] = MappingProxyType(
+    {StreamKind: "STREAMS", NetworkKind: "NETWORKS", Method: "METHODS", ProtocolKind: "PROTOCOLS"}
 )
-from frisket.platform.protocols.protocol import Protocol as Measurement
+"""Kind of row to the name modules declare it under."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class ProtocolEntry:
-    """Attributes:
-    config: the configuration dataclass.
-    build: ``(config, stream) -> Protocol``; raises `SpecError` for a stream it cannot measure on.
-    headline: the metric an experiment is judged by.
-    summary: one line.
-    journalled: names of what it measures along the way; those with parts have them after a ``/``.
-    final: names of what exists at the end alone.
-    """
+class Kinds:
+    """What there is to name. Attributes: streams, networks, learners, protocols: by name."""
 
-    config: type[Any]
-    build: Callable[[Any, Stream], Measurement]
-    headline: str
-    summary: str
-    journalled: tuple[str, ...]
-    final: tuple[str, ...] = ()
-
-
-PROTOCOLS: Mapping[str, ProtocolEntry] = MappingProxyType(
-    {
-        "online-accuracy": ProtocolEntry(
-            config=online_accuracy.OnlineAccuracyConfig,
-            build=lambda config, stream: online_accuracy.OnlineAccuracy(config, stream.domains),
-            headline=online_accuracy.OnlineAccuracy.headline,
-            summary="accuracy on every batch before its labels are seen",
-            journalled=("accuracy",),
-            final=("detection/f1", "detection/precision", "detection/recall"),
-        ),
-        "retained-accuracy": ProtocolEntry(
-            config=retained_accuracy.RetainedAccuracyConfig,
-            build=retained_accuracy.RetainedAccuracy,
-            headline=retained_accuracy.RetainedAccuracy.headline,
-            summary="accuracy on every task's test set after every task: RA, BTI, LA, FWT",
-            journalled=("ra", "bti", "la", "fwt"),
-        ),
-        "protected-accuracy": ProtocolEntry(
-            config=protected_accuracy.ProtectedAccuracyConfig,
-            build=protected_accuracy.ProtectedAccuracy,
-            headline=protected_accuracy.ProtectedAccuracy.headline,
-            summary="as retained-accuracy, read as accuracy, forgetting and free capacity; tasks inferred",
-            journalled=("accuracy", "forgetting", "capacity_free"),
-        ),
-        "pruning-curve": ProtocolEntry(
-            config=pruning_curve.PruningCurveConfig,
-            build=pruning_curve.PruningCurve,
-            headline=pruning_curve.PruningCurve.headline,
-            summary="accuracy against the fraction of weights kept, pruned once the stream has ended",
-            journalled=("accuracy",),
-        ),
-        "log-likelihood": ProtocolEntry(
-            config=log_likelihood.LogLikelihoodConfig,
-            build=log_likelihood.LogLikelihood,
-            headline=log_likelihood.LogLikelihood.headline,
-            summary="importance-sampled log-likelihood of every task's test images, of generative models",
-            journalled=("learned",),
-            final=("log_likelihood", "forgetting"),
-        ),
-        "held-out-accuracy": ProtocolEntry(
-            config=held_out_accuracy.HeldOutAccuracyConfig,
-            build=held_out_accuracy.HeldOutAccuracy,
-            headline=held_out_accuracy.HeldOutAccuracy.headline,
-            summary="accuracy on the test pictures of one task, judged piece by piece",
-            journalled=("accuracy", "loss"),
-        ),
-    }
-)
-
-
-class Configured(Protocol):
-    """What all entries have in common."""
+    streams: Mapping[str, StreamKind]
+    networks: Mapping[str, NetworkKind]
+    learners: Mapping[str, Method]
+    protocols: Mapping[str, ProtocolKind]
 
     @property
-    def config(self) -> type[Any]: ...
+    def sections(self) -> Mapping[str, Mapping[str, Any]]:
+        """The same by the name of a specification's section."""
+        return dict(zip(SECTIONS, (self.streams, self.networks, self.learners, self.protocols), strict=True))
+
+    def with_rows(self, found: Iterable[Row]) -> Kinds:
+        """These and the rows ``found``.
+
+        Raises:
+            SpecError: a name is taken.
+        """
+        parts: dict[type[Any], list[Any]] = {kind: [] for kind in ATTRIBUTES}
+        for row in found:
+            parts[type(row)].append(row)
+        return Kinds(
+            streams=joined(parts[StreamKind], "STREAMS", self.streams),
+            networks=joined(parts[NetworkKind], "NETWORKS", self.networks),
+            learners=joined(parts[Method], "METHODS", self.learners),
+            protocols=joined(parts[ProtocolKind], "PROTOCOLS", self.protocols),
+        )
 
 
-SECTIONS: Mapping[str, Mapping[str, Configured]] = MappingProxyType(
-    {"stream": STREAMS, "network": NETWORKS, "learner": LEARNERS, "protocol": PROTOCOLS}
-)
+def rows_of(module: Any) -> tuple[Row, ...]:
+    """Everything ``module`` declares. Raises `SpecError` where a declaration is not what it should be."""
+    return tuple(row for kind, attribute in ATTRIBUTES.items() for row in rows(module, attribute, kind))
 
-DEFAULT_KINDS: Mapping[str, str] = MappingProxyType(
-    {"stream": "osaka", "network": "conv4", "protocol": "online-accuracy"}
-)
-"""What a section is that names no kind; a learner must be named."""
+
+@functools.cache
+def known() -> Kinds:
+    """frisket's own and those of installed packages (entry points ``frisket.methods``, ``.streams``, ``.networks``,
+    ``.protocols``, each naming a module)."""
+    base = Kinds(streams=STREAMS, networks=NETWORKS, learners=LEARNERS, protocols=PROTOCOLS)
+    groups = ((name, kind) for kind, name in ATTRIBUTES.items())
+    return base.with_rows(
+        row for attribute, kind in groups for row in installed(f"frisket.{attribute.lower()}", attribute, kind)
+    )

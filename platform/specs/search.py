@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 
 from frisket.errors import SpecError, nearest, require
-from frisket.platform.specs.kinds import ProtocolEntry
+from frisket.platform.protocols.protocol import ProtocolKind
 from frisket.rng import numpy_generator
 
 _LABEL_CHARS = 120  # a folder's name has room for 255, and MLflow's pages for fewer
@@ -122,7 +122,7 @@ def points(search: Search, fields: Mapping[str, Any]) -> dict[str, dict[str, dic
     return {label: _partial(search, values) for label, values in zip(labels, made, strict=True)}
 
 
-def require_comparable(search: Search, protocol: ProtocolEntry, *, seeds: int, pack: int, published: bool) -> None:
+def require_comparable(search: Search, protocol: ProtocolKind, *, seeds: int, pack: int, published: bool) -> None:
     """Raise `SpecError` unless the points of ``search`` can be compared as it says.
 
     Args:

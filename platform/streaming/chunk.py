@@ -27,7 +27,7 @@ from typing import Any, NamedTuple, TypeAlias
 import torch
 from torch import Tensor
 
-from frisket.errors import FrisketError
+from frisket.errors import DamagedChunk
 from frisket.platform.streaming.coding import Coded, decode, encode
 
 Item: TypeAlias = Any
@@ -40,10 +40,6 @@ _MARK = "$"
 _SCALARS = frozenset((str, int, float, bool, type(None)))
 _TOGETHER = 2**18
 """Numbers of a column that are decoded at a time: 1 MiB of floats, which stays in the processor's cache."""
-
-
-class DamagedChunk(FrisketError):
-    """A chunk's content is not what its digest says."""
 
 
 class Column(NamedTuple):

@@ -8,9 +8,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from frisket.errors import ServiceError
-from frisket.platform.streaming.chunk import DamagedChunk
-from frisket.platform.streaming.transport import SourceLost, Transport
+from frisket.errors import DamagedChunk, ServiceError, SourceLost
+from frisket.platform.streaming.transport import Transport
 
 T = TypeVar("T")
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.05, 2.0

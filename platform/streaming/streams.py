@@ -6,17 +6,19 @@ import bisect
 import dataclasses
 import inspect
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
 from torch import Tensor
 
 from frisket.envs.data import Pictures, resolve
-from frisket.envs.kinds import STREAMS
 from frisket.envs.stream import Stream
+from frisket.envs.streams.kind import StreamKind
 from frisket.envs.task_stream import TaskStream
 from frisket.errors import SpecError
+from frisket.platform.specs.section import Section, read_section
+from frisket.platform.specs.uses import Use, kinds_with
 from frisket.platform.streaming.chunk import Item, Unpacked
 from frisket.platform.streaming.consumer import Service
 from frisket.platform.streaming.feed import Feed
@@ -31,29 +33,34 @@ _PLAIN = [field.name for field in dataclasses.fields(Batch) if field.name not in
 
 @dataclass(frozen=True, kw_only=True)
 class StreamRecipe:
-    """One of `frisket.envs.kinds`'s streams.
+    """A specification's stream, in words, because a source may know its kind only once it has what brings it.
 
     Attributes:
-        kind: its name there.
-        config: its configuration.
+        stream: the stream section, ``{"kind": ..., **fields}``.
         data: ``real`` or ``embedded``, as `frisket.envs.data.resolve` takes it.
         data_dir: first place to look for data, as the sources see it.
+        uses: the user's modules of the specification.
     """
 
-    kind: str
-    config: Any
+    stream: Mapping[str, Any]
     data: Literal["real", "embedded"]
     data_dir: str | None = None
+    uses: tuple[Use, ...] = ()
 
     @property
     def key(self) -> str:
-        described = [self.kind, dataclasses.asdict(self.config), self.data, self.data_dir]
+        described = [self.stream, self.data, self.data_dir, [use.as_dict() for use in self.uses]]
         return json.dumps(described, sort_keys=True)
 
+    @property
+    def section(self) -> Section[StreamKind]:
+        """The stream section, read."""
+        return read_section("stream", self.stream, kinds_with(self.uses))
+
     def open(self, seed: int) -> Feed:
-        entry = STREAMS[self.kind]
-        images = resolve(entry.datasets(self.config), self.data, self.data_dir, kind=Pictures)
-        return StreamFeed(entry.build(self.config, images, seed))
+        section = self.section
+        images = resolve(section.row.datasets(section.config), self.data, self.data_dir, kind=Pictures)
+        return StreamFeed(section.row.build(section.config, images, seed))
 
 
 class StreamFeed(Feed):

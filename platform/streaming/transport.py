@@ -7,17 +7,13 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import Any
 
-from frisket.errors import FrisketError, ServiceError
+from frisket.errors import ServiceError, SourceLost
 from frisket.platform.streaming.metrics import Numbers, RayNumbers
 from frisket.platform.streaming.source import Shelf, Source
 
 NAMESPACE = "frisket-streams"
 _FIND_SECONDS = 20.0
 """How long a service may take to show up: its sources may be starting, all of them anew after a kill."""
-
-
-class SourceLost(FrisketError):
-    """A source has died, cannot be reached or does not answer; another may."""
 
 
 class Transport(ABC):

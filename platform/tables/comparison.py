@@ -119,7 +119,7 @@ def _measure(reproduction: Reproduction, table: Table, index: int) -> _Measured:
     spec, run = load_spec(cell.spec), reproduction.run_of(index)
     if run is None or not run.done:
         return _Measured(cell=cell, spec=spec, numbers={}, obstacle="not run" if run is None else "not finished")
-    variant = planned.variant or next(iter(run.experiment.variants), None)
+    variant = planned.variant or run.experiment.headline_label
     found = aggregate(values_of(result) for result in run.results() if result["variant"] == variant)
     numbers = {name: Number(mean=one["mean"], std=one["std"], n=int(one["n"])) for name, one in found.items()}
     return _Measured(cell=cell, spec=spec, numbers=numbers, obstacle=_obstacle(reproduction.manifest["scale"], run))

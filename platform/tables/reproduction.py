@@ -22,7 +22,8 @@ from typing import Any
 import frisket
 from frisket.errors import RunError
 from frisket.files import find_json, lock, write_json
-from frisket.platform.run.folder import Kept, RunFolder, choose, git_revision
+from frisket.platform.run.folder import RunFolder, git_revision
+from frisket.platform.run.kept import Kept, choose, folders
 from frisket.platform.tables.table import PlannedCell, Table, load_table
 
 
@@ -96,8 +97,8 @@ class Reproduction(Kept):
 
     @classmethod
     def all(cls, parent: Path) -> list[Reproduction]:
-        """All reproductions under ``parent``, by id."""
-        return [cls(path.parent) for path in sorted(parent.glob(f"*/{cls.MANIFEST}"))]
+        """All reproductions under ``parent`` that can be read, by id."""
+        return [cls(path) for path in folders(parent, cls.MANIFEST)]
 
     @cached_property
     def table(self) -> Table:

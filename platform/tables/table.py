@@ -15,9 +15,7 @@ from frisket.errors import SpecError, nearest, require
 from frisket.platform.specs.experiment import load_spec
 from frisket.platform.specs.files import TABLES, config_names, read_config, spec_names
 from frisket.platform.tables.claims import Claim
-
-ScaleName = Literal["smoke", "short", "paper"]
-SCALES: tuple[ScaleName, ...] = ("smoke", "short", "paper")
+from frisket.platform.tables.scales import SCALES, ScaleName
 
 _STRICT: dict[str, Any] = {"extra": "forbid"}  # pydantic would pass over unknown keys of a dataclass inside another
 

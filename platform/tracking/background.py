@@ -8,7 +8,7 @@ import threading
 from collections.abc import Callable
 from types import TracebackType
 
-from frisket.platform.run.engine import Stopped
+from frisket.errors import Stopped
 from frisket.platform.run.folder import RunFolder
 from frisket.platform.tracking.uploader import Uploader, UploadStatus, unreachable_message
 

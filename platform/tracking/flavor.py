@@ -44,7 +44,7 @@ def save_model(path: str | Path, folder: RunFolder, mlflow_model: Model | None =
     path.mkdir(parents=True, exist_ok=True)
     write_model(folder, path / DATA)
     model = mlflow_model or Model()
-    model.signature = signature(FrisketModel.load(path / DATA))
+    model.signature = signature(FrisketModel.load(path / DATA, uses=folder.experiment.uses))
     model.add_flavor(FLAVOR, format=FORMAT, frisket_version=frisket.__version__, data=DATA)
     pyfunc.add_to_model(model, loader_module=__name__, data=DATA, python_env="python_env.yaml")
     (path / "requirements.txt").write_text("\n".join(requirements()) + "\n", encoding="utf-8")

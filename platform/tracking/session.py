@@ -18,6 +18,7 @@ from mlflow.exceptions import MlflowException
 
 from frisket.platform.reports.card import note
 from frisket.platform.reports.figures import draw_figures
+from frisket.platform.reports.rows import flat
 from frisket.platform.run.folder import ReplicaFolder, RunFolder
 from frisket.platform.run.points import PointFolder, points_of, product
 from frisket.platform.run.summary import summarise
@@ -174,9 +175,10 @@ class Session:
 
     def _close_points(self) -> None:
         """Points all of whose replicas are sent get their means and spreads, and are closed."""
+        seeds = range(self.folder.experiment.seeds)
         for point in points_of(self.folder):
             child = self.record.children.get(_point_key(point.label))
-            keys = [r.key for r in self.folder.experiment.replicas() if r.variant == point.label]
+            keys = [Replica(variant=point.label, seed=seed).key for seed in seeds]
             sent = all(key in self.record.children and self.record.children[key].done for key in keys)
             if child is None or child.done or not sent:
                 continue
@@ -277,10 +279,5 @@ def _means(group: Mapping[str, Mapping[str, float]]) -> dict[str, float]:
 
 def flatten(value: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
     """Nested mappings as ``{"section.field": text}``; what is empty or None is left out."""
-    flat: dict[str, str] = {}
-    for key, item in value.items():
-        if isinstance(item, Mapping):
-            flat |= flatten(item, f"{prefix}{key}.")
-        elif item is not None and item not in ([], ()):
-            flat[f"{prefix}{key}"] = item if isinstance(item, str) else json.dumps(item)
-    return flat
+    said = {name: item for name, item in flat(value, prefix) if item is not None and item not in ([], ())}
+    return {name: item if isinstance(item, str) else json.dumps(item) for name, item in said.items()}

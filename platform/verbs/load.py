@@ -3,29 +3,33 @@
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Iterable
 from pathlib import Path
 
 import yaml
 
 from frisket.errors import ModelError
-from frisket.platform.model.model import FrisketModel
+from frisket.platform.model.model import FrisketModel, require_passed
 from frisket.platform.run.folder import RunFolder
 from frisket.platform.run.points import product
+from frisket.platform.specs.uses import Given, taken
 
 
-def load_model(uri: str | Path, *, tracking_uri: str | None = None) -> FrisketModel:
+def load_model(uri: str | Path, *, tracking_uri: str | None = None, uses: Iterable[Given] = ()) -> FrisketModel:
     """Load a model with all its replicas, states and masks; `frisket.platform.api.load_model` says more."""
-    path = Path(uri)
-    if (path / "run.json").is_file():
-        return FrisketModel.of_run(product(RunFolder.open(path)))
+    path, passed = Path(uri), taken(uses)
+    if (path / RunFolder.MANIFEST).is_file():
+        folder = RunFolder.open(path)
+        require_passed(folder.manifest["experiment"].get("uses"), passed)
+        return FrisketModel.of_run(product(folder))
     if path.is_dir():
-        return FrisketModel.load(_data_folder(path))
+        return FrisketModel.load(_data_folder(path), uses=passed)
     if ":/" not in str(uri):
         raise ModelError("model", str(uri), "no such folder; give a folder, models:/NAME/VERSION or runs:/RUN/model")
     from frisket.platform.tracking.download import download
 
     with tempfile.TemporaryDirectory(prefix="frisket-model-") as folder:
-        return FrisketModel.load(_data_folder(download(str(uri), Path(folder), tracking_uri)))
+        return FrisketModel.load(_data_folder(download(str(uri), Path(folder), tracking_uri)), uses=passed)
 
 
 def _data_folder(path: Path) -> Path:

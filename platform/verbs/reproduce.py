@@ -1,6 +1,6 @@
 """From a published table to its reproduction: plan the cells, run what is not there yet, report.
 
-What `frisket.reproduce` and ``frisket reproduce`` have in common. A cell is an ordinary run
+The one road of `frisket.reproduce` and ``frisket reproduce``, `carry_out`, and its stretches. A cell is an ordinary run
 (`frisket.platform.verbs.run`), so its journals, MLflow runs and resuming are those of any run.
 """
 
@@ -16,20 +16,84 @@ from frisket.errors import RunError, SpecError
 from frisket.platform.cluster.session import require_device
 from frisket.platform.executors import Stop
 from frisket.platform.reports.reproduction import as_json, write_picture, write_report
-from frisket.platform.run.folder import RunFolder, default_runs_folder
+from frisket.platform.run.folder import RunFolder
+from frisket.platform.run.kept import default_runs_folder
 from frisket.platform.run.progress import Snapshot, duration
 from frisket.platform.specs.build import datasets
 from frisket.platform.specs.experiment import load_spec
 from frisket.platform.tables.comparison import compare
 from frisket.platform.tables.reproduction import Reproduction
-from frisket.platform.tables.table import PlannedCell, ScaleName, load_table, plan
+from frisket.platform.tables.scales import ScaleName
+from frisket.platform.tables.table import PlannedCell, load_table, plan
 from frisket.platform.tracking.settings import default_tracking
 from frisket.platform.verbs import run as launch
-from frisket.platform.verbs.run import DataMode
+from frisket.platform.verbs.finished import FinishedReproduction
+from frisket.types import DataMode
 
 Wording = Callable[[Snapshot], str]
 Watch = Callable[[RunFolder, int, Wording], contextlib.AbstractContextManager[object]]
 """``(run, workers, wording)`` to what shows the run's progress while it lasts."""
+Around = Callable[[Reproduction], contextlib.AbstractContextManager[object]]
+"""What is to surround the work on a reproduction."""
+
+
+def carry_out(
+    *,
+    table: str | None = None,
+    rows: Sequence[str] | None = None,
+    columns: Sequence[str] | None = None,
+    seeds: int | None = None,
+    scale: ScaleName | None = None,
+    workers: int | None = None,
+    data: DataMode = "auto",
+    data_dir: str | Path | None = None,
+    runs_dir: str | Path | None = None,
+    out: str | Path | None = None,
+    resume: str | Path | None = None,
+    reuse: bool = False,
+    register: bool | None = None,
+    local: bool = False,
+    stop: Stop = lambda: False,
+    around: Around = lambda reproduction: contextlib.nullcontext(),
+    watch: Watch = lambda run, workers, wording: contextlib.nullcontext(),
+) -> FinishedReproduction:
+    """What a user asks for with `frisket.reproduce`, from the words to the end.
+
+    Args:
+        table, rows, columns, seeds, scale, workers, data, data_dir, runs_dir, out, resume, reuse, register, local: as
+            `frisket.reproduce` says.
+        stop: asked often; True ends the reproduction with a checkpoint.
+        around: surrounds the work once it is known what it is.
+        watch: shows progress of a cell.
+
+    Raises:
+        Stopped: ``stop`` said so; the reproduction can be resumed.
+        UserError: the table, the selection, a specification, the data, the device or what is to be resumed.
+    """
+    place = None if data_dir is None else str(data_dir)
+    runs = None if runs_dir is None else Path(runs_dir)
+    if resume is not None:
+        given = {
+            "rows": rows is not None, "columns": columns is not None, "seeds": seeds is not None,
+            "scale": scale is not None, "data": data != "auto", "out": out is not None, "reuse": reuse,
+            "register": register is not None,
+        }  # fmt: skip
+        unwanted = " and ".join(name for name, is_given in given.items() if is_given)
+        if unwanted:
+            raise RunError("resume", str(resume), f"a reproduction goes on as it began; leave {unwanted} out")
+        reproduction = reopen(str(resume), table=table, runs_dir=runs)
+    elif table is None:
+        raise SpecError("TABLE", None, "is required; `frisket list tables` shows the names")
+    else:
+        reproduction = start(
+            table, rows=rows, columns=columns, seeds=seeds, scale=scale or "paper", data=data, data_dir=place,
+            runs_dir=runs, out=None if out is None else Path(out), register=register, reuse=reuse,
+        )  # fmt: skip
+    with around(reproduction):
+        summary = execute(reproduction, local=local, workers=workers, data_dir=place, stop=stop, watch=watch)
+    return FinishedReproduction(
+        run_id=reproduction.run_id, path=reproduction.path, out=reproduction.out, summary=summary
+    )
 
 
 def start(
@@ -91,12 +155,10 @@ def reopen(run: str, *, table: str | None = None, runs_dir: Path | None = None) 
     """
     found = Reproduction.find(run, default_runs_folder() if runs_dir is None else runs_dir)
     if table is not None and table != found.manifest["table"]:
-        raise RunError("--resume", run, f"is a reproduction of {found.manifest['table']}, not of {table}")
+        raise RunError("resume", run, f"is a reproduction of {found.manifest['table']}, not of {table}")
     for cell in found.cells:
         if cell.column not in found.table.rows.get(cell.row, {}):
-            raise RunError(
-                "--resume", run, f"the table has no {cell.row}, {cell.column} any more; start anew with --reuse"
-            )
+            raise RunError("resume", run, f"the table has no {cell.row}, {cell.column} any more; start anew with reuse")
     return found
 
 

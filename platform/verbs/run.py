@@ -1,6 +1,6 @@
 """From a specification to a finished run: resolve the data, make the run folder, execute, sum up.
 
-What `frisket.run`, `frisket.tune` and their commands have in common.
+The one road of `frisket.run`, `frisket.tune` and their commands, `carry_out`, and its stretches.
 """
 
 from __future__ import annotations
@@ -8,32 +8,91 @@ from __future__ import annotations
 import contextlib
 import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import frisket
 from frisket.algos.learner import Learner
 from frisket.envs.data import Pictures, resolve
-from frisket.envs.kinds import STREAMS
 from frisket.envs.stream import Stream
 from frisket.errors import RunError, SpecError, nearest, require
 from frisket.files import write_json
 from frisket.platform.cluster.session import require_device
 from frisket.platform.executors import Stop
-from frisket.platform.run.folder import RunFolder, default_runs_folder
+from frisket.platform.run.folder import RunFolder
+from frisket.platform.run.kept import content_hashes, default_runs_folder
 from frisket.platform.run.points import metric_of
 from frisket.platform.run.summary import summarise
 from frisket.platform.specs.build import Inputs, build_learner, build_network, build_stream, datasets, require_suited
 from frisket.platform.specs.experiment import Experiment, load_spec
-from frisket.platform.specs.kinds import PROTOCOLS
+from frisket.platform.specs.uses import Given
 from frisket.platform.tracking.settings import default_tracking
+from frisket.platform.verbs.finished import FinishedRun
+from frisket.types import DataMode
 
-DataMode = Literal["auto", "real", "embedded"]
+Watch = Callable[[RunFolder, int], contextlib.AbstractContextManager[object]]
+"""``(run, workers)`` to what shows the run's progress while it lasts."""
+
+
+def carry_out(
+    *,
+    spec: str | Mapping[str, Any] | None = None,
+    overrides: Sequence[str] = (),
+    seeds: int | None = None,
+    workers: int | None = None,
+    data: DataMode = "auto",
+    data_dir: str | Path | None = None,
+    runs_dir: str | Path | None = None,
+    resume: str | Path | None = None,
+    run_id: str | None = None,
+    register: bool = True,
+    local: bool = False,
+    search: bool = False,
+    uses: Sequence[Given] = (),
+    stop: Stop = lambda: False,
+    watch: Watch = lambda run, workers: contextlib.nullcontext(),
+) -> FinishedRun:
+    """What a user asks for with `frisket.run` or `frisket.tune` (``search``), from the words to the end.
+
+    Args:
+        spec, overrides, seeds, workers, data, data_dir, runs_dir, resume, run_id, register, local, uses: as
+            `frisket.run` says.
+        search: whether it is a search.
+        stop: asked often; True ends the run with a checkpoint.
+        watch: shows progress.
+
+    Raises:
+        Stopped: ``stop`` said so; the run can be resumed.
+        UserError: the specification, the data, the device or the run to resume.
+    """
+    place = None if data_dir is None else str(data_dir)
+    runs = None if runs_dir is None else Path(runs_dir)
+    if resume is not None:
+        given = {"overrides": bool(overrides), "seeds": seeds is not None, "run_id": run_id is not None}
+        unwanted = " and ".join(name for name, is_given in given.items() if is_given)
+        if unwanted:
+            fix = f"a run goes on with the specification and name it has; leave {unwanted} out"
+            raise RunError("resume", str(resume), fix)
+        folder = reopen(str(resume), spec=spec, data=data, data_dir=place, runs_dir=runs, search=search)
+    elif spec is None:
+        raise SpecError("SPEC", None, "is required; `frisket list specs` shows the names")
+    else:
+        folder = prepare(
+            spec, overrides, seeds=seeds, data=data, data_dir=place, runs_dir=runs, register=register, search=search,
+            run_id=run_id, uses=uses,
+        )  # fmt: skip
+    elsewhere = [use.name for use in folder.experiment.uses if use.given]
+    if elsewhere and not local:
+        fix = "is in no file, so it reaches no other process: write it into one (uses: my_method.py), or say local=True"
+        raise SpecError("uses", elsewhere[0], fix)
+    with watch(folder, worker_count(folder, local, workers)):
+        summary = execute(folder, local=local, workers=workers, data_dir=place, stop=stop)
+    return FinishedRun(run_id=folder.run_id, path=folder.path, summary=summary)
 
 
 def prepare(
-    spec: str,
+    spec: str | Mapping[str, Any],
     overrides: Sequence[str] = (),
     *,
     seeds: int | None = None,
@@ -43,11 +102,12 @@ def prepare(
     register: bool = True,
     search: bool = False,
     run_id: str | None = None,
+    uses: Sequence[Given] = (),
 ) -> RunFolder:
     """The folder of a new run of ``spec``. Every mistake that can be seen before the first step is raised here.
 
     Args:
-        spec: name in tune_configs, or path of a YAML file.
+        spec: name in tune_configs, path of a YAML file, or the specification itself as a dict.
         overrides: ``key.path=value``.
         seeds: how many; None for the specification's.
         data: ``real``, ``embedded``, or ``auto``: real if it can be had.
@@ -56,15 +116,18 @@ def prepare(
         register: register a model version at the end.
         search: whether it is to be a search; a specification with a ``tune`` section is one, and no other.
         run_id: the run's name. If a run of that name is there it is that one, and must be of the same specification.
+        uses: modules of one's own beside those the specification names.
 
     Raises:
         UserError: the specification, the data, the device or the run of that name.
     """
-    experiment = load_spec(spec, overrides, seeds=seeds)
+    experiment = load_spec(spec, overrides, seeds=seeds, uses=uses)
     if search and experiment.tune is None:
-        raise SpecError("SPEC", spec, "has no tune section to search over; `frisket run` runs it")
+        raise SpecError("SPEC", experiment.name, "has no tune section to search over; `frisket run` runs it")
     if not search and experiment.tune is not None:
-        raise SpecError("SPEC", spec, "is a search: `frisket tune` runs it; with tune=null its base point can be run")
+        raise SpecError(
+            "SPEC", experiment.name, "is a search: `frisket tune` runs it; with tune=null its base point can be run"
+        )
     if run_id is not None:
         there = _run_called(run_id, experiment, data, runs_dir)
         if there is not None:
@@ -85,13 +148,14 @@ def prepare(
 def _run_called(run_id: str, experiment: Experiment, data: DataMode, runs_dir: Path | None) -> RunFolder | None:
     """The run of that name, which must be what is asked for; None where there is none."""
     if re.fullmatch(r"[A-Za-z0-9][\w.-]*", run_id) is None:
-        raise RunError("--run-id", run_id, "must be letters, digits, '.', '_' and '-'")
+        raise RunError("run_id", run_id, "must be letters, digits, '.', '_' and '-'")
     path = (default_runs_folder() if runs_dir is None else runs_dir) / run_id
     if not (path / "run.json").is_file():
         return None
     folder = RunFolder.open(path)
-    if folder.manifest["experiment"] != experiment.as_dict() or data not in ("auto", folder.manifest["data_mode"]):
-        raise RunError("--run-id", run_id, "a run of that name is there, of another specification or other data")
+    same = folder.experiment.work(exact=True) == experiment.work(exact=True)
+    if not same or data not in ("auto", folder.manifest["data_mode"]):
+        raise RunError("run_id", run_id, "a run of that name is there, of another specification or other data")
     return folder
 
 
@@ -99,6 +163,7 @@ def reopen(
     run: str,
     *,
     spec: str | None = None,
+    data: DataMode = "auto",
     data_dir: str | None = None,
     runs_dir: Path | None = None,
     search: bool = False,
@@ -108,6 +173,7 @@ def reopen(
     Args:
         run: path, id, unique beginning of an id, or ``last``.
         spec: if given, the specification the run must be of.
+        data: the data it must be on; ``auto`` for any.
         data_dir: first place to look for data.
         runs_dir: where runs are kept; None for `default_runs_folder`.
         search: whether it must be a search.
@@ -117,16 +183,18 @@ def reopen(
     """
     folder = RunFolder.find(run, default_runs_folder() if runs_dir is None else runs_dir)
     if search != (folder.experiment.tune is not None):
-        raise RunError("--resume", run, f"goes on with: frisket {folder.verb} --resume {folder.run_id}")
+        raise RunError("resume", run, f"goes on with: frisket {folder.verb} --resume {folder.run_id}")
     name = folder.manifest["spec"]
     if spec is not None and spec != name and Path(spec).stem != name:
-        raise RunError("--resume", run, f"is a run of {name}, not of {spec}; leave SPEC out")
+        raise RunError("resume", run, f"is a run of {name}, not of {spec}; leave SPEC out")
+    if data not in ("auto", folder.manifest["data_mode"]):
+        raise RunError("resume", run, f"this run is on {folder.manifest['data_mode']} data; leave data out")
     if not folder.done:
         images = resolve(datasets(folder.experiment), folder.manifest["data_mode"], data_dir, kind=Pictures)
         now, then = _provenance(images), folder.manifest["data"]
-        changed = [name for name in then if _hashes(now.get(name)) != _hashes(then[name])]
+        changed = [name for name in then if content_hashes(now.get(name)) != content_hashes(then[name])]
         if changed:
-            raise RunError("--resume", run, f"the data of {', '.join(changed)} are not those the run was started with")
+            raise RunError("resume", run, f"the data of {', '.join(changed)} are not those the run was started with")
     return folder
 
 
@@ -144,13 +212,15 @@ def finished_run(
     none."""
     experiment = load_spec(spec, overrides, seeds=seeds)
     images = resolve(datasets(experiment), data, data_dir, kind=Pictures)
-    wanted = _work_of(experiment), {name: _hashes(one) for name, one in _provenance(images).items()}
+    wanted = experiment.work(), {name: content_hashes(one) for name, one in _provenance(images).items()}
     found = []
     for folder in RunFolder.all(default_runs_folder() if runs_dir is None else runs_dir):
         manifest = folder.manifest
         if (manifest["spec"], manifest["frisket"]) != (experiment.name, frisket.__version__):
             continue
-        work = _work_of(folder.experiment), {name: _hashes(one) for name, one in manifest["data"].items()}
+        if manifest["experiment"].get("uses", []) != [use.as_dict() for use in experiment.uses]:
+            continue
+        work = folder.experiment.work(), {name: content_hashes(one) for name, one in manifest["data"].items()}
         if work == wanted and folder.done:
             found.append(folder)
     return max(found, key=lambda folder: folder.created, default=None)
@@ -212,7 +282,7 @@ def refuse_local_race(folder: RunFolder) -> None:
     """Raise `RunError` where only Ray Tune can run ``folder``."""
     search = folder.experiment.tune
     if search is not None and search.early_stopping:
-        raise RunError("--local", folder.run_id, "stopping points early is Ray Tune's work: leave --local out")
+        raise RunError("local", folder.run_id, "stopping points early is Ray Tune's work: leave local out")
 
 
 def _uploading(folder: RunFolder) -> contextlib.AbstractContextManager[object]:
@@ -225,8 +295,7 @@ def _rehearse(experiment: Experiment, images: Mapping[str, Pictures]) -> None:
     """Build every variant once, so that a specification which fits no data or network is refused before Ray starts."""
     require_device(experiment.device)
     streams: dict[str, Stream] = {}  # points of a search often share one, and a stream costs more than a learner
-    for label in experiment.variants or [None]:
-        plain = experiment.variant(label)
+    for plain in experiment.plans.values():
         described = repr(plain.stream)
         if described not in streams:
             try:
@@ -237,9 +306,9 @@ def _rehearse(experiment: Experiment, images: Mapping[str, Pictures]) -> None:
         learner = build_learner(plain, Inputs.of(stream))
         require_suited(learner, stream)
         learner.pack([])
-        protocol = PROTOCOLS[plain.protocol.kind].build(plain.protocol.config, stream)
+        protocol = plain.protocol.row.build(plain.protocol.config, stream)
         protocol.require_suited(build_network(plain, Inputs.of(stream)))
-        episodes = STREAMS[plain.stream.kind].episodes
+        episodes = plain.stream.row.episodes
         require(plain.pretrain is None or episodes is not None, "pretrain", plain.pretrain, "left out on this stream")
         if experiment.tune is not None:
             _require_measured(metric_of(experiment), stream, learner)
@@ -261,20 +330,3 @@ def _mode_of(images: Mapping[str, Pictures]) -> str:
 def _provenance(images: Mapping[str, Pictures]) -> dict[str, Any]:
     """Provenance by the data set's own name, which is the name its metrics carry."""
     return {one.name: one.provenance.as_dict() for one in images.values()}
-
-
-_ROUNDING = ("published", "log_every", "checkpoint_seconds", "pack", "threads", "device")
-"""Fields that move no number, or by rounding alone."""
-
-
-def _work_of(experiment: Experiment) -> dict[str, Any]:
-    """What of a specification decides its numbers, up to rounding."""
-    work = {k: v for k, v in experiment.as_dict().items() if k not in _ROUNDING}
-    unmoved = {"learner": "compile", "stream": "source"}
-    return {**work, **{name: {k: v for k, v in work[name].items() if k != field} for name, field in unmoved.items()}}
-
-
-def _hashes(provenance: Mapping[str, Any] | None) -> dict[str, str]:
-    """Hashes of the content; a container may be packed anew without a change of content."""
-    hashes = (provenance or {}).get("sha256", {})
-    return {k: v for k, v in hashes.items() if k.endswith(" content")} or hashes

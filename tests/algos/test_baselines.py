@@ -8,7 +8,7 @@ import math
 import pytest
 import torch
 import torch.nn.functional as F
-from toys import build, noise_batch, run, small_network, start
+from toys import build, noise_batch, run, small_network, start, warm
 
 from frisket.algos.networks.network import split
 from frisket.types import Params, State
@@ -18,7 +18,7 @@ def digest(params: Params) -> str:
     return hashlib.sha256(b"".join(k.encode() + params[k].numpy().tobytes() for k in sorted(params))).hexdigest()
 
 
-@pytest.mark.parametrize("kind", ["maml", "anil"])
+@pytest.mark.parametrize("kind", ["static-maml", "static-anil"])
 def test_a10_the_initialisation_never_changes(kind: str) -> None:
     """A10: theta's hash is that of the pre-trained start after any number of steps."""
     learner = build(kind)
@@ -53,17 +53,16 @@ def test_a10_online_adam_takes_t_steps_and_they_are_adams() -> None:
 
 def test_fine_tuning_goes_on_with_the_moments_of_the_pretraining() -> None:
     """Section 4: with pre-training Adam's moments carry over into the stream."""
-    learner = build("fine-tuning")
-    warm = start("fine-tuning", 0)
-    assert warm is not None
-    taken = int(warm["adam"]["theta"]["t"])
+    learner = build("online-adam")
+    pretrained = warm("all", 2)
+    taken = int(pretrained["adam"]["theta"]["t"])
     assert taken > 0
-    end = run(learner, learner.init(0, warm), range(3), noise_batch)
+    end = run(learner, learner.init(0, pretrained), range(3), noise_batch)
     assert int(end["adam"]["t"]) == taken + 2
 
 
 def test_anil_adapts_the_head_and_maml_every_adaptable_tensor() -> None:
-    for kind, expected in (("anil", small_network().head), ("maml", small_network().adaptable)):
+    for kind, expected in (("static-anil", small_network().head), ("static-maml", small_network().adaptable)):
         learner = build(kind)
         state = run(learner, learner.init(0), range(2), noise_batch)
         assert sorted(state["phi"]) == sorted(expected)
@@ -73,7 +72,7 @@ def test_anil_adapts_the_head_and_maml_every_adaptable_tensor() -> None:
 
 def test_maml_answers_from_the_last_batch_alone() -> None:
     """phi is adapted from theta on D_{t-1}: what came before leaves no trace."""
-    learner = build("maml")
+    learner = build("static-maml")
     far = run(learner, learner.init(0), range(5), noise_batch)
     near = run(learner, learner.init(0), range(4, 5), noise_batch)
     x = noise_batch(9).x

@@ -248,7 +248,7 @@ def test_float64_state_runs_in_float64() -> None:
         ("cmaml-no-pap", "inner_steps", 0),
         ("cmaml-no-pap", "switch_threshold", -1.0),
         ("online-adam", "outer_lr", 0.0),
-        ("maml", "step_size", 0.0),
+        ("static-maml", "step_size", 0.0),
         ("bgd", "sigma_0", 0.0),
         ("bgd", "samples", 0),
         ("metabgd", "mean_lr", -1.0),

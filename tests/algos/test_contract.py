@@ -13,12 +13,14 @@ import torch.nn.functional as F
 from toys import FORMS, WAYS, build, equal_states, noise_batch, replays, run, separable_batch, start
 
 from frisket.algos.kinds import LEARNERS
-from frisket.algos.learner import Learner
+from frisket.algos.learner import KeepsTasks, Learner, Prunable, TaskWeights
 from frisket.algos.learners.look_ahead.learner import LookAheadConfig
+from frisket.algos.networks.powerprop import masked
+from frisket.algos.parts.inference import Form, infer_task
 from frisket.algos.parts.tree import flatten, map_tensors
 from frisket.algos.state_file import load_state, save_state
 from frisket.errors import SpecError
-from frisket.types import Batch, Metrics, State
+from frisket.types import Batch, Metrics, State, Task
 
 every_form = pytest.mark.parametrize("form", list(FORMS))
 
@@ -168,6 +170,67 @@ def test_declared_meta_learning(form: str) -> None:
     meta = {k: v for k, v in flatten(state).items() if k.split("/")[0] in names}
     changed = any(not torch.equal(v, flatten(end)[k]) for k, v in meta.items())
     assert changed == learner.capabilities.meta_learns
+
+
+@every_form
+def test_what_can_be_pruned_is_all_that_answers(form: str) -> None:
+    learner = with_switches(form)
+    state, _ = lead(learner, learner.init(0), range(4))
+    dense = learner.dense(state) if isinstance(learner, Prunable) else None
+    if dense is not None:
+        x = noise_batch(9).x
+        assert torch.equal(answer(learner, state, x), dense.network(dense.parameters, x))
+
+
+def test_methods_that_answer_from_more_than_their_parameters_are_not_pruned() -> None:
+    for form in ("icarl", "independent", "static-sparse"):
+        learner = with_switches(form)
+        assert isinstance(learner, Prunable)
+        assert learner.dense(learner.init(0)) is None
+
+
+def task_from(start: int) -> Task:
+    return Task("noise", tuple(range(WAYS)), start)
+
+
+@every_form
+def test_answers_under_the_weights_it_shows(form: str) -> None:
+    learner = with_switches(form)
+    if not isinstance(learner, TaskWeights):
+        assert not learner.capabilities.generates  # a latent network is judged by its weights
+        return
+    state, _ = lead(learner, learner.init(0), range(7))
+    x, starts = noise_batch(9).x, learner.starts(state)
+    assert starts in ([], [0, 3])
+    for task in (None, *map(task_from, starts)):
+        weights = learner.weights_for(state, task)
+        assert not any(v.requires_grad for v in weights.values())
+        logits = learner.predict(state, x, task)
+        assert logits is not None
+        assert torch.equal(logits, learner.computes(weights, x))
+
+
+@every_form
+def test_kept_tasks_answer_as_declared_and_stay_what_they_are(form: str) -> None:
+    """Each ended task has its masks, answers under them and nothing else, and keeps every bit while others are
+    learned."""
+    learner = with_switches(form)
+    if not isinstance(learner, KeepsTasks):
+        return
+    assert learner.capabilities.needs_task
+    assert learner.capabilities.ends_tasks
+    state, _ = lead(learner, learner.init(0), range(6))
+    tasks, x, starts = learner.tasks(state), noise_batch(9).x, learner.starts(state)
+    assert len(tasks) == len(starts) == 2
+    later, _ = lead(learner, map_tensors(torch.clone, state), range(6, 9))
+    for t, start_of in enumerate(starts):
+        weights, masks = tasks.weights(t), tasks.store.masks(t)
+        assert equal_states(weights, masked(weights, masks))
+        assert equal_states(weights, learner.weights_for(state, task_from(start_of)))
+        assert equal_states(weights, learner.tasks(later).weights(t))
+        assert torch.equal(tasks.answer(t, x), tasks.network(weights, x))
+    forms: tuple[Form, ...] = ("one_shot", "binary", "exhaustive")
+    assert all(infer_task(tasks, x, how) in (0, 1) for how in forms)
 
 
 class Unlabelled:

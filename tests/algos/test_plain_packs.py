@@ -117,7 +117,7 @@ def test_other_networks_have_packs_too(build_one: Any) -> None:
 
 def test_learners_without_packs_say_so() -> None:
     with pytest.raises(SpecError, match="pack"):
-        build("ewc").pack([build("ewc")])
+        build("replay-ewc").pack([build("replay-ewc")])
 
 
 def test_a_batch_that_is_learned_in_one_step_or_in_six() -> None:

@@ -126,7 +126,7 @@ def test_head_alone_adapts_but_the_body_is_trained() -> None:
     assert not torch.equal(after["theta"]["conv1.weight"], before["theta"]["conv1.weight"])
 
 
-@pytest.mark.parametrize("kind", ["online-adam", "maml", "anil", "bgd", "metabgd", "metacog"])
+@pytest.mark.parametrize("kind", ["online-adam", "static-maml", "static-anil", "bgd", "metabgd", "metacog"])
 def test_every_learner_takes_the_pretrained_weights(kind: str) -> None:
     *_, last = states(CONFIG)
     learner: Learner = build(kind)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import importlib.util
 import subprocess
 import sys
 from collections.abc import Callable
@@ -10,7 +12,7 @@ from typing import Any
 
 import pytest
 import torch
-from toys import SIZE, build, run
+from toys import SIZE, build, run, small_mlp
 
 from frisket.algos import program
 from frisket.algos.learners.look_ahead.learner import LookAheadLearner
@@ -81,19 +83,123 @@ def test_dicts_may_come_in_any_order(tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert len(list(program.program_folder().glob("*.pt2"))) == 1
 
 
-def test_name_and_signature_tell_programs_apart() -> None:
-    def key_of(name: str, leaf: torch.Tensor) -> str:
-        return program._key(name, program._signature([leaf]))
+def sought(function: Callable[..., Any], *example: Any) -> str:
+    """The file in which the program would be looked for; nothing is compiled."""
+    return program._sought(function, example)[0].name
 
-    key = key_of("a", torch.zeros(2, 3))
-    assert key == key_of("a", torch.ones(2, 3))
-    others = [
-        key_of("b", torch.zeros(2, 3)),
-        key_of("a", torch.zeros(3, 2)),
-        key_of("a", torch.zeros(3, 2).T),
-        key_of("a", torch.zeros(2, 3, dtype=torch.float64)),
+
+def less(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
+    return a - b
+
+
+def scaled(factor: float) -> Callable[..., torch.Tensor]:
+    return lambda a, b: (a - b) * factor
+
+
+def weighted(weights: torch.Tensor) -> Callable[..., torch.Tensor]:
+    return lambda a, b: (a - b) * weights
+
+
+def test_a_program_is_known_by_what_it_computes() -> None:
+    """Values, names and the place of the source tell nothing apart, the least difference in what is computed does."""
+    a, b = torch.rand(2, 3, generator=torch.Generator().manual_seed(0)).unbind()
+    names: dict[str, Any] = {}
+    exec("def other(x, y):\n    z = x\n    return z - y", names)  # no source that could be read again
+    assert sought(less, a, b) == sought(less, b, a) == sought(lambda x, y: x - y, a, b) == sought(names["other"], a, b)
+    assert sought(weighted(torch.ones(3)), a, b) == sought(weighted(torch.ones(3)), a, b)
+    different = [
+        sought(less, a, b),
+        sought(lambda x, y: y - x, a, b),
+        sought(lambda x, y: x - x, a, b),
+        sought(scaled(0.1), a, b),
+        sought(scaled(0.1 + 1e-16), a, b),
+        sought(weighted(torch.ones(3)), a, b),
+        sought(weighted(torch.tensor([1.0, 1.0, 2.0])), a, b),
+        sought(lambda x, y: (x - y) * torch.tensor([1.0, 1.0, 2.0]).flip(0), a, b),
+        sought(lambda x, y: (x, x - y), a, b),
+        sought(lambda x, y: (x - y, x), a, b),
+        sought(less, a[None], b[None]),
+        sought(less, a.double(), b.double()),
+        sought(less, torch.rand(2, 3), torch.rand(2, 3)),
+        sought(less, torch.rand(3, 2).T, torch.rand(2, 3)),
     ]
-    assert len({key, *others}) == 5
+    assert len(set(different)) == len(different)
+
+
+def test_one_tensor_given_twice_is_two_arguments() -> None:
+    """Else ``a - b``, first called with one tensor as both, would be served as ``a - a`` ever after."""
+    a = torch.rand(3)
+    assert sought(less, a, a) == sought(less, a, torch.rand(3)) != sought(lambda x, y: x - x, a, a)
+
+
+STEP = """
+from frisket.algos.learners.look_ahead.la_maml import LaMAML, LaMAMLConfig
+
+
+class Mine(LaMAML):
+    def outer(self, theta, m, ahead, along, hyper):
+        return {k: v SIGN 0.5 * ahead.theta[k] for k, v in theta.items()}, m
+"""
+
+
+def of_one_name(folder: Path) -> list[LookAheadLearner]:
+    """Two learners that a user wrote in two files: one class name, one configuration, one steps up, the other down."""
+    learners = []
+    for place, sign in (("up", "+"), ("down", "-")):
+        (folder / place).mkdir()
+        file = folder / place / "my_method.py"
+        file.write_text(STEP.replace("SIGN", sign))
+        spec = importlib.util.spec_from_file_location("my_method", file)
+        assert spec is not None
+        assert spec.loader is not None
+        module = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(module)
+        learners.append(module.Mine(module.LaMAMLConfig(compile=True, glances=1, inner_steps=1), small_mlp()))
+    up, down = (type(one) for one in learners)
+    assert up is not down
+    assert (up.__module__, up.__qualname__) == (down.__module__, down.__qualname__)
+    return learners
+
+
+def after_two_batches(learner: LookAheadLearner) -> State:
+    """From the second on there are draws enough from the memory for a program."""
+    state = learner.init(0)
+    for position in range(2):
+        state, _ = learner.observe(state, ten(position))
+    return state
+
+
+def test_two_classes_of_one_name_do_not_share_a_program(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What they have in common they do share."""
+    asked: list[dict[str, str]] = []
+
+    def looked_for(function: Callable[..., object], name: str, *example: object) -> Callable[..., object]:
+        asked[-1][name] = sought(function, *example)
+        return function
+
+    monkeypatch.setattr("frisket.algos.learners.look_ahead.mlp.compiled", looked_for)
+    for learner in of_one_name(tmp_path):
+        asked.append({})
+        after_two_batches(learner)
+    up, down = asked
+    assert list(up) == list(down) == ["Mine, begin", "Mine, inner step", "Mine, finish"]
+    assert {name for name in up if up[name] != down[name]} == {"Mine, finish"}
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(program.compiler() is None, reason="there is no C++ compiler")
+def test_compiled_each_class_takes_its_own_step(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FRISKET_CACHE", str(tmp_path / "cache"))
+
+    def the_outer_step_alone(function: Callable[..., Any], name: str, *example: Any) -> Callable[..., Any]:
+        return program.compiled(function, name, *example) if name == "Mine, finish" else function
+
+    monkeypatch.setattr("frisket.algos.learners.look_ahead.mlp.compiled", the_outer_step_alone)
+    for learner in of_one_name(tmp_path):
+        plain = type(learner)(dataclasses.replace(learner.config, compile=False), learner.network)
+        expected, found = (flatten(after_two_batches(one)) for one in (plain, learner))
+        assert all(torch.allclose(expected[k].double(), found[k].double(), atol=ROUNDING) for k in expected)
+    assert len(list(program.program_folder().glob("*.pt2"))) == 2
 
 
 def test_without_a_compiler_it_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

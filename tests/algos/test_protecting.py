@@ -110,7 +110,7 @@ def test_a_head_for_each_task_is_no_part_of_the_masks() -> None:
     assert not torch.equal(kept, state["theta"]["fc3.weight"])  # drawn anew for the next task
     state, _ = learn(learner, state, 1)
     assert torch.equal(state["own"]["fc3.weight"][0], kept)
-    assert torch.equal(learner.weights(state, 0)["fc3.weight"], kept)
+    assert torch.equal(learner.tasks(state).weights(0)["fc3.weight"], kept)
 
 
 def test_biases_freeze_before_the_first_tasks_retraining() -> None:
@@ -215,7 +215,7 @@ def test_masks_of_another_network_are_refused() -> None:
     small, large = (learner_of("packnet", head="masked", width=width) for width in (2, 3))
     state, _ = learn(small, small.init(0), 0)
     with pytest.raises(MaskError, match="for a network of"):
-        large.weights({**large.init(0), "store": state["store"]}, 0)
+        large.tasks({**large.init(0), "store": state["store"]})
 
 
 @pytest.mark.parametrize(

@@ -10,8 +10,8 @@ import torch
 from sequences import learn, learner_of, striped
 from toys import double
 
-from frisket.algos.learners.tasks.inference import Form, _entropy, _Mixture, identify, infer_task
 from frisket.algos.learners.tasks.protecting import ProtectingLearner
+from frisket.algos.parts.inference import Form, _entropy, _Mixture, identify, infer_task
 from frisket.errors import MaskError
 from frisket.types import State
 
@@ -36,9 +36,9 @@ def test_derivative_by_a_share_against_finite_differences(biases: str, alpha: fl
     learner, state = trained(biases, alpha)
     state = {**state, "theta": double(state["theta"]), "own": double(state["own"])}
     x, tasks, h = striped(2, "asked", 8).x.double(), [0, 2, 3], 1e-6
-    mixture = _Mixture(learner, state)
+    mixture = _Mixture(learner.tasks(state))
     slopes = mixture.slopes(tasks, x)
-    theta, store = mixture.theta, learner.store(state)
+    theta, store = mixture.kept.theta, mixture.kept.store
 
     def entropy(shares: dict[int, float]) -> float:
         mixed = {k: theta[k] * sum(a * store.masks(t)[k].double() for t, a in shares.items()) for k in store.shapes}
@@ -56,7 +56,7 @@ def test_every_form_beats_guessing(form: Form) -> None:
     """Batches of 50; chance is 1 / 4."""
     learner, state = trained()
     sets = [striped(t, "judged", 200) for t in range(TASKS)]
-    found = identify(learner, state, sets, 50, form)
+    found = identify(learner.tasks(state), sets, 50, form)
     assert found.rate > 0.4
     assert found.oracle > 0.9
     assert found.accuracy <= 1
@@ -65,8 +65,8 @@ def test_every_form_beats_guessing(form: Form) -> None:
 def test_exhaustive_is_the_least_entropy() -> None:
     learner, state = trained()
     x = striped(1, "asked").x
-    entropies = [float(_entropy(learner.network.network(learner.weights(state, t), x))) for t in range(TASKS)]
-    assert infer_task(learner, state, x, "exhaustive") == entropies.index(min(entropies))
+    entropies = [float(_entropy(learner.network.network(learner.tasks(state).weights(t), x))) for t in range(TASKS)]
+    assert infer_task(learner.tasks(state), x, "exhaustive") == entropies.index(min(entropies))
 
 
 def test_binary_halves(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -80,11 +80,11 @@ def test_binary_halves(monkeypatch: pytest.MonkeyPatch) -> None:
         return slopes(self, tasks, x)
 
     monkeypatch.setattr(_Mixture, "slopes", watched)
-    infer_task(learner, state, striped(3, "asked").x, "binary")
+    infer_task(learner.tasks(state), striped(3, "asked").x, "binary")
     assert [len(tasks) for tasks in asked] == [4, 2]
     assert set(asked[1]) < set(asked[0])
     asked.clear()
-    infer_task(learner, state, striped(3, "asked").x, "one_shot")
+    infer_task(learner.tasks(state), striped(3, "asked").x, "one_shot")
     assert [len(tasks) for tasks in asked] == [4]
 
 
@@ -92,9 +92,9 @@ def test_one_task_is_the_answer_and_none_an_error() -> None:
     learner = learner_of("efficient-packnet")
     state = learner.init(0)
     with pytest.raises(MaskError, match="no task has ended"):
-        infer_task(learner, state, striped(0, 0).x)
+        infer_task(learner.tasks(state), striped(0, 0).x)
     state, _ = learn(learner, state, 0)
-    assert infer_task(learner, state, striped(0, 0).x) == 0
+    assert infer_task(learner.tasks(state), striped(0, 0).x) == 0
 
 
 def test_entropy_of_equal_logits_is_that_of_the_uniform_distribution() -> None:

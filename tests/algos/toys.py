@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -12,12 +12,9 @@ from torch import Tensor
 from frisket.algos.inner import pretrain
 from frisket.algos.kinds import LEARNERS
 from frisket.algos.learner import Learner
-from frisket.algos.learners.look_ahead.learner import LookAheadConfig
-from frisket.algos.learners.replay.learner import PlainConfig
 from frisket.algos.networks.conv4 import Conv4, Conv4Config
 from frisket.algos.networks.mlp import MLP, MLPConfig
 from frisket.algos.networks.network import Network
-from frisket.algos.parts.optimiser import OptimiserConfig
 from frisket.algos.parts.tree import flatten
 from frisket.rng import torch_generator
 from frisket.types import Batch, Data, Episode, Params, State, Task, TaskEnd
@@ -80,48 +77,6 @@ def separable_episode(split: str, counter: int) -> Episode:
     classes = (y + counter) % WAYS
     return Episode(stripes(generator, classes), y, stripes(generator, classes), y)
 
-
-# What makes each method quick on the toy stream; everything else is its default.
-QUICK: dict[str, dict[str, object]] = {
-    "cmaml": {"inner_steps": 2, "step_size": 0.1, "outer_lr": 0.01},
-    "cmaml-fixed": {"inner_steps": 2},
-    "sparse-cmaml": {"inner_steps": 2},
-    "sparse-relu-cmaml": {"inner_steps": 2},
-    "cmaml-no-pap": {"inner_steps": 2, "outer_lr": 0.01},
-    "online-adam": {"outer_lr": 0.01},
-    "fine-tuning": {"outer_lr": 0.01},
-    "maml": {"inner_steps": 4, "step_size": 0.3},
-    "anil": {"inner_steps": 4, "step_size": 0.3},
-    "bgd": {"mean_lr": 30.0, "sigma_0": 0.02},
-    "metabgd": {"inner_steps": 2, "mean_lr": 30.0, "sigma_0": 0.02},
-    "metacog": {"inner_steps": 2, "mean_lr": 30.0, "sigma_0": 0.02},
-    "la-maml": {"alpha_init": 0.02, "alpha_lr": 0.002},
-    "sync-la-maml": {"alpha_init": 0.02, "alpha_lr": 0.002, "outer_lr": 0.03},
-    "replay-cmaml": {"alpha_init": 0.02, "outer_lr": 0.03},
-    "la-er": {"alpha_init": 0.02, "alpha_lr": 0.002, "glances": 5},
-    "sparse-la-maml": {"alpha_0": 0.02, "gamma_m": 0.1},
-    "sparse-relu-la-maml": {"alpha_init": 0.02, "gamma_m": 0.002},
-    "online-sgd": {"lr": 0.02},
-    "er": {"lr": 0.02},
-    "mer": {"lr": 0.02, "within_rate": 0.3, "passes": 2},
-    "ewc": {"lr": 0.02, "memories": 3},
-    "gem": {"lr": 0.02, "memories": 3},
-    "a-gem": {"lr": 0.02, "memories": 3},
-    "replay-metabgd": {"alpha_init": 0.02, "mean_lr": 2.0},
-    "icarl": {"lr": 0.02, "memories": 8, "task_steps": 3},
-    "independent": {"lr": 0.02},
-    "packnet": {"lr": 0.01},
-    "efficient-packnet": {"lr": 0.01},
-    "sequential": {"lr": 0.01},
-    "ewc-fisher": {"lr": 0.01},
-    "online-laplace": {"lr": 0.01},
-    "si": {"lr": 0.01},
-    "vcl": {"lr": 0.01, "samples": 2, "task_samples": 100},
-    "iterative-magnitude": {"lr": 0.01, "every": 2, "first": 0, "last": 20},
-    "top-kast": {"lr": 0.01, "every": 2},
-    "rigl": {"lr": 0.01, "every": 2, "last": 20},
-    "static-sparse": {"lr": 0.01},
-}
 
 # Further forms of a method that its registry row can take; the contract holds for them too.
 FORMS: dict[str, tuple[str, dict[str, object]]] = {
@@ -193,20 +148,20 @@ FORMS: dict[str, tuple[str, dict[str, object]]] = {
 
 
 def replays(form: str) -> bool:
-    """Whether a form is of the replay or the pruning family, which answer from the first position."""
-    return issubclass(LEARNERS[FORMS[form][0]].config, LookAheadConfig | PlainConfig | OptimiserConfig)
+    """Whether a form answers from the first position."""
+    return LEARNERS[FORMS[form][0]].answers_at_once
 
 
 def network_of(form: str, channels: int) -> Network:
     """The small network a form is tried on."""
-    return small_mlp(channels) if replays(form) else small_network(channels)
+    return small_mlp(channels) if LEARNERS[FORMS[form][0]].tried_on == "mlp" else small_network(channels)
 
 
 def build(form: str, channels: int = 2, **changes: Any) -> Learner:
     """The learner of a row of `FORMS`, quick, on the small network."""
     kind, fields = FORMS[form]
     entry = LEARNERS[kind]
-    return entry.build(entry.config(**{**QUICK[kind], **fields, **changes}), network_of(form, channels))
+    return entry.build(entry.config(**{**entry.quick, **fields, **changes}), network_of(form, channels))
 
 
 def run(learner: Learner, state: State, positions: range, batch: Callable[[int], Batch] = separable_batch) -> State:
@@ -230,20 +185,17 @@ def equal_states(a: State, b: State) -> bool:
 
 
 @functools.cache
-def warm(kind: str, channels: int) -> State:
+def warm(adapt: Literal["all", "head"], channels: int) -> State:
     """A quick pre-training for the methods that start from one: 2 epochs of 10 steps on the toy episodes."""
     config = pretrain.PretrainConfig(
         epochs=2, meta_batch=2, outer_lr=0.01, inner_steps=2, step_size=0.1, meta_batches_per_epoch=10,
-        validation_episodes=4, adapt="head" if kind == "anil" else "all",
+        validation_episodes=4, adapt=adapt,
     )  # fmt: skip
     *_, state = pretrain.pretrain(config, small_network(channels), separable_episode, seed=0)
     return pretrain.warm_start(state)
 
 
-PRETRAINED = ("fine-tuning", "maml", "anil")
-
-
 def start(form: str, seed: int, channels: int = 2) -> State | None:
     """The warm start a form has in its specifications, None for a fresh start."""
-    kind = FORMS[form][0]
-    return warm(kind, channels) if kind in PRETRAINED else None
+    adapt = LEARNERS[FORMS[form][0]].pretrained
+    return None if adapt is None else warm(adapt, channels)

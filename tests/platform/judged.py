@@ -12,6 +12,7 @@ from frisket.platform.specs.experiment import load_spec
 from frisket.platform.tables.comparison import Comparison, compare
 from frisket.platform.tables.reproduction import Reproduction
 from frisket.platform.tables.table import load_table, plan
+from frisket.platform.tracking.settings import default_tracking
 
 
 def compared(
@@ -24,8 +25,16 @@ def compared(
     cells = plan(what, rows=list(means), **asked)
     scale = asked.get("scale", "paper")
     reproduction = Reproduction.create(
-        parent, what, cells, scale=scale, data="auto", register=False, reuse=False, out=None, tracking={}
-    )
+        parent,
+        what,
+        cells,
+        scale=scale,
+        data="auto",
+        register=False,
+        reuse=False,
+        out=None,
+        tracking=default_tracking("judged"),
+    )  # fmt: skip
     runs: dict[Any, RunFolder] = {}
     for index, cell in enumerate(cells):
         experiment = load_spec(cell.spec, cell.overrides, seeds=cell.seeds)

@@ -10,7 +10,6 @@ import torch
 from torch import Tensor
 
 from frisket.envs.data import resolve
-from frisket.envs.kinds import STREAMS
 from frisket.envs.stream import Stream
 from frisket.errors import DataError
 from frisket.platform.streaming.chunk import Item
@@ -44,14 +43,13 @@ CONFIGS: dict[str, tuple[str, dict[str, Any]]] = {
 def recipe_of(name: str, **changes: Any) -> StreamRecipe:
     """The recipe of one of `CONFIGS`, with ``changes`` laid over it."""
     kind, fields = CONFIGS[name]
-    tuples = {k: tuple(v) if isinstance(v, list) else v for k, v in (fields | changes).items()}
-    return StreamRecipe(kind=kind, config=STREAMS[kind].config(**tuples), data="embedded")
+    return StreamRecipe(stream={"kind": kind, **fields, **changes}, data="embedded")
 
 
 def in_process(recipe: StreamRecipe, seed: int) -> Stream:
     """The stream as the engine makes it without a service."""
-    entry = STREAMS[recipe.kind]
-    return entry.build(recipe.config, resolve(entry.datasets(recipe.config), recipe.data), seed)
+    section = recipe.section
+    return section.row.build(section.config, resolve(section.row.datasets(section.config), recipe.data), seed)
 
 
 def same(a: Tensor, b: Tensor) -> bool:

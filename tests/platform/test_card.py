@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+import pytest
 from runs import MakeRun
 
+from frisket.envs.kinds import STREAMS
 from frisket.files import read_json, write_json
 from frisket.platform.reports.card import LIMIT, card, note
 from frisket.platform.run.folder import RunFolder
@@ -29,6 +33,57 @@ def test_card_says_what_how_well_and_how_to_load(finished: RunFolder) -> None:
     assert "| conv1.weight |" in text
     assert finished.run_id in text
     assert "infer" not in text  # its methods keep no mask for each task
+
+
+@pytest.mark.parametrize(
+    ("section", "said"),
+    [
+        (
+            {"kind": "osaka", "p": 0.9, "ways": 5, "shots": 2, "steps": 1200},
+            "a hidden task of 5 classes, 2 images of each a batch, that stays with probability 0.9 from one batch to "
+            "the next; 1,200 batches",
+        ),
+        (
+            {"kind": "rotations", "tasks": 5, "span": 90.0},
+            "5 tasks in sequence, each turned by another angle between 0 and 90 degrees; 1,000 images a task, one pass",
+        ),
+        (
+            {"kind": "permutations", "tasks": 100, "samples": 200, "epochs": 10},
+            "100 tasks in sequence, each with its pixels in another order; 200 images a task, 10 passes",
+        ),
+        (
+            {"kind": "split-classes", "epochs": 10},
+            "20 tasks of 5 classes each, one after the other in 10 passes, judged among its own classes",
+        ),
+        (
+            {"kind": "split-classes", "order": "mixed", "batch": 8, "mixed_batches": 500, "epochs": 2},
+            "20 tasks of 5 classes each, mixed in every batch; 1,000 batches",
+        ),
+        ({"kind": "character-tasks"}, "10 tasks in sequence, each the images of one class in 200 passes"),
+        ({"kind": "pictures"}, "one task of pictures, 224 x 224 pixels; 512,000 batches of 256"),
+    ],
+)
+def test_card_says_what_kind_of_stream(section: dict[str, Any], said: str, finished_run: MakeRun) -> None:
+    folder = finished_run("sqlite:///none.db")
+    manifest = read_json(folder.path / "run.json")
+    manifest["experiment"]["stream"] = section
+    write_json(folder.path / "run.json", manifest)
+    kind = section["kind"]
+    assert f". Learned on the stream {kind} ({said}), network conv4 (" in make(RunFolder.open(folder.path))
+
+
+def test_every_stream_says_what_it_is_in_a_line() -> None:
+    for kind, entry in STREAMS.items():
+        config = entry.config()
+        assert entry.in_words(config) == config.in_words() != entry.summary, kind
+        assert "\n" not in entry.in_words(config)
+
+
+def test_a_stream_without_words_of_its_own_has_its_summary() -> None:
+    class Silent:
+        pass
+
+    assert STREAMS["osaka"].in_words(Silent()) == STREAMS["osaka"].summary
 
 
 def test_published_number_stands_beside_ours(finished_run: MakeRun) -> None:

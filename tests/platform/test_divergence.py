@@ -12,10 +12,11 @@ from typing import Any
 import pytest
 from rich.console import Console
 
+from frisket.errors import Stopped
 from frisket.platform.cli.main import main
 from frisket.platform.cli.progress import ProgressLine
 from frisket.platform.run.divergence import divergences, is_lost
-from frisket.platform.run.engine import Stopped, run_pack
+from frisket.platform.run.engine import run_pack
 from frisket.platform.run.folder import RunFolder
 from frisket.platform.run.journal import read_journal
 from frisket.platform.run.progress import take

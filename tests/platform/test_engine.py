@@ -16,8 +16,8 @@ from runs import new_run
 
 from frisket.algos.parts.tree import flatten
 from frisket.algos.state_file import load_state
-from frisket.errors import RunError
-from frisket.platform.run.engine import Stopped, run_replica
+from frisket.errors import RunError, Stopped
+from frisket.platform.run.engine import run_replica
 from frisket.platform.run.folder import RunFolder
 from frisket.platform.run.journal import read_journal
 from frisket.platform.specs.experiment import from_dict

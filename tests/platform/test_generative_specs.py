@@ -15,11 +15,11 @@ from frisket.algos.parts.tree import flatten
 from frisket.algos.state_file import load_state
 from frisket.envs.data import resolve
 from frisket.envs.task_stream import TaskStream
-from frisket.errors import SpecError
+from frisket.errors import SpecError, Stopped
 from frisket.platform.model.model import FrisketModel
 from frisket.platform.reports.figures import draw_figures
 from frisket.platform.reports.likelihood import read_likelihoods
-from frisket.platform.run.engine import Stopped, run_replica
+from frisket.platform.run.engine import run_replica
 from frisket.platform.run.folder import RunFolder
 from frisket.platform.run.journal import read_journal
 from frisket.platform.specs.build import Inputs, build_learner, build_stream, datasets

@@ -14,10 +14,10 @@ from frisket.algos.parts.tree import flatten
 from frisket.algos.state_file import load_state
 from frisket.envs.data import Pictures, resolve
 from frisket.envs.task_stream import TaskStream
-from frisket.errors import DataError, RunError, SpecError
+from frisket.errors import DataError, RunError, SpecError, Stopped
 from frisket.platform.cli.main import app
 from frisket.platform.reports.figures import draw_figures
-from frisket.platform.run.engine import Stopped, run_replica
+from frisket.platform.run.engine import run_replica
 from frisket.platform.run.folder import RunFolder
 from frisket.platform.run.journal import read_journal
 from frisket.platform.specs.build import Inputs, build_learner, build_stream, datasets

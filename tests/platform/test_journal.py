@@ -6,6 +6,7 @@ import math
 from pathlib import Path
 
 import pytest
+
 from frisket.platform.run.journal import Journal, last_step, read_journal, read_steps
 
 

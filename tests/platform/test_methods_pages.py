@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import re
 from pathlib import Path
 
@@ -12,52 +11,17 @@ import torch
 from frisket.algos.inner.pretrain import PretrainConfig
 from frisket.algos.kinds import LEARNERS
 from frisket.algos.networks.conv4 import Conv4, Conv4Config
+from frisket.platform.specs.arguments import arguments
 from frisket.platform.specs.experiment import load_spec
 from frisket.platform.specs.files import spec_names
 from frisket.types import Batch, Task
 
 FOLDER = Path(__file__).resolve().parents[2] / "docs" / "methods"
-PAGES = {
-    "cmaml": "cmaml",
-    "cmaml-fixed": "cmaml",
-    "sparse-cmaml": "cmaml",
-    "sparse-relu-cmaml": "cmaml",
-    "cmaml-no-pap": "cmaml-no-pap",
-    "online-adam": "online-adam",
-    "fine-tuning": "online-adam",
-    "maml": "maml",
-    "anil": "maml",
-    "bgd": "bgd",
-    "metabgd": "metabgd",
-    "metacog": "metacog",
-    "la-maml": "la-maml",
-    "sync-la-maml": "la-maml",
-    "replay-cmaml": "la-maml",
-    "replay-metabgd": "replay-metabgd",
-    "la-er": "la-maml",
-    "sparse-la-maml": "sparse-la-maml",
-    "sparse-relu-la-maml": "sparse-la-maml",
-    "online-sgd": "er",
-    "er": "er",
-    "mer": "mer",
-    "ewc": "ewc",
-    "gem": "gem",
-    "a-gem": "gem",
-    "icarl": "icarl",
-    "independent": "independent",
-    "packnet": "packnet",
-    "efficient-packnet": "efficient-packnet",
-    **{kind: kind for kind in ("sequential", "ewc-fisher", "online-laplace", "si", "vcl")},
-    "iterative-magnitude": "sparse-training",
-    "top-kast": "sparse-training",
-    "rigl": "sparse-training",
-    "static-sparse": "sparse-training",
-}
 HEADINGS = ("The method", "Paper or released code", "Capabilities", "What is logged", "Published numbers and ours")
 
 
 def page(kind: str) -> str:
-    return (FOLDER / f"{PAGES[kind]}.md").read_text(encoding="utf-8")
+    return (FOLDER / f"{LEARNERS[kind].page}.md").read_text(encoding="utf-8")
 
 
 def index_row(kind: str) -> str:
@@ -65,7 +29,7 @@ def index_row(kind: str) -> str:
     network = Conv4(Conv4Config(channels=2), in_channels=1, size=16, ways=2)
     can = entry.build(entry.config(), network).capabilities
     marks = ["yes" if flag else "-" for flag in (can.needs_task, can.replay, can.meta_learns, can.masks)]
-    return f"| [`{kind}`]({PAGES[kind]}.md) | {entry.summary} | {' | '.join(marks)} | {can.samples} |"
+    return f"| [`{kind}`]({LEARNERS[kind].page}.md) | {entry.summary} | {' | '.join(marks)} | {can.samples} |"
 
 
 @pytest.mark.parametrize("kind", list(LEARNERS))
@@ -81,12 +45,12 @@ def test_index_has_no_other_rows() -> None:
 @pytest.mark.parametrize("kind", list(LEARNERS))
 def test_page_names_every_argument(kind: str) -> None:
     text = page(kind)
-    assert [f.name for f in dataclasses.fields(LEARNERS[kind].config) if f"`{f.name}`" not in text] == []
+    assert [a.name for a in arguments(LEARNERS[kind].config) if f"`{a.name}`" not in text] == []
 
 
 def test_pretraining_page_names_every_argument() -> None:
     text = (FOLDER / "pretraining.md").read_text(encoding="utf-8")
-    assert [f.name for f in dataclasses.fields(PretrainConfig) if f"`{f.name}`" not in text] == []
+    assert [a.name for a in arguments(PretrainConfig) if f"`{a.name}`" not in text] == []
 
 
 @pytest.mark.parametrize("kind", list(LEARNERS))

@@ -12,7 +12,8 @@ from frisket.platform.specs.files import spec_names
 
 METHODS = (
     "sparse-cmaml", "sparse-relu-cmaml", "cmaml-fixed", "cmaml", "cmaml-s9", "cmaml-plain", "cmaml-um", "cmaml-pre",
-    "cmaml-pre-um", "cmaml-pre-um-pap", "maml", "anil", "fine-tuning", "online-adam", "bgd", "metabgd", "metacog",
+    "cmaml-pre-um", "cmaml-pre-um-pap", "static-maml", "static-anil", "online-adam-pre", "online-adam", "bgd",
+    "metabgd", "metacog",
 )  # fmt: skip
 NAMES = [f"osaka/p{p}-{method}" for p in (90, 98) for method in METHODS]
 OFF = 1000.0
@@ -32,12 +33,12 @@ RELEASED: dict[str, tuple[Any, ...]] = {
     "p98-cmaml-pre-um": ((20, 8), 1e-3, 2, 5e-4, 0, 0.5, 2.0),
     "p90-cmaml-pre-um-pap": ((10, 8), 5e-4, 16, 0.1, 1, 0.25, 2.0),
     "p98-cmaml-pre-um-pap": ((10, 4), 1e-4, 8, 0.1, 1, 0.25, 2.5),
-    "p90-maml": ((5, 4), 1e-4, 16, 0.1, 1, None, None),
-    "p98-maml": ((10, 8), 1e-3, 16, 0.1, 0, None, None),
-    "p90-anil": ((20, 4), 5e-3, 16, 0.05, 0, None, None),
-    "p98-anil": ((10, 1), 5e-3, 16, 0.5, 1, None, None),
-    "p90-fine-tuning": ((20, 4), 1e-3, 1, 0.05, 0, None, None),
-    "p98-fine-tuning": ((5, 2), 1e-3, 1, 0.05, 1, None, None),
+    "p90-static-maml": ((5, 4), 1e-4, 16, 0.1, 1, None, None),
+    "p98-static-maml": ((10, 8), 1e-3, 16, 0.1, 0, None, None),
+    "p90-static-anil": ((20, 4), 5e-3, 16, 0.05, 0, None, None),
+    "p98-static-anil": ((10, 1), 5e-3, 16, 0.5, 1, None, None),
+    "p90-online-adam-pre": ((20, 4), 1e-3, 1, 0.05, 0, None, None),
+    "p98-online-adam-pre": ((5, 2), 1e-3, 1, 0.05, 1, None, None),
     "p90-online-adam": (None, 1e-3, None, None, None, None, None),
     "p98-online-adam": (None, 5e-3, None, None, None, None, None),
     "p90-metabgd": (None, None, 16, 0.01, 1, None, None),
@@ -73,9 +74,9 @@ SECTION_7: dict[str, dict[str, float]] = {
 # Table 6 (cmaml-fixed: Table S9), as printed, in percent.
 ACCURACY: dict[str, tuple[float, float]] = {
     "p98-online-adam": (73.9, 2.2), "p90-online-adam": (23.8, 1.2),
-    "p98-fine-tuning": (72.7, 1.7), "p90-fine-tuning": (22.1, 1.1),
-    "p98-maml": (84.5, 1.7), "p90-maml": (75.5, 0.7),
-    "p98-anil": (75.3, 2.0), "p90-anil": (69.1, 0.8),
+    "p98-online-adam-pre": (72.7, 1.7), "p90-online-adam-pre": (22.1, 1.1),
+    "p98-static-maml": (84.5, 1.7), "p90-static-maml": (75.5, 0.7),
+    "p98-static-anil": (75.3, 2.0), "p90-static-anil": (69.1, 0.8),
     "p98-bgd": (87.8, 1.3), "p90-bgd": (63.4, 0.9),
     "p98-metacog": (88.0, 1.0), "p90-metacog": (63.6, 0.9),
     "p98-metabgd": (91.1, 2.6), "p90-metabgd": (74.8, 1.1),
@@ -114,7 +115,7 @@ def test_released_configuration(name: str) -> None:
     if spec.pretrain is not None:
         assert (spec.pretrain.epochs, spec.pretrain.patience, spec.pretrain.meta_batch) == (1000, *patience_and_batch)
         assert spec.pretrain.learn_step_sizes == spec.learner.kind.startswith("cmaml")
-        assert spec.pretrain.adapt == ("head" if spec.learner.kind == "anil" else "all")
+        assert spec.pretrain.adapt == ("head" if spec.learner.kind == "static-anil" else "all")
     expected = {
         "outer_lr": beta,
         "inner_steps": steps,

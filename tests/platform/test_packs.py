@@ -12,9 +12,9 @@ import torch
 
 from frisket.algos.parts.tree import flatten
 from frisket.algos.state_file import load_state
-from frisket.errors import SpecError
+from frisket.errors import SpecError, Stopped
 from frisket.platform.executors import local
-from frisket.platform.run.engine import Stopped, run_pack
+from frisket.platform.run.engine import run_pack
 from frisket.platform.run.folder import RunFolder
 from frisket.platform.run.journal import read_journal
 from frisket.platform.specs.experiment import Experiment, from_dict
@@ -65,7 +65,7 @@ def test_replicas_that_differ_in_numbers_share_packs_and_others_do_not() -> None
     assert [[r.variant for r in p] for p in experiment(4, variants=glances).packs()] == [["few"] * 2, ["many"] * 2]
     longer = {"one": {}, "two": {"stream": {"tasks": 3}}}
     assert [len(p) for p in experiment(4, variants=longer).packs()] == [2, 2]
-    mixed = {"sparse": {}, "ewc": {"learner": {"kind": "ewc"}}}
+    mixed = {"sparse": {}, "ewc": {"learner": {"kind": "replay-ewc"}}}
     assert [len(p) for p in experiment(4, variants=mixed).packs()] == [2, 1, 1]
 
 
@@ -150,7 +150,7 @@ def test_death_between_two_results_of_a_pack_is_mended(tmp_path: Path) -> None:
 
 def test_a_method_without_packs_is_asked_for_none(tmp_path: Path) -> None:
     spec = tmp_path / "ewc.json.yaml"
-    raw = experiment(1, learner={"kind": "ewc"}, variants={}).as_dict()
+    raw = experiment(1, learner={"kind": "replay-ewc"}, variants={}).as_dict()
     spec.write_text(json.dumps({**{k: v for k, v in raw.items() if k != "name"}, "pack": 4}))
     with pytest.raises(SpecError, match="pack"):
         launch.prepare(str(spec), data="embedded", runs_dir=tmp_path)

@@ -11,9 +11,8 @@ from pathlib import Path
 import pytest
 from watching import command, descendants, holder, measured, wait_for
 
-from frisket.errors import DataError
+from frisket.errors import DataError, Stopped
 from frisket.platform.executors import local, ray_train
-from frisket.platform.run.engine import Stopped
 from frisket.platform.run.folder import RunFolder
 from frisket.platform.verbs import run as launch
 

@@ -152,7 +152,7 @@ def test_a_run_from_end_to_end_and_its_picture(tmp_path: Path) -> None:
 
 
 def run_in_parts(folder: RunFolder) -> None:
-    from frisket.platform.run.engine import Stopped
+    from frisket.errors import Stopped
 
     (replica,) = folder.experiment.replicas()
     stops = 0

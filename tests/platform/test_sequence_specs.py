@@ -10,8 +10,8 @@ import torch
 
 from frisket.algos.parts.tree import flatten
 from frisket.algos.state_file import load_state
-from frisket.errors import SpecError
-from frisket.platform.run.engine import Stopped, run_replica
+from frisket.errors import SpecError, Stopped
+from frisket.platform.run.engine import run_replica
 from frisket.platform.run.folder import RunFolder
 from frisket.platform.run.journal import read_journal
 from frisket.platform.specs.experiment import load_spec
@@ -22,7 +22,7 @@ SMALL = [
     "network.hidden=[40, 40]", "learner.lr=0.005", "variants.alpha-2.learner.lr=0.01",
 ]  # fmt: skip
 METHODS: dict[str, list[str]] = {
-    "fine-tuning": [],
+    "sequential": [],
     "ewc": ["learner.strength=1000.0"],
     "online-laplace": ["learner.strength=1000.0"],
     "si": ["learner.strength=1.0"],

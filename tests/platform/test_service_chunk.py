@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from serving import WalkFeed, same
 from torch import Tensor
 
-from frisket.platform.streaming.chunk import Chunk, DamagedChunk, Item, Unpacked, pack
+from frisket.errors import DamagedChunk
+from frisket.platform.streaming.chunk import Chunk, Item, Unpacked, pack
 from frisket.rng import torch_generator
 
 PIXELS = torch.arange(256, dtype=torch.uint8)

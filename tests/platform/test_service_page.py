@@ -8,7 +8,7 @@ from typing import get_args
 
 import pytest
 
-from frisket.platform.specs.experiment import StreamSource
+from frisket.platform.specs.section import StreamSource
 from frisket.platform.streaming.metrics import METRICS
 from frisket.platform.streaming.transport import LocalTransport
 

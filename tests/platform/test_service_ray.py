@@ -20,13 +20,13 @@ from searches import prepare_search
 from serving import WalkRecipe, in_process, recipe_of, same
 from watching import alive, measured, wait_for
 
-from frisket.errors import DataError, ServiceError, SpecError
+from frisket.errors import DataError, ServiceError, SourceLost, SpecError, Stopped
 from frisket.files import find_json, write_json
 from frisket.platform.cli.main import main
 from frisket.platform.executors import Shares, local, ray_tune
 from frisket.platform.executors.stream_source import opener, spans_nodes
 from frisket.platform.executors.supervision import attempt, conclude
-from frisket.platform.run.engine import Stopped, run_pack
+from frisket.platform.run.engine import run_pack
 from frisket.platform.run.folder import RunFolder
 from frisket.platform.streaming.chunk import pack
 from frisket.platform.streaming.consumer import Patience, Service
@@ -34,7 +34,7 @@ from frisket.platform.streaming.feed import Recipe
 from frisket.platform.streaming.metrics import METRICS
 from frisket.platform.streaming.reader import Reader
 from frisket.platform.streaming.streams import StreamFeed, open_stream
-from frisket.platform.streaming.transport import RayTransport, SourceLost
+from frisket.platform.streaming.transport import RayTransport
 from frisket.platform.verbs import run as launch
 from frisket.rng import derive
 

@@ -14,14 +14,14 @@ from frisket.envs.kinds import STREAMS
 from frisket.envs.streams.osaka import OsakaStream
 from frisket.envs.streams.pixel_tasks import PixelTaskStream
 from frisket.envs.task_stream import TaskStream
-from frisket.errors import DataError, ServiceError, SpecError
+from frisket.errors import DataError, ServiceError, SourceLost, SpecError
 from frisket.platform.streaming import source as source_module
 from frisket.platform.streaming.chunk import Chunk, pack
 from frisket.platform.streaming.consumer import Patience, Service
 from frisket.platform.streaming.metrics import METRICS
 from frisket.platform.streaming.reader import Reader
 from frisket.platform.streaming.streams import StreamFeed, StreamRecipe, open_stream
-from frisket.platform.streaming.transport import LocalTransport, SourceLost
+from frisket.platform.streaming.transport import LocalTransport
 from frisket.types import Batch
 
 
@@ -116,8 +116,8 @@ def test_stream_that_does_something_of_its_own_is_refused() -> None:
 
     def feed(name: str, kind: type[OsakaStream] | type[PixelTaskStream]) -> StreamFeed:
         recipe = recipe_of(name)
-        images = resolve(STREAMS[recipe.kind].datasets(recipe.config), "embedded")
-        return StreamFeed(kind(recipe.config, images, 0))
+        section = recipe.section
+        return StreamFeed(kind(section.config, resolve(section.row.datasets(section.config), "embedded"), 0))
 
     assert feed("osaka", Odd).length() == 60
     with pytest.raises(SpecError, match=r"must be in-process: Uneven has its own ends_task"):
@@ -213,7 +213,7 @@ def test_service_that_stays_lost_is_a_mistake_with_a_way_out() -> None:
 def test_mistake_seen_by_a_source_reaches_the_consumer() -> None:
     with pytest.raises(DataError, match="no place to walk"):
         Reader(Service(LocalTransport(), "me"), WalkRecipe("nowhere"), 0).read(0)
-    unknown = StreamRecipe(kind="osaka", config=recipe_of("osaka").config, data="real", data_dir="/nowhere/at/all")
+    unknown = StreamRecipe(stream=recipe_of("osaka").stream, data="real", data_dir="/nowhere/at/all")
     with pytest.raises(DataError, match="not a folder"):
         open_stream(Service(LocalTransport(), "me"), unknown, 0)
 

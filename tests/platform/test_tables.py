@@ -13,7 +13,7 @@ from pydantic import TypeAdapter, ValidationError
 from frisket.errors import SpecError
 from frisket.platform.specs.experiment import load_spec
 from frisket.platform.specs.files import config_names, spec_names
-from frisket.platform.tables.table import SCALES, Cell, Scale, Table, load_table, plan, table_names
+from frisket.platform.tables.table import Cell, Scale, Table, load_table, plan, table_names
 
 # Written with the streams they need; held to the rules below from the day they are here.
 TO_COME = ("replay/cifar100-", "replay/tinyimagenet-", "replay/split-cifar10-", "pruning/generative-")
@@ -211,9 +211,3 @@ def test_last_tolerance_that_covers_a_number_decides() -> None:
     assert second is not None
     assert (first.width(None), first.width(0.3), second.width(0.3)) == (0.2, 0.6, 0.1)
     assert made().tolerance("one", "a", "ra") is None
-
-
-def test_scales_are_those_of_the_command_line() -> None:
-    from frisket.platform.cli.reproduce import ScaleOption
-
-    assert tuple(option.value for option in ScaleOption) == SCALES

@@ -20,9 +20,9 @@ from runs import tracked_copy
 from servers import Server
 
 import frisket
-from frisket.algos.learners.tasks.inference import Form, infer_task
 from frisket.algos.learners.tasks.protecting import ProtectingLearner
 from frisket.algos.masks.mask_set import MaskSet
+from frisket.algos.parts.inference import Form, infer_task
 from frisket.algos.state_file import load_state, save_state
 from frisket.envs.data import resolve
 from frisket.envs.task_stream import TaskStream
@@ -109,7 +109,7 @@ def test_inferred_task_is_told_and_answered(
     variant: str, form: Form, sequence: RunFolder, model: FrisketModel, pyfunc: PyFuncModel
 ) -> None:
     learner, state = learned(sequence, variant)
-    wanted = infer_task(learner, state, torch.from_numpy(X), form)
+    wanted = infer_task(learner.tasks(state), torch.from_numpy(X), form)
     answer = own_answer(sequence, variant, X, wanted)
     assert model.task(X, variant=variant, form=form) == wanted
     assert np.array_equal(model.predict(X, variant=variant, task="infer", form=form), answer)

@@ -12,7 +12,7 @@ from PIL import Image
 from searches import assert_all_there_once, never, prepare_search, write
 
 import frisket
-from frisket.errors import RunError, SpecError
+from frisket.errors import RunError, SpecError, Stopped
 from frisket.platform.cli.main import main
 from frisket.platform.executors import local, ray_tune
 from frisket.platform.executors.ray_trial import score_at
@@ -27,7 +27,7 @@ from frisket.platform.reports.search import (
     draw_scatter,
     drawing,
 )
-from frisket.platform.run.engine import Stopped, run_replica
+from frisket.platform.run.engine import run_replica
 from frisket.platform.run.folder import RunFolder
 from frisket.platform.run.points import Point, best_of, points_of
 from frisket.platform.run.progress import take
@@ -263,7 +263,7 @@ def test_a_stopped_point_is_marked_and_never_counts(workplace: Path, capsys: pyt
 
 def test_racing_needs_ray(workplace: Path) -> None:
     tune = {"axes": {"learner.alpha_init": [0.01, 0.02]}, "search": "asha"}
-    with pytest.raises(RunError, match="leave --local out"):
+    with pytest.raises(RunError, match="leave local out"):
         frisket.tune(write(workplace, seeds=1, tune=tune), data="embedded", local=True)
 
 

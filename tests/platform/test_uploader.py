@@ -20,10 +20,10 @@ from runs import MakeRun, new_run
 from servers import Server
 from stored import assert_all_there_once, journal_points
 
-from frisket.errors import RunError
+from frisket.errors import RunError, Stopped
 from frisket.files import find_json, read_json
 from frisket.platform.cli.sync import sync
-from frisket.platform.run.engine import Stopped, run_replica
+from frisket.platform.run.engine import run_replica
 from frisket.platform.run.folder import RunFolder
 from frisket.platform.run.journal import Journal, read_journal
 from frisket.platform.tracking.background import BackgroundUploader

@@ -23,6 +23,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from frisket.algos.learner import Method
 from frisket.algos.learners.look_ahead.gradient import LookAhead, MetaLoss
 from frisket.algos.learners.look_ahead.la_maml import LearnedRateConfig
 from frisket.algos.learners.look_ahead.learner import LookAheadLearner, descend_replicas, step_down
@@ -54,3 +55,15 @@ class LaER(LookAheadLearner):
     def outer(self, theta: Params, m: Params, ahead: LookAhead, along: Params, hyper: Params) -> tuple[Params, Params]:
         m = descend_replicas(m, hyper["alpha_lr"], along)
         return step_down(theta, {k: v.relu() for k, v in m.items()}, ahead.plain()), m
+
+
+METHODS = (
+    Method(
+        name="la-er",
+        config=LaERConfig,
+        build=LaER,
+        summary="La-MAML's learned rates under experience replay",
+        page="la-maml",
+        quick={"alpha_init": 0.02, "alpha_lr": 0.002, "glances": 5},
+    ),
+)

@@ -26,6 +26,7 @@ from dataclasses import dataclass
 from typing import ClassVar, Literal
 
 from frisket.algos.inner.entrywise import EntrywiseModulation, PlainRelu, Raw
+from frisket.algos.learner import Method
 from frisket.algos.learners.look_ahead.gradient import LookAhead
 from frisket.algos.learners.look_ahead.learner import LookAheadConfig, LookAheadLearner, descend_replicas, step_down
 from frisket.algos.networks.network import Network
@@ -74,3 +75,15 @@ class LaMAML(LookAheadLearner):
     def outer(self, theta: Params, m: Params, ahead: LookAhead, along: Params, hyper: Params) -> tuple[Params, Params]:
         m = descend_replicas(m, hyper["alpha_lr"], along)
         return step_down(theta, {k: v.relu() for k, v in m.items()}, ahead.theta), m
+
+
+METHODS = (
+    Method(
+        name="la-maml",
+        config=LaMAMLConfig,
+        build=LaMAML,
+        summary="looks ahead with replay, one learned rate per weight",
+        page="la-maml",
+        quick={"alpha_init": 0.02, "alpha_lr": 0.002},
+    ),
+)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, ClassVar, Literal
 
@@ -29,6 +29,7 @@ from frisket.algos.parts.clip import spread
 from frisket.algos.parts.reservoir import ReservoirRule, require_memory
 from frisket.algos.parts.tree import lifted, picked
 from frisket.errors import require
+from frisket.moves import ROUNDING
 from frisket.rng import torch_generator
 from frisket.types import Batch, Metrics, Params, State, Task
 
@@ -66,7 +67,7 @@ class LookAheadConfig(ABC):
     reservoir: ReservoirRule = "official"
     second_order: bool = False
     alignment: bool = False
-    compile: bool | Literal["auto"] = "auto"
+    compile: bool | Literal["auto"] = field(default="auto", metadata=ROUNDING)
 
     def __post_init__(self) -> None:
         require(self.inner_steps >= 1, "inner_steps", self.inner_steps, "at least 1")

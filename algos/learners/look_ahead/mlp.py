@@ -178,14 +178,13 @@ class MLPMetaUpdate:
         network: the network.
         method: the rates and the outer step.
         judged: how the meta-loss is judged.
-        name: what tells this method's programs from others'; None compiles nothing.
+        name: what messages call the programs; None compiles nothing.
         full: samples drawn from a memory that holds enough. Only meta-batches with that many draws are compiled for;
             the few before the memory has filled are run plainly.
     """
 
     def __init__(self, network: MLP, method: Method, judged: MetaLoss, name: str | None, full: int) -> None:
-        self._name = None if name is None else f"{name}, {network.widths}, {network.own}, {judged}"
-        self._full = full
+        self._name, self._full = name, full
         self._functions: dict[str, Pure] = {
             "begin": functools.partial(begin, network, method),
             "inner step": functools.partial(inner_step, network),

@@ -17,7 +17,7 @@ from frisket.algos.learners.look_ahead.gradient import LookAhead, chunk_sizes, c
 from frisket.algos.learners.look_ahead.mlp import MLPMetaUpdate
 from frisket.algos.learners.look_ahead.second_order import look_ahead_second
 from frisket.algos.networks.mlp import MLP
-from frisket.algos.pack import in_parts, packed_fields, packed_numbers
+from frisket.algos.pack import in_parts, packed_numbers
 from frisket.algos.parts import reservoir
 from frisket.algos.parts.alignment import alignments
 from frisket.algos.parts.clip import clip_replicas
@@ -65,7 +65,7 @@ class LookAheadPack(Pack["LookAheadLearner"]):
             found = wish is not True or compiler() is not None
             require(found, "compile", wish, "false on a machine without a C++ compiler")
             repaid = may_compile and steps * config.glances >= _REPAYING
-            name = _program_name(self._method) if wish is True or (wish == "auto" and repaid) else None
+            name = type(self._method).__qualname__ if wish is True or (wish == "auto" and repaid) else None
             self._update: MetaUpdate = MLPMetaUpdate(network, self, config.meta_loss, name, config.replay_batch)
         else:
             require(
@@ -153,9 +153,3 @@ class LookAheadPack(Pack["LookAheadLearner"]):
         thetas, ms, losses, befores = zip(*ends, strict=True)
         joined = [{k: torch.cat([part[k] for part in parts]) for k in parts[0]} for parts in (thetas, ms)]
         return joined[0], joined[1], torch.stack(losses), torch.stack(befores)
-
-
-def _program_name(learner: LookAheadLearner) -> str:
-    """The method and all of its configuration that is no number of a replica's."""
-    config = {k: v for k, v in vars(learner.config).items() if k not in packed_fields(learner.config)}
-    return f"{type(learner).__qualname__}({config})"

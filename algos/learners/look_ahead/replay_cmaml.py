@@ -25,7 +25,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from frisket.algos.inner.entrywise import EntrywiseModulation, Raw
-from frisket.algos.learner import Capabilities
+from frisket.algos.learner import Capabilities, Method
 from frisket.algos.learners.look_ahead.gradient import LookAhead
 from frisket.algos.learners.look_ahead.learner import LookAheadConfig, LookAheadLearner, descend_replicas
 from frisket.algos.masks.mask_set import MaskSet
@@ -71,3 +71,15 @@ class ReplayCMAML(LookAheadLearner):
 
     def outer(self, theta: Params, m: Params, ahead: LookAhead, along: Params, hyper: Params) -> tuple[Params, Params]:
         return descend_replicas(theta, hyper["outer_lr"], ahead.theta), m
+
+
+METHODS = (
+    Method(
+        name="replay-cmaml",
+        config=ReplayCMAMLConfig,
+        build=ReplayCMAML,
+        summary="looks ahead with replay at constant rates",
+        page="la-maml",
+        quick={"alpha_init": 0.02, "outer_lr": 0.03},
+    ),
+)

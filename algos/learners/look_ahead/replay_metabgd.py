@@ -35,7 +35,7 @@ import torch
 from torch import Tensor
 
 from frisket.algos.inner.entrywise import EntrywiseModulation, Raw
-from frisket.algos.learner import Capabilities, Learner
+from frisket.algos.learner import Capabilities, Learner, Method
 from frisket.algos.learners.look_ahead.gradient import chunks, look_ahead, shuffle
 from frisket.algos.learners.look_ahead.learner import LookAheadConfig
 from frisket.algos.learners.look_ahead.second_order import look_ahead_second
@@ -163,3 +163,15 @@ def _weights(variables: Params) -> Params:
 
 def _rates(variables: Params) -> Params:
     return {k.removeprefix(_RATE): v for k, v in variables.items() if k.startswith(_RATE)}
+
+
+METHODS = (
+    Method(
+        name="replay-metabgd",
+        config=ReplayMetaBGDConfig,
+        build=ReplayMetaBGD,
+        summary="replay-cmaml with a Gaussian over the weights, moved by BGD",
+        page="replay-metabgd",
+        quick={"alpha_init": 0.02, "mean_lr": 2.0},
+    ),
+)

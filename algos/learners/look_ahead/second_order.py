@@ -19,9 +19,9 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from frisket.algos.inner.loop import leaves
 from frisket.algos.learners.look_ahead.gradient import LookAhead, MetaLoss
 from frisket.algos.networks.network import Network
+from frisket.algos.parts.gradients import leaves
 from frisket.types import Data, Params
 
 

@@ -29,6 +29,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from frisket.algos.inner.entrywise import DenseMask, EntrywiseModulation, StraightRelu
+from frisket.algos.learner import Method
 from frisket.algos.learners.look_ahead.gradient import LookAhead
 from frisket.algos.learners.look_ahead.learner import LookAheadConfig, LookAheadLearner, descend_replicas, step_down
 from frisket.algos.networks.network import Network
@@ -100,3 +101,23 @@ class SparseLaMAML(LookAheadLearner):
     def outer(self, theta: Params, m: Params, ahead: LookAhead, along: Params, hyper: Params) -> tuple[Params, Params]:
         m = descend_replicas(m, hyper["gamma_m"], along)
         return step_down(theta, self.config.modulation(hyper).rates(m, theta), ahead.theta), m
+
+
+METHODS = (
+    Method(
+        name="sparse-la-maml",
+        config=SparseLaMAMLConfig,
+        build=SparseLaMAML,
+        summary="looks ahead with replay, learned binary mask",
+        page="sparse-la-maml",
+        quick={"alpha_0": 0.02, "gamma_m": 0.1},
+    ),
+    Method(
+        name="sparse-relu-la-maml",
+        config=SparseReluLaMAMLConfig,
+        build=SparseLaMAML,
+        summary="looks ahead with replay, learned rate per weight which may come back from 0",
+        page="sparse-la-maml",
+        quick={"alpha_init": 0.02, "gamma_m": 0.002},
+    ),
+)

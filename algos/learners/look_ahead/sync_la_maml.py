@@ -21,6 +21,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
+from frisket.algos.learner import Method
 from frisket.algos.learners.look_ahead.gradient import LookAhead
 from frisket.algos.learners.look_ahead.la_maml import LearnedRateConfig
 from frisket.algos.learners.look_ahead.learner import LookAheadLearner, descend_replicas
@@ -55,3 +56,15 @@ class SyncLaMAML(LookAheadLearner):
             descend_replicas(theta, hyper["outer_lr"], ahead.theta),
             descend_replicas(m, hyper["alpha_lr"], along),
         )
+
+
+METHODS = (
+    Method(
+        name="sync-la-maml",
+        config=SyncLaMAMLConfig,
+        build=SyncLaMAML,
+        summary="La-MAML whose weights move at one scalar rate",
+        page="la-maml",
+        quick={"alpha_init": 0.02, "alpha_lr": 0.002, "outer_lr": 0.03},
+    ),
+)

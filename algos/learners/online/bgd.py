@@ -27,10 +27,11 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from frisket.algos.inner.loop import gradients, leaves, loss_on
-from frisket.algos.learner import Capabilities, Learner
+from frisket.algos.inner.loop import loss_on
+from frisket.algos.learner import Capabilities, Learner, Method
 from frisket.algos.masks.mask_set import MaskSet
 from frisket.algos.networks.network import Network
+from frisket.algos.parts.gradients import gradients, leaves
 from frisket.algos.parts.posterior import PosteriorConfig, init_posterior, posterior_step, weight_samples
 from frisket.types import Batch, Data, Metrics, Params, State, Task
 
@@ -67,3 +68,17 @@ class BGD(Learner):
 
     def masks(self, state: State) -> MaskSet:
         return MaskSet({})
+
+
+METHODS = (
+    Method(
+        name="bgd",
+        config=PosteriorConfig,
+        build=BGD,
+        summary="Bayesian gradient descent, a Gaussian over the weights",
+        page="bgd",
+        quick={"mean_lr": 30.0, "sigma_0": 0.02},
+        tried_on="conv4",
+        answers_at_once=False,
+    ),
+)

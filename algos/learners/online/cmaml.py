@@ -47,7 +47,7 @@ from torch import Tensor
 from frisket.algos.inner.loop import adapt, adapt_first_order, loss_on, meta_gradient, total
 from frisket.algos.inner.modulation import BinaryMask, FixedStep, LearnedStep, Modulation, ReluRate
 from frisket.algos.inner.start import meta_start
-from frisket.algos.learner import Capabilities, Learner
+from frisket.algos.learner import Capabilities, Learner, Method
 from frisket.algos.masks.mask_set import MaskSet
 from frisket.algos.networks.network import Network, split
 from frisket.algos.parts import adam
@@ -341,3 +341,47 @@ def _append(buffer: State, data: Data) -> State:
     if not len(buffer["x"]):
         return {"x": data.x[None], "y": data.y[None]}
     return {"x": torch.cat([buffer["x"], data.x[None]]), "y": torch.cat([buffer["y"], data.y[None]])}
+
+
+METHODS = (
+    Method(
+        name="cmaml",
+        config=CMAMLConfig,
+        build=CMAML,
+        summary="C-MAML + UM + PAP, one learned step size per tensor",
+        page="cmaml",
+        quick={"inner_steps": 2, "step_size": 0.1, "outer_lr": 0.01},
+        tried_on="conv4",
+        answers_at_once=False,
+    ),
+    Method(
+        name="cmaml-fixed",
+        config=CMAMLFixedConfig,
+        build=CMAML,
+        summary="C-MAML + UM + PAP, constant step size",
+        page="cmaml",
+        quick={"inner_steps": 2},
+        tried_on="conv4",
+        answers_at_once=False,
+    ),
+    Method(
+        name="sparse-cmaml",
+        config=SparseCMAMLConfig,
+        build=CMAML,
+        summary="C-MAML + UM + PAP, learned binary mask",
+        page="cmaml",
+        quick={"inner_steps": 2},
+        tried_on="conv4",
+        answers_at_once=False,
+    ),
+    Method(
+        name="sparse-relu-cmaml",
+        config=SparseReluCMAMLConfig,
+        build=CMAML,
+        summary="C-MAML + UM + PAP, learned rate per weight, closed at 0",
+        page="cmaml",
+        quick={"inner_steps": 2},
+        tried_on="conv4",
+        answers_at_once=False,
+    ),
+)

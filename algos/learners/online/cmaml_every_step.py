@@ -46,7 +46,7 @@ from frisket.algos.inner.loop import (
 )
 from frisket.algos.inner.modulation import LearnedStep
 from frisket.algos.inner.start import meta_start
-from frisket.algos.learner import Capabilities, Learner
+from frisket.algos.learner import Capabilities, Learner, Method
 from frisket.algos.learners.online.cmaml import detects, update_weight
 from frisket.algos.masks.mask_set import MaskSet
 from frisket.algos.networks.network import Network, split
@@ -168,3 +168,17 @@ def _grad_sum(theta: Params, m: Params, support: Data, adapted: Adapted) -> Stat
 
 def _past(theta: Params, m: Params, support: Data, adapted: Adapted) -> State:
     return {"past": {"theta": theta, "m": m}, "support": {"x": support.x, "y": support.y}}
+
+
+METHODS = (
+    Method(
+        name="cmaml-no-pap",
+        config=CMAMLEveryStepConfig,
+        build=CMAMLEveryStep,
+        summary="C-MAML with or without UM, an outer step at every stream step",
+        page="cmaml-no-pap",
+        quick={"inner_steps": 2, "outer_lr": 0.01},
+        tried_on="conv4",
+        answers_at_once=False,
+    ),
+)

@@ -43,7 +43,7 @@ from frisket.algos.inner.loop import (
     unroll,
 )
 from frisket.algos.inner.modulation import FixedStep
-from frisket.algos.learner import Capabilities, Learner
+from frisket.algos.learner import Capabilities, Learner, Method
 from frisket.algos.masks.mask_set import MaskSet
 from frisket.algos.networks.network import Network, split
 from frisket.algos.parts.posterior import (
@@ -201,3 +201,17 @@ def _nothing(starts: Sequence[Params], support: Data) -> State:
 
 def _start_and_support(starts: Sequence[Params], support: Data) -> State:
     return {"start": _stacked(starts), "support": {"x": support.x, "y": support.y}}
+
+
+METHODS = (
+    Method(
+        name="metabgd",
+        config=MetaBGDConfig,
+        build=metabgd,
+        summary="BGD over the start of an inner loop",
+        page="metabgd",
+        quick={"inner_steps": 2, "mean_lr": 30.0, "sigma_0": 0.02},
+        tried_on="conv4",
+        answers_at_once=False,
+    ),
+)

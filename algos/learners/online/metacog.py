@@ -29,7 +29,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from frisket.algos.learner import Learner
+from frisket.algos.learner import Learner, Method
 from frisket.algos.learners.online.bgd import BGD
 from frisket.algos.learners.online.metabgd import MetaBGD, MetaBGDConfig, own_samples
 from frisket.algos.networks.network import Network
@@ -109,3 +109,17 @@ def _intended(config: MetaCOGConfig, network: Network) -> MetaBGD:
 
 def _body(network: Network) -> tuple[str, ...]:
     return tuple(k for k in network.adaptable if k not in network.head)
+
+
+METHODS = (
+    Method(
+        name="metacog",
+        config=MetaCOGConfig,
+        build=metacog,
+        summary="BGD over weights gated by an inner loop's logits",
+        page="metacog",
+        quick={"inner_steps": 2, "mean_lr": 30.0, "sigma_0": 0.02},
+        tried_on="conv4",
+        answers_at_once=False,
+    ),
+)

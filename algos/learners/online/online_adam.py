@@ -26,11 +26,12 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from frisket.algos.inner.loop import gradients, leaves, loss_on
-from frisket.algos.learner import Capabilities, Learner
+from frisket.algos.inner.loop import loss_on
+from frisket.algos.learner import Capabilities, Learner, Method
 from frisket.algos.masks.mask_set import MaskSet
 from frisket.algos.networks.network import Network
 from frisket.algos.parts import adam
+from frisket.algos.parts.gradients import gradients, leaves
 from frisket.errors import require
 from frisket.rng import torch_generator
 from frisket.types import Batch, Data, Metrics, State, Task
@@ -85,3 +86,17 @@ class OnlineAdam(Learner):
 
     def masks(self, state: State) -> MaskSet:
         return MaskSet({})
+
+
+METHODS = (
+    Method(
+        name="online-adam",
+        config=OnlineAdamConfig,
+        build=OnlineAdam,
+        summary="one Adam step per batch",
+        page="online-adam",
+        quick={"outer_lr": 0.01},
+        tried_on="conv4",
+        answers_at_once=False,
+    ),
+)

@@ -27,7 +27,7 @@ from torch import Tensor
 from frisket.algos.inner.loop import adapt_first_order, loss_on
 from frisket.algos.inner.modulation import FixedStep
 from frisket.algos.inner.start import weights_start
-from frisket.algos.learner import Capabilities, Learner
+from frisket.algos.learner import Capabilities, Learner, Method
 from frisket.algos.masks.mask_set import MaskSet
 from frisket.algos.networks.network import Adapting, Network, split
 from frisket.errors import require
@@ -85,3 +85,29 @@ class StaticMAML(Learner):
 def anil(config: MAMLConfig, network: Network) -> StaticMAML:
     """ANIL: `StaticMAML` that adapts the output layer alone."""
     return StaticMAML(config, Adapting(network, network.head))
+
+
+METHODS = (
+    Method(
+        name="static-maml",
+        config=MAMLConfig,
+        build=StaticMAML,
+        summary="adapts a pre-trained start that stays",
+        page="static-maml",
+        quick={"inner_steps": 4, "step_size": 0.3},
+        tried_on="conv4",
+        answers_at_once=False,
+        pretrained="all",
+    ),
+    Method(
+        name="static-anil",
+        config=MAMLConfig,
+        build=anil,
+        summary="as static-maml, adapting the output layer alone",
+        page="static-maml",
+        quick={"inner_steps": 4, "step_size": 0.3},
+        tried_on="conv4",
+        answers_at_once=False,
+        pretrained="head",
+    ),
+)

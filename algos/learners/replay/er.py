@@ -25,7 +25,7 @@ from typing import ClassVar
 
 import torch
 
-from frisket.algos.learner import Capabilities
+from frisket.algos.learner import Capabilities, Method
 from frisket.algos.learners.replay.learner import Measured, PlainConfig
 from frisket.algos.learners.replay.pack import PackedLearner, pieces
 from frisket.algos.learners.replay.walk import walk
@@ -113,3 +113,23 @@ class ER(PackedLearner):
         if aligned:
             measured["alignment"] = torch.stack(aligned).mean(0)
         return {**state, "theta": theta, "memory": memory}, measured
+
+
+METHODS = (
+    Method(
+        name="online-sgd",
+        config=OnlineSGDConfig,
+        build=OnlineSGD,
+        summary="one SGD step per sample, no memory",
+        page="er",
+        quick={"lr": 0.02},
+    ),
+    Method(
+        name="er",
+        config=ERConfig,
+        build=ER,
+        summary="experience replay: SGD on new and remembered samples",
+        page="er",
+        quick={"lr": 0.02},
+    ),
+)

@@ -27,7 +27,7 @@ from dataclasses import dataclass
 
 import torch
 
-from frisket.algos.learner import Capabilities
+from frisket.algos.learner import Capabilities, Method
 from frisket.algos.learners.replay.learner import Measured, PieceLearner, PlainConfig
 from frisket.algos.networks.network import Network
 from frisket.algos.parts.clip import clip_by_global_norm
@@ -98,3 +98,15 @@ class EWC(PieceLearner):
             fisher = {k: f + state["fisher"][k] for k, f in fisher.items()}
             anchored = {k: a + state["anchored"][k] for k, a in anchored.items()}
         return {**state, "fisher": fisher, "anchored": anchored, "kept": self.extra()["kept"]}
+
+
+METHODS = (
+    Method(
+        name="replay-ewc",
+        config=EWCConfig,
+        build=EWC,
+        summary="elastic weight consolidation: weights held near earlier tasks' ends",
+        page="replay-ewc",
+        quick={"lr": 0.02, "memories": 3},
+    ),
+)

@@ -32,7 +32,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from frisket.algos.learner import Capabilities
+from frisket.algos.learner import Capabilities, Method
 from frisket.algos.learners.replay.learner import Measured, PieceLearner, PlainConfig
 from frisket.algos.learners.replay.projection import agem_projection, agree, gem_projection, gem_weights
 from frisket.algos.learners.replay.row_gradients import RowGradients
@@ -224,3 +224,23 @@ def unflatten(vector: Tensor, like: Params) -> Params:
     names = sorted(like)
     parts = vector.split([like[k].numel() for k in names])
     return {k: part.view_as(like[k]) for k, part in zip(names, parts, strict=True)}
+
+
+METHODS = (
+    Method(
+        name="gem",
+        config=GEMConfig,
+        build=GEM,
+        summary="gradients projected to hurt no earlier task's memory",
+        page="gem",
+        quick={"lr": 0.02, "memories": 3},
+    ),
+    Method(
+        name="a-gem",
+        config=AGEMConfig,
+        build=AGEM,
+        summary="as gem, against one gradient for all earlier tasks",
+        page="gem",
+        quick={"lr": 0.02, "memories": 3},
+    ),
+)

@@ -38,11 +38,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from frisket.algos.inner.loop import gradients, leaves
-from frisket.algos.learner import Capabilities
+from frisket.algos.learner import Capabilities, Method
 from frisket.algos.learners.replay.learner import Measured, PieceLearner, PlainConfig
 from frisket.algos.networks.network import Network
 from frisket.algos.parts.clip import clip_by_global_norm
+from frisket.algos.parts.gradients import gradients, leaves
 from frisket.algos.parts.tree import descend
 from frisket.errors import require
 from frisket.rng import numpy_generator
@@ -107,6 +107,9 @@ class ICaRL(PieceLearner):
             "pool": _empty_pool(),
             "exemplars": {"x": nothing, "y": labels, "logits": nothing},
         }
+
+    def dense(self, state: State) -> None:
+        """None: exemplars answer, not the network alone."""
 
     def predict(self, state: State, x: Tensor, task: Task | None = None) -> Tensor | None:
         """Minus the distances to the class means, [N, ways]."""
@@ -216,3 +219,15 @@ def _pushed(pool: State, data: Data) -> State:
         x, y = (torch.cat([x[:count], room.x]), torch.cat([y[:count], room.y])) if count else room
     x[count : count + new], y[count : count + new] = data.x, data.y
     return {"x": x, "y": y, "count": torch.tensor(count + new), "last": torch.tensor(new)}
+
+
+METHODS = (
+    Method(
+        name="icarl",
+        config=ICaRLConfig,
+        build=ICaRL,
+        summary="nearest class mean of chosen exemplars, old logits distilled",
+        page="icarl",
+        quick={"lr": 0.02, "memories": 8, "task_steps": 3},
+    ),
+)

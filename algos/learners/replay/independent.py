@@ -26,7 +26,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from frisket.algos.learner import Capabilities
+from frisket.algos.learner import Capabilities, Method
 from frisket.algos.learners.replay.learner import Measured, PieceLearner, PlainConfig
 from frisket.algos.networks.network import Network
 from frisket.algos.parts.clip import clip_by_global_norm
@@ -54,6 +54,9 @@ class Independent(PieceLearner):
 
     def extra(self) -> State:
         return {"starts": torch.zeros(0, dtype=torch.int64)}
+
+    def dense(self, state: State) -> None:
+        """None: there is a network for each task."""
 
     def predict(self, state: State, x: Tensor, task: Task | None = None) -> Tensor | None:
         """Logits of the task's own network."""
@@ -83,3 +86,15 @@ def _row_of(state: State, task: Task | None) -> int:
 
 def _row(stacked: Params, row: int) -> Params:
     return {k: v[row] for k, v in stacked.items()}
+
+
+METHODS = (
+    Method(
+        name="independent",
+        config=IndependentConfig,
+        build=Independent,
+        summary="a small network of its own for every task",
+        page="independent",
+        quick={"lr": 0.02},
+    ),
+)

@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from frisket.algos.inner.start import weights_start
-from frisket.algos.learner import Capabilities, Learner, require_task
+from frisket.algos.learner import Capabilities, Dense, Prunable, require_task
 from frisket.algos.masks.mask_set import MaskSet
 from frisket.algos.networks.network import Network, own_logits
 from frisket.errors import require
@@ -40,7 +40,7 @@ class PlainConfig:
         require(self.clip_norm is None or self.clip_norm > 0, "clip_norm", self.clip_norm, "above 0, or null for none")
 
 
-class PlainLearner(Learner, ABC):
+class PlainLearner(Prunable, ABC):
     """A network that answers from its weights theta; subclasses say how it learns."""
 
     capabilities = Capabilities()
@@ -59,6 +59,9 @@ class PlainLearner(Learner, ABC):
         """Logits under theta."""
         with torch.no_grad():
             return self.network(state["theta"], x)
+
+    def dense(self, state: State) -> Dense | None:
+        return Dense(self.network, state["theta"])
 
     def masks(self, state: State) -> MaskSet:
         return MaskSet({})

@@ -30,7 +30,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from frisket.algos.learner import Capabilities
+from frisket.algos.learner import Capabilities, Method
 from frisket.algos.learners.replay.learner import Measured, PlainConfig
 from frisket.algos.learners.replay.pack import PackedLearner, pieces
 from frisket.algos.learners.replay.walk import walk
@@ -111,3 +111,15 @@ def between(old: Params, new: Params, share: Tensor) -> Params:
 
 def _after(first: Tensor, then: Tensor) -> Tensor:
     return torch.cat([first, then], 1)
+
+
+METHODS = (
+    Method(
+        name="mer",
+        config=MERConfig,
+        build=MER,
+        summary="meta-experience replay: Reptile over replayed samples",
+        page="mer",
+        quick={"lr": 0.02, "within_rate": 0.3, "passes": 2},
+    ),
+)

@@ -26,6 +26,7 @@ from dataclasses import dataclass
 
 import torch
 
+from frisket.algos.learner import Method
 from frisket.algos.learners.sparse.learner import Sets, SparseConfig, SparseLearner
 from frisket.algos.masks.ranking import cubic_kept
 from frisket.algos.networks.network import Network
@@ -66,3 +67,15 @@ class IterativeMagnitude(SparseLearner):
         kept = cubic_kept(step, self.config.first, self.config.last, self.config.kept)
         masks = self.ranking(state["theta"]).keep(kept)
         return {**state, "active": masks, "open": masks}
+
+
+METHODS = (
+    Method(
+        name="iterative-magnitude",
+        config=IterativeMagnitudeConfig,
+        build=IterativeMagnitude,
+        summary="the smallest weights are taken out while the network trains",
+        page="sparse-training",
+        quick={"lr": 0.01, "every": 2, "first": 0, "last": 20},
+    ),
+)

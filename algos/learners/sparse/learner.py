@@ -21,7 +21,7 @@ import torch
 from torch import Tensor
 
 from frisket.algos.inner.start import weights_start
-from frisket.algos.learner import Capabilities, Learner
+from frisket.algos.learner import Capabilities, Dense, Prunable
 from frisket.algos.learners.sparse import supervised
 from frisket.algos.masks.mask_set import MaskSet
 from frisket.algos.masks.ranking import Ranking, Scope, require_kept
@@ -66,7 +66,7 @@ class Sets(NamedTuple):
     open_: Params
 
 
-class SparseLearner(Learner, ABC):
+class SparseLearner(Prunable, ABC):
     """Sparse training; subclasses choose the sets. State: ``seed, step, theta`` (phi), ``optimiser, active, open``, and
     ``statistics``, empty for a network that keeps none.
 
@@ -134,6 +134,11 @@ class SparseLearner(Learner, ABC):
         if step % config.every == 0:
             state = self.renewed(state, grads, step)
         return state, {"loss_before": float(loss)}
+
+    def dense(self, state: State) -> Dense | None:
+        """All parameters where all weights are in use, ``kept = 1``, in a network without statistics."""
+        whole = self.config.kept == 1 and not state["statistics"]
+        return Dense(self.network, state["theta"]) if whole else None
 
     def masks(self, state: State) -> MaskSet:
         """A: the weights in use."""

@@ -31,6 +31,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from frisket.algos.learner import Method
 from frisket.algos.learners.sparse.learner import Sets, SparseConfig, SparseLearner
 from frisket.algos.masks.ranking import descending
 from frisket.algos.networks.network import Network
@@ -110,3 +111,23 @@ def exchanged(mask: Tensor, theta: Tensor, grad: Tensor, share: float) -> Tensor
     outside = (~mask).reshape(-1).nonzero()[:, 0]
     kept[outside[descending(grad.reshape(-1)[outside])[:count]]] = True
     return kept.view_as(mask)
+
+
+METHODS = (
+    Method(
+        name="rigl",
+        config=RigLConfig,
+        build=RigL,
+        summary="a sparse mask that exchanges small weights for steep ones",
+        page="sparse-training",
+        quick={"lr": 0.01, "every": 2, "last": 20},
+    ),
+    Method(
+        name="static-sparse",
+        config=StaticSparseConfig,
+        build=StaticSparse,
+        summary="a random sparse mask that stays",
+        page="sparse-training",
+        quick={"lr": 0.01},
+    ),
+)

@@ -26,6 +26,7 @@ from dataclasses import dataclass
 
 import torch
 
+from frisket.algos.learner import Method
 from frisket.algos.learners.sparse.learner import Sets, SparseConfig, SparseLearner
 from frisket.algos.networks.network import Network
 from frisket.errors import require
@@ -73,3 +74,15 @@ class TopKAST(SparseLearner):
             k: torch.where(mask, self.config.penalty, strong) * state["open"][k] for k, mask in state["active"].items()
         }
         return {k: g + pulls[k] * theta[k] if k in pulls else g for k, g in grads.items()}
+
+
+METHODS = (
+    Method(
+        name="top-kast",
+        config=TopKASTConfig,
+        build=TopKAST,
+        summary="the largest weights are used, more are learned",
+        page="sparse-training",
+        quick={"lr": 0.01, "every": 2},
+    ),
+)

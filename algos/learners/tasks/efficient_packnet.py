@@ -52,7 +52,7 @@ from typing import Literal, NamedTuple
 
 from torch import Tensor
 
-from frisket.algos.learner import Capabilities
+from frisket.algos.learner import Capabilities, Method
 from frisket.algos.learners.tasks.protecting import Chosen, ProtectingConfig, ProtectingLearner
 from frisket.algos.learners.tasks.taylor import expand
 from frisket.algos.masks.ranking import Ranking, require_kept
@@ -218,3 +218,15 @@ def acceptable(sparse: float, dense: float, gamma: float) -> bool:
     """Whether a masked score is near enough to the dense one: ``sparse >= dense - (1 - gamma) abs(dense)``, computed
     so that a score above 0 is held to exactly ``gamma dense``."""
     return sparse >= dense * (gamma if dense >= 0 else 2 - gamma)
+
+
+METHODS = (
+    Method(
+        name="efficient-packnet",
+        config=EfficientPackNetConfig,
+        build=EfficientPackNet,
+        summary="every task keeps the fewest weights that do its work, older ones among them",
+        page="efficient-packnet",
+        quick={"lr": 0.01},
+    ),
+)

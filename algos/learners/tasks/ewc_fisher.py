@@ -8,7 +8,8 @@ log-likelihood. Later tasks are learned with
 of which only one precision and one anchor per weight have to be kept (`frisket.algos.parts.importance.EWCPenalty`).
 Under Powerpropagation theta is phi throughout, and F_t is J^2 times that of the effective weights.
 
-`ewc` is another method of that name: F there is the square of a mean gradient over a few samples, without the 1/2.
+`replay-ewc` is another method of that name: F there is the square of a mean gradient over a few samples, without the
+1/2.
 
 Symbols and arguments: lambda ``strength``.
 
@@ -27,6 +28,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from frisket.algos.learner import Method
 from frisket.algos.learners.tasks.regularised import FisherConfig, RegularisedLearner
 from frisket.algos.networks.network import Network
 from frisket.algos.parts.importance import EWCPenalty
@@ -42,3 +44,15 @@ class EWCFisherConfig(FisherConfig):
 def ewc_fisher(config: EWCFisherConfig, network: Network) -> RegularisedLearner:
     """The learner."""
     return RegularisedLearner(config, network, EWCPenalty(config.strength), config.fisher_batches)
+
+
+METHODS = (
+    Method(
+        name="ewc-fisher",
+        config=EWCFisherConfig,
+        build=ewc_fisher,
+        summary="EWC with the mean of squared gradients, as its paper has it",
+        page="ewc-fisher",
+        quick={"lr": 0.01},
+    ),
+)

@@ -69,7 +69,7 @@ class TaskLearner(TaskWeightsLearner, ABC):
     def weights_for(self, state: State, task: Task | None = None) -> Params:
         """theta; of a task that has ended, with its own private parameters."""
         phi = state["theta"]
-        if self.network.private and task is not None and task.start in (starts := state["starts"].tolist()):
+        if self.network.private and task is not None and task.start in (starts := self.starts(state)):
             phi = {**phi, **copy_of(state["own"], starts.index(task.start))}
         return self.network.effective(phi).theta
 

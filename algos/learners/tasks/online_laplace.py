@@ -24,6 +24,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from frisket.algos.learner import Method
 from frisket.algos.learners.tasks.regularised import FisherConfig, RegularisedLearner
 from frisket.algos.networks.network import Network
 from frisket.algos.parts.importance import LaplacePenalty
@@ -39,3 +40,15 @@ class OnlineLaplaceConfig(FisherConfig):
 def online_laplace(config: OnlineLaplaceConfig, network: Network) -> RegularisedLearner:
     """The learner."""
     return RegularisedLearner(config, network, LaplacePenalty(config.strength), config.fisher_batches)
+
+
+METHODS = (
+    Method(
+        name="online-laplace",
+        config=OnlineLaplaceConfig,
+        build=online_laplace,
+        summary="as ewc-fisher, about the latest weights alone",
+        page="online-laplace",
+        quick={"lr": 0.01},
+    ),
+)

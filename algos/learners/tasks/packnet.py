@@ -31,6 +31,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from frisket.algos.learner import Method
 from frisket.algos.learners.tasks.protecting import Chosen, ProtectingConfig, ProtectingLearner
 from frisket.algos.masks.ranking import descending
 from frisket.algos.networks.network import Network
@@ -84,3 +85,15 @@ class PackNet(ProtectingLearner):
             mask[candidates[order[: len(order) - round(share * len(order))]]] = True
             masks[name] = mask.view_as(free)
         return Chosen(masks, {})
+
+
+METHODS = (
+    Method(
+        name="packnet",
+        config=PackNetConfig,
+        build=PackNet,
+        summary="every task owns a share of the weights and uses all older ones",
+        page="packnet",
+        quick={"lr": 0.01},
+    ),
+)

@@ -29,13 +29,14 @@ from typing import Literal, NamedTuple
 import torch
 from torch import Tensor
 
-from frisket.algos.learner import Capabilities, require_task
+from frisket.algos.learner import Capabilities, KeepsTasks, require_task
 from frisket.algos.learners.tasks.weights import TaskWeightsLearner, copy_of, no_copies, with_copy
 from frisket.algos.masks.mask_set import MaskSet
 from frisket.algos.masks.store import MaskStore
 from frisket.algos.networks.network import Network
 from frisket.algos.networks.powerprop import as_powerprop, masked
 from frisket.algos.parts import virtual_target
+from frisket.algos.parts.kept_tasks import KeptTasks
 from frisket.algos.parts.optimiser import OptimiserConfig, build_optimiser
 from frisket.errors import MaskError, SpecError, require
 from frisket.rng import torch_generator
@@ -81,7 +82,7 @@ class Chosen(NamedTuple):
     metrics: Metrics
 
 
-class ProtectingLearner(TaskWeightsLearner, ABC):
+class ProtectingLearner(TaskWeightsLearner, KeepsTasks, ABC):
     """What prune-and-protect methods share; subclasses choose the masks.
 
     State: ``seed, step``; ``theta``, the network's parameters (phi under Powerpropagation); ``optimiser``, of the
@@ -119,10 +120,14 @@ class ProtectingLearner(TaskWeightsLearner, ABC):
         """The masks of the tasks that have ended."""
         return MaskStore({k: tuple(state["theta"][k].shape) for k in self.maskable}, state["store"])
 
-    def weights(self, state: State, index: int) -> Params:
-        """What the ended task number ``index`` answers with: its own biases, psi(phi) o F_index."""
-        params = {**state["theta"], **copy_of(state["own"], index)}
-        return masked(self.network.effective(params).theta, self.store(state).masks(index))
+    def tasks(self, state: State) -> KeptTasks:
+        effective, own = self.network.effective, state["own"]
+        return KeptTasks(
+            network=self.network.network,
+            theta=effective(state["theta"]).theta,
+            store=self.store(state),
+            own=lambda index: effective(copy_of(own, index)).theta,
+        )
 
     def init(self, seed: int, warm_start: State | None = None) -> State:
         theta = self.network.init(torch_generator(seed, "theta")) if warm_start is None else warm_start["theta"]
@@ -145,17 +150,12 @@ class ProtectingLearner(TaskWeightsLearner, ABC):
     def weights_for(self, state: State, task: Task | None = None) -> Params:
         """Those of the task's own sub-network once it has ended, and of the whole network while it runs. A task that
         has not begun, or no task, is answered by the newest one."""
-        starts = state["starts"].tolist()
+        starts = self.starts(state)
         if task is not None and task.start in starts:
-            return self.weights(state, starts.index(task.start))
+            return self.tasks(state).weights(starts.index(task.start))
         if starts and int(state["running"]) == _NO_TASK:
-            return self.weights(state, len(starts) - 1)
+            return self.tasks(state).weights(len(starts) - 1)
         return self.network.effective(state["theta"]).theta
-
-    @torch.no_grad()
-    def answer(self, state: State, x: Tensor, index: int) -> Tensor:
-        """Outputs for the ended task number ``index``."""
-        return self.network.network(self.weights(state, index), x)
 
     @torch.no_grad()
     def observe(self, state: State, batch: Batch) -> tuple[State, Metrics]:
@@ -182,7 +182,7 @@ class ProtectingLearner(TaskWeightsLearner, ABC):
         kind = type(self).__name__
         if int(state["running"]) != _NO_TASK:
             raise SpecError("learner.kind", kind, "needs to be told when a task ends: use rotations or permutations")
-        if task.start in state["starts"].tolist():
+        if task.start in self.starts(state):
             raise SpecError("learner.kind", kind, "cannot go on with a task that has ended: its weights are protected")
         if not any(bool(mask.any()) for mask in state["free"].values()):
             raise self._no_capacity(state)

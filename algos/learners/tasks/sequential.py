@@ -21,7 +21,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from frisket.algos.learner import Capabilities
+from frisket.algos.learner import Capabilities, Method
 from frisket.algos.learners.tasks.learner import TaskLearner
 from frisket.algos.networks.network import Network
 from frisket.algos.parts.optimiser import OptimiserConfig
@@ -52,3 +52,15 @@ class Sequential(TaskLearner):
         loss, grads = self.network.network.loss_and_gradients(effective.theta, data.x, data.y)
         theta, optimiser = self.stepped(state, effective, grads)
         return {**state, "theta": theta, "optimiser": optimiser}, {"loss_before": float(loss)}
+
+
+METHODS = (
+    Method(
+        name="sequential",
+        config=SequentialConfig,
+        build=Sequential,
+        summary="one step of any optimiser per batch, no protection",
+        page="sequential",
+        quick={"lr": 0.01},
+    ),
+)

@@ -28,6 +28,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from frisket.algos.learner import Method
 from frisket.algos.learners.tasks.regularised import PenaltyConfig, RegularisedLearner
 from frisket.algos.networks.network import Network
 from frisket.algos.parts.importance import SIPenalty
@@ -56,3 +57,15 @@ class SIConfig(PenaltyConfig):
 def si(config: SIConfig, network: Network) -> RegularisedLearner:
     """The learner."""
     return RegularisedLearner(config, network, SIPenalty(config.strength, config.damping, config.floor))
+
+
+METHODS = (
+    Method(
+        name="si",
+        config=SIConfig,
+        build=si,
+        summary="synaptic intelligence: weights are held as much as they lowered the loss",
+        page="si",
+        quick={"lr": 0.01},
+    ),
+)

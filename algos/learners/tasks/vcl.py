@@ -36,7 +36,7 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from frisket.algos.inner.loop import total
-from frisket.algos.learner import Capabilities
+from frisket.algos.learner import Capabilities, Method
 from frisket.algos.learners.tasks.learner import TaskLearner
 from frisket.algos.networks.network import Network
 from frisket.algos.networks.powerprop import by_theta
@@ -128,3 +128,15 @@ class VCL(TaskLearner):
     def finish(self, state: State, end: TaskEnd) -> State:
         theta = state["theta"]
         return {**state, **self._task(theta, Gaussian(self.network.shared(theta), state["log_sigma"]))}
+
+
+METHODS = (
+    Method(
+        name="vcl",
+        config=VCLConfig,
+        build=VCL,
+        summary="a Gaussian over the weights, each task's posterior the next one's prior",
+        page="vcl",
+        quick={"lr": 0.01, "samples": 2, "task_samples": 100},
+    ),
+)

@@ -2,38 +2,38 @@
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
+from abc import ABC
 from collections.abc import Iterable
 
 import torch
-from torch import Tensor
 
-from frisket.algos.learner import Learner
+from frisket.algos.learner import TaskWeights
+from frisket.algos.networks.network import Network
 from frisket.algos.networks.powerprop import Powerprop
-from frisket.types import Batch, Data, Params, State, Task
+from frisket.types import Batch, Data, Params, State
 
 
-class TaskWeightsLearner(Learner, ABC):
-    """A learner over one network, whose answer to a task are the outputs under the task's weights.
+class TaskWeightsLearner(TaskWeights, ABC):
+    """`TaskWeights` over a network with or without Powerpropagation.
+
+    State: among others ``starts`` [T], where the tasks that have ended began, if anything is kept for them.
 
     Attributes: network: what learns, its parameters being phi; ``network.network`` computes with theta.
     """
 
     network: Powerprop
 
+    @property
+    def computes(self) -> Network:
+        return self.network.network
+
+    def starts(self, state: State) -> list[int]:
+        return state["starts"].tolist() if "starts" in state else []
+
     def data(self, state: State, batch: Batch, *key: str | int) -> Data:
         """``batch`` as the network's loss takes it; ``key`` tells apart the times a batch is shown."""
         target = self.network.target(batch.x, batch.y, int(state["seed"]), batch.position, *key)
         return Data(batch.x, target)
-
-    @abstractmethod
-    def weights_for(self, state: State, task: Task | None = None) -> Params:
-        """theta: the effective weights that ``task`` is answered with, without a graph."""
-
-    @torch.no_grad()
-    def predict(self, state: State, x: Tensor, task: Task | None = None) -> Tensor | None:
-        """The network's outputs under `weights_for` ``task``."""
-        return self.network.network(self.weights_for(state, task), x)
 
 
 def no_copies(theta: Params, names: Iterable[str]) -> Params:

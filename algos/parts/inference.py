@@ -28,10 +28,10 @@ from typing import Literal, NamedTuple
 import torch
 from torch import Tensor
 
-from frisket.algos.inner.loop import gradients, leaves
-from frisket.algos.learners.tasks.protecting import ProtectingLearner
+from frisket.algos.parts.gradients import gradients, leaves
+from frisket.algos.parts.kept_tasks import KeptTasks
 from frisket.errors import MaskError
-from frisket.types import Params, State
+from frisket.types import Params
 
 Form = Literal["one_shot", "binary", "exhaustive"]
 
@@ -45,87 +45,83 @@ class Identified(NamedTuple):
     oracle: float
 
 
-def infer_task(learner: ProtectingLearner, state: State, x: Tensor, form: Form = "binary") -> int:
+def infer_task(tasks: KeptTasks, x: Tensor, form: Form = "binary") -> int:
     """The number of the ended task that ``x`` [N, C, H, W] comes from, 0 .. T - 1.
 
     Raises:
         MaskError: no task has ended yet.
     """
-    tasks = list(range(len(state["starts"])))
-    if not tasks:
+    if not len(tasks):
         raise MaskError("task", "infer", "no task has ended yet, so there is no mask to choose from")
     if form == "exhaustive":
-        return _least_entropy(learner, state, [x])[0]
-    mixture = _Mixture(learner, state)
-    while len(tasks) > 1:
-        slopes = dict(zip(tasks, mixture.slopes(tasks, x), strict=True))
-        ranked = sorted(tasks, key=slopes.__getitem__)
-        tasks = ranked[:1] if form == "one_shot" else sorted(ranked[: (len(ranked) + 1) // 2])
-    return tasks[0]
+        return _least_entropy(tasks, [x])[0]
+    mixture, left = _Mixture(tasks), list(range(len(tasks)))
+    while len(left) > 1:
+        slopes = dict(zip(left, mixture.slopes(left, x), strict=True))
+        ranked = sorted(left, key=slopes.__getitem__)
+        left = ranked[:1] if form == "one_shot" else sorted(ranked[: (len(ranked) + 1) // 2])
+    return left[0]
 
 
-def identify(
-    learner: ProtectingLearner, state: State, sets: Sequence[tuple[Tensor, Tensor]], batch: int, form: Form = "binary"
-) -> Identified:
+def identify(tasks: KeptTasks, sets: Sequence[tuple[Tensor, Tensor]], batch: int, form: Form = "binary") -> Identified:
     """How well tasks are found from batches of ``batch`` samples.
 
     Args:
-        sets: ``(x, y)`` of every ended task, in order; what does not fill a batch is left out.
+        tasks: those that have ended.
+        sets: ``(x, y)`` of every one of them, in order; what does not fill a batch is left out.
         batch: samples judged together.
         form: see the module.
     """
     found, right, oracle, batches = 0, 0, 0, 0
     for task, (x, y) in enumerate(sets):
         whole = [part[: len(y) // batch * batch].split(batch) for part in (x, y)]
-        own = learner.weights(state, task)
+        own = tasks.weights(task)
         if form == "exhaustive":
-            guesses = _least_entropy(learner, state, whole[0])
+            guesses = _least_entropy(tasks, whole[0])
         else:
-            guesses = [infer_task(learner, state, some, form) for some in whole[0]]
+            guesses = [infer_task(tasks, some, form) for some in whole[0]]
         for some, labels, guess in zip(*whole, guesses, strict=True):
-            weights = own if guess == task else learner.weights(state, guess)
-            answers = learner.network.network(weights, some).argmax(-1)
+            weights = own if guess == task else tasks.weights(guess)
+            answers = tasks.network(weights, some).argmax(-1)
             right += int((answers == labels).sum())
-            oracle += int((learner.network.network(own, some).argmax(-1) == labels).sum())
+            oracle += int((tasks.network(own, some).argmax(-1) == labels).sum())
             found, batches = found + (guess == task), batches + 1
     return Identified(found / batches, right / (batches * batch), oracle / (batches * batch))
 
 
-def _least_entropy(learner: ProtectingLearner, state: State, batches: Sequence[Tensor]) -> list[int]:
+def _least_entropy(tasks: KeptTasks, batches: Sequence[Tensor]) -> list[int]:
     """For every batch the task under whose mask alone H is the smallest; a task's weights are made once for all."""
     entropies = []
-    for task in range(len(state["starts"])):
-        weights = learner.weights(state, task)
-        entropies.append(torch.stack([_entropy(learner.network.network(weights, x)) for x in batches]))
+    for task in range(len(tasks)):
+        weights = tasks.weights(task)
+        entropies.append(torch.stack([_entropy(tasks.network(weights, x)) for x in batches]))
     return torch.stack(entropies).argmin(0).tolist()
 
 
 class _Mixture:
     """The tasks' sub-networks in equal parts."""
 
-    def __init__(self, learner: ProtectingLearner, state: State) -> None:
-        self.network, self.store = learner.network, learner.store(state)
-        self.theta = self.network.effective(state["theta"]).theta
-        copies = [{k: v[t] for k, v in state["own"].items()} for t in range(len(self.store))]
-        self.own = [self.network.effective(copy).theta for copy in copies]
+    def __init__(self, kept: KeptTasks) -> None:
+        self.kept = kept
+        self.own = [kept.own(t) for t in range(len(kept))]
 
     def slopes(self, tasks: Sequence[int], x: Tensor) -> list[float]:
         """dH/da_t of ``tasks``, mixed in equal parts, on ``x``."""
-        names = self.store.shapes
-        shares = {k: torch.zeros_like(self.theta[k]) for k in names}
+        theta, store = self.kept.theta, self.kept.store
+        shares = {k: torch.zeros_like(theta[k]) for k in store.shapes}
         for t in tasks:
-            for k, mask in self.store.masks(t).items():
+            for k, mask in store.masks(t).items():
                 shares[k] += mask
-        mixed: Params = {k: self.theta[k] * share / len(tasks) for k, share in shares.items()}
+        mixed: Params = {k: theta[k] * share / len(tasks) for k, share in shares.items()}
         mixed |= {k: torch.stack([self.own[t][k] for t in tasks]).mean(0) for k in self.own[0]}
-        hung = leaves({**self.theta, **mixed})
+        hung = leaves({**theta, **mixed})
         with torch.enable_grad():
-            grads = gradients(_entropy(self.network.network(hung, x)), hung)
-        pulls = {k: grads[k] * self.theta[k] for k in names}
+            grads = gradients(_entropy(self.kept.network(hung, x)), hung)
+        pulls = {k: grads[k] * theta[k] for k in store.shapes}
         return [self._slope(t, pulls, grads) for t in tasks]
 
     def _slope(self, task: int, pulls: Params, grads: Params) -> float:
-        masked = sum(float(torch.where(mask, pulls[k], 0).sum()) for k, mask in self.store.masks(task).items())
+        masked = sum(float(torch.where(mask, pulls[k], 0).sum()) for k, mask in self.kept.store.masks(task).items())
         return masked + sum(float((grads[k] * v).sum()) for k, v in self.own[task].items())
 
 

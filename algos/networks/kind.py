@@ -1,0 +1,40 @@
+"""What a module declares of a network: `NetworkKind`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from frisket.algos.networks.network import Network
+from frisket.algos.networks.powerprop import Powerprop
+
+
+@dataclass(frozen=True, kw_only=True)
+class NetworkKind:
+    """A row of ``NETWORKS``.
+
+    Attributes:
+        name: what specifications call it.
+        config: the configuration dataclass.
+        make: ``(config, in_channels=, size=, ways=, own=None) -> Network``.
+        summary: one line.
+    """
+
+    name: str
+    config: type[Any]
+    make: Callable[..., Network]
+    summary: str
+
+    def build(self, config: Any, *, in_channels: int, size: int, ways: int, own: int | None = None) -> Network:
+        """The network, reparametrised where its configuration has a ``powerprop_alpha`` other than 1.
+
+        Args:
+            config: of this kind.
+            in_channels, size: C and H (= W) of an input.
+            ways: number of labels.
+            own: size of the blocks of labels that are judged among themselves; None for one head over all.
+        """
+        plain = self.make(config, in_channels=in_channels, size=size, ways=ways, own=own)
+        alpha = getattr(config, "powerprop_alpha", 1)
+        return plain if alpha == 1 else Powerprop(plain, alpha)

@@ -1,0 +1,48 @@
+"""What tasks that have ended answer with: one network, one set of weights, and of every task a mask over them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from frisket.algos.masks.store import MaskStore
+from frisket.algos.networks.network import Network
+from frisket.algos.networks.powerprop import masked
+from frisket.types import Params
+
+
+def _nothing(index: int) -> Params:
+    return {}
+
+
+@dataclass(frozen=True, kw_only=True)
+class KeptTasks:
+    """T ended tasks at one moment; task number t answers with ``theta o F_t`` and, in place of the rest, its own.
+
+    Attributes:
+        network: what computes with these weights.
+        theta: the weights all tasks share, before any mask.
+        store: F_t over some of them, [T].
+        own: of a task's number, what is kept for it alone instead of ``theta``'s: the same names for every task, and
+            none of the store's; by default nothing.
+    """
+
+    network: Network
+    theta: Params
+    store: MaskStore
+    own: Callable[[int], Params] = field(default=_nothing)
+
+    def __len__(self) -> int:
+        return len(self.store)
+
+    def weights(self, index: int) -> Params:
+        """What the task number ``index`` answers with."""
+        return masked({**self.theta, **self.own(index)}, self.store.masks(index))
+
+    @torch.no_grad()
+    def answer(self, index: int, x: Tensor) -> Tensor:
+        """The network's outputs for ``x`` [N, C, H, W] as the task number ``index``."""
+        return self.network(self.weights(index), x)

@@ -1,0 +1,81 @@
+"""What modules declare: the kinds of a thing (methods, streams, ...) are the rows that modules say they have.
+
+A module that brings some says so in a tuple of an agreed name, ``METHODS = (Method(name="er", ...),)``. frisket's own
+are found by walking its folders, those of installed packages by their entry points (one for each module), so nothing
+lists them a second time.
+"""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+import warnings
+from collections.abc import Iterable, Iterator, Mapping
+from importlib.metadata import entry_points
+from types import MappingProxyType, ModuleType
+from typing import Protocol, TypeVar
+
+from frisket.errors import SpecError
+
+
+class Named(Protocol):
+    """A row. Attributes: name: what specifications call it."""
+
+    @property
+    def name(self) -> str: ...
+
+
+Row = TypeVar("Row", bound=Named)
+
+
+def rows(module: ModuleType, attribute: str, kind: type[Row]) -> tuple[Row, ...]:
+    """The rows that ``module`` declares under ``attribute``; none if it has no such name.
+
+    Raises:
+        SpecError: it is no tuple or list of ``kind``.
+    """
+    declared = getattr(module, attribute, ())
+    if not isinstance(declared, (tuple, list)) or not all(isinstance(row, kind) for row in declared):
+        raise SpecError(f"{module.__name__}.{attribute}", declared, f"must be a tuple of {kind.__name__}(...)")
+    return tuple(declared)
+
+
+def own(package: str, attribute: str, kind: type[Row]) -> Mapping[str, Row]:
+    """The rows of all modules below the package ``package``, by name, in the order of folders and files."""
+    return joined((row for module in _below(package) for row in rows(module, attribute, kind)), attribute)
+
+
+def installed(group: str, attribute: str, kind: type[Row]) -> tuple[Row, ...]:
+    """The rows of installed packages' modules, by the entry points of ``group``. A package that cannot be imported is
+    passed over with a warning, because most specifications do not need it."""
+    found: list[Row] = []
+    for point in sorted(entry_points(group=group), key=lambda one: one.name):
+        try:
+            module = point.load()
+        except Exception as error:
+            owner = "an installed package" if point.dist is None else point.dist.name
+            said = f"{group}: {point.value} of {owner} cannot be imported ({type(error).__name__}: {error})"
+            warnings.warn(f"{said}; mend or uninstall it", stacklevel=2)
+            continue
+        found += rows(module, attribute, kind)
+    return tuple(found)
+
+
+def joined(found: Iterable[Row], attribute: str, known: Mapping[str, Row] = MappingProxyType({})) -> Mapping[str, Row]:
+    """``known`` and the rows ``found``, by name.
+
+    Raises:
+        SpecError: a name is taken.
+    """
+    named = dict(known)
+    for row in found:
+        if row.name in named:
+            raise SpecError(f"{attribute}.name", row.name, "is taken; give it another")
+        named[row.name] = row
+    return MappingProxyType(named)
+
+
+def _below(package: str) -> Iterator[ModuleType]:
+    root = importlib.import_module(package)
+    for info in pkgutil.walk_packages(root.__path__, f"{package}."):
+        yield importlib.import_module(info.name)

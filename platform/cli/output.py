@@ -1,0 +1,36 @@
+"""Results on paper: ``--json FILE`` and ``--csv FILE`` of every command that has results."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from frisket.errors import SpecError
+
+JsonFile = Annotated[Path | None, typer.Option("--json", metavar="FILE", help="Write the results there as JSON.")]
+CsvFile = Annotated[
+    Path | None, typer.Option("--csv", metavar="FILE", help="Write the results there as flat rows of CSV.")
+]
+
+
+def require_folders(json_file: Path | None, csv_file: Path | None) -> None:
+    """Raise `SpecError`, before anything is run, where a file that is asked for could not be written."""
+    for option, file in (("--json", json_file), ("--csv", csv_file)):
+        if file is not None and not file.absolute().parent.is_dir():
+            raise SpecError(option, str(file), "its folder does not exist")
+
+
+def write(
+    json_file: Path | None, csv_file: Path | None, results: Any, rows: Callable[[], Sequence[Mapping[str, Any]]]
+) -> None:
+    """Write what is asked for: ``results`` as JSON, ``rows()`` as CSV."""
+    if json_file is not None:
+        json_file.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
+    if csv_file is not None:
+        from frisket.platform.reports.rows import as_csv
+
+        csv_file.write_text(as_csv(rows()), encoding="utf-8", newline="")

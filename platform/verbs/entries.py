@@ -1,0 +1,95 @@
+"""What is known of one kind of stream, network, learner or protocol. Plain data."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator
+from typing import Any, Literal
+
+from frisket.algos.learner import Capabilities
+from frisket.algos.networks.conv4 import Conv4, Conv4Config
+from frisket.algos.pack import packed_fields
+from frisket.errors import SpecError, nearest
+from frisket.folders import checkout
+from frisket.platform.specs.arguments import arguments
+from frisket.platform.specs.files import DEFAULT_KINDS, parse, spec_names, text_of
+from frisket.platform.specs.kinds import known
+
+SectionName = Literal["stream", "network", "learner", "protocol"]
+
+
+def entry(section: SectionName, name: str) -> dict[str, Any]:
+    """One kind, JSON-able.
+
+    ``section``, ``name``, ``summary``; ``config``: the class of its configuration; ``arguments``: the fields of
+    `frisket.platform.specs.arguments.Argument`, one each; ``facts``: what else it declares, by name, each as ``{value,
+    meaning}``; ``logged``: metric to meaning; ``page``: its file in a checkout, elsewhere its name in docs/methods,
+    None where there is none; ``specs``: names of the specifications that use it, in a variant or in all.
+
+    Raises:
+        SpecError: there is no such kind.
+    """
+    kinds = known().sections[section]
+    if name not in kinds:
+        raise SpecError(f"{section}.kind", name, nearest(name, kinds))
+    config = kinds[name].config
+    facts = {"stream": _stream, "network": _network, "learner": _learner, "protocol": _protocol}[section](name)
+    return {
+        "section": section,
+        "name": name,
+        "summary": kinds[name].summary,
+        "config": f"{config.__module__}.{config.__name__}",
+        "arguments": [dataclasses.asdict(argument) for argument in arguments(config)],
+        "facts": {key: {"value": value, "meaning": meaning} for key, value, meaning in facts},
+        "logged": dict(getattr(kinds[name], "logged", {})),
+        "page": _page(getattr(kinds[name], "page", "")),
+        "specs": list(_users(section, name)),
+    }
+
+
+def _stream(name: str) -> Iterator[tuple[str, Any, str]]:
+    kind = known().streams[name]
+    yield "data", list(kind.datasets(kind.config())), "data sets it needs by default"
+    yield "episodes", kind.episodes is not None, "offers pre-training before it starts"
+
+
+def _network(name: str) -> Iterator[tuple[str, Any, str]]:
+    yield from ()
+
+
+def _learner(name: str) -> Iterator[tuple[str, Any, str]]:
+    kind = known().learners[name]
+    can = kind.build(kind.config(), Conv4(Conv4Config(channels=2), in_channels=1, size=16, ways=2)).capabilities
+    for ability in arguments(Capabilities):
+        yield ability.name, getattr(can, ability.name), ability.meaning
+    yield (
+        "packed",
+        list(packed_fields(kind.config())),
+        "fields in which replicas of one program may differ",
+    )
+
+
+def _protocol(name: str) -> Iterator[tuple[str, Any, str]]:
+    kind = known().protocols[name]
+    for fact in arguments(type(kind)):
+        if fact.name in ("headline", "journalled", "final"):
+            value = getattr(kind, fact.name)
+            yield fact.name, value if isinstance(value, str) else list(value), fact.meaning
+
+
+def _users(section: SectionName, name: str) -> Iterator[str]:
+    usual = DEFAULT_KINDS.get(section)
+    for spec in spec_names():
+        text = text_of(spec)
+        if name not in text and usual != name:
+            continue  # reading is what costs
+        raw = parse(text, spec)
+        said = [raw.get(section, {}), *(partial.get(section, {}) for partial in raw.get("variants", {}).values())]
+        if name in [said[0].get("kind", usual), *(one.get("kind") for one in said[1:])]:
+            yield spec
+
+
+def _page(name: str) -> str | None:
+    root = checkout()
+    file = None if root is None or not name else root / "docs" / "methods" / f"{name}.md"
+    return str(file) if file is not None and file.is_file() else name or None
