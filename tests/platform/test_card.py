@@ -32,6 +32,7 @@ def test_card_says_what_how_well_and_how_to_load(finished: RunFolder) -> None:
     assert "(#/experiments/5/runs/abc/artifacts/figures/masks-sparse.html)" in text
     assert "| conv1.weight |" in text
     assert finished.run_id in text
+    assert "infer" not in text  # its methods keep no mask for each task
 
 
 @pytest.mark.parametrize(
