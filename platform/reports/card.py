@@ -10,7 +10,7 @@ from frisket.platform.protocols.log_likelihood import LogLikelihood
 from frisket.platform.reports.figures import CAPACITY, by_variant, mask_stem
 from frisket.platform.reports.search import HEAT_MAP, LINE, SCATTER
 from frisket.platform.run.folder import RunFolder
-from frisket.platform.run.points import PointFolder, metric_of
+from frisket.platform.run.points import PointFolder
 from frisket.platform.run.summary import summarise
 from frisket.platform.specs.experiment import Experiment
 
@@ -102,7 +102,7 @@ def _search(folder: RunFolder, run_id: str) -> list[str]:
     names = (HEAT_MAP, LINE, SCATTER)
     drawn = [name for name in names if (folder.path / "figures" / name).exists()]
     text = (
-        f"## Search\n\nBest by {metric_of(experiment)} ({search.mode}) of the {len(experiment.variants)} points of a "
+        f"## Search\n\nBest by {experiment.metric} ({search.mode}) of the {len(experiment.variants)} points of a "
         f"{search.search} search: {values}. All points are in the run's `summary.json`."
     )
     return [text, *(f"![score over the axes]({_artifact(f'figures/{name}', run_id)})" for name in drawn)]

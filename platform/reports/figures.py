@@ -28,7 +28,7 @@ from frisket.platform.reports.pruning import draw_curve, draw_survivors, read_cu
 from frisket.platform.reports.search import draw_search
 from frisket.platform.run.folder import ReplicaFolder, RunFolder
 from frisket.platform.run.journal import read_journal
-from frisket.platform.run.points import metric_of, points_of, product, search_of
+from frisket.platform.run.points import points_of, product, search_of
 from frisket.platform.run.summary import summarise
 
 if TYPE_CHECKING:
@@ -142,7 +142,7 @@ def caption(folder: RunFolder) -> str:
 
 def _draw_search(folder: RunFolder, target: Path) -> None:
     pictures = draw_search(
-        points_of(folder), search_of(folder.experiment), metric_of(folder.experiment), folder.manifest["spec"],
+        points_of(folder), search_of(folder.experiment), folder.experiment.metric, folder.manifest["spec"],
         caption(folder),
     )  # fmt: skip
     for name, figure in pictures.items():
