@@ -21,7 +21,7 @@ def compare(
         typer.Argument(
             metavar="RUN RUN...",
             help="Folder, id, beginning of an id or 'last'; RUN:VARIANT for another than the headline or best point.",
-            shell_complete=complete.runs,
+            autocompletion=complete.runs,
         ),
     ],
     json_file: JsonFile = None,

@@ -7,32 +7,30 @@ from collections.abc import Iterable
 import typer
 
 
-def specs(context: typer.Context, parameter: typer.CallbackParam, incomplete: str) -> list[str]:
+def specs(incomplete: str) -> list[str]:
     """Specifications; where none begins so, the shell offers files."""
     from frisket.platform.specs.files import spec_names
 
     return _beginning(incomplete, spec_names())
 
 
-def tables(context: typer.Context, parameter: typer.CallbackParam, incomplete: str) -> list[str]:
+def tables(incomplete: str) -> list[str]:
     """Published tables."""
     from frisket.platform.specs.files import TABLES, config_names
 
     return _beginning(incomplete, (name.removeprefix(TABLES) for name in config_names() if name.startswith(TABLES)))
 
 
-def runs(context: typer.Context, parameter: typer.CallbackParam, incomplete: str) -> list[str]:
+def runs(context: typer.Context, incomplete: str) -> list[str]:
     """Runs in the folder of ``--runs-dir``, newest first, and ``last``."""
     from frisket.platform.verbs.runs import run_names
 
     return _beginning(incomplete, ["last", *run_names(context.params.get("runs_dir"))])
 
 
-def overrides(context: typer.Context, parameter: typer.CallbackParam, incomplete: str) -> list[str]:
-    """``SECTION.kind=KIND``. Bash takes ``=`` for the end of a word, other shells do not."""
+def overrides(context: typer.Context, incomplete: str) -> list[str]:
+    """``SECTION.kind=KIND``. Bash takes ``=`` for a word of its own, other shells do not."""
     before = context.params.get("overrides") or ()
-    if incomplete == "=" and before and before[-1].endswith(".kind"):
-        return _kinds(before[-1], "")
     if len(before) >= 2 and before[-1] == "=":
         return _kinds(before[-2], incomplete)
     path, equals, kind = incomplete.partition("=")
@@ -41,7 +39,7 @@ def overrides(context: typer.Context, parameter: typer.CallbackParam, incomplete
     return _beginning(incomplete, (f"{section}.kind=" for section in ("stream", "network", "learner", "protocol")))
 
 
-def kinds(context: typer.Context, parameter: typer.CallbackParam, incomplete: str) -> list[str]:
+def kinds(context: typer.Context, incomplete: str) -> list[str]:
     """Kinds of what ``frisket list`` lists: ``learners`` and so on."""
     what = context.params.get("what")
     return _kinds(f"{str(getattr(what, 'value', what)).removesuffix('s')}.kind", incomplete)

@@ -44,7 +44,7 @@ def show(
         typer.Argument(
             metavar="[NAME]",
             help="One stream, network, learner or protocol: its arguments.",
-            shell_complete=complete.kinds,
+            autocompletion=complete.kinds,
         ),
     ] = None,
 ) -> None:

@@ -24,7 +24,7 @@ def reproduce(
     table: Annotated[
         str | None,
         typer.Argument(
-            metavar="TABLE", help="PAPER/NAME; `frisket list tables` shows them.", shell_complete=complete.tables
+            metavar="TABLE", help="PAPER/NAME; `frisket list tables` shows them.", autocompletion=complete.tables
         ),
     ] = None,
     rows: Annotated[str | None, typer.Option(metavar="A,B", help="Rows, separated by commas; all by default.")] = None,

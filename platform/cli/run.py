@@ -24,7 +24,7 @@ Spec = Annotated[
     typer.Argument(
         metavar="SPEC",
         help="Name of a specification (`frisket list specs`) or a YAML file.",
-        shell_complete=complete.specs,
+        autocompletion=complete.specs,
     ),
 ]
 Overrides = Annotated[
@@ -32,7 +32,7 @@ Overrides = Annotated[
     typer.Argument(
         metavar="[KEY.PATH=VALUE]...",
         help="Fields to set, e.g. stream.steps=300.",
-        shell_complete=complete.overrides,
+        autocompletion=complete.overrides,
     ),
 ]
 Seeds = Annotated[int | None, typer.Option(min=1, help="Seeds 0 .. N-1 instead of the specification's number.")]
@@ -43,7 +43,7 @@ Resume = Annotated[
     typer.Option(
         metavar="RUN",
         help="Go on with a run: its folder, id, beginning of its id, or 'last'.",
-        shell_complete=complete.runs,
+        autocompletion=complete.runs,
     ),
 ]
 RunId = Annotated[

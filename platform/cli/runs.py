@@ -20,7 +20,7 @@ def runs(
     spec: Annotated[
         str | None,
         typer.Option(
-            metavar="GLOB", help="Only runs of these specifications: 'osaka/*'.", shell_complete=complete.specs
+            metavar="GLOB", help="Only runs of these specifications: 'osaka/*'.", autocompletion=complete.specs
         ),
     ] = None,
     state: Annotated[StateName | None, typer.Option(help="Only runs in this state.")] = None,

@@ -20,7 +20,7 @@ def show(
     spec: Annotated[
         str,
         typer.Argument(
-            metavar="SPEC", help="Name (`frisket list specs`) or a YAML file.", shell_complete=complete.specs
+            metavar="SPEC", help="Name (`frisket list specs`) or a YAML file.", autocompletion=complete.specs
         ),
     ],
     overrides: Overrides = None,

@@ -16,7 +16,7 @@ def sync(
         typer.Argument(
             metavar="[RUN]",
             help="A run's folder, its id or a beginning of it, or 'last'.",
-            shell_complete=complete.runs,
+            autocompletion=complete.runs,
         ),
     ] = None,
     runs_dir: Annotated[

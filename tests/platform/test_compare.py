@@ -87,7 +87,7 @@ def test_variants_and_points_can_be_named(workplace: Path) -> None:
     made_run(parent, "search", {"accuracy": FIRST}, others={"inner_steps=2": {"accuracy": SECOND}}, tune=tune)
     compared = frisket.compare("search", "search:inner_steps=1")
     assert [run["variant"] for run in compared["runs"]] == ["inner_steps=2", "inner_steps=1"]
-    with pytest.raises(RunError, match="no such variant; did you mean 'inner_steps=1'"):
+    with pytest.raises(RunError, match="no such variant; did you mean 'inner_steps="):
         frisket.compare("pair", "search:inner_steps=3")
     made_run(parent, "plain", {"accuracy": FIRST})
     with pytest.raises(RunError, match="it has no variants"):
