@@ -18,7 +18,6 @@ from frisket.platform.executors import Stop
 from frisket.platform.executors.supervision import StopFile, attempt
 from frisket.platform.run.folder import ReplicaFolder, RunFolder
 from frisket.platform.run.journal import read_journal
-from frisket.platform.run.points import metric_of
 from frisket.platform.specs.experiment import Pack
 
 STEP, SCORE = "step", "score"
@@ -64,7 +63,7 @@ class RungTrial(PackTrial):
         self.rungs: list[int] = list(config["rungs"])
 
     def step(self) -> dict[str, Any]:
-        metric = metric_of(self.folder.experiment)
+        metric = self.folder.experiment.metric
         while self.rungs:
             rung = self.rungs.pop(0)
             while self.files.result is None and reached(self.files) < rung:

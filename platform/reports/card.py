@@ -11,7 +11,7 @@ from frisket.platform.reports.figure import Picture, by_variant
 from frisket.platform.reports.figures import PICTURES, search_pictures
 from frisket.platform.reports.masks import mask_pictures
 from frisket.platform.run.folder import RunFolder
-from frisket.platform.run.points import PointFolder, metric_of
+from frisket.platform.run.points import PointFolder
 from frisket.platform.run.summary import summarise
 from frisket.platform.specs.experiment import Experiment
 
@@ -94,7 +94,7 @@ def _search(folder: RunFolder, run_id: str) -> list[str]:
     assert search is not None
     values = ", ".join(f"`{axis}` = {value}" for axis, value in folder.point.values.items())
     text = (
-        f"## Search\n\nBest by {metric_of(experiment)} ({search.mode}) of the {len(experiment.variants)} points of a "
+        f"## Search\n\nBest by {experiment.metric} ({search.mode}) of the {len(experiment.variants)} points of a "
         f"{search.search} search: {values}. All points are in the run's `summary.json`."
     )
     return [text, *(_image(picture, run_id) for picture in search_pictures(folder.search))]

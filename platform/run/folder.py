@@ -145,6 +145,7 @@ class RunFolder(Kept):
             "run_id": run_id,
             "spec": experiment.name,
             "experiment": experiment.as_dict(),
+            "headline": experiment.metric,
             "data_mode": data_mode,
             "data": data,
             "frisket": frisket.__version__,

@@ -178,6 +178,12 @@ class Experiment(_Settings):
         """The plain experiment of the first variant; a plain experiment itself."""
         return self.plans[self.headline_label]
 
+    @property
+    def metric(self) -> str:
+        """What it is judged by, and the points of a search are compared by: its search's metric, or its protocol's
+        headline."""
+        return (self.tune and self.tune.metric) or self.protocol.row.headline
+
     def variant(self, label: str | None) -> Experiment:
         """The plain experiment behind ``label``; None is the experiment itself, or its headline variant."""
         label = self.headline_label if label is None else label

@@ -22,7 +22,6 @@ from frisket.platform.cluster.session import require_device
 from frisket.platform.executors import Stop
 from frisket.platform.run.folder import RunFolder
 from frisket.platform.run.kept import content_hashes, default_runs_folder
-from frisket.platform.run.points import metric_of
 from frisket.platform.run.summary import summarise
 from frisket.platform.specs.build import Inputs, build_learner, build_network, build_stream, datasets, require_suited
 from frisket.platform.specs.experiment import Experiment, load_spec
@@ -311,7 +310,7 @@ def _rehearse(experiment: Experiment, images: Mapping[str, Pictures]) -> None:
         episodes = plain.stream.row.episodes
         require(plain.pretrain is None or episodes is not None, "pretrain", plain.pretrain, "left out on this stream")
         if experiment.tune is not None:
-            _require_measured(metric_of(experiment), stream, learner)
+            _require_measured(experiment.metric, stream, learner)
 
 
 def _require_measured(metric: str, stream: Stream, learner: Learner) -> None:
