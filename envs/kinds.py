@@ -10,7 +10,7 @@ from typing import Any
 from frisket.envs.data.imageset import ImageSet, Pictures
 from frisket.envs.episodes.episodes import EpisodeSource
 from frisket.envs.stream import Stream
-from frisket.envs.streams import character_tasks, osaka, picture_stream, pixel_tasks, split_classes
+from frisket.envs.streams import character_tasks, incremental, osaka, picture_stream, pixel_tasks, split_classes
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,6 +59,12 @@ STREAMS: Mapping[str, StreamEntry] = MappingProxyType(
             datasets=lambda config: config.datasets(),
             build=split_classes.SplitClassesStream,
             summary="tasks in sequence, each with classes of its own, or all of them mixed",
+        ),
+        "incremental": StreamEntry(
+            config=incremental.IncrementalConfig,
+            datasets=lambda config: config.datasets(),
+            build=incremental.IncrementalStream,
+            summary="one's own data in tasks: new classes, told apart from all or within the task, or new domains",
         ),
         "character-tasks": StreamEntry(
             config=character_tasks.CharacterTasksConfig,

@@ -6,13 +6,13 @@ import bisect
 import dataclasses
 import inspect
 import json
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from torch import Tensor
 
-from frisket.envs.data import Pictures, resolve
+from frisket.envs.data import OwnData, Pictures, resolve
 from frisket.envs.kinds import STREAMS
 from frisket.envs.stream import Stream
 from frisket.envs.task_stream import TaskStream
@@ -38,21 +38,24 @@ class StreamRecipe:
         config: its configuration.
         data: ``real`` or ``embedded``, as `frisket.envs.data.resolve` takes it.
         data_dir: first place to look for data, as the sources see it.
+        own: data of the user's, by name.
     """
 
     kind: str
     config: Any
     data: Literal["real", "embedded"]
     data_dir: str | None = None
+    own: Mapping[str, OwnData] = field(default_factory=dict)
 
     @property
     def key(self) -> str:
-        described = [self.kind, dataclasses.asdict(self.config), self.data, self.data_dir]
+        own = {name: dataclasses.asdict(one) for name, one in self.own.items()}
+        described = [self.kind, dataclasses.asdict(self.config), self.data, self.data_dir, own]
         return json.dumps(described, sort_keys=True)
 
     def open(self, seed: int) -> Feed:
         entry = STREAMS[self.kind]
-        images = resolve(entry.datasets(self.config), self.data, self.data_dir, kind=Pictures)
+        images = resolve(entry.datasets(self.config), self.data, self.data_dir, kind=Pictures, own=self.own)
         return StreamFeed(entry.build(self.config, images, seed))
 
 

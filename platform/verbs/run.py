@@ -10,11 +10,11 @@ import os
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import frisket
 from frisket.algos.learner import Learner
-from frisket.envs.data import Pictures, resolve
+from frisket.envs.data import DataMode, Pictures
 from frisket.envs.kinds import STREAMS
 from frisket.envs.stream import Stream
 from frisket.errors import RunError, SpecError, nearest, require
@@ -23,12 +23,10 @@ from frisket.platform.executors import Stop
 from frisket.platform.run.folder import RunFolder, default_runs_folder, write_json
 from frisket.platform.run.points import metric_of
 from frisket.platform.run.summary import summarise
-from frisket.platform.specs.build import Inputs, build_learner, build_network, build_stream, datasets, require_suited
+from frisket.platform.specs.build import Inputs, build_learner, build_network, build_stream, load_data, require_suited
 from frisket.platform.specs.experiment import Experiment, load_spec
 from frisket.platform.specs.kinds import PROTOCOLS
 from frisket.platform.tracking.settings import default_tracking
-
-DataMode = Literal["auto", "real", "embedded"]
 
 
 def prepare(
@@ -68,7 +66,7 @@ def prepare(
         there = _run_called(run_id, experiment, data, runs_dir)
         if there is not None:
             return reopen(str(there.path), data_dir=data_dir, search=search)
-    images = resolve(datasets(experiment), data, data_dir, kind=Pictures)
+    images = load_data(experiment, data, data_dir)
     _rehearse(experiment, images)
     return RunFolder.create(
         default_runs_folder() if runs_dir is None else runs_dir,
@@ -121,7 +119,7 @@ def reopen(
     if spec is not None and spec != name and Path(spec).stem != name:
         raise RunError("--resume", run, f"is a run of {name}, not of {spec}; leave SPEC out")
     if not folder.done:
-        images = resolve(datasets(folder.experiment), folder.manifest["data_mode"], data_dir, kind=Pictures)
+        images = load_data(folder.experiment, folder.manifest["data_mode"], data_dir)
         now, then = _provenance(images), folder.manifest["data"]
         changed = [name for name in then if _hashes(now.get(name)) != _hashes(then[name])]
         if changed:
@@ -142,7 +140,7 @@ def finished_run(
     what moves numbers by rounding alone, the same seeds and data, the same version of frisket; None where there is
     none."""
     experiment = load_spec(spec, overrides, seeds=seeds)
-    images = resolve(datasets(experiment), data, data_dir, kind=Pictures)
+    images = load_data(experiment, data, data_dir)
     wanted = _work_of(experiment), {name: _hashes(one) for name, one in _provenance(images).items()}
     found = []
     for folder in RunFolder.all(default_runs_folder() if runs_dir is None else runs_dir):
@@ -254,7 +252,7 @@ def _require_measured(metric: str, stream: Stream, learner: Learner) -> None:
 
 
 def _mode_of(images: Mapping[str, Pictures]) -> str:
-    return "real" if any(images.provenance.kind == "real" for images in images.values()) else "embedded"
+    return "embedded" if all(images.provenance.kind == "embedded" for images in images.values()) else "real"
 
 
 def _provenance(images: Mapping[str, Pictures]) -> dict[str, Any]:
