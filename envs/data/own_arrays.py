@@ -128,11 +128,15 @@ def _read(field: str, path: Path) -> dict[str, np.ndarray]:
         return {
             name: _loaded(field, file, lambda f=file: np.load(f, allow_pickle=False)) for name, file in files.items()
         }
-    with _loaded(field, path, lambda: np.load(path, allow_pickle=False)) as archive:
+    with _loaded(field, path, lambda: path.open("rb")) as file:
+        archive = _loaded(field, path, lambda: np.load(file, allow_pickle=False))
+        if isinstance(archive, np.ndarray):
+            raise DataError(field, str(path), "holds one array without a name; save x and y with numpy.savez")
         return {
             name: _loaded(f"{name} in {field}", path, lambda n=name: archive[n])
-            for name in _NAMES if name in archive.files
-        }  # fmt: skip
+            for name in _NAMES
+            if name in archive.files
+        }
 
 
 def _loaded(field: str, path: Path, load: Callable[[], T]) -> T:
