@@ -14,7 +14,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from frisket.envs.data import Pictures, resolve
 from frisket.errors import Stopped
 from frisket.files import write_json
 from frisket.platform.cluster.session import ray_session
@@ -24,7 +23,7 @@ from frisket.platform.executors.stream_source import stream_service
 from frisket.platform.executors.supervision import MAX_DEATHS, clear, conclude, supervise
 from frisket.platform.run.folder import RunFolder
 from frisket.platform.run.points import search_of
-from frisket.platform.specs.build import build_stream, datasets
+from frisket.platform.specs.build import build_stream, load_data
 
 
 def execute(folder: RunFolder, *, workers: int | None, data_dir: str | None, stop: Stop) -> None:
@@ -62,7 +61,7 @@ def rungs_of(folder: RunFolder, data_dir: str | None) -> list[int]:
     """
     experiment = folder.experiment
     search = search_of(experiment)
-    data = resolve(datasets(experiment), folder.manifest["data_mode"], data_dir, kind=Pictures)
+    data = load_data(experiment, folder.manifest["data_mode"], data_dir)
     steps = build_stream(experiment, data, seed=0).steps
     rungs, step = [], max(1, round(search.grace * steps / experiment.log_every)) * experiment.log_every
     while step < steps:

@@ -62,6 +62,7 @@ def _body(folder: RunFolder, experiment_id: str, run_id: str) -> list[str]:
         *_masks(folder, experiment_id, run_id),
         *(_image(picture, run_id) for picture in PICTURES if picture is not CAPACITY and picture.applies(folder)),
         _data(folder),
+        *_classes(folder),
         *(_sparsity(label, rows) for label, rows in _sparsities(folder).items()),
     ]
 
@@ -130,12 +131,14 @@ def _said(published: Mapping[str, float] | None) -> str:
 def _loading(folder: RunFolder, name: str, version: str) -> str:
     variant = "" if not folder.experiment.variants else f', variant="{list(folder.experiment.variants)[-1]}"'
     tasks = keeps_tasks(folder)
+    named = "names = [model.classes()[i] for i in probabilities.argmax(1)]\n" if _classes(folder) else ""
     task, params = (", task=0", '"seed": 0, "task": 0') if tasks else ("", '"seed": 0')
     return (
         "## Load it\n\n```python\n"
         "import frisket\n\n"
         f'model = frisket.load_model("models:/{name}/{version}")\n'
         f"probabilities = model.predict(x, seed=0{variant}{task})\n"
+        f"{named}"
         "masks = model.masks(seed=0)\n\n"
         "import mlflow\n\n"
         f'mlflow.pyfunc.load_model("models:/{name}/{version}").predict(x, params={{{params}}})\n```\n\n'
@@ -185,6 +188,16 @@ def _data(folder: RunFolder) -> str:
     manifest = folder.manifest
     lines.append(f"\nfrisket {manifest['frisket']}, git {manifest['git'] or 'unknown'}, run `{folder.run_id}`.")
     return "\n".join(lines)
+
+
+def _classes(folder: RunFolder) -> list[str]:
+    """The labels by name, in the order of a model's outputs; nothing where labels have none that lasts."""
+    orders = [result.get("input", {}).get("names", []) for result in folder.results()]
+    if not orders or not orders[0]:
+        return []
+    same = all(order == orders[0] for order in orders)
+    said = "" if same else " of the first replica; `model.classes(seed, variant)` tells the others'"
+    return [f"## Classes\n\nIn the order of the outputs{said}: {', '.join(map(_cell, orders[0]))}."]
 
 
 def _names(folder: RunFolder) -> list[str]:
