@@ -18,11 +18,6 @@ from typing import Any, NamedTuple
 
 import yaml
 
-try:
-    from yaml import CSafeLoader as _SafeLoader  # ten times as fast
-except ImportError:  # PyYAML was built without libyaml
-    from yaml import SafeLoader as _SafeLoader
-
 from frisket.errors import SpecError, nearest
 
 DEFAULT_KINDS: Mapping[str, str] = MappingProxyType(
@@ -161,6 +156,10 @@ def overridden(raw: dict[str, Any], text: str) -> dict[str, Any]:
             raise SpecError("override", text, f"{'.'.join([first, *rest][: depth + 1])} has no fields")
     node[[first, *rest][-1]] = parsed
     return raw
+
+
+# libyaml's reader is ten times as fast; PyYAML may have been built without it.
+_SafeLoader: type[yaml.SafeLoader] = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
 class _Loader(_SafeLoader):

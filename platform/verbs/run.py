@@ -73,6 +73,8 @@ def carry_out(
         if unwanted:
             fix = f"a run goes on with the specification and name it has; leave {unwanted} out"
             raise RunError("resume", str(resume), fix)
+        if isinstance(spec, Mapping):
+            raise SpecError("SPEC", "a dict", "leave it out: a run goes on with the specification it has")
         folder = reopen(str(resume), spec=spec, data=data, data_dir=place, runs_dir=runs, search=search)
     elif spec is None:
         raise SpecError("SPEC", None, "is required; `frisket list specs` shows the names")
