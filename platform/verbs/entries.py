@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-import re
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any, Literal
 
 from frisket.algos.learner import Capabilities
@@ -25,7 +23,7 @@ def entry(section: SectionName, name: str) -> dict[str, Any]:
 
     ``section``, ``name``, ``summary``; ``config``: the class of its configuration; ``arguments``: the fields of
     `frisket.platform.specs.arguments.Argument`, one each; ``facts``: what else it declares, by name, each as ``{value,
-    meaning}``; ``logged``: metric to meaning, as it declares or as its page has it; ``page``: its file in a checkout,
+    meaning}``; ``logged``: metric to meaning, as it declares; ``page``: its file in a checkout,
     elsewhere its name in docs/methods, None where there is none; ``specs``: names of the specifications that use it, in
     a variant or in all.
 
@@ -45,7 +43,7 @@ def entry(section: SectionName, name: str) -> dict[str, Any]:
         "config": f"{config.__module__}.{config.__name__}",
         "arguments": [dataclasses.asdict(argument) for argument in arguments(config)],
         "facts": {key: {"value": value, "meaning": meaning} for key, value, meaning in facts},
-        "logged": dict(getattr(kinds[name], "logged", {}) or _logged(page)),
+        "logged": dict(getattr(kinds[name], "logged", {})),
         "page": page,
         "specs": [outline.name for outline in outlines() if name in outline.kinds(section)],
     }
@@ -85,11 +83,3 @@ def _page(name: str) -> str | None:
     root = checkout()
     file = None if root is None or not name else root / "docs" / "methods" / f"{name}.md"
     return str(file) if file is not None and file.is_file() else name or None
-
-
-def _logged(page: str | None) -> dict[str, str]:
-    """The rows under "What is logged" of a checkout's page; none elsewhere."""
-    if page is None or not Path(page).is_file():
-        return {}
-    part = Path(page).read_text("utf-8").partition("\n## What is logged\n")[2].partition("\n## ")[0]
-    return dict(re.findall(r"^\| `([^`]+)` \| (.*?) \|", part, flags=re.MULTILINE))
