@@ -80,7 +80,7 @@ def measure(channels: int, rounds: int) -> dict[str, float]:
     theta = network.init(torch_generator(0, "theta"))
     start, rest = split(network, theta)
     loss = loss_on(network, rest, support)
-    rates = learner.modulation.rates(learner.init(0)["m"], start)
+    modulation, m = learner.modulation, learner.init(0)["m"]
     module = plain_conv4(channels)
 
     def plain() -> object:
@@ -104,7 +104,7 @@ def measure(channels: int, rounds: int) -> dict[str, float]:
         works = {
             "plain": plain,
             "bare": bare,
-            "inner step": lambda: adapt(loss, start, rates, 1),
+            "inner step": lambda: adapt(loss, start, modulation, m, 1),
             "stream loop": stream_loop,
         }
         share = {"plain": 1, "bare": 1, "inner step": 1, "stream loop": K}

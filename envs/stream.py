@@ -19,6 +19,7 @@ class Stream(ABC):
         domains: names of the domains tasks are drawn from, in the order of the specification.
         labelled: a learner that needs it may be shown the task; False where the task is hidden by definition, and the
             batches carry it for scoring alone.
+        names: name of each label, ``ways`` of them; empty where a label means another class in another task.
     """
 
     steps: int
@@ -26,6 +27,7 @@ class Stream(ABC):
     ways: int
     domains: tuple[str, ...]
     labelled: bool = True
+    names: tuple[str, ...] = ()
 
     @abstractmethod
     def batch(self, position: int) -> Batch:

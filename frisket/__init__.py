@@ -18,7 +18,19 @@ from typing import TYPE_CHECKING, Any
 from frisket.folders import checkout
 
 __version__ = "0.1.0"
-__all__ = ["FrisketError", "MaskSet", "UserError", "__version__", "load_model", "reproduce", "run", "show", "tune"]
+__all__ = [
+    "FrisketError",
+    "MaskSet",
+    "UserError",
+    "__version__",
+    "compare",
+    "load_model",
+    "reproduce",
+    "run",
+    "runs",
+    "show",
+    "tune",
+]
 
 # In a checkout the sub-packages are top-level folders (platform/, envs/, algos/, tune_configs/) beside this one; in a
 # wheel they lie inside it. Appending the root makes `frisket.platform` resolve from a bare checkout with nothing
@@ -29,15 +41,17 @@ if (_root := checkout()) is not None:
 if TYPE_CHECKING:
     from frisket.algos.masks.mask_set import MaskSet
     from frisket.errors import FrisketError, UserError
-    from frisket.platform.api import load_model, reproduce, run, show, tune
+    from frisket.platform.api import compare, load_model, reproduce, run, runs, show, tune
 
 _HOME = {
     "FrisketError": "frisket.errors",
     "UserError": "frisket.errors",
     "MaskSet": "frisket.algos.masks.mask_set",
+    "compare": "frisket.platform.api",
     "load_model": "frisket.platform.api",
     "reproduce": "frisket.platform.api",
     "run": "frisket.platform.api",
+    "runs": "frisket.platform.api",
     "show": "frisket.platform.api",
     "tune": "frisket.platform.api",
 }

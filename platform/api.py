@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:
     from frisket.platform.model.model import FrisketModel
     from frisket.platform.specs.uses import Given
     from frisket.platform.tables.scales import ScaleName
     from frisket.platform.verbs.finished import FinishedReproduction, FinishedRun
+    from frisket.platform.verbs.runs import StateName
     from frisket.types import DataMode
 
 
@@ -163,6 +164,64 @@ def reproduce(
         table=table, rows=rows, columns=columns, seeds=seeds, scale=scale, workers=workers, data=data,
         data_dir=data_dir, runs_dir=runs_dir, out=out, resume=resume, reuse=reuse, register=register, local=local,
     )  # fmt: skip
+
+
+def runs(
+    *,
+    spec: str | None = None,
+    state: StateName | None = None,
+    data: Literal["real", "embedded"] | None = None,
+    since: str | None = None,
+    runs_dir: str | Path | None = None,
+) -> list[dict[str, Any]]:
+    """The runs in the runs folder, newest first, as plain data.
+
+    Args:
+        spec: only runs of specifications that it matches: ``osaka/*``.
+        state: only runs in it: ``done``; ``running``: a process holds it; ``stopped``; ``damaged``.
+        data: only runs on these.
+        since: only runs begun since: a date (``2026-01-31``), or ``30min``, ``12h``, ``7d``, ``2w`` ago.
+        runs_dir: where runs are kept; None for FRISKET_RUNS, else ``frisket_runs`` in the working folder.
+
+    Returns:
+        Of every run ``run`` (its name), ``path``, ``state``, ``problem`` (of a damaged one, else None), ``spec``,
+        ``data``, ``kind`` (``run`` or ``search``), ``finished`` and ``replicas`` (how many, and of how many),
+        ``seeds``, ``metric`` (its headline) with ``mean``, ``std`` (the population's) and ``n`` once it is done,
+        ``seconds`` of work, ``created``. What is not known is None.
+
+    Raises:
+        UserError: no such folder or state, or ``since`` says no time.
+    """
+    from frisket.platform.verbs import runs as verb
+
+    return verb.runs(spec=spec, state=state, data=data, since=since, runs_dir=runs_dir)
+
+
+def compare(*names: str | Path, runs_dir: str | Path | None = None) -> dict[str, Any]:
+    """Finished runs beside each other, metric by metric, with their differences to the first.
+
+    Where a run met the same stream on the same data as the first, seeds that both have are paired: the difference is
+    the mean over the pairs, with the t interval of that mean. Else it is the difference of the means, with Welch's
+    interval.
+
+    Args:
+        names: two or more runs: path, id, unique beginning of an id, or ``last``; ``RUN:VARIANT`` for another variant
+            than the headline, or another point of a search than the best.
+        runs_dir: where runs are kept; None for FRISKET_RUNS, else ``frisket_runs`` in the working folder.
+
+    Returns:
+        ``level`` of the intervals; ``headline``; ``runs``; ``metrics``: metric to a line per run, in order: ``mean``,
+        ``std`` (the population's), ``n``, and of all but the first ``difference``, ``interval`` (two ends, or
+        None where there are too few seeds), ``method`` (``paired`` or ``welch``), ``n_difference``;
+        ``not_shared``: metrics that not every run has, which are left out.
+
+    Raises:
+        RunError: a run that is not there or not finished (it names the command that finishes it), or no metric in
+            common.
+    """
+    from frisket.platform.verbs import compare as verb
+
+    return verb.compare(*names, runs_dir=runs_dir)
 
 
 def load_model(uri: str | Path, *, tracking_uri: str | None = None, uses: Sequence[Given] = ()) -> FrisketModel:

@@ -24,7 +24,8 @@ def modules_after(code: str, checkout: Path) -> set[str]:
 
 def test_exported_names() -> None:
     assert frisket.__all__ == [
-        "FrisketError", "MaskSet", "UserError", "__version__", "load_model", "reproduce", "run", "show", "tune"
+        "FrisketError", "MaskSet", "UserError", "__version__", "compare", "load_model", "reproduce", "run", "runs",
+        "show", "tune",
     ]  # fmt: skip
     for name in frisket.__all__:
         assert getattr(frisket, name) is not None
@@ -36,13 +37,15 @@ def test_exported_names() -> None:
 def test_verbs_take_what_the_command_line_takes() -> None:
     assert list(inspect.signature(frisket.run).parameters) == [
         "spec", "overrides", "seeds", "workers", "data", "data_dir", "runs_dir", "resume", "run_id", "register",
-        "local",
+        "local", "uses",
     ]  # fmt: skip
     assert list(inspect.signature(frisket.reproduce).parameters) == [
         "table", "rows", "columns", "seeds", "scale", "workers", "data", "data_dir", "runs_dir", "out", "resume",
         "reuse", "register", "local",
     ]  # fmt: skip
     assert inspect.signature(frisket.tune) == inspect.signature(frisket.run)
+    assert list(inspect.signature(frisket.runs).parameters) == ["spec", "state", "data", "since", "runs_dir"]
+    assert list(inspect.signature(frisket.compare).parameters) == ["names", "runs_dir"]
     assert "uri" in inspect.signature(frisket.load_model).parameters
 
 

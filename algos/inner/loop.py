@@ -4,8 +4,11 @@ One inner step is ``phi <- phi - s o grad_phi L(phi, D)`` (osaka spec, section 4
 the current phi. Two outer derivatives are offered:
 
 * first order: the inner gradients count as constants. With ``g_out = grad L(phi_K, D')`` and ``G = sum_k grad L(phi_k,
-  D)``, ``dL/dtheta_A = g_out`` and ``dL/ds = -g_out o G``; the modulation carries dL/ds on to its meta-parameters m.
+  D)``, ``dL/dtheta_A = g_out`` and ``dL/ds = -g_out o G``.
 * second order: automatic differentiation through the K steps.
+
+Either way the modulation carries dL/ds on to its meta-parameters m. Where s differs from step to step, each step has
+its own dL/ds_k, ``-g_out o grad L(phi_k, D)`` in first order, and dL/dm is the sum of what they carry.
 """
 
 from __future__ import annotations
@@ -26,18 +29,31 @@ Loss = Callable[[Params], Tensor]
 
 
 class Adapted(NamedTuple):
-    """Attributes: phi: fast weights after K steps; grad_sum: G; first_loss: the loss before the first step, scalar."""
+    """Attributes: phi: fast weights after K steps; grad_sum: G; first_loss: the loss before the first step, scalar;
+    trail: of a modulation that goes `by_step` the fast weights and their gradient at every step, else empty."""
 
     phi: Params
     grad_sum: Params
     first_loss: Tensor
+    trail: tuple[tuple[Params, Params], ...] = ()
+
+
+class Asked(NamedTuple):
+    """Rates a modulation was asked for. Attributes: phi, step: when; rates: the answer, leaves where m is learned."""
+
+    phi: Params
+    step: int
+    rates: Params
 
 
 class Unrolled(NamedTuple):
-    """An adaptation with its graph. Attributes: theta, m: the leaves it hangs on; phi: fast weights after K steps."""
+    """An adaptation with its graph. Attributes: modulation, m: what made the rates; theta: the leaves it hangs on,
+    beside those in ``asked``; phi: fast weights after K steps."""
 
-    theta: Params
+    modulation: Modulation
     m: Params
+    theta: Params
+    asked: tuple[Asked, ...]
     phi: Params
 
 
@@ -64,39 +80,23 @@ def total(parts: Sequence[Params]) -> Params:
     return {k: functools.reduce(torch.add, [part[k] for part in parts]) for k in parts[0]}
 
 
-def adapt(loss: Loss, start: Params, rates: Params, steps: int) -> Adapted:
-    """K = ``steps`` inner steps without a graph: ``phi <- phi - rates o grad loss(phi)``."""
-    phi, total, first = start, {}, torch.zeros(())
-    for k in range(steps):
+def adapt(loss: Loss, start: Params, modulation: Modulation, m: Params, steps: int) -> Adapted:
+    """K = ``steps`` inner steps without a graph: ``phi <- phi - s o grad loss(phi)``."""
+    phi, total, first, rates, trail = start, {}, torch.zeros(()), {}, []
+    for step in range(steps):
+        if modulation.by_step or not step:
+            with torch.no_grad():
+                rates = modulation.rates(m, phi, step)
         phi = leaves(phi)
         value = loss(phi)
         grads = gradients(value, phi)
+        if modulation.by_step:
+            trail.append((phi, grads))
         with torch.no_grad():
             phi = {name: phi[name] - rates[name] * g for name, g in grads.items()}
-            total = {name: total[name] + g for name, g in grads.items()} if k else grads
-        first = first if k else value.detach()
-    return Adapted(phi, total, first)
-
-
-def adapt_through(loss: Loss, start: Params, rates: Params, steps: int) -> Params:
-    """As `adapt`, keeping the graph back to ``start`` and ``rates`` (second order)."""
-    phi = start
-    for _ in range(steps):
-        grads = torch.autograd.grad(loss(phi), list(phi.values()), create_graph=True)
-        phi = {name: p - rates[name] * g for (name, p), g in zip(phi.items(), grads, strict=True)}
-    return phi
-
-
-def pull_back(modulation: Modulation, m: Params, theta_a: Params, rate_grads: Params) -> Params:
-    """dL/dm from dL/ds, through the modulation's own (straight-through) derivative."""
-    if not m:
-        return {}
-    m = leaves(m)
-    rates = modulation.rates(m, theta_a)
-    # A rate shared by a whole tensor collects the sum over it: the inner product - <g_out, G> of the learned step size.
-    into = [g.sum_to_size(rates[k].shape) for k, g in rate_grads.items()]
-    grads = torch.autograd.grad([rates[k] for k in rate_grads], list(m.values()), into)
-    return dict(zip(m, grads, strict=True))
+            total = {name: total[name] + g for name, g in grads.items()} if step else grads
+        first = first if step else value.detach()
+    return Adapted(phi, total, first, tuple(trail))
 
 
 def first_order_gradient(
@@ -110,8 +110,15 @@ def first_order_gradient(
     phi, rest = leaves(adapted.phi), leaves(rest)
     loss = loss_on(network, rest, query)(phi)
     grads = gradients(loss, {**phi, **rest})
-    rate_grads = {k: -grads[k] * g for k, g in adapted.grad_sum.items()} if m else {}
-    return MetaGradient(loss.detach(), {k: grads[k] for k in theta}, pull_back(modulation, m, adapted.phi, rate_grads))
+    theta_grads = {k: grads[k] for k in theta}
+    if not m:
+        return MetaGradient(loss.detach(), theta_grads, {})
+    steps = adapted.trail or ((adapted.phi, adapted.grad_sum),)
+    pulled = [
+        modulation.pull_back(m, at, step, {k: -grads[k] * g for k, g in inner.items()})
+        for step, (at, inner) in enumerate(steps)
+    ]
+    return MetaGradient(loss.detach(), theta_grads, total(pulled))
 
 
 def unroll(
@@ -119,10 +126,18 @@ def unroll(
     penalty: Loss | None = None
 ) -> Unrolled:  # fmt: skip
     """Adapt theta_A on ``support`` with the graph kept; ``penalty`` of phi is added to the inner loss."""
-    theta, m = leaves(theta), leaves(m)
-    start, rest = split(network, theta)
-    loss = penalised(loss_on(network, rest, support), penalty)
-    return Unrolled(theta, m, adapt_through(loss, start, modulation.rates(m, start), steps))
+    theta = leaves(theta)
+    phi, rest = split(network, theta)
+    loss, asked = penalised(loss_on(network, rest, support), penalty), []
+    for step in range(steps):
+        if modulation.by_step or not step:
+            with torch.no_grad():
+                rates = modulation.rates(m, phi, step)
+            asked.append(Asked(phi, step, leaves(rates) if m else rates))
+        rates = asked[-1].rates
+        grads = torch.autograd.grad(loss(phi), list(phi.values()), create_graph=True)
+        phi = {name: p - rates[name] * g for (name, p), g in zip(phi.items(), grads, strict=True)}
+    return Unrolled(modulation, m, theta, tuple(asked), phi)
 
 
 def second_order_gradient(network: Network, unrolled: Unrolled, rest: Params, query: Data) -> MetaGradient:
@@ -133,11 +148,17 @@ def second_order_gradient(network: Network, unrolled: Unrolled, rest: Params, qu
     """
     rest = leaves(rest)
     loss = loss_on(network, rest, query)(unrolled.phi)
-    groups = (unrolled.theta, unrolled.m, rest)
+    learned = [asked.rates for asked in unrolled.asked] if unrolled.m else []
+    groups = (unrolled.theta, rest, *learned)
     inputs = [value for group in groups for value in group.values()]
     grads = iter(torch.autograd.grad(loss, inputs, retain_graph=True, materialize_grads=True))
-    theta, m, direct = [{k: next(grads) for k in group} for group in groups]
-    return MetaGradient(loss.detach(), {k: g + direct[k] if k in direct else g for k, g in theta.items()}, m)
+    theta, direct, *rate_grads = [{k: next(grads) for k in group} for group in groups]
+    pulled = [
+        unrolled.modulation.pull_back(unrolled.m, asked.phi, asked.step, one)
+        for asked, one in zip(unrolled.asked, rate_grads, strict=False)
+    ]
+    theta = {k: g + direct[k] if k in direct else g for k, g in theta.items()}
+    return MetaGradient(loss.detach(), theta, total(pulled) if pulled else {})
 
 
 def adapt_first_order(
@@ -146,9 +167,7 @@ def adapt_first_order(
 ) -> Adapted:  # fmt: skip
     """Adapt theta_A on ``support`` at the present rates; ``penalty`` of phi is added to the inner loss."""
     start, rest = split(network, theta)
-    with torch.no_grad():
-        rates = modulation.rates(m, start)
-    return adapt(penalised(loss_on(network, rest, support), penalty), start, rates, steps)
+    return adapt(penalised(loss_on(network, rest, support), penalty), start, modulation, m, steps)
 
 
 def meta_gradient(

@@ -1,22 +1,33 @@
-"""Data sets: published ones, read from disk or downloaded, and embedded ones, made from files of installed packages."""
+"""Data sets: published ones, read from disk or downloaded; embedded ones, made from files of installed packages; and
+the user's own: folders, arrays and map-style datasets."""
 
 from __future__ import annotations
 
-from frisket.envs.data.catalogue import load, resolve, verify
+from frisket.envs.data.catalogue import DataMode, load, resolve, verify
 from frisket.envs.data.check import FileReport
 from frisket.envs.data.embedded import EMBEDDED
 from frisket.envs.data.fetch import fetch
 from frisket.envs.data.folders import FOLDERS, FolderSource, PictureFolder, load_folder
 from frisket.envs.data.imageset import ImageSet, Pictures, Provenance
+from frisket.envs.data.own import OwnData
+from frisket.envs.data.own_arrays import OwnArrays
+from frisket.envs.data.own_dataset import OwnDataset
+from frisket.envs.data.own_folder import OwnFolder
+from frisket.envs.data.own_pictures import read_pictures
 from frisket.envs.data.sources import SOURCES, Source, SourceFile
 
 __all__ = [
     "EMBEDDED",
     "FOLDERS",
+    "DataMode",
     "SOURCES",
     "FileReport",
     "FolderSource",
     "ImageSet",
+    "OwnArrays",
+    "OwnData",
+    "OwnDataset",
+    "OwnFolder",
     "PictureFolder",
     "Pictures",
     "Provenance",
@@ -25,6 +36,7 @@ __all__ = [
     "fetch",
     "load",
     "load_folder",
+    "read_pictures",
     "resolve",
     "verify",
 ]

@@ -6,6 +6,7 @@ import dataclasses
 import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import TypeVar, overload
 
 from frisket.envs.data.check import FileReport, find_files, source_reports
@@ -15,6 +16,7 @@ from frisket.envs.data.embedded import EMBEDDED, load_embedded
 from frisket.envs.data.fetch import fetch_source, select
 from frisket.envs.data.folders import FOLDERS, load_folder
 from frisket.envs.data.imageset import ImageSet, Pictures, Provenance
+from frisket.envs.data.own import TEST, OwnData, require_name
 from frisket.envs.data.photos import PHOTOS
 from frisket.envs.data.sources import SOURCES, Source, SourceFile
 from frisket.envs.data.store import Store, cached_arrays
@@ -25,6 +27,8 @@ from frisket.types import DataMode
 _log = logging.getLogger("frisket.data")
 
 P = TypeVar("P", bound=Pictures)
+
+_NONE: Mapping[str, OwnData] = MappingProxyType({})
 
 _DECODER = 1
 """Part of the key of cached arrays: raise it when `omniglot_arrays` or one of `PHOTOS` changes what it returns."""
@@ -64,7 +68,12 @@ def load(
 
 @overload
 def resolve(
-    names: Sequence[str], mode: DataMode, data_dir: str | Path | None = None, *, sources: Mapping[str, Source] = SOURCES
+    names: Sequence[str],
+    mode: DataMode,
+    data_dir: str | Path | None = None,
+    *,
+    sources: Mapping[str, Source] = SOURCES,
+    own: Mapping[str, OwnData] = _NONE,
 ) -> dict[str, ImageSet]: ...
 @overload
 def resolve(
@@ -74,6 +83,7 @@ def resolve(
     *,
     kind: type[P],
     sources: Mapping[str, Source] = SOURCES,
+    own: Mapping[str, OwnData] = _NONE,
 ) -> dict[str, P]: ...
 def resolve(
     names: Sequence[str],
@@ -82,6 +92,7 @@ def resolve(
     *,
     kind: type[Pictures] = ImageSet,
     sources: Mapping[str, Source] = SOURCES,
+    own: Mapping[str, OwnData] = _NONE,
 ) -> Mapping[str, Pictures]:
     """The data sets a stream asks for, real or embedded, never a mixture of real ones and stand-ins.
 
@@ -93,6 +104,8 @@ def resolve(
         mode: ``"real"`` fetches what is missing, or fails; ``"embedded"`` uses the stand-in of every published one;
             ``"auto"`` is real if that works, else embedded with a warning that says why.
         kind: what they must be; `Pictures` allows those that are not held in memory, such as ImageNet's folders.
+        own: data of the user's by the names that are given them here. They are read whole, and their ``NAME:test`` is
+            always another part than ``NAME``. What is missing of them is an error in ``"auto"`` too.
 
     Returns:
         Requested name to data set; a stand-in carries its own name (``result["omniglot"].name == "glyphs"``), a split
@@ -105,6 +118,9 @@ def resolve(
         raise DataError("data", mode, "must be one of auto, real, embedded")
     asked = {name: name.partition(":")[0] for name in names}
     stand_ins = {name: source.stand_in for name, source in [*sources.items(), *FOLDERS.items()]}
+    for name in own:
+        require_name(name, {*stand_ins, *EMBEDDED})
+    stand_ins |= {name: data.stand_in for name, data in own.items()}
     for name in asked.values():
         if name not in stand_ins and name not in EMBEDDED:
             raise DataError("data set", name, f"is unknown; {nearest(name, [*stand_ins, *EMBEDDED])}")
@@ -112,8 +128,9 @@ def resolve(
             raise DataError("data set", name, "lies in folders and is read picture by picture; ask for kind=Pictures")
     if mode != "embedded":
         Store.open(data_dir)  # a folder the user named and which is not there is a mistake in "auto" too
+        mine = _load_own({name: base for name, base in asked.items() if base in own}, own, data_dir)
         try:
-            return {name: _load_or_fetch(name, data_dir, sources) for name in names}
+            return {name: mine[name] if name in mine else _load_or_fetch(name, data_dir, sources) for name in names}
         except DataError as error:
             if mode == "real":
                 raise
@@ -139,6 +156,19 @@ def verify(
     store = Store.open(data_dir)
     chosen = select(names, sources)
     return [row for source in chosen for row in source_reports(source, store)]
+
+
+def _load_own(asked: Mapping[str, str], own: Mapping[str, OwnData], data_dir: str | Path | None) -> dict[str, ImageSet]:
+    """The parts ``asked`` for, each part's name to its data set's; every data set is read once."""
+    parts: dict[str, ImageSet] = {}
+    for base in dict.fromkeys(asked.values()):
+        parts |= {part.name: part for part in own[base].load(base, data_dir)}
+    for name in asked:
+        if name not in parts:
+            raise DataError(
+                f"split of {name.partition(':')[0]}", name.partition(":")[2], f"must be {TEST}, or left out"
+            )
+    return {name: parts[name] for name in asked}
 
 
 def _load_or_fetch(name: str, data_dir: str | Path | None, sources: Mapping[str, Source]) -> Pictures:

@@ -13,7 +13,7 @@ from frisket.envs.data.check import FileReport, candidates, check_file, mending
 from frisket.envs.data.sources import SOURCES, Source, SourceFile
 from frisket.envs.data.store import Store
 from frisket.errors import DataError, nearest
-from frisket.files import write_bytes
+from frisket.files import sweep, write_bytes
 
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
@@ -99,6 +99,7 @@ def _fetch_file(source: Source, file: SourceFile, store: Store, target: Path, ba
             continue
         try:
             folder.mkdir(parents=True, exist_ok=True)
+            sweep(place)
             write_bytes(place, data)
         except OSError as error:
             raise DataError(

@@ -17,7 +17,8 @@ class Provenance:
 
     Attributes:
         name: the data set.
-        kind: ``"real"`` (a published data set) or ``"embedded"`` (made from files shipped with a dependency).
+        kind: ``"real"`` (a published data set), ``"embedded"`` (made from files shipped with a dependency) or ``"own"``
+            (the user's).
         source: what it was read or made from, in words.
         licence: the licence the source states.
         citation: how to cite it.
@@ -27,7 +28,7 @@ class Provenance:
     """
 
     name: str
-    kind: Literal["real", "embedded"]
+    kind: Literal["real", "embedded", "own"]
     source: str
     licence: str
     citation: str
@@ -57,12 +58,17 @@ class Pictures(ABC):
         labels: ``[n]`` int64, index into ``classes``.
         classes: name of each class.
         provenance: where it came from.
+        unit: the value that is 1 to a network: 255 for pixels of one byte.
     """
 
     name: str
     labels: np.ndarray
     classes: tuple[str, ...]
     provenance: Provenance
+
+    @property
+    def unit(self) -> float:
+        return 255
 
     @property
     @abstractmethod
@@ -82,14 +88,17 @@ class Pictures(ABC):
 
 @dataclass(frozen=True, slots=True)
 class ImageSet(Pictures):
-    """Labelled pictures of one size, in memory.
+    """Labelled pictures of one size, or features, in memory.
 
     Attributes:
         name: the data set, which is not always the one asked for: see `frisket.envs.data.resolve`.
-        images: ``[n, C, H, W]`` uint8, in file order.
+        images: ``[n, C, H, W]`` uint8, in file order; of one's own also float32, which networks see as they are.
+            D features are ``[n, D, 1, 1]``.
         labels: ``[n]`` int64, index into ``classes``.
         classes: name of each class.
         provenance: where it came from.
+        domains: ``[n]`` int64, index into ``domain_names``; None for data without.
+        domain_names: name of each domain.
     """
 
     name: str
@@ -97,6 +106,12 @@ class ImageSet(Pictures):
     labels: np.ndarray
     classes: tuple[str, ...]
     provenance: Provenance
+    domains: np.ndarray | None = None
+    domain_names: tuple[str, ...] = ()
+
+    @property
+    def unit(self) -> float:
+        return 255 if self.images.dtype == np.uint8 else 1
 
     @property
     def channels(self) -> int:

@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 
 from frisket.errors import DataError
-from frisket.files import replacing
+from frisket.files import replacing, sweep
 from frisket.folders import cache_folder
 
 _log = logging.getLogger("frisket.data")
@@ -68,6 +68,7 @@ def cached_arrays(cache: Path, key: str, make: Callable[[], dict[str, np.ndarray
     arrays = make()
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
+        sweep(path)
         with replacing(path, durable=False) as part, part.open("wb") as file:
             np.savez(file, **arrays)  # pyright: ignore[reportArgumentType]
     except OSError as error:

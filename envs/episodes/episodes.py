@@ -75,4 +75,4 @@ class EpisodeSource:
         )
 
     def _pixels(self, indices: np.ndarray) -> Tensor:
-        return torch.from_numpy(self.images.images[indices]).float() / 255
+        return torch.from_numpy(self.images.images[indices]).float() / self.images.unit

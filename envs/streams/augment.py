@@ -11,10 +11,19 @@ from typing import Literal
 
 import numpy as np
 
+from frisket.envs.data.imageset import ImageSet
+from frisket.errors import require
+
 Augmentation = Literal["none", "crop-flip", "crop-flip-brightness"]
 
 PADDING = 4
 BRIGHTNESS = 63 / 255
+
+
+def require_pictures(kind: Augmentation, images: ImageSet) -> None:
+    """Raise `SpecError` where ``images`` are none that ``kind`` could change."""
+    flat = kind == "none" or images.images.dtype == np.uint8
+    require(flat, "augment", kind, f"none: {images.name} are no pictures of one byte a channel")
 
 
 def augment(pixels: np.ndarray, kind: Augmentation, generator: np.random.Generator) -> np.ndarray:

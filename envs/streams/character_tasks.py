@@ -95,7 +95,7 @@ class CharacterTaskStream(TaskStream):
         channels, height, width = self._train.images.shape[1:]
         self.shape = (channels, height, width)
         self.domains = (self._train.name,)
-        self.classes = self._train.classes
+        self.classes = self.names = self._train.classes
         pools, self._judge = self._divided()
         cuts = [len(pool) - int(config.validation * len(pool)) for pool in pools]
         self._kept_out = [pool[cut:] for pool, cut in zip(pools, cuts, strict=True)]
@@ -153,7 +153,7 @@ class CharacterTaskStream(TaskStream):
 
 def _shown(images: ImageSet, chosen: np.ndarray) -> tuple[Tensor, Tensor]:
     """The images ``chosen``, pixels in [0, 1], and their labels."""
-    return torch.from_numpy(images.images[chosen]).float().div_(255), torch.from_numpy(images.labels[chosen])
+    return torch.from_numpy(images.images[chosen]).float().div_(images.unit), torch.from_numpy(images.labels[chosen])
 
 
 STREAMS = (

@@ -127,7 +127,7 @@ class OsakaStream(Stream):
         task = self.task(position)
         x = torch.from_numpy(self._sets[task.domain].images[self.samples(position)]).float()
         if task.domain not in self._raw:
-            x = x / 255
+            x = x / self._sets[task.domain].unit
         y = torch.arange(self.ways).repeat_interleave(self.config.shots)
         return Batch(x, y, position, task)
 

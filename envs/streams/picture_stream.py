@@ -101,12 +101,14 @@ class PictureStream(TaskStream):
         self.config, self.seed, self.steps = config, seed, config.steps
         self._train, self._test = train, test = tuple(data[name] for name in config.datasets())
         require(train.classes == test.classes, "dataset", config.dataset, "a set whose splits have the same classes")
+        bytes_a_pixel = train.unit == 255 and train.channels in (1, 3)
+        require(bytes_a_pixel, "dataset", config.dataset, "pictures of one byte a channel, grey or RGB")
         self._pool, judge = learn_and_judge(train, test)
         require(config.batch <= len(self._pool), "batch", config.batch, f"at most {len(self._pool)} ({train.name})")
         wanted = len(judge) if config.test_samples is None else min(config.test_samples, len(judge))
         self._judge = judge[np.arange(wanted) * len(judge) // wanted]
         self.shape = (train.channels, config.size, config.size)
-        self.ways, self.domains = len(train.classes), (train.name,)
+        self.ways, self.names, self.domains = len(train.classes), train.classes, (train.name,)
         self.batches_per_pass = len(self._pool) // config.batch
         self._task = Task(train.name, tuple(range(self.ways)), 0)
         self._scale = Scale(train)

@@ -1,7 +1,8 @@
 """Rotated and permuted images: the MNIST streams of continual learning (lamaml spec, section 6).
 
 A task shows the same images with their pixels moved: pixel j of the task's image is pixel ``map[j]`` of the original,
-or blank where the map points outside. So both kinds of task are one table ``[T, H W]`` of indices.
+or blank where the map points outside. So both kinds of task are one table ``[T, H W]`` of indices. Pixels of several
+channels move together; D features ``[D, 1, 1]`` are moved as D pixels of one channel, and have no angles.
 
 * rotations: task t has one angle, uniform in [span t / T, span (t + 1) / T) degrees, so tasks come in increasing
   angle; nearest neighbour, no enlargement. span is 180.
@@ -112,6 +113,7 @@ class RotationsConfig(PixelTasksConfig):
         return (np.arange(self.tasks) + np.array(draws)) * self.span / self.tasks
 
     def maps(self, height: int, width: int) -> np.ndarray:
+        require(width > 1, "dataset", self.dataset, "pictures: features cannot be turned; permutations can be made")
         return np.stack([rotation_map(angle, height, width) for angle in self.angles()])
 
 
@@ -159,13 +161,17 @@ class PixelTaskStream(TaskStream):
         self._steps_per_epoch = config.samples // config.batch
         self.steps = config.tasks * config.epochs * self._steps_per_epoch
         channels, height, width = train.images.shape[1:]
+        features = height == width == 1
+        require(not (features and config.pad), "pad", config.pad, f"0: {train.name} are features")
         self.shape = (channels, height + 2 * config.pad, width + 2 * config.pad)
-        self.ways = len(train.classes)
+        channels, height, width = (1, channels, 1) if features else (channels, height, width)
+        self.ways, self.names = len(train.classes), train.classes
         self.domains = (train.name,)
-        require(channels == 1, "dataset", config.dataset, "a set of images with one channel")
         padded = np.pad(np.arange(height * width).reshape(height, width), config.pad, constant_values=BLANK).reshape(-1)
-        moved = config.maps(*self.shape[1:])
-        self.maps = np.where(moved == BLANK, BLANK, padded[moved])
+        moved = config.maps(height + 2 * config.pad, width + 2 * config.pad)
+        places = np.where(moved == BLANK, BLANK, padded[moved])
+        apart = [np.where(places == BLANK, BLANK, places + c * height * width) for c in range(channels)]
+        self.maps = np.concatenate(apart, axis=1)
         self._passes = Passes([self._pool] * config.tasks, config.samples, seed)
         self._pixels: Tensor | None = None
 
@@ -212,9 +218,11 @@ class PixelTaskStream(TaskStream):
         """
         batches, size = chosen.shape
         area = math.prod(self._train.images.shape[1:])
-        pixels = np.zeros((batches, area + 1, size), np.uint8)  # the last row is what BLANK = -1 points to
+        pixels = np.zeros(
+            (batches, area + 1, size), self._train.images.dtype
+        )  # the last row is what BLANK = -1 points to
         pixels[:, :area] = self._train.images[chosen].reshape(batches, size, area).transpose(0, 2, 1)
-        moved = torch.from_numpy(pixels.take(self.maps[task], axis=1)).float().div_(255)
+        moved = torch.from_numpy(pixels.take(self.maps[task], axis=1)).float().div_(self._train.unit)
         for own, labels in zip(self._normalised(moved), self._train.labels[chosen], strict=True):
             yield own.T.view(size, *self.shape), torch.from_numpy(labels)
 
@@ -228,7 +236,7 @@ class PixelTaskStream(TaskStream):
         # The result's place is taken first, where the last test set lay, before anything smaller breaks it up.
         moved = torch.empty(len(source), self._pixels.shape[1])
         moved.copy_(self._pixels.index_select(0, source))
-        x = self._normalised(moved.div_(255)).T.unflatten(1, self.shape)
+        x = self._normalised(moved.div_(self._test.unit)).T.unflatten(1, self.shape)
         return x, torch.from_numpy(self._test.labels[self._held_out])
 
     def _normalised(self, pixels: Tensor) -> Tensor:

@@ -24,12 +24,12 @@ are those in general use)."""
 
 class Scale:
     """Pixels ``[N, C, H, W]`` float32 in 0..255 to what the network sees, in place; a set without published constants
-    is left in [0, 1]."""
+    is left in [0, 1], and features are left as they are."""
 
     def __init__(self, pictures: Pictures) -> None:
         channels = pictures.channels
         mean, deviation = NORMALISATION.get(pictures.name, ((0.0,) * channels, (1.0,) * channels))
-        self.factor = torch.tensor([1 / (255 * d) for d in deviation])[:, None, None]
+        self.factor = torch.tensor([1 / (pictures.unit * d) for d in deviation])[:, None, None]
         self.shift = torch.tensor([m / d for m, d in zip(mean, deviation, strict=True)])[:, None, None]
 
     def __call__(self, pixels: np.ndarray) -> Tensor:

@@ -28,7 +28,7 @@ import torch
 from torch import Tensor
 
 from frisket.envs.data.imageset import ImageSet
-from frisket.envs.streams.augment import Augmentation, augment
+from frisket.envs.streams.augment import Augmentation, augment, require_pictures
 from frisket.envs.streams.held_out import learn_and_judge
 from frisket.envs.streams.kind import StreamKind
 from frisket.envs.streams.passes import passes_in_words
@@ -131,6 +131,7 @@ class SplitClassesStream(TaskStream):
         self.config, self.seed = config, seed
         self._train, self._test = train, test = tuple(data[name] for name in config.datasets())
         known = len(train.classes)
+        require_pictures(config.augment, train)
         require(train.classes == test.classes, "dataset", config.dataset, "a set whose splits have the same classes")
         require(
             config.ways <= known, "tasks", config.tasks, f"at most {known // config.classes_per_task} ({train.name})"
@@ -143,6 +144,7 @@ class SplitClassesStream(TaskStream):
             numpy_generator(seed, "classes").permutation(known) if config.class_order == "seeded" else np.arange(known)
         )
         self.classes = tuple(int(c) for c in order[: self.ways])
+        self.names = tuple(train.classes[c] for c in self.classes)
         self._label = np.full(known, -1)
         self._label[list(self.classes)] = np.arange(self.ways)
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from frisket.errors import SpecError
+from frisket.platform.cli import complete
 from frisket.platform.cli.entry import show_entry
 
 if TYPE_CHECKING:
@@ -39,7 +40,12 @@ _SECTION: Mapping[Kind, SectionName] = MappingProxyType(
 def show(
     what: Annotated[Kind, typer.Argument(help="What to list.")],
     name: Annotated[
-        str | None, typer.Argument(metavar="[NAME]", help="One stream, network, learner or protocol: its arguments.")
+        str | None,
+        typer.Argument(
+            metavar="[NAME]",
+            help="One stream, network, learner or protocol: its arguments.",
+            autocompletion=complete.kinds,
+        ),
     ] = None,
 ) -> None:
     """List specifications, streams, networks, learners, protocols, published tables or data sets; or describe one."""
@@ -61,22 +67,14 @@ def show(
 def _specs() -> Table:
     from rich.table import Table
 
-    from frisket.platform.specs.experiment import load_spec
-    from frisket.platform.specs.files import spec_names
+    from frisket.platform.specs.outline import outlines
 
     table = Table("spec", "stream", "learner", "seeds", "answers to")
-    for name in spec_names():
-        experiment = load_spec(name)
-        if experiment.tune is None:
-            learners = ", ".join(plan.learner.kind for plan in experiment.plans.values())
-        else:
-            learners = (
-                f"{experiment.learner.kind}: {len(experiment.variants)} points over {', '.join(experiment.tune.axes)}"
-            )
-        published = experiment.published
-        table.add_row(
-            name, experiment.stream.kind, learners, str(experiment.seeds), published.source if published else ""
-        )
+    for spec in outlines():
+        learners = ", ".join(spec.kinds("learner"))
+        if spec.axes:
+            learners = f"{learners}: {spec.points} points over {', '.join(spec.axes)}"
+        table.add_row(spec.name, spec.kinds("stream")[0], learners, str(spec.seeds or ""), spec.answers_to)
     return table
 
 

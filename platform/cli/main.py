@@ -16,9 +16,11 @@ import typer
 import frisket
 from frisket.errors import FrisketError, UserError
 from frisket.platform.cli import data, listing, masks
+from frisket.platform.cli.compare import compare
 from frisket.platform.cli.doctor import doctor
 from frisket.platform.cli.reproduce import reproduce
 from frisket.platform.cli.run import run
+from frisket.platform.cli.runs import runs
 from frisket.platform.cli.show import schema, show
 from frisket.platform.cli.submit import submit
 from frisket.platform.cli.sync import sync
@@ -29,7 +31,6 @@ app = typer.Typer(
     name="frisket",
     help="Learning where to learn: meta- and continual-learning experiments on Ray, tracked in MLflow.",
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
@@ -40,6 +41,8 @@ app.command()(run)
 app.command()(tune)
 app.command()(reproduce)
 app.command()(submit)
+app.command()(runs)
+app.command()(compare)
 app.command()(show)
 app.command("list")(listing.show)
 app.command()(schema)

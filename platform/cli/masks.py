@@ -168,8 +168,8 @@ def _show_tasks(store: MaskStore, source: str, picture: Path | None) -> None:
 
     from frisket.errors import MaskError
     from frisket.platform.cli.tables import show_table
-    from frisket.platform.reports.capacity import CapacityReport
-    from frisket.platform.reports.capacity_figure import draw_capacity
+    from frisket.platform.reports.capacity import CapacityReport, draw_capacity
+    from frisket.platform.reports.figure import Heading, save
 
     if picture is not None and not (picture.suffix == ".png" and picture.absolute().parent.is_dir()):
         raise MaskError("--picture", str(picture), "must be a .png file in a folder that exists")
@@ -192,7 +192,7 @@ def _show_tasks(store: MaskStore, source: str, picture: Path | None) -> None:
     else:
         console.print(f"the overlaps of {report.tasks} tasks are in the picture: --picture FILE.png", soft_wrap=True)
     if picture is not None:
-        draw_capacity({Path(source).name: [report]}, f"{report.tasks} tasks", source).savefig(picture)
+        save(draw_capacity({Path(source).name: [report]}, Heading(f"{report.tasks} tasks", source)), picture)
         console.print(f"drawn into {picture}", soft_wrap=True)
 
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from frisket.platform.cli import complete
 from frisket.platform.cli.output import CsvFile, JsonFile, require_folders, write
 from frisket.platform.cli.run import Data, DataDir
 from frisket.platform.cli.stopping import Stop, resumable, stopping
@@ -21,7 +22,10 @@ if TYPE_CHECKING:
 
 def reproduce(
     table: Annotated[
-        str | None, typer.Argument(metavar="TABLE", help="PAPER/NAME; `frisket list tables` shows them.")
+        str | None,
+        typer.Argument(
+            metavar="TABLE", help="PAPER/NAME; `frisket list tables` shows them.", autocompletion=complete.tables
+        ),
     ] = None,
     rows: Annotated[str | None, typer.Option(metavar="A,B", help="Rows, separated by commas; all by default.")] = None,
     columns: Annotated[

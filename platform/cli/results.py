@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from rich.table import Table
@@ -11,7 +11,7 @@ from frisket.errors import SpecError
 from frisket.platform.reports.reproduction import HEAD, row_of, setting
 from frisket.platform.reports.rows import flat
 from frisket.platform.run.folder import RunFolder
-from frisket.platform.run.points import metric_of, search_of
+from frisket.platform.run.points import search_of
 from frisket.platform.specs.experiment import Experiment, load_spec
 from frisket.platform.specs.files import spec_names
 from frisket.platform.tables.comparison import Comparison
@@ -29,7 +29,7 @@ def results_table(folder: RunFolder, summary: Mapping[str, Any]) -> Table:
     """
     experiment = folder.experiment
     rows: dict[str, Mapping[str, Any]] = summary.get("variants") or {experiment.name: summary["summary"]}
-    columns = _columns(experiment.protocol.row.headline, rows)
+    columns = worth_showing(experiment.protocol.row.headline, rows.values())
     table = Table(title=f"{experiment.name}, {folder.manifest['data_mode']} data", title_justify="left")
     table.add_column("")
     for name in columns:
@@ -37,13 +37,13 @@ def results_table(folder: RunFolder, summary: Mapping[str, Any]) -> Table:
     table.add_column("n", justify="right")
     for label, metrics in rows.items():
         counts = sorted({metric["n"] for metric in metrics.values()})
-        cells = [_spread(metrics[name]["mean"], metrics[name]["std"]) if name in metrics else "" for name in columns]
+        cells = [spread(metrics[name]["mean"], metrics[name]["std"]) if name in metrics else "" for name in columns]
         table.add_row(label, *cells, str(counts[-1]) if counts else "0")
     published = experiment.published
     if published is not None and published.metrics:
         table.add_section()
         given = published.metrics
-        cells = [_spread(given[name]["mean"], given[name].get("std")) if name in given else "" for name in columns]
+        cells = [spread(given[name]["mean"], given[name].get("std")) if name in given else "" for name in columns]
         table.add_row(f"published ({published.source})", *cells, str(published.n or ""), style="dim")
     return table
 
@@ -57,7 +57,7 @@ def points_table(folder: RunFolder, summary: Mapping[str, Any]) -> Table:
         summary: what `frisket.platform.run.summary.summarise` gives.
     """
     experiment = folder.experiment
-    search, metric = search_of(experiment), metric_of(experiment)
+    search, metric = search_of(experiment), experiment.metric
     title = f"{experiment.name}, {folder.manifest['data_mode']} data, {len(summary['points'])} points by {metric}"
     table = Table(title=title, title_justify="left")
     for axis in search.axes:
@@ -66,7 +66,7 @@ def points_table(folder: RunFolder, summary: Mapping[str, Any]) -> Table:
         table.add_column(name, justify="right", no_wrap=True)
     for point in summary["points"]:
         stopped, score = point["stopped"], point["score"]
-        said = "-" if score is None else _spread(score, point["std"])
+        said = "-" if score is None else spread(score, point["std"])
         if stopped:
             said = f"stopped at step {stopped['step']} of {stopped['of']}"
         values = [str(point["values"][axis]) for axis in search.axes]
@@ -116,14 +116,15 @@ def _changes(ran: Experiment) -> Iterator[str]:
             yield f"{key} {value} (published setting: {stated.get(key)})"
 
 
-def _columns(headline: str, rows: Mapping[str, Mapping[str, Any]]) -> list[str]:
-    """The headline, its parts, then other metrics without parts; the rest (detection scores, curves...) is for the
-    JSON."""
-    names = list(dict.fromkeys(name for metrics in rows.values() for name in metrics))
+def worth_showing(headline: str, rows: Iterable[Mapping[str, Any]]) -> list[str]:
+    """Of the metrics of ``rows`` the headline, its parts, then others without parts; the rest (detection scores,
+    curves...) is for the JSON."""
+    names = list(dict.fromkeys(name for metrics in rows for name in metrics))
     parts = [name for name in names if name.startswith(f"{headline}/")]
     others = [name for name in names if "/" not in name and name != headline]
     return [headline, *(parts if len(parts) <= _MOST_PARTS else []), *others]
 
 
-def _spread(mean: float, std: float | None) -> str:
+def spread(mean: float, std: float | None) -> str:
+    """``0.512 ± 0.010``."""
     return f"{mean:.3f}" if std is None else f"{mean:.3f} ± {std:.3f}"

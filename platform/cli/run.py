@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from frisket.platform.cli import complete
 from frisket.platform.cli.output import CsvFile, JsonFile, require_folders, write
 from frisket.platform.cli.stopping import Stop, resumable, stopping
 from frisket.types import DataMode
@@ -19,16 +20,31 @@ if TYPE_CHECKING:
 
 
 Spec = Annotated[
-    str | None, typer.Argument(metavar="SPEC", help="Name of a specification (`frisket list specs`) or a YAML file.")
+    str | None,
+    typer.Argument(
+        metavar="SPEC",
+        help="Name of a specification (`frisket list specs`) or a YAML file.",
+        autocompletion=complete.specs,
+    ),
 ]
 Overrides = Annotated[
-    list[str] | None, typer.Argument(metavar="[KEY.PATH=VALUE]...", help="Fields to set, e.g. stream.steps=300.")
+    list[str] | None,
+    typer.Argument(
+        metavar="[KEY.PATH=VALUE]...",
+        help="Fields to set, e.g. stream.steps=300.",
+        autocompletion=complete.overrides,
+    ),
 ]
 Seeds = Annotated[int | None, typer.Option(min=1, help="Seeds 0 .. N-1 instead of the specification's number.")]
 Data = Annotated[DataMode, typer.Option(help="Real data, embedded data, or auto: real if they can be had.")]
 DataDir = Annotated[Path | None, typer.Option(help="Folder of data sets, looked at before FRISKET_DATA and the cache.")]
 Resume = Annotated[
-    str | None, typer.Option(metavar="RUN", help="Go on with a run: its folder, id, beginning of its id, or 'last'.")
+    str | None,
+    typer.Option(
+        metavar="RUN",
+        help="Go on with a run: its folder, id, beginning of its id, or 'last'.",
+        autocompletion=complete.runs,
+    ),
 ]
 RunId = Annotated[
     str | None, typer.Option(metavar="NAME", help="Name of the run; if one of that name is there, go on with it.")

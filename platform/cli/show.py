@@ -9,8 +9,9 @@ from typing import Annotated, Any
 
 import typer
 
-from frisket.errors import SpecError
-from frisket.platform.cli.run import JsonFile, Overrides
+from frisket.platform.cli import complete
+from frisket.platform.cli.output import JsonFile, require_folders
+from frisket.platform.cli.run import Overrides
 
 MOVES: Mapping[str, str] = MappingProxyType(
     {"numbers": "", "rounding": "moves rounding alone", "nothing": "moves no number"}
@@ -19,7 +20,12 @@ MOVES: Mapping[str, str] = MappingProxyType(
 
 
 def show(
-    spec: Annotated[str, typer.Argument(metavar="SPEC", help="Name (`frisket list specs`) or a YAML file.")],
+    spec: Annotated[
+        str,
+        typer.Argument(
+            metavar="SPEC", help="Name (`frisket list specs`) or a YAML file.", autocompletion=complete.specs
+        ),
+    ],
     overrides: Overrides = None,
     variant: Annotated[
         str | None, typer.Option(metavar="LABEL", help="A variant, or a point of a search, instead of the headline.")
@@ -32,8 +38,7 @@ def show(
     """Show a specification completely: every value and where it comes from. Runs and fetches nothing."""
     from frisket.platform.verbs import show as work
 
-    if json_file is not None and not json_file.absolute().parent.is_dir():
-        raise SpecError("--json", str(json_file), "its folder does not exist")
+    require_folders(json_file, None)
     if as_yaml:
         typer.echo(work.complete(spec, overrides or (), variant=variant), nl=False)
     if as_yaml and json_file is None:

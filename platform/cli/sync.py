@@ -7,10 +7,17 @@ from typing import Annotated
 
 import typer
 
+from frisket.platform.cli import complete
+
 
 def sync(
     run: Annotated[
-        str | None, typer.Argument(metavar="[RUN]", help="A run's folder, its id or a beginning of it, or 'last'.")
+        str | None,
+        typer.Argument(
+            metavar="[RUN]",
+            help="A run's folder, its id or a beginning of it, or 'last'.",
+            autocompletion=complete.runs,
+        ),
     ] = None,
     runs_dir: Annotated[
         Path | None, typer.Option("--runs-dir", help="Where runs are; FRISKET_RUNS or ./frisket_runs by default.")

@@ -15,6 +15,8 @@ from rich.console import Console
 from rich.table import Column, Table
 from rich.text import Text
 
+from frisket.platform.cli.columns import aligned
+
 _FRAME = 3  # what a column takes beside its content: a rule and a space on either side
 
 
@@ -46,16 +48,11 @@ def show_table(table: Table, console: Console | None = None) -> None:
 
 def _lines(table: Table, console: Console) -> None:
     """One plain line per row."""
-    head, rows = _heads(table), _rows(table, "; ")
-    widths = [max(map(cell_len, column)) for column in zip(head, *rows, strict=True)]
     if table.title:
         _print(console, _plain(table.title))
-    for row in [head, *rows] if any(head) else rows:
-        cells = []
-        for cell, width, column in zip(row, widths, table.columns, strict=True):
-            filling = " " * (width - cell_len(cell))
-            cells.append(filling + cell if column.justify == "right" else cell + filling)
-        _print(console, "  ".join(cells).rstrip())
+    head, rows = _heads(table), _rows(table, "; ")
+    for line in aligned([head, *rows] if any(head) else rows, None):
+        _print(console, line)
 
 
 def _paragraphs(table: Table, console: Console) -> None:

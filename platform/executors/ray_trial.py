@@ -1,8 +1,8 @@
 """What Ray Tune runs in its workers: a pack to its end (`PackTrial`), or a point in a race, rung by rung (`RungTrial`).
 
 Class trainables whose actors are used again: the next trial starts in a tenth of a second, a fresh actor in two. Their
-configuration is ``{"run", "data_dir", "service", "pack": [replica keys]}``, for a race also ``rungs``: the steps at
-which points are compared. Nothing is kept in a trial: the run folder says how far its replicas are.
+configuration is ``{"run", "data_dir", "service", "pack": index of `RunFolder.packs`}``, for a race also ``rungs``: the
+steps at which points are compared. Nothing is kept in a trial: the run folder says how far its replicas are.
 """
 
 from __future__ import annotations
@@ -18,7 +18,6 @@ from frisket.platform.executors import Stop
 from frisket.platform.executors.supervision import StopFile, attempt
 from frisket.platform.run.folder import ReplicaFolder, RunFolder
 from frisket.platform.run.journal import read_journal
-from frisket.platform.run.points import metric_of
 from frisket.platform.specs.experiment import Pack
 
 STEP, SCORE = "step", "score"
@@ -31,8 +30,7 @@ class PackTrial(Trainable):
 
     def setup(self, config: dict[str, Any]) -> None:
         self.folder = _opened(Path(config["run"]))
-        by_key = {replica.key: replica for replica in self.folder.experiment.replicas()}
-        self.pack: Pack = tuple(by_key[key] for key in config["pack"])
+        self.pack: Pack = self.folder.packs[config["pack"]]
         self.data_dir: str | None = config["data_dir"]
         self.service: str | None = config["service"]
         self.stop_file = StopFile(self.folder)
@@ -65,7 +63,7 @@ class RungTrial(PackTrial):
         self.rungs: list[int] = list(config["rungs"])
 
     def step(self) -> dict[str, Any]:
-        metric = metric_of(self.folder.experiment)
+        metric = self.folder.experiment.metric
         while self.rungs:
             rung = self.rungs.pop(0)
             while self.files.result is None and reached(self.files) < rung:

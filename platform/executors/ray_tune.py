@@ -14,7 +14,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from frisket.envs.data import Pictures, resolve
 from frisket.errors import Stopped
 from frisket.files import write_json
 from frisket.platform.cluster.session import ray_session
@@ -24,8 +23,7 @@ from frisket.platform.executors.stream_source import stream_service
 from frisket.platform.executors.supervision import MAX_DEATHS, clear, conclude, supervise
 from frisket.platform.run.folder import RunFolder
 from frisket.platform.run.points import search_of
-from frisket.platform.specs.build import build_stream, datasets
-from frisket.platform.specs.experiment import Pack
+from frisket.platform.specs.build import build_stream, load_data
 
 
 def execute(folder: RunFolder, *, workers: int | None, data_dir: str | None, stop: Stop) -> None:
@@ -63,7 +61,7 @@ def rungs_of(folder: RunFolder, data_dir: str | None) -> list[int]:
     """
     experiment = folder.experiment
     search = search_of(experiment)
-    data = resolve(datasets(experiment), folder.manifest["data_mode"], data_dir, kind=Pictures)
+    data = load_data(experiment, folder.manifest["data_mode"], data_dir)
     steps = build_stream(experiment, data, seed=0).steps
     rungs, step = [], max(1, round(search.grace * steps / experiment.log_every)) * experiment.log_every
     while step < steps:
@@ -106,7 +104,7 @@ def _fit(folder: RunFolder, workers: int | None, data_dir: str | None, rungs: Se
         return
     share = shares(experiment, workers, len(packs), ray.cluster_resources())
     config: dict[str, Any] = {"run": str(folder.path), "data_dir": data_dir}
-    config |= {"pack": tune.grid_search([[replica.key for replica in pack] for pack in packs])}
+    config |= {"pack": tune.grid_search(packs)}  # Tune copies the list deeply for every trial: numbers cost it little
     if rungs:
         trial, config["rungs"] = RungTrial, list(rungs[:-1])
         scheduler = ASHAScheduler(
@@ -144,5 +142,6 @@ def _tune_folder(folder: RunFolder) -> Path:
     return folder.path / "ray" / "tune"
 
 
-def _left(folder: RunFolder, *, everything: bool) -> list[Pack]:
-    return [pack for pack in folder.packs if everything or not folder.pack(pack).done]
+def _left(folder: RunFolder, *, everything: bool) -> list[int]:
+    """Which of the packs are to be run."""
+    return [i for i, pack in enumerate(folder.packs) if everything or not folder.pack(pack).done]

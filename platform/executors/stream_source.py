@@ -11,13 +11,12 @@ import secrets
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from frisket.envs.data import Pictures, resolve
 from frisket.envs.stream import Stream
 from frisket.errors import SpecError
 from frisket.platform.executors import Shares
 from frisket.platform.run.engine import OpenStream
 from frisket.platform.run.folder import RunFolder
-from frisket.platform.specs.build import build_stream, datasets
+from frisket.platform.specs.build import build_stream, load_data
 from frisket.platform.specs.experiment import Experiment, Replica
 
 _CONSUMERS_PER_SOURCE = 4
@@ -75,13 +74,13 @@ def opener(folder: RunFolder, service: str | None, data_dir: str | None) -> Open
             data=folder.manifest["data_mode"],
             data_dir=data_dir,
             uses=experiment.uses,
+            own=experiment.data or {},
         )
         try:
             return open_stream(Service(transport, replica.key), recipe, replica.seed)
         except SpecError as error:
             if error.field != "stream.source" or experiment.stream.source != "auto":
                 raise
-        images = resolve(datasets(experiment), recipe.data, data_dir, kind=Pictures)
-        return build_stream(experiment, images, replica.seed)
+        return build_stream(experiment, load_data(experiment, recipe.data, data_dir), replica.seed)
 
     return open_one

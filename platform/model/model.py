@@ -32,9 +32,10 @@ from frisket.algos.masks.store import MaskStore
 from frisket.algos.networks.network import Network
 from frisket.algos.parts.tree import map_tensors
 from frisket.algos.state_file import load_state, save_state
+from frisket.envs.data import read_pictures
 from frisket.errors import FileError, ModelError, SpecError, UserError
 from frisket.files import read_json, sha256_of, write_json, write_text
-from frisket.platform.model.tasks import INFER, choose_task, keeping_tasks, protecting, task_number
+from frisket.platform.model.tasks import INFER, choose_task, keeping_tasks, task_number
 from frisket.platform.run.folder import RunFolder
 from frisket.platform.specs.build import Inputs, build_learner, build_network
 from frisket.platform.specs.experiment import Experiment, Replica, from_dict
@@ -147,6 +148,28 @@ class FrisketModel:
         """A copy of a replica's State, the caller's to go on with."""
         return map_tensors(torch.clone, self.member(seed, variant).state)
 
+    def classes(self, seed: int | None = None, variant: str | None = None) -> tuple[str, ...]:
+        """Name of each label, in the order of `predict`'s columns; empty where a label means another class in another
+        task.
+
+        >>> [model.classes()[i] for i in model.predict(x).argmax(1)]        # doctest: +SKIP
+        ['rose', 'tulip']
+        """
+        return self.member(seed, variant).inputs.names
+
+    def read(self, paths: Sequence[str | Path], seed: int | None = None, variant: str | None = None) -> Tensor:
+        """Picture files as `predict` takes them, read as those of an own folder are (`frisket.envs.data.own_pictures`):
+        ``[N, C, size, size]`` in [0, 1], of the size and colours the replica learned from.
+
+        Raises:
+            ModelError: the replica learned from no pictures, grey or RGB.
+            DataError: a file that is no picture.
+        """
+        channels, size, _ = shape = self.member(seed, variant).inputs.shape
+        if size == 1 or channels not in (1, 3):
+            raise ModelError("model", self.experiment.name, f"takes inputs of shape {shape}, which are no pictures")
+        return torch.from_numpy(read_pictures(paths, size, "rgb" if channels == 3 else "grey")).float().div_(255)
+
     @property
     def outputs(self) -> int:
         """Numbers that `predict` gives for one input: labels, or the pixels of a generative model."""
@@ -200,8 +223,9 @@ class FrisketModel:
         """Class probabilities of ``x``; of a generative model, its reconstruction.
 
         Args:
-            x: inputs ``[N, C, H, W]``, scaled as the stream scales them. They are judged together: the networks use the
-                batch's own statistics, so a picture's answer depends on its neighbours.
+            x: inputs ``[N, C, H, W]``, scaled as the stream scales them; D features also as ``[N, D]``. They are
+                judged together: where a network uses the batch's own statistics, a picture's answer depends on its
+                neighbours.
             seed: which seed; None for the first.
             variant: which variant; None for the headline.
             task: for a method that keeps a mask for each task, its number, 0 .. T - 1, or ``infer``: the one that the
@@ -235,6 +259,8 @@ class FrisketModel:
     def _inputs(self, x: np.ndarray | Tensor, seed: int | None, variant: str | None) -> Tensor:
         """``x`` as the networks take it."""
         shape, inputs = self.member(seed, variant).inputs.shape, torch.as_tensor(x, dtype=torch.float32)
+        if inputs.dim() == 2 and shape[1:] == (1, 1):
+            inputs = inputs[:, :, None, None]
         if inputs.dim() != 4 or tuple(inputs.shape[1:]) != shape:
             raise ModelError("x", tuple(inputs.shape), f"must have shape (N, {', '.join(map(str, shape))})")
         return inputs

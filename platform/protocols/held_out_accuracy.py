@@ -19,6 +19,7 @@ import torch.nn.functional as F
 from frisket.envs.stream import Stream
 from frisket.envs.task_stream import TaskStream
 from frisket.errors import SpecError, require
+from frisket.platform.protocols import recent
 from frisket.platform.protocols.online_accuracy import accuracy_of
 from frisket.platform.protocols.protocol import Answers, Protocol, ProtocolKind, Scored
 from frisket.types import Batch, Metrics, State, Task
@@ -89,7 +90,7 @@ class HeldOutAccuracy(Protocol):
         assert task is not None
         online = accuracy_of(answer(batch.x[:few], task), batch.y[:few])
         scores = {**scores, "online": scores["online"] + online, "online_steps": scores["online_steps"] + 1}
-        return Scored(scores, {"accuracy": online, "domain": task.domain, "switch": task.start == batch.position})
+        return Scored(scores, recent.record(online, task, batch))
 
     def _judged(self, answer: Answers, known: Scored, device: torch.device) -> Scored:
         task = Task(self.stream.domains[0], tuple(range(self.stream.ways)), 0)

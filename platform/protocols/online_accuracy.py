@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from frisket.platform.protocols import recent
 from frisket.platform.protocols.protocol import Answers, Protocol, ProtocolKind, Scored
 from frisket.types import Batch, Metrics, State
 
@@ -59,7 +60,7 @@ class OnlineAccuracy(Protocol):
             "recent_sum": scores["recent_sum"] + accuracy * here,
             "recent_steps": scores["recent_steps"] + here,
         }
-        return Scored(scores, {"accuracy": accuracy, "domain": task.domain, "switch": task.start == batch.position})
+        return Scored(scores, recent.record(accuracy, task, batch))
 
     def _count_switch(self, known: Scored, batch: Batch) -> Scored:
         scores, record = known
@@ -71,8 +72,8 @@ class OnlineAccuracy(Protocol):
 
     def points(self, scores: State) -> tuple[Metrics, State]:
         points = self._accuracies(scores["sum"], scores["steps"])
-        recent = self._accuracies(scores["recent_sum"], scores["recent_steps"])
-        points.update({f"recent/{k}": v for k, v in recent.items()})
+        lately = self._accuracies(scores["recent_sum"], scores["recent_steps"])
+        points.update({f"recent/{k}": v for k, v in lately.items()})
         closed = {k: torch.zeros_like(scores[k]) for k in ("recent_sum", "recent_steps")}
         return points, {**scores, **closed}
 

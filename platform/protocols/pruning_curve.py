@@ -17,17 +17,19 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import Any
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 
 from frisket.algos.learner import Dense, Prunable
 from frisket.algos.masks.mask_set import MaskSet
 from frisket.algos.masks.ranking import Ranking, Scope, require_kept
-from frisket.algos.masks.survivors import survivors
+from frisket.algos.masks.survivors import Survivors, survivors
 from frisket.algos.networks.network import Network, own_logits
 from frisket.algos.networks.normalised import Normalised
 from frisket.algos.networks.powerprop import as_powerprop, masked
@@ -44,6 +46,7 @@ PUBLISHED = (
     0.1129, 0.1438, 0.1833, 0.2336, 0.2976, 0.3793, 0.4833, 0.6158, 0.7848, 1.0,
 )  # fmt: skip
 """The fractions of the Powerpropagation notebook."""
+_KEPT, _SURVIVORS = "/kept-", "survivors"
 _MEASURED = ("accuracy", "nll", "overlap")
 SURVIVING = 0.1
 """The fraction whose weights are looked at one by one, as in the paper's Figure 1."""
@@ -109,7 +112,7 @@ class PruningCurve(Protocol):
         if bool(curve.isnan().all()):
             return {"accuracy": 0.0}
         rows = zip(_MEASURED, curve.tolist(), strict=True)
-        each = {f"{name}/kept-{p:.4f}": v for name, row in rows for p, v in zip(self.config.kept, row, strict=True)}
+        each = {f"{name}{_KEPT}{p:.4f}": v for name, row in rows for p, v in zip(self.config.kept, row, strict=True)}
         return {"accuracy": float(curve[0, -1]), "sign_changes": float(scores["sign_changes"]), **each}
 
     def _score(self, answer: Answers, scores: State, batch: Batch) -> Scored:
@@ -141,7 +144,30 @@ class PruningCurve(Protocol):
         found = survivors(network.effective(start).theta, effective, last.keep(SURVIVING))
         changed = torch.tensor(found.flipped / found.kept, dtype=torch.float64)
         scores = {**known.scores, "curve": curve, "sign_changes": changed}
-        return Scored(scores, {**known.record, "survivors": dataclasses.asdict(found)})
+        return Scored(scores, {**known.record, _SURVIVORS: dataclasses.asdict(found)})
+
+
+@dataclass(frozen=True, kw_only=True)
+class Curve:
+    """One replica's. Attributes: kept: the fractions, [P]; accuracy, overlap: at each of them, [P]."""
+
+    kept: np.ndarray
+    accuracy: np.ndarray
+    overlap: np.ndarray
+
+
+def read_curve(metrics: Mapping[str, float]) -> Curve | None:
+    """The curve in a replica's final ``metrics``; None where nothing was pruned."""
+    fractions = sorted({name.partition(_KEPT)[2] for name in metrics if _KEPT in name}, key=float)
+    if not fractions:
+        return None
+    accuracy, overlap = (np.array([metrics[f"{k}{_KEPT}{p}"] for p in fractions]) for k in ("accuracy", "overlap"))
+    return Curve(kept=np.array([float(p) for p in fractions]), accuracy=accuracy, overlap=overlap)
+
+
+def read_survivors(step: Mapping[str, Any]) -> Survivors | None:
+    """The weights that survive, from the record of the last position; None where it says nothing of them."""
+    return Survivors(**step[_SURVIVORS]) if _SURVIVORS in step else None
 
 
 def _dense(answer: Answers) -> Dense:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import math
 from abc import abstractmethod
-from collections.abc import Sequence
-from typing import ClassVar
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, ClassVar
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -77,6 +78,12 @@ class TaskMatrix(Protocol):
         x, y = (t.to(device) for t in self.stream.test_set(index))
         task = Task(self.stream.domains[0], tuple(range(self.stream.ways)), self.stream.start(index))
         return self.judge(answers, x, y, task)
+
+    @classmethod
+    def read(cls, steps: Iterable[Mapping[str, Any]]) -> np.ndarray | None:
+        """``[rows, T]``: the rows in the records of a journal's positions, NaN where not measured; None without any."""
+        rows = [step[cls.recorded] for step in steps if cls.recorded in step]
+        return np.array(rows, float) if rows else None  # null becomes NaN
 
     def _with_row(self, known: Scored, scores: Tensor, row: int) -> Scored:
         matrix = known.scores["matrix"].clone()

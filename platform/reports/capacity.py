@@ -1,22 +1,29 @@
-"""What the masks of a sequence's tasks take of its network, in numbers: for a picture, for JSON, for a table."""
+"""What the masks of a sequence's tasks take of its network: what is free, kept and reused, and which masks overlap. In
+numbers, for JSON and tables, and as a picture."""
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from frisket.algos.learner import KeepsTasks
 from frisket.algos.masks.store import Capacity, MaskStore
 from frisket.algos.state_file import load_state
-from frisket.platform.run.folder import ReplicaFolder
+from frisket.files import write_json
+from frisket.platform.reports.figure import PALETTE, SHADES, Heading, Picture, frame, planned, whole_numbers
+from frisket.platform.run.folder import ReplicaFolder, RunFolder
 from frisket.platform.specs.build import Inputs, build_learner
 from frisket.platform.specs.experiment import Experiment
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+SHARES = {"free": "free", "kept": "the task's mask", "reused": "of it, used before"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,15 +78,63 @@ class CapacityReport:
 
 def read_capacity(experiment: Experiment, files: ReplicaFolder) -> CapacityReport | None:
     """The report on a finished replica of ``experiment``, a plain one; None for a method without masks of tasks."""
+    learner = _learner(experiment, files)
+    return None if learner is None else CapacityReport.of(learner.tasks(load_state(files.final)[0]).store)
+
+
+def keeps_tasks(folder: RunFolder) -> bool:
+    """Whether a method of the finished run ``folder`` keeps a mask for each task."""
+    return any(_learner(plan, files[0]) is not None for _, plan, files in planned(folder))
+
+
+def _learner(experiment: Experiment, files: ReplicaFolder) -> KeepsTasks | None:
+    """The method that keeps masks of tasks; None for another, and where a search stopped the replica early."""
     result = files.result
-    assert result is not None
-    learner = build_learner(experiment, Inputs.from_dict(result["input"]))
-    if not isinstance(learner, KeepsTasks):
+    if result is None or "stopped" in result:
         return None
-    return CapacityReport.of(learner.tasks(load_state(files.final)[0]).store)
+    learner = build_learner(experiment, Inputs.from_dict(result["input"]))
+    return learner if isinstance(learner, KeepsTasks) else None
+
+
+def read_capacities(folder: RunFolder) -> dict[str, list[CapacityReport]]:
+    """The reports on every variant that has any, seed by seed."""
+    reports = {label: [read_capacity(plan, f) for f in files] for label, plan, files in planned(folder)}
+    return {label: found for label, every in reports.items() if (found := [one for one in every if one is not None])}
 
 
 def write_capacity(path: Path, taken: Mapping[str, Sequence[CapacityReport]]) -> None:
     """Write ``{variant: [report of every seed]}`` as JSON."""
     rows = {label: [one.as_dict() for one in seeds] for label, seeds in taken.items()}
-    path.write_text(json.dumps(rows), encoding="utf-8")
+    write_json(path, rows, durable=False, indent=None)
+
+
+def draw_capacity(taken: Mapping[str, Sequence[CapacityReport]], heading: Heading) -> Figure:
+    """Two panels per method: its replicas' mean shares after every task, the overlaps of the first one's masks."""
+    size = (3.6 * len(taken) + 0.8, 7.2)
+    figure, axes = frame(heading, "what the tasks' masks take", size, rows=2, columns=len(taken))
+    above, below = axes[: len(taken)], axes[len(taken) :]
+    image = None
+    for (label, seeds), curves, matrix in zip(taken.items(), above, below, strict=True):
+        for (name, meaning), colour in zip(SHARES.items(), PALETTE, strict=False):
+            mean = np.mean([getattr(one.capacity, name) for one in seeds], axis=0)
+            curves.plot(np.arange(1, len(mean) + 1), mean, color=colour, marker=".", label=meaning)
+        curves.set(title=label, xlabel="tasks finished", ylim=(0, 1.02))
+        image = matrix.imshow(seeds[0].capacity.overlap, cmap=SHADES, vmin=0, vmax=1, interpolation="nearest")
+        matrix.set(xlabel="task")
+        whole_numbers(curves.xaxis, matrix.xaxis, matrix.yaxis)
+    above[0].set_ylabel("fraction of the weights")
+    above[0].legend(fontsize=8)
+    below[0].set_ylabel("task")
+    if image is not None:
+        figure.colorbar(image, ax=below, label="overlap of masks (first seed)", shrink=0.9)
+    return figure
+
+
+CAPACITY = Picture(
+    name="capacity.png",
+    shows="what the tasks' masks take",
+    applies=keeps_tasks,
+    read=read_capacities,
+    draw=draw_capacity,
+    beside=lambda folder, taken, heading: write_capacity(folder / "capacity.json", taken),
+)

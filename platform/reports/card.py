@@ -6,11 +6,12 @@ from collections.abc import Mapping
 from typing import Any
 from urllib.parse import quote
 
-from frisket.platform.protocols.log_likelihood import LogLikelihood
-from frisket.platform.reports.figures import CAPACITY, by_variant, mask_stem
-from frisket.platform.reports.search import HEAT_MAP, LINE, SCATTER
+from frisket.platform.reports.capacity import CAPACITY, keeps_tasks
+from frisket.platform.reports.figure import Picture, by_variant
+from frisket.platform.reports.figures import PICTURES, search_pictures
+from frisket.platform.reports.masks import mask_pictures
 from frisket.platform.run.folder import RunFolder
-from frisket.platform.run.points import PointFolder, metric_of
+from frisket.platform.run.points import PointFolder
 from frisket.platform.run.summary import summarise
 from frisket.platform.specs.experiment import Experiment
 
@@ -59,8 +60,9 @@ def _body(folder: RunFolder, experiment_id: str, run_id: str) -> list[str]:
         *_search(folder, run_id),
         *_tasks(folder, run_id),
         *_masks(folder, experiment_id, run_id),
-        *(f"![{what}]({_artifact(f'figures/{name}', run_id)})" for name, what in _pictures(folder).items()),
+        *(_image(picture, run_id) for picture in PICTURES if picture is not CAPACITY and picture.applies(folder)),
         _data(folder),
+        *_classes(folder),
         *(_sparsity(label, rows) for label, rows in _sparsities(folder).items()),
     ]
 
@@ -85,13 +87,6 @@ def _what(folder: RunFolder) -> str:
     )
 
 
-def _pictures(folder: RunFolder) -> dict[str, str]:
-    """The pictures every run of the protocol has, and what they show."""
-    if folder.experiment.protocol.kind == LogLikelihood.kind:
-        return {"likelihood.png": "log-likelihood of every task", "samples.png": "samples of every task"}
-    return {"accuracy.png": "accuracy over the stream"}
-
-
 def _search(folder: RunFolder, run_id: str) -> list[str]:
     """Which point of which search a `PointFolder` is, and the picture of the search; nothing on any other run."""
     if not isinstance(folder, PointFolder):
@@ -99,13 +94,11 @@ def _search(folder: RunFolder, run_id: str) -> list[str]:
     search, experiment = folder.search.experiment.tune, folder.search.experiment
     assert search is not None
     values = ", ".join(f"`{axis}` = {value}" for axis, value in folder.point.values.items())
-    names = (HEAT_MAP, LINE, SCATTER)
-    drawn = [name for name in names if (folder.path / "figures" / name).exists()]
     text = (
-        f"## Search\n\nBest by {metric_of(experiment)} ({search.mode}) of the {len(experiment.variants)} points of a "
+        f"## Search\n\nBest by {experiment.metric} ({search.mode}) of the {len(experiment.variants)} points of a "
         f"{search.search} search: {values}. All points are in the run's `summary.json`."
     )
-    return [text, *(f"![score over the axes]({_artifact(f'figures/{name}', run_id)})" for name in drawn)]
+    return [text, *(_image(picture, run_id) for picture in search_pictures(folder.search))]
 
 
 def _results(experiment: Experiment, summary: Mapping[str, Any]) -> str:
@@ -123,6 +116,8 @@ def _results(experiment: Experiment, summary: Mapping[str, Any]) -> str:
     if published:
         seeds = f", {published.n} seeds" if published.n else ""
         lines[-1] += f" Published: {published.source} ({published.table}{seeds}), real data, full scale."
+        if published.searched:
+            lines[-1] += f" Not its settings, but searched: {', '.join(published.searched)}."
     return "\n".join(lines)
 
 
@@ -135,13 +130,15 @@ def _said(published: Mapping[str, float] | None) -> str:
 
 def _loading(folder: RunFolder, name: str, version: str) -> str:
     variant = "" if not folder.experiment.variants else f', variant="{list(folder.experiment.variants)[-1]}"'
-    tasks = _keeps_tasks(folder)
+    tasks = keeps_tasks(folder)
+    named = "names = [model.classes()[i] for i in probabilities.argmax(1)]\n" if _classes(folder) else ""
     task, params = (", task=0", '"seed": 0, "task": 0') if tasks else ("", '"seed": 0')
     return (
         "## Load it\n\n```python\n"
         "import frisket\n\n"
         f'model = frisket.load_model("models:/{name}/{version}")\n'
         f"probabilities = model.predict(x, seed=0{variant}{task})\n"
+        f"{named}"
         "masks = model.masks(seed=0)\n\n"
         "import mlflow\n\n"
         f'mlflow.pyfunc.load_model("models:/{name}/{version}").predict(x, params={{{params}}})\n```\n\n'
@@ -150,28 +147,21 @@ def _loading(folder: RunFolder, name: str, version: str) -> str:
     )
 
 
-def _keeps_tasks(folder: RunFolder) -> bool:
-    """Whether the method keeps a mask for each task."""
-    return (folder.path / "figures" / CAPACITY).exists()
-
-
 def _tasks(folder: RunFolder, run_id: str) -> list[str]:
     """What the tasks' masks take; nothing for methods without them."""
-    if not _keeps_tasks(folder):
+    if not CAPACITY.applies(folder):
         return []
-    picture = f"![what the tasks' masks take]({_artifact(f'figures/{CAPACITY}', run_id)})"
-    return [f"## Tasks\n\n{picture}\n\nIn numbers: `figures/capacity.json` of the run."]
+    return [f"## Tasks\n\n{_image(CAPACITY, run_id)}\n\nIn numbers: `figures/capacity.json` of the run."]
 
 
 def _masks(folder: RunFolder, experiment_id: str, run_id: str) -> list[str]:
     sections = []
-    for label in _sparsities(folder):
-        stem = mask_stem(folder, label)
-        page = f"#/experiments/{experiment_id}/runs/{run_id}/artifacts/figures/{quote(stem)}.html"
-        sections.append(
-            f"## Masks of {label}\n\n![masks of {label}]({_artifact(f'figures/{stem}.png', run_id)})\n\n"
-            f"[Mask report, tensor by tensor]({page})"
-        )
+    for picture in mask_pictures(folder):
+        if picture.applies(folder):
+            page = quote(picture.name.replace(".png", ".html"))
+            link = f"#/experiments/{experiment_id}/runs/{run_id}/artifacts/figures/{page}"
+            report = f"[Mask report, tensor by tensor]({link})"
+            sections.append(f"## {picture.shows.capitalize()}\n\n{_image(picture, run_id)}\n\n{report}")
     return sections
 
 
@@ -200,12 +190,26 @@ def _data(folder: RunFolder) -> str:
     return "\n".join(lines)
 
 
+def _classes(folder: RunFolder) -> list[str]:
+    """The labels by name, in the order of a model's outputs; nothing where labels have none that lasts."""
+    orders = [result.get("input", {}).get("names", []) for result in folder.results()]
+    if not orders or not orders[0]:
+        return []
+    same = all(order == orders[0] for order in orders)
+    said = "" if same else " of the first replica; `model.classes(seed, variant)` tells the others'"
+    return [f"## Classes\n\nIn the order of the outputs{said}: {', '.join(map(_cell, orders[0]))}."]
+
+
 def _names(folder: RunFolder) -> list[str]:
     return [row.get("name", domain) for domain, row in folder.manifest["data"].items()]
 
 
 def _cell(text: str | None) -> str:
     return " ".join((text or "").replace("|", "/").split())
+
+
+def _image(picture: Picture[Any], run_id: str) -> str:
+    return f"![{picture.shows}]({_artifact(f'figures/{picture.name}', run_id)})"
 
 
 def _artifact(path: str, run_id: str) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -12,14 +11,28 @@ import torch
 from frisket.algos.learner import TaskWeights
 from frisket.algos.networks.latent import LatentNetwork
 from frisket.algos.state_file import load_state
-from frisket.platform.run.folder import ReplicaFolder
-from frisket.platform.run.journal import read_journal
+from frisket.platform.protocols.log_likelihood import LogLikelihood
+from frisket.platform.reports.figure import (
+    ASIDE,
+    PALETTE,
+    Heading,
+    Picture,
+    each,
+    frame,
+    journalled,
+    lined,
+    planned,
+    published,
+)
+from frisket.platform.run.folder import ReplicaFolder, RunFolder
+from frisket.platform.run.journal import read_steps
 from frisket.platform.specs.build import Inputs, build_learner
 from frisket.platform.specs.experiment import Experiment
 from frisket.rng import torch_generator
 from frisket.types import Task
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 _SAMPLES = 8  # of every task
@@ -32,31 +45,36 @@ class Likelihoods(NamedTuple):
     last: np.ndarray
 
 
-def read_likelihoods(journal: Path) -> Likelihoods | None:
+class Judged(NamedTuple):
+    """Attributes: found: by variant what its replicas' tasks scored; published: their mean, where it was printed."""
+
+    found: Mapping[str, Sequence[Likelihoods]]
+    published: float | None
+
+
+def read_likelihoods(files: ReplicaFolder) -> Likelihoods | None:
     """What a finished replica's journal says; None where its protocol measures no likelihood."""
-    steps = [line["step"] for line, _ in read_journal(journal) if "step" in line]
-    rows = [step["likelihoods"] for step in steps if "likelihoods" in step]
-    if not rows:
-        return None
-    matrix = np.array(rows, float)  # null becomes NaN
-    return Likelihoods(matrix.diagonal().copy(), matrix[-1])
+    matrix = LogLikelihood.read(read_steps(files.journal))
+    return None if matrix is None else Likelihoods(matrix.diagonal().copy(), matrix[-1])
 
 
-def draw_likelihoods(
-    found: Mapping[str, Sequence[Likelihoods]], spec: str, caption: str, published: float | None = None
-) -> Figure:
-    """One panel per method, the mean over its replicas; ``published``: the mean over tasks that was printed."""
-    figure, axes = _figure(len(found), f"{spec}: log-likelihood of every task's test images", caption)
-    for (label, seeds), ax in zip(found.items(), axes, strict=True):
+def read_judged(folder: RunFolder) -> Judged:
+    """What the tasks of every replica scored."""
+    return Judged(each(read_likelihoods)(folder), published(folder, LogLikelihood.headline))
+
+
+def draw_likelihoods(judged: Judged, heading: Heading) -> Figure:
+    """One panel per method, the mean over its replicas."""
+    figure, axes = _columns(heading, "log-likelihood of every task's test images", len(judged.found))
+    for (label, seeds), ax in zip(judged.found.items(), axes, strict=True):
         learned, last = (np.mean([getattr(one, name) for one in seeds], axis=0) for name in Likelihoods._fields)
         tasks = np.arange(len(last))
-        ax.bar(tasks - 0.2, learned, 0.4, color="#56B4E9", label="after its own training")
-        ax.bar(tasks + 0.2, last, 0.4, color="#D55E00", label="after the last task")
-        if published is not None:
-            ax.axhline(published, color="#555555", ls=":", lw=1.2, label="published mean, full scale")
+        ax.bar(tasks - 0.2, learned, 0.4, color=PALETTE[5], label="after its own training")
+        ax.bar(tasks + 0.2, last, 0.4, color=PALETTE[1], label="after the last task")
+        if judged.published is not None:
+            ax.axhline(judged.published, color=ASIDE, ls=":", lw=1.2, label="published mean, full scale")
         ax.set(title=f"{label}: mean {last.mean():.1f}", xlabel="task", xticks=tasks)
-        ax.grid(alpha=0.25, axis="y")
-        ax.set_axisbelow(True)
+    lined(*axes, axis="y")
     axes[0].set_ylabel("nats per image")
     axes[0].legend(fontsize=8)
     return figure
@@ -78,9 +96,9 @@ def sample_images(plain: Experiment, files: ReplicaFolder) -> np.ndarray:
     return torch.stack(images).numpy()
 
 
-def draw_samples(images: Mapping[str, np.ndarray], spec: str, caption: str) -> Figure:
+def draw_samples(images: Mapping[str, np.ndarray], heading: Heading) -> Figure:
     """One panel per method: a column for each task, [T, n, H, W]."""
-    figure, axes = _figure(len(images), f"{spec}: samples of every task, after the last (first seed)", caption)
+    figure, axes = _columns(heading, "samples of every task, after the last (first seed)", len(images))
     for (label, grid), ax in zip(images.items(), axes, strict=True):
         tasks, samples, height, width = grid.shape
         sheet = grid.transpose(1, 2, 0, 3).reshape(samples * height, tasks * width)
@@ -90,11 +108,21 @@ def draw_samples(images: Mapping[str, np.ndarray], spec: str, caption: str) -> F
     return figure
 
 
-def _figure(panels: int, title: str, caption: str) -> tuple[Figure, list]:
-    from matplotlib.figure import Figure
+def _columns(heading: Heading, title: str, count: int) -> tuple[Figure, list[Axes]]:
+    return frame(heading, title, (4.4 * count + 0.8, 4.8), columns=count)
 
-    figure = Figure(figsize=(max(4.4 * panels + 0.8, 6.4), 4.8), dpi=110)
-    figure.set_layout_engine("constrained", h_pad=0.1)  # with the default the labels below are cut off
-    figure.suptitle(f"{title}\n", fontsize=11)
-    figure.text(0.5, 0.93, caption, ha="center", va="center", fontsize=7.5, color="#555555")
-    return figure, list(figure.subplots(1, panels, squeeze=False)[0])
+
+LIKELIHOODS = Picture(
+    name="likelihood.png",
+    shows="log-likelihood of every task",
+    applies=journalled(lambda step: LogLikelihood.read([step])),
+    read=read_judged,
+    draw=draw_likelihoods,
+)
+SAMPLES = Picture(
+    name="samples.png",
+    shows="samples of every task",
+    applies=LIKELIHOODS.applies,
+    read=lambda folder: {label: sample_images(plan, files[0]) for label, plan, files in planned(folder)},
+    draw=draw_samples,
+)

@@ -7,8 +7,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from frisket.platform.protocols.retained_accuracy import RetainedAccuracy
+from frisket.platform.reports.figure import SHADES, Heading, Picture, each, frame, journalled, whole_numbers
 from frisket.platform.run.folder import ReplicaFolder
-from frisket.platform.run.journal import read_journal
+from frisket.platform.run.journal import read_steps
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -17,27 +19,29 @@ if TYPE_CHECKING:
 def read_matrix(files: ReplicaFolder) -> np.ndarray | None:
     """``[rows, T]``: accuracy on every task after every finished task, NaN where it was not measured; None where the
     journal's protocol measures none."""
-    rows = [line["step"]["row"] for line, _ in read_journal(files.journal) if "row" in line.get("step", {})]
-    return np.array(rows, float) if rows else None  # null becomes NaN
+    return RetainedAccuracy.read(read_steps(files.journal))
 
 
-def draw_matrices(matrices: Mapping[str, Sequence[np.ndarray]], spec: str, caption: str) -> Figure:
+def draw_matrices(matrices: Mapping[str, Sequence[np.ndarray]], heading: Heading) -> Figure:
     """One panel per method, the mean over its replicas' matrices; what was not measured is left white."""
-    from matplotlib.figure import Figure
-    from matplotlib.ticker import MaxNLocator
-
-    figure = Figure(figsize=(max(3.6 * len(matrices) + 0.8, 6.4), 4.4), dpi=110)
-    figure.set_layout_engine("constrained", h_pad=0.1)  # with the default the labels below are cut off
-    figure.suptitle(f"{spec}: accuracy on every task after every task\n", fontsize=11)
-    figure.text(0.5, 0.925, caption, ha="center", va="center", fontsize=7.5, color="#555555")
-    axes = list(figure.subplots(1, len(matrices), squeeze=False, sharey=True)[0])
+    size = (3.6 * len(matrices) + 0.8, 4.4)
+    title = "accuracy on every task after every task"
+    figure, axes = frame(heading, title, size, columns=len(matrices), sharey=True)
     image = None
     for (label, seeds), ax in zip(matrices.items(), axes, strict=True):
-        image = ax.imshow(np.mean(seeds, axis=0), cmap="cividis", vmin=0, vmax=1, interpolation="nearest")
+        image = ax.imshow(np.mean(seeds, axis=0), cmap=SHADES, vmin=0, vmax=1, interpolation="nearest")
         ax.set(title=label, xlabel="judged on task")
-        for axis in (ax.xaxis, ax.yaxis):
-            axis.set_major_locator(MaxNLocator(integer=True))
+        whole_numbers(ax.xaxis, ax.yaxis)
     axes[0].set_ylabel("after training on task")
     if image is not None:
         figure.colorbar(image, ax=axes, label="accuracy on the test set (mean over seeds)", shrink=0.9)
     return figure
+
+
+MATRIX = Picture(
+    name="matrix.png",
+    shows="accuracy on every task after every task",
+    applies=journalled(lambda step: RetainedAccuracy.read([step])),
+    read=each(read_matrix),
+    draw=draw_matrices,
+)

@@ -4,68 +4,52 @@ the weights that survive."""
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from frisket.algos.masks.survivors import EDGES, PARTS, Survivors
+from frisket.platform.protocols.pruning_curve import Curve, read_curve, read_survivors
+from frisket.platform.reports.figure import Heading, Picture, each, frame, journalled, lined
 from frisket.platform.run.folder import ReplicaFolder
-from frisket.platform.run.journal import read_journal
+from frisket.platform.run.journal import last_step
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-_KEPT = "/kept-"
 
-
-@dataclass(frozen=True, kw_only=True)
-class Curve:
-    """One replica's. Attributes: kept: the fractions, [P]; accuracy, overlap: at each of them, [P]."""
-
-    kept: np.ndarray
-    accuracy: np.ndarray
-    overlap: np.ndarray
-
-
-def read_curve(files: ReplicaFolder) -> Curve | None:
+def read_curves(files: ReplicaFolder) -> Curve | None:
     """What a finished replica lost by pruning; None where nothing was pruned."""
-    metrics = (files.result or {}).get("metrics", {})
-    fractions = sorted({name.partition(_KEPT)[2] for name in metrics if _KEPT in name}, key=float)
-    if not fractions:
-        return None
-    values = {name: np.array([metrics[f"{name}{_KEPT}{p}"] for p in fractions]) for name in ("accuracy", "overlap")}
-    return Curve(kept=np.array([float(p) for p in fractions]), **values)
+    return read_curve((files.result or {}).get("metrics", {}))
 
 
-def read_survivors(files: ReplicaFolder) -> Survivors | None:
-    """What the journal says of the weights that survived; None where it says nothing."""
-    steps = (line.get("step", {}) for line, _ in read_journal(files.journal))
-    found = [step["survivors"] for step in steps if "survivors" in step]
-    return Survivors(**found[-1]) if found else None
+def read_replica_survivors(files: ReplicaFolder) -> Survivors | None:
+    """What a finished replica's journal says of the weights that survived; None where it says nothing."""
+    return read_survivors(last_step(files.journal))
 
 
-def draw_curve(curves: Mapping[str, Sequence[Curve]], spec: str, caption: str) -> Figure:
+def draw_curve(curves: Mapping[str, Sequence[Curve]], heading: Heading) -> Figure:
     """Accuracy (Figure 1a) and overlap with the start's mask (1b) by kept fraction: one line per variant, its seeds'
     mean, in a band of one standard deviation."""
-    figure, (left, right) = _panels(1, f"{spec}: pruned without retraining", caption)
+    figure, (left, right) = frame(heading, "pruned without retraining", (9.6, 4.4), columns=2)
     for label, seeds in sorted(curves.items()):
         for ax, name in ((left, "accuracy"), (right, "overlap")):
             _band(ax, seeds[0].kept, np.stack([getattr(one, name) for one in seeds]), label)
     for ax in (left, right):
         ax.set(xscale="log", xlabel="fraction of the weights that is kept", ylim=(0, 1.02))
-        ax.grid(alpha=0.25)
+    lined(left, right)
     left.set_ylabel("accuracy on the test set")
     right.set_ylabel("overlap of the masks at start and end")
     left.legend(fontsize=8, frameon=False)
     return figure
 
 
-def draw_survivors(found: Mapping[str, Sequence[Survivors]], spec: str, caption: str) -> Figure:
+def draw_survivors(found: Mapping[str, Sequence[Survivors]], heading: Heading) -> Figure:
     """The weights that survive 90 % pruning: their distribution at the start (Figure 1c) and after training (1d), their
     share by starting magnitude, and how many changed their sign. Means over seeds."""
-    figure, (start, end, shares, signs) = _panels(2, f"{spec}: the weights that survive 90 % pruning", caption)
+    title = "the weights that survive 90 % pruning"
+    figure, (start, end, shares, signs) = frame(heading, title, (9.6, 8.3), rows=2, columns=2)
     for label, seeds in sorted(found.items()):
         for ax, name in ((start, "start"), (end, "end")):
             counts = np.stack([getattr(one, name) for one in seeds]).astype(float)
@@ -83,22 +67,8 @@ def draw_survivors(found: Mapping[str, Sequence[Survivors]], spec: str, caption:
     signs.set(ylabel="share with another sign than at the start", ylim=(0, None))
     signs.margins(y=0.15)
     start.legend(fontsize=8, frameon=False)
-    for ax in (start, end, shares, signs):
-        ax.grid(alpha=0.25)
-        ax.set_axisbelow(True)
+    lined(start, end, shares, signs)
     return figure
-
-
-def _panels(rows: int, title: str, caption: str) -> tuple[Figure, list[Axes]]:
-    """A titled figure of ``rows`` times two axes."""
-    from matplotlib.figure import Figure
-
-    height = 3.9 * rows + 0.5
-    figure = Figure(figsize=(9.6, height), dpi=110)
-    figure.set_layout_engine("constrained", h_pad=0.1)  # with the default the labels below are cut off
-    figure.suptitle(f"{title}\n", fontsize=11)
-    figure.text(0.5, 1 - 0.36 / height, caption, ha="center", va="center", fontsize=7.5, color="#555555")
-    return figure, list(figure.subplots(rows, 2, squeeze=False).flat)
 
 
 def _band(ax: Axes, at: np.ndarray, values: np.ndarray, label: str) -> None:
@@ -107,3 +77,19 @@ def _band(ax: Axes, at: np.ndarray, values: np.ndarray, label: str) -> None:
     (line,) = ax.plot(at, mean, marker=".", label=label)
     if len(values) > 1:
         ax.fill_between(at, mean - std, mean + std, color=line.get_color(), alpha=0.2, lw=0)
+
+
+CURVES = Picture(
+    name="pruning.png",
+    shows="accuracy and overlap of masks by the fraction of the weights that is kept",
+    applies=lambda folder: any(read_curve(result["metrics"]) is not None for result in folder.results()),
+    read=each(read_curves),
+    draw=draw_curve,
+)
+SURVIVORS = Picture(
+    name="weights.png",
+    shows="what becomes of the weights that survive 90 % pruning",
+    applies=journalled(read_survivors),
+    read=each(read_replica_survivors),
+    draw=draw_survivors,
+)

@@ -1,20 +1,27 @@
-"""A reproduction for readers: terminal, Markdown, JSON, picture."""
+"""A reproduction for readers: Markdown, JSON, and a picture of published and ours side by side."""
 
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import json
-import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from frisket.files import find_json, write_json
+from frisket.files import find_json, write_json, write_text
+from frisket.platform.reports.figure import PALETTE, Heading, frame, lined, save
 from frisket.platform.tables.comparison import Comparison, counts
 from frisket.platform.tables.reproduction import Reproduction
-from frisket.platform.tables.verdict import RULE, difference_text, number_text
+from frisket.platform.tables.verdict import RULE, Number, difference_text, number_text
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 HEAD = ("row", "column", "metric", "published", "ours", "n", "difference", "verdict")
+_OFFSET = 0.16  # ours is drawn this much below the row's middle, the published number as much above
+_UNITS = {"percent": "%", "seconds": "s", "nats": "nats", "ratio": ""}
 
 
 def report_path(reproduction: Reproduction, ending: str) -> Path:
@@ -22,24 +29,19 @@ def report_path(reproduction: Reproduction, ending: str) -> Path:
     return reproduction.out / f"{reproduction.manifest['table'].replace('/', '-')}.{ending}"
 
 
-def write_text(reproduction: Reproduction, lines: Sequence[Comparison]) -> None:
+def write_report(reproduction: Reproduction, lines: Sequence[Comparison]) -> None:
     """Write Markdown and JSON, each replaced as a whole."""
     reproduction.out.mkdir(parents=True, exist_ok=True)
-    target = report_path(reproduction, "md")
-    temporary = target.with_name(f".{target.name}.{os.getpid()}")
-    temporary.write_text(as_markdown(reproduction, lines), encoding="utf-8")
-    os.replace(temporary, target)
+    write_text(report_path(reproduction, "md"), as_markdown(reproduction, lines))
     write_json(report_path(reproduction, "json"), as_json(reproduction, lines))
 
 
 def write_picture(reproduction: Reproduction, lines: Sequence[Comparison]) -> None:
     """Write the PNG."""
-    from frisket.platform.reports.reproduction_figure import draw_comparison
-
     reproduction.out.mkdir(parents=True, exist_ok=True)
     table = reproduction.table
-    figure = draw_comparison(lines, title=f"{table.title_name}: {table.title}", caption=setting(reproduction))
-    figure.savefig(report_path(reproduction, "png"))
+    heading = Heading(table.title_name, f"{setting(reproduction)}; bars: one standard deviation")
+    save(draw_comparison(lines, heading, table.title), report_path(reproduction, "png"))
 
 
 def as_json(reproduction: Reproduction, lines: Sequence[Comparison]) -> dict[str, Any]:
@@ -119,7 +121,7 @@ def row_of(line: Comparison) -> tuple[str, ...]:
         number_text(line.ours, line.unit),
         "" if line.ours is None else str(line.ours.n),
         "" if difference is None else difference_text(difference, line.unit),
-        line.judgement.text,
+        line.verdict_text,
     )
 
 
@@ -169,3 +171,59 @@ def _markdown_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 def _plain(line: Comparison) -> dict[str, Any]:
     plain = dataclasses.asdict(line)
     return json.loads(json.dumps({**{k: v for k, v in plain.items() if k != "judgement"}, **plain["judgement"]}))
+
+
+def draw_comparison(lines: Sequence[Comparison], heading: Heading, title: str) -> Figure:
+    """Points with their standard deviation as bars; what is missing is left out.
+
+    Args:
+        lines: from `frisket.platform.tables.comparison.compare`.
+        heading: the table, and what made ours.
+        title: the table's.
+    """
+    from matplotlib.lines import Line2D
+
+    columns = list(dict.fromkeys(line.column for line in lines))
+    metrics = list(dict.fromkeys(line.metric for line in lines))
+    rows = {m: list(dict.fromkeys(line.row for line in lines if line.metric == m)) for m in metrics}
+    heights = [0.42 * len(rows[m]) + 0.8 for m in metrics]
+    size = (max(3.2 * len(columns) + 2.2, 7.0), sum(heights) + 1.1)
+    figure, axes = frame(heading, title, size, rows=len(metrics), columns=len(columns), heights=heights)
+    for (metric, column), ax in zip(itertools.product(metrics, columns), axes, strict=True):
+        here = [line for line in lines if (line.metric, line.column) == (metric, column)]
+        _panel(ax, here, rows[metric], first=column == columns[0])
+        if metric == metrics[0]:
+            ax.set_title(column, fontsize=10)
+    marks = [
+        Line2D([], [], color=PALETTE[i], marker="os"[i], linestyle="none", label=("published", "ours")[i])
+        for i in (0, 1)
+    ]
+    figure.legend(handles=marks, loc="outside lower center", ncols=2, frameon=False, fontsize=9)
+    return figure
+
+
+def _bar(number: Number, scale: float) -> float | None:
+    """Half the bar's length; one seed, or a number without a spread, has none."""
+    return None if number.std is None or number.n == 1 else scale * number.std
+
+
+def _panel(ax: Axes, lines: Sequence[Comparison], rows: Sequence[str], *, first: bool) -> None:
+    for line in lines:
+        scale = 100 if line.unit == "percent" else 1
+        at = rows.index(line.row)
+        for i, number in enumerate((line.published, line.ours)):
+            if number is None:
+                continue
+            ax.errorbar(
+                scale * number.mean, at + (2 * i - 1) * _OFFSET, xerr=_bar(number, scale), fmt="os"[i],
+                color=PALETTE[i], markersize=5, capsize=2, linewidth=1,
+            )  # fmt: skip
+    ax.set_ylim(len(rows) - 0.5, -0.5)
+    ax.set_yticks(range(len(rows)), rows if first else [""] * len(rows), fontsize=8)
+    ax.tick_params(axis="x", labelsize=8)
+    lined(ax, axis="x")
+    if lines:
+        unit = _UNITS[lines[0].unit]
+        ax.set_xlabel(f"{lines[0].label}, {unit}" if unit else lines[0].label, fontsize=8)
+    else:
+        ax.set_axis_off()

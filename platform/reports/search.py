@@ -1,42 +1,49 @@
-"""The picture of a search: its score over one or two of its axes."""
+"""The pictures of a search, of which every search has one: its score over one or two of its axes."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from frisket.platform.run.points import Point
+from frisket.platform.reports.figure import PALETTE, SHADES, Heading, Picture, frame, lined
+from frisket.platform.run.folder import RunFolder
+from frisket.platform.run.points import Point, metric_of, points_of, search_of
 from frisket.platform.specs.search import Search
 
 if TYPE_CHECKING:
-    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-HEAT_MAP, LINE, SCATTER = "heat_map.png", "scores.png", "scatter.png"
 
-
-def draw_search(points: Sequence[Point], search: Search, metric: str, spec: str, caption: str) -> dict[str, Figure]:
-    """File name to picture: a heat map over the first two axes that have several values, a line over the only one, and
-    for drawn points, which lie on no grid, a scatter. No picture where no point is ranked.
-
-    Args:
-        points: the search's, in any order; those not ranked leave their place white.
-        search: says the axes.
-        metric: the score's name.
-        spec, caption: what made it.
+class Searched(NamedTuple):
+    """Attributes:
+    points: the search's, in any order; those not ranked leave their place white.
+    search: says the axes.
+    metric: the score's name.
     """
-    ranked = [point for point in points if point.ranked]
-    if not ranked:
-        return {}
-    axes = [name for name in search.axes if len({_key(p.values[name]) for p in points}) > 1] or list(search.axes)[:1]
-    if search.samples is not None:
-        return {SCATTER: _scatter(ranked, search, axes[:2], metric, spec, caption)}
-    if len(axes) == 1:
-        return {LINE: _line(ranked, search, axes[0], metric, spec, caption)}
-    return {HEAT_MAP: _heat_map(ranked, search, axes, metric, spec, caption)}
+
+    points: Sequence[Point]
+    search: Search
+    metric: str
+
+    @classmethod
+    def of(cls, folder: RunFolder) -> Searched:
+        """What the search ``folder`` has found."""
+        experiment = folder.experiment
+        return cls(points_of(folder), search_of(experiment), metric_of(experiment))
+
+    @property
+    def ranked(self) -> list[Point]:
+        """The points to be drawn."""
+        return [point for point in self.points if point.ranked]
+
+    @property
+    def axes(self) -> list[str]:
+        """Names of the axes that have several values; the first one where none has."""
+        axes = self.search.axes
+        return [k for k in axes if len({_key(p.values[k]) for p in self.points}) > 1] or list(axes)[:1]
 
 
 def best_over(
@@ -53,16 +60,16 @@ def best_over(
     return table
 
 
-def _heat_map(points: Sequence[Point], search: Search, axes: list[str], metric: str, spec: str, caption: str) -> Figure:
-    down, across, *others = axes
+def draw_heat_map(found: Searched, heading: Heading) -> Figure:
+    """The best score for every two values of the first two axes that have several."""
+    points, (_, search, metric), (down, across, *others) = found.ranked, found, found.axes
     rows, columns = list(search.axes[down]), list(search.axes[across])
     table = best_over(points, rows, columns, (down, across), search.mode)
     scores = np.array([[math.nan if p is None else _score(p) for p in line] for line in table])
     best = f", best over {', '.join(others)}" if others else ""
-    figure, ax = _figure(
-        spec, f"{metric} over the grid{best}", caption, 2.4 + 1.0 * len(columns), 1.9 + 0.6 * len(rows)
-    )
-    image = ax.imshow(scores, cmap="cividis", aspect="auto", interpolation="nearest")
+    size = (2.4 + 1.0 * len(columns), 1.9 + 0.6 * len(rows))
+    figure, (ax,) = frame(heading, f"{metric} over the grid{best}", size)
+    image = ax.imshow(scores, cmap=SHADES, aspect="auto", interpolation="nearest")
     low, high = float(np.nanmin(scores)), float(np.nanmax(scores))
     for i, line in enumerate(table):
         for j, point in enumerate(line):
@@ -80,36 +87,40 @@ def _heat_map(points: Sequence[Point], search: Search, axes: list[str], metric: 
     return figure
 
 
-def _line(points: Sequence[Point], search: Search, axis: str, metric: str, spec: str, caption: str) -> Figure:
+def draw_line(found: Searched, heading: Heading) -> Figure:
+    """The score over the only axis that has several values."""
+    points, (_, search, metric), (axis, *_) = found.ranked, found, found.axes
     values = list(search.axes[axis])
-    figure, ax = _figure(spec, f"{metric} over {axis}", caption, 6.4, 4.0)
+    figure, (ax,) = frame(heading, f"{metric} over {axis}", (6.4, 4.0))
     at = _place(ax.set_xscale, ax.set_xticks, values)
     shown = sorted((at[_key(p.values[axis])], _score(p), p.std) for p in points)
     x, mean, std = (np.array(column, float) for column in zip(*shown, strict=True))
-    ax.plot(x, mean, "o-", color="#0072B2")
-    ax.fill_between(x, mean - std, mean + std, color="#0072B2", alpha=0.15, lw=0)
+    ax.plot(x, mean, "o-", color=PALETTE[0])
+    ax.fill_between(x, mean - std, mean + std, color=PALETTE[0], alpha=0.15, lw=0)
     ax.set(xlabel=axis, ylabel=f"{metric}: mean ± std over seeds")
-    ax.grid(alpha=0.25)
+    lined(ax)
     return figure
 
 
-def _scatter(points: Sequence[Point], search: Search, axes: list[str], metric: str, spec: str, caption: str) -> Figure:
-    figure, ax = _figure(spec, f"{metric} at the drawn points", caption, 6.4, 4.6)
+def draw_scatter(found: Searched, heading: Heading) -> Figure:
+    """The score at drawn points, which lie on no grid."""
+    points, (_, search, metric), axes = found.ranked, found, found.axes[:2]
+    figure, (ax,) = frame(heading, f"{metric} at the drawn points", (6.4, 4.6))
     values = [[p.values[name] for p in points] for name in axes]
     x = _place(ax.set_xscale, ax.set_xticks, values[0], search.axes[axes[0]])
     scores = [_score(p) for p in points]
     ax.set(xlabel=axes[0])
     if len(axes) == 1:
-        ax.plot([x[_key(v)] for v in values[0]], scores, "o", color="#0072B2")
+        ax.plot([x[_key(v)] for v in values[0]], scores, "o", color=PALETTE[0])
         ax.set(ylabel=metric)
     else:
         y = _place(ax.set_yscale, ax.set_yticks, values[1], search.axes[axes[1]])
         image = ax.scatter(
-            [x[_key(v)] for v in values[0]], [y[_key(v)] for v in values[1]], c=scores, cmap="cividis", s=60
+            [x[_key(v)] for v in values[0]], [y[_key(v)] for v in values[1]], c=scores, cmap=SHADES, s=60
         )
         ax.set(ylabel=axes[1])
         figure.colorbar(image, ax=ax, label=f"{metric} (mean over seeds)")
-    ax.grid(alpha=0.25)
+    lined(ax)
     return figure
 
 
@@ -138,11 +149,27 @@ def _key(value: Any) -> str:
     return str(value)
 
 
-def _figure(spec: str, title: str, caption: str, width: float, height: float) -> tuple[Figure, Axes]:
-    from matplotlib.figure import Figure
+def _picture(name: str, draw: Callable[[Searched, Heading], Figure]) -> Picture[Searched]:
+    return Picture(
+        name=name,
+        shows="score over the axes",
+        applies=lambda folder: folder.experiment.tune is not None and drawing(Searched.of(folder)) is draw,
+        read=Searched.of,
+        draw=draw,
+    )
 
-    figure = Figure(figsize=(max(width, 6.4), max(height, 3.4)), dpi=110, layout="constrained")
-    figure.suptitle(f"{spec}: {title}\n", fontsize=11)
-    below = 1 - 0.36 / figure.get_figheight()
-    figure.text(0.5, below, caption, ha="center", va="center", fontsize=7.5, color="#555555")
-    return figure, figure.subplots()
+
+def drawing(found: Searched) -> Callable[[Searched, Heading], Figure] | None:
+    """How a search is drawn; None where no point is ranked."""
+    if not found.ranked:
+        return None
+    if found.search.samples is not None:
+        return draw_scatter
+    return draw_line if len(found.axes) == 1 else draw_heat_map
+
+
+SEARCHES = (
+    _picture("heat_map.png", draw_heat_map),
+    _picture("scores.png", draw_line),
+    _picture("scatter.png", draw_scatter),
+)

@@ -17,7 +17,7 @@ from frisket.algos.inner import pretrain
 from frisket.algos.masks.mask_set import MaskSet
 from frisket.algos.parts.tree import to_device
 from frisket.algos.state_file import load_state, save_state
-from frisket.envs.data import Pictures, resolve
+from frisket.envs.data import Pictures
 from frisket.envs.stream import Stream
 from frisket.errors import Stopped
 from frisket.files import write_json
@@ -26,7 +26,7 @@ from frisket.platform.protocols.protocol import Protocol
 from frisket.platform.run.divergence import is_lost, sentence
 from frisket.platform.run.folder import PackFolder, RunFolder
 from frisket.platform.run.journal import Journal
-from frisket.platform.specs.build import Inputs, build_learner, build_network, build_stream, choose_device
+from frisket.platform.specs.build import Inputs, build_learner, build_network, build_stream, choose_device, load_data
 from frisket.platform.specs.experiment import Experiment, Pack, Replica
 from frisket.types import Batch, Episode, State
 
@@ -115,8 +115,7 @@ class _Walk:
     @cached_property
     def data(self) -> Mapping[str, Pictures]:
         """The data sets; a worker whose stream is served may never need them."""
-        names = self.stream_row.datasets(self.experiment.stream.config)
-        return resolve(names, self.folder.manifest["data_mode"], self.data_dir, kind=Pictures)
+        return load_data(self.experiment, self.folder.manifest["data_mode"], self.data_dir)
 
     def _build_streams(self) -> list[Stream]:
         """One for each replica, in this process."""

@@ -137,6 +137,7 @@ class RunFolder(Kept):
         new = f"{experiment.name.replace('/', '-')}-{now:%Y%m%d-%H%M%S}-{secrets.token_hex(2)}"
         run_id = new if run_id is None else run_id
         folder = cls(parent.absolute() / run_id)
+        folder.experiment = experiment  # which is what the manifest will say: read once, not again
         for replica in experiment.replicas():
             # A given name may be that of a run whose beginning was cut short: its manifest, written last, is missing.
             folder.replica(replica).path.mkdir(parents=True, exist_ok=run_id != new)
@@ -144,6 +145,7 @@ class RunFolder(Kept):
             "run_id": run_id,
             "spec": experiment.name,
             "experiment": experiment.as_dict(),
+            "headline": experiment.metric,
             "data_mode": data_mode,
             "data": data,
             "frisket": frisket.__version__,

@@ -21,6 +21,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+_TAIL = 2**16  # bytes; most records of a position are shorter
+
 
 class Journal:
     """Append-only writer.
@@ -64,6 +66,27 @@ class Journal:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._file.close()
+
+
+def read_steps(path: Path) -> Iterator[dict[str, Any]]:
+    """What was recorded at every position of the journal ``path``, in their order."""
+    return (line["step"] for line, _ in read_journal(path) if "step" in line)
+
+
+def last_step(path: Path) -> dict[str, Any]:
+    """What was recorded at the last position of the finished journal ``path``; empty where nothing was. Only the
+    journal's end is read."""
+    with path.open("rb") as file:
+        size, length = file.seek(0, os.SEEK_END), _TAIL
+        while True:
+            file.seek(max(size - length, 0))
+            whole = file.read().split(b"\n")[0 if length >= size else 1 : -1]  # the first line may be cut
+            for raw in reversed(whole):
+                if "step" in (line := json.loads(raw)):
+                    return line["step"]
+            if length >= size:
+                return {}
+            length *= 4
 
 
 def read_journal(path: Path, start: int = 0, stop: int | None = None) -> Iterator[tuple[dict[str, Any], int]]:

@@ -59,11 +59,6 @@ def search_of(experiment: Experiment) -> Search:
     return experiment.tune
 
 
-def metric_of(experiment: Experiment) -> str:
-    """What the points of ``experiment`` are compared by."""
-    return search_of(experiment).metric or experiment.protocol.row.headline
-
-
 def points_of(folder: RunFolder) -> list[Point]:
     """All points of the search in ``folder``, best first; equals stay in the search's order, the unranked come last."""
     experiment = folder.experiment
@@ -124,7 +119,7 @@ def _point(experiment: Experiment, label: str, files: list[ReplicaFolder]) -> Po
     results = [result for f in files if (result := f.result) is not None]
     ended = [r for r in results if "stopped" not in r]
     metrics = aggregate(r["metrics"] for r in ended)
-    score = metrics.get(metric_of(experiment))
+    score = metrics.get(experiment.metric)
     return Point(
         label=label,
         values=values_of(search_of(experiment), experiment.variants[label]),

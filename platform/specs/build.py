@@ -11,7 +11,7 @@ import torch
 
 from frisket.algos.learner import Learner
 from frisket.algos.networks.network import Network
-from frisket.envs.data import Pictures
+from frisket.envs.data import DataMode, Pictures, resolve
 from frisket.envs.stream import Stream
 from frisket.envs.task_stream import TaskStream
 from frisket.errors import SpecError, UserError
@@ -22,6 +22,16 @@ def datasets(experiment: Experiment) -> tuple[str, ...]:
     """Names of the data sets the experiment's stream needs, over all variants."""
     streams = [plan.stream for plan in experiment.plans.values()]
     return tuple(dict.fromkeys(n for s in streams for n in s.row.datasets(s.config)))
+
+
+def load_data(experiment: Experiment, mode: DataMode, data_dir: str | None = None) -> dict[str, Pictures]:
+    """The data sets of `datasets` by those names, the experiment's own among them; `frisket.envs.data.resolve` says
+    more.
+
+    Raises:
+        DataError: one of them cannot be had.
+    """
+    return resolve(datasets(experiment), mode, data_dir, kind=Pictures, own=experiment.data or {})
 
 
 def build_stream(experiment: Experiment, data: Mapping[str, Pictures], seed: int) -> Stream:
@@ -46,25 +56,30 @@ class Inputs:
         shape: (C, H, W) of one input.
         ways: number of labels.
         own: size of the blocks of labels that are learned and judged among themselves; None for one head over all.
+        names: name of each label, empty where labels have none that lasts.
     """
 
     shape: tuple[int, int, int]
     ways: int
     own: int | None = None
+    names: tuple[str, ...] = ()
 
     @classmethod
     def of(cls, stream: Stream) -> Inputs:
         """Those of ``stream``."""
-        return cls(shape=stream.shape, ways=stream.ways, own=stream.own if isinstance(stream, TaskStream) else None)
+        own = stream.own if isinstance(stream, TaskStream) else None
+        return cls(shape=stream.shape, ways=stream.ways, own=own, names=stream.names)
 
     @classmethod
     def from_dict(cls, raw: Mapping[str, Any]) -> Inputs:
         """The inverse of `as_dict`."""
-        return cls(shape=tuple(raw["shape"]), ways=raw["ways"], own=raw.get("own"))
+        names = tuple(raw.get("names", ()))
+        return cls(shape=tuple(raw["shape"]), ways=raw["ways"], own=raw.get("own"), names=names)
 
     def as_dict(self) -> dict[str, Any]:
         """JSON-able."""
-        return {"shape": list(self.shape), "ways": self.ways, "own": self.own}
+        names = {"names": list(self.names)} if self.names else {}
+        return {"shape": list(self.shape), "ways": self.ways, "own": self.own, **names}
 
 
 def build_network(experiment: Experiment, inputs: Inputs) -> Network:

@@ -1,8 +1,8 @@
 """Experiments as data: YAML (or a dict) to a typed, validated `Experiment`.
 
 A specification has sections ``stream``, ``network``, ``learner``, ``protocol`` (each with a ``kind`` and that kind's
-fields), optional ``pretrain``, ``published``, ``variants`` or ``tune``, and a few fields of its own. Whatever is left
-out takes the default of the component's own dataclass; nothing unknown passes.
+fields), optional ``pretrain``, ``published``, ``data``, ``variants`` or ``tune``, and a few fields of its own. Whatever
+is left out takes the default of the component's own dataclass; nothing unknown passes.
 """
 
 from __future__ import annotations
@@ -21,9 +21,11 @@ from frisket.algos.inner.pretrain import PretrainConfig
 from frisket.algos.learner import Method
 from frisket.algos.networks.kind import NetworkKind
 from frisket.algos.pack import packed_fields
+from frisket.envs.data import OwnData
 from frisket.errors import SpecError, nearest, require
 from frisket.moves import NOTHING, ROUNDING, idle
 from frisket.platform.protocols.protocol import ProtocolKind
+from frisket.platform.specs.data import read_data
 from frisket.platform.specs.files import find_spec, merge, overridden, parse, refuse_unknown, typed
 from frisket.platform.specs.kinds import SECTIONS, Kinds
 from frisket.platform.specs.search import Search, flat_axes, points, require_comparable
@@ -40,12 +42,15 @@ class Published:
         source: where it is printed.
         n: seeds behind it, None where the source does not say.
         metrics: metric name to ``{"mean": ..., "std": ...}`` in frisket's units (accuracies in [0, 1]).
+        searched: ``section.field`` of settings that are not the source's but were looked for, by what they give. Every
+            verdict says so.
     """
 
     table: str
     source: str
     n: int | None = None
     metrics: dict[str, dict[str, float]] = field(default_factory=dict)
+    searched: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -98,6 +103,7 @@ class Experiment(_Settings):
         published: the number it answers to, None for none.
         variants: label to the partial specification that makes it; the first is the headline, the others what it is
             compared with. Empty for a plain experiment.
+        data: the user's own data sets by the names they have in the stream, None for none.
         tune: the search it is, None for none; its points are then the variants, and none is the headline.
         seeds: seeds 0 .. seeds - 1.
         pack: most replicas that run as one program.
@@ -116,6 +122,7 @@ class Experiment(_Settings):
     pretrain: PretrainConfig | None = None
     published: Published | None = field(default=None, metadata=NOTHING)
     variants: dict[str, dict[str, Any]] = field(default_factory=dict)
+    data: dict[str, OwnData] | None = None
     tune: Search | None = None
 
     def as_dict(self) -> dict[str, Any]:
@@ -174,6 +181,12 @@ class Experiment(_Settings):
     def headline(self) -> Experiment:
         """The plain experiment of the first variant; a plain experiment itself."""
         return self.plans[self.headline_label]
+
+    @property
+    def metric(self) -> str:
+        """What it is judged by, and the points of a search are compared by: its search's metric, or its protocol's
+        headline."""
+        return (self.tune and self.tune.metric) or self.protocol.row.headline
 
     def variant(self, label: str | None) -> Experiment:
         """The plain experiment behind ``label``; None is the experiment itself, or its headline variant."""
@@ -286,6 +299,7 @@ def from_dict(raw: Mapping[str, Any], *, folder: Path | None = None, passed: Seq
     published = raw.pop("published", None)
     variants = raw.pop("variants", {})
     tune = raw.pop("tune", None)
+    data = raw.pop("data", None)
     if tune is not None and variants:
         raise SpecError("variants", list(variants), "leave them out: the points of the tune section are the variants")
     if not isinstance(variants, dict) or not all(isinstance(v, dict) for v in variants.values()):
@@ -303,6 +317,7 @@ def from_dict(raw: Mapping[str, Any], *, folder: Path | None = None, passed: Seq
         pretrain=_pretrain(pretrain),
         published=None if published is None else typed(Published, published, "published"),
         variants=variants,
+        data=read_data(data) if data else None,
         tune=None if tune is None else typed(Search, flat_axes(tune), "tune"),
         **dataclasses.asdict(typed(_Settings, raw, "")),
     )
@@ -338,4 +353,6 @@ def _pretrain(raw: Any) -> PretrainConfig | None:
 def _plain(value: Any) -> Any:
     if isinstance(value, Section):
         return value.as_dict()
+    if isinstance(value, dict):
+        return {k: _plain(v) for k, v in value.items()}
     return dataclasses.asdict(value) if dataclasses.is_dataclass(value) and not isinstance(value, type) else value

@@ -7,12 +7,12 @@ import dataclasses
 import inspect
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from torch import Tensor
 
-from frisket.envs.data import Pictures, resolve
+from frisket.envs.data import OwnData, Pictures, resolve
 from frisket.envs.stream import Stream
 from frisket.envs.streams.kind import StreamKind
 from frisket.envs.task_stream import TaskStream
@@ -40,16 +40,19 @@ class StreamRecipe:
         data: ``real`` or ``embedded``, as `frisket.envs.data.resolve` takes it.
         data_dir: first place to look for data, as the sources see it.
         uses: the user's modules of the specification.
+        own: data of the user's, by name.
     """
 
     stream: Mapping[str, Any]
     data: Literal["real", "embedded"]
     data_dir: str | None = None
     uses: tuple[Use, ...] = ()
+    own: Mapping[str, OwnData] = field(default_factory=dict)
 
     @property
     def key(self) -> str:
-        described = [self.stream, self.data, self.data_dir, [use.as_dict() for use in self.uses]]
+        own = {name: dataclasses.asdict(one) for name, one in self.own.items()}
+        described = [self.stream, self.data, self.data_dir, [use.as_dict() for use in self.uses], own]
         return json.dumps(described, sort_keys=True)
 
     @property
@@ -59,7 +62,7 @@ class StreamRecipe:
 
     def open(self, seed: int) -> Feed:
         section = self.section
-        images = resolve(section.row.datasets(section.config), self.data, self.data_dir, kind=Pictures)
+        images = resolve(section.row.datasets(section.config), self.data, self.data_dir, kind=Pictures, own=self.own)
         return StreamFeed(section.row.build(section.config, images, seed))
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, get_args
 
 from frisket.platform.run.folder import RunFolder
 from frisket.platform.run.summary import aggregate
@@ -13,7 +13,12 @@ from frisket.platform.specs.experiment import Experiment, load_spec
 from frisket.platform.tables.claims import Claim
 from frisket.platform.tables.reproduction import Reproduction
 from frisket.platform.tables.table import Cell, Metric, Ratio, Table
-from frisket.platform.tables.verdict import Judgement, Number, judge, judge_claim, number_text, ratio
+from frisket.platform.tables.verdict import Judgement, Number, Verdict, judge, judge_claim, number_text, ratio
+
+SEARCHED = " (searched settings)"
+"""What stands behind a verdict where settings were searched that the source gives otherwise, or does not give."""
+
+NO_VERDICT = "no verdict"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,6 +32,7 @@ class Comparison:
         source: where the published number is printed.
         judgement: difference, tolerance, verdict.
         claim: what is said instead of a published number, and where; empty for none.
+        searched: settings of ours that are not the source's but were searched (`Published.searched`).
     """
 
     row: str
@@ -39,6 +45,20 @@ class Comparison:
     source: str
     judgement: Judgement
     claim: str = ""
+    searched: tuple[str, ...] = ()
+
+    @property
+    def verdict_text(self) -> str:
+        """The judgement's text; a verdict on searched settings says that they are."""
+        return self._marked(self.judgement.text)
+
+    @property
+    def verdict_name(self) -> str:
+        """What it is counted as: ``match``, ``match (searched settings)``, ..., ``no verdict``."""
+        return self._marked(self.judgement.verdict or NO_VERDICT)
+
+    def _marked(self, text: str) -> str:
+        return f"{text}{SEARCHED}" if self.searched and self.judgement.verdict else text
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,6 +76,13 @@ class _Measured:
     spec: Experiment
     numbers: Mapping[str, Number]
     obstacle: str
+
+    @property
+    def searched(self) -> tuple[str, ...]:
+        """The specification's searched settings that the cell does not set to something else."""
+        given = self.spec.published
+        overridden = {text.partition("=")[0] for text in self.cell.overrides}
+        return () if given is None else tuple(name for name in given.searched if name not in overridden)
 
     def published(self, metric: str) -> tuple[Number | None, str]:
         """What is published for ``metric``: the table's own number, else the specification's, and the latter's
@@ -108,9 +135,10 @@ def values_of(result: Mapping[str, Any]) -> dict[str, float]:
 
 
 def counts(lines: Sequence[Comparison]) -> dict[str, int]:
-    """How many of each verdict, those without one last."""
-    found = Counter(line.judgement.verdict or "no verdict" for line in lines)
-    return {name: found[name] for name in ("match", "better", "miss", "no verdict") if found[name]}
+    """How many of each verdict, those on searched settings apart, those without a verdict last."""
+    found = Counter(line.verdict_name for line in lines)
+    names = [name for verdict in get_args(Verdict) for name in (verdict, f"{verdict}{SEARCHED}")]
+    return {name: found[name] for name in (*names, NO_VERDICT) if found[name]}
 
 
 def _measure(reproduction: Reproduction, table: Table, index: int) -> _Measured:
@@ -151,6 +179,7 @@ def _line(table: Table, row: str, column: str, name: str, metric: Metric, one: _
         judgement=judge(
             published, ours, better=metric.better, tolerance=table.tolerance(row, column, name), obstacle=obstacle
         ),
+        searched=one.searched,
     )
 
 
@@ -180,6 +209,7 @@ def _claim_line(
         source=table.source,
         judgement=judge_claim(claim, ours, beside, obstacle=next(filter(None, obstacles), "")),
         claim=f"{said} ({claim.origin})",
+        searched=one.searched,
     )
 
 
@@ -202,4 +232,5 @@ def _ratio_line(table: Table, column: str, derived: Ratio, top: _Measured, botto
             published, ours, better=derived.better, obstacle=obstacle,
             tolerance=table.tolerance(derived.label, column, derived.metric),
         ),
+        searched=(*top.searched, *bottom.searched),
     )  # fmt: skip

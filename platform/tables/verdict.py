@@ -19,7 +19,8 @@ RULE = (
     "2 sqrt(s_p^2 / n_p + s_o^2 / (n_o - 1)), with s_p, n_p the published standard deviation and seeds, and s_o, n_o "
     "ours (s_o is the population's, hence n_o - 1). A claim (one row above another, or a bound) has no tolerance: "
     "match where our means satisfy it, else miss; where it comes from stands beside it, and one marked ours is an "
-    "expectation of our own."
+    "expectation of our own. (searched settings): at least one setting of ours is not the source's, or not given "
+    "there, and was searched; a match then says that the number can be had, not that the source's settings give it."
 )
 
 

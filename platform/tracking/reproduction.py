@@ -12,7 +12,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from frisket.files import find_json, write_json
-from frisket.platform.reports.reproduction import report_path, write_text
+from frisket.platform.reports.reproduction import report_path, write_report
 from frisket.platform.tables.comparison import compare, counts
 from frisket.platform.tables.reproduction import Reproduction
 from frisket.platform.tracking.settings import public_uri
@@ -46,7 +46,7 @@ def send(reproduction: Reproduction) -> UploadStatus:
     except Exception as error:  # a client has many ways to fail, and none of them may end the command
         return UploadStatus(reachable=False, reason=reason_of(error))
     write_json(reproduction.path / "sent.json", {"run_id": run_id})
-    write_text(reproduction, compare(reproduction))  # now with the MLflow run in it
+    write_report(reproduction, compare(reproduction))  # now with the MLflow run in it
     return UploadStatus(reachable=True, complete=True)
 
 

@@ -15,7 +15,7 @@ from frisket.envs.data import Pictures, resolve
 from frisket.errors import RunError, SpecError
 from frisket.platform.cluster.session import require_device
 from frisket.platform.executors import Stop
-from frisket.platform.reports.reproduction import as_json, write_picture, write_text
+from frisket.platform.reports.reproduction import as_json, write_picture, write_report
 from frisket.platform.run.folder import RunFolder
 from frisket.platform.run.kept import default_runs_folder
 from frisket.platform.run.progress import Snapshot, duration
@@ -199,7 +199,7 @@ def execute(
                     count = launch.worker_count(run, local, workers)
                     with watch(run, count, _wording(reproduction, index, local, workers)):
                         launch.execute(run, local=local, workers=workers, data_dir=data_dir, stop=stop)
-                write_text(reproduction, compare(reproduction))
+                write_report(reproduction, compare(reproduction))
         write_picture(reproduction, compare(reproduction))
         if not local:
             from frisket.platform.tracking.reproduction import send_or_warn

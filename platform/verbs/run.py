@@ -14,7 +14,7 @@ from typing import Any
 
 import frisket
 from frisket.algos.learner import Learner
-from frisket.envs.data import Pictures, resolve
+from frisket.envs.data import Pictures
 from frisket.envs.stream import Stream
 from frisket.errors import RunError, SpecError, nearest, require
 from frisket.files import write_json
@@ -22,9 +22,8 @@ from frisket.platform.cluster.session import require_device
 from frisket.platform.executors import Stop
 from frisket.platform.run.folder import RunFolder
 from frisket.platform.run.kept import content_hashes, default_runs_folder
-from frisket.platform.run.points import metric_of
 from frisket.platform.run.summary import summarise
-from frisket.platform.specs.build import Inputs, build_learner, build_network, build_stream, datasets, require_suited
+from frisket.platform.specs.build import Inputs, build_learner, build_network, build_stream, load_data, require_suited
 from frisket.platform.specs.experiment import Experiment, load_spec
 from frisket.platform.specs.uses import Given
 from frisket.platform.tracking.settings import default_tracking
@@ -132,7 +131,7 @@ def prepare(
         there = _run_called(run_id, experiment, data, runs_dir)
         if there is not None:
             return reopen(str(there.path), data_dir=data_dir, search=search)
-    images = resolve(datasets(experiment), data, data_dir, kind=Pictures)
+    images = load_data(experiment, data, data_dir)
     _rehearse(experiment, images)
     return RunFolder.create(
         default_runs_folder() if runs_dir is None else runs_dir,
@@ -190,7 +189,7 @@ def reopen(
     if data not in ("auto", folder.manifest["data_mode"]):
         raise RunError("resume", run, f"this run is on {folder.manifest['data_mode']} data; leave data out")
     if not folder.done:
-        images = resolve(datasets(folder.experiment), folder.manifest["data_mode"], data_dir, kind=Pictures)
+        images = load_data(folder.experiment, folder.manifest["data_mode"], data_dir)
         now, then = _provenance(images), folder.manifest["data"]
         changed = [name for name in then if content_hashes(now.get(name)) != content_hashes(then[name])]
         if changed:
@@ -211,7 +210,7 @@ def finished_run(
     what moves numbers by rounding alone, the same seeds and data, the same version of frisket; None where there is
     none."""
     experiment = load_spec(spec, overrides, seeds=seeds)
-    images = resolve(datasets(experiment), data, data_dir, kind=Pictures)
+    images = load_data(experiment, data, data_dir)
     wanted = experiment.work(), {name: content_hashes(one) for name, one in _provenance(images).items()}
     found = []
     for folder in RunFolder.all(default_runs_folder() if runs_dir is None else runs_dir):
@@ -311,7 +310,7 @@ def _rehearse(experiment: Experiment, images: Mapping[str, Pictures]) -> None:
         episodes = plain.stream.row.episodes
         require(plain.pretrain is None or episodes is not None, "pretrain", plain.pretrain, "left out on this stream")
         if experiment.tune is not None:
-            _require_measured(metric_of(experiment), stream, learner)
+            _require_measured(experiment.metric, stream, learner)
 
 
 def _require_measured(metric: str, stream: Stream, learner: Learner) -> None:
@@ -324,7 +323,7 @@ def _require_measured(metric: str, stream: Stream, learner: Learner) -> None:
 
 
 def _mode_of(images: Mapping[str, Pictures]) -> str:
-    return "real" if any(images.provenance.kind == "real" for images in images.values()) else "embedded"
+    return "embedded" if all(images.provenance.kind == "embedded" for images in images.values()) else "real"
 
 
 def _provenance(images: Mapping[str, Pictures]) -> dict[str, Any]:

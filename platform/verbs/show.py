@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from typing import Any
 
 from frisket.envs.data import EMBEDDED, FOLDERS, SOURCES
-from frisket.platform.run.points import metric_of
 from frisket.platform.specs.arguments import Argument, arguments
 from frisket.platform.specs.build import datasets
 from frisket.platform.specs.experiment import Experiment, load_spec, read_raw
@@ -223,7 +222,7 @@ def _search(experiment: Experiment) -> dict[str, Any] | None:
     search = experiment.tune
     if search is None:
         return None
-    return {"metric": metric_of(experiment), "axes": _json(search.axes), "points": len(experiment.variants)}
+    return {"metric": experiment.metric, "axes": _json(search.axes), "points": len(experiment.variants)}
 
 
 def _data_set(name: str) -> dict[str, Any]:

@@ -97,8 +97,9 @@ def test_a7_restart_comes_one_step_after_the_detection() -> None:
     assert report["detected"] == 1
     assert bool(after["prev_detected"])
     _, rest = split(learner.network, state["theta"])
-    rates = learner.modulation.rates({}, state["phi"])
-    assert equal(after["phi"], adapt(loss_on(learner.network, rest, data_at(1)), state["phi"], rates, 2).phi)
+    assert equal(
+        after["phi"], adapt(loss_on(learner.network, rest, data_at(1)), state["phi"], learner.modulation, {}, 2).phi
+    )
 
     last, _ = learner.observe(after, noise_batch(2))
     restarted = adapt_first_order(learner.network, learner.modulation, after["theta"], {}, data_at(2), 2).phi

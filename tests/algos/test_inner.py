@@ -12,7 +12,18 @@ from torch import Tensor
 from toys import double, noise_data, small_network
 
 from frisket.algos.inner.loop import adapt, loss_on, meta_gradient, second_order_gradient, unroll
-from frisket.algos.inner.modulation import BinaryMask, FixedStep, LearnedStep, Modulation, ReluRate
+from frisket.algos.inner.modulation import (
+    BinaryMask,
+    Centred,
+    Constant,
+    FixedStep,
+    LearnedStep,
+    Modulation,
+    PlainRelu,
+    Raw,
+    StraightRelu,
+    Uniform,
+)  # fmt: skip
 from frisket.algos.learners.online.metacog import Gated
 from frisket.algos.networks.network import Adapting, Network, split
 from frisket.rng import torch_generator
@@ -22,8 +33,12 @@ SUPPORT, QUERY = noise_data(1), noise_data(2)
 MODULATIONS: dict[str, Modulation] = {
     "learned": LearnedStep(0.1),
     "fixed": FixedStep(0.1),
-    "binary": BinaryMask(0.1, 0.0),
-    "relu": ReluRate(0.005, 0.1),
+    "binary": BinaryMask(0.1, Centred(0.0)),
+    "relu": StraightRelu(Uniform(0.005, 0.1)),
+    "binary, half": BinaryMask(0.1, Uniform(-0.1, 0.3), 0.5),
+    "relu, half closed": StraightRelu(Uniform(-0.1, 0.1)),
+    "plain relu": PlainRelu(Uniform(-0.1, 0.1)),
+    "raw": Raw(Uniform(-0.1, 0.1)),
 }
 
 
@@ -63,7 +78,9 @@ def test_a_case_worked_by_hand() -> None:
     assert second == pytest.approx(0.75 * out, rel=1e-12)
     assert float(second_eta["w"]) == pytest.approx(out / 2, rel=1e-12)
     mask = {"w": torch.full((1,), 0.2, dtype=torch.float64)}
-    assert float(one_weight_gradient(BinaryMask(1.0, 0.0), mask, order=1)[1]["w"]) == pytest.approx(out / 2, rel=1e-12)
+    for order in (1, 2):
+        _, by_mask = one_weight_gradient(BinaryMask(1.0, Constant(0.0)), mask, order)
+        assert float(by_mask["w"]) == pytest.approx(out / 2, rel=1e-12)
 
 
 def weights(network: Network) -> Params:
@@ -93,7 +110,7 @@ def plain_first_order(network: Network, theta: Params, rates: Params, steps: int
 
 def test_a4_mask_gradient_in_closed_form() -> None:
     """A4: dL/dm = -alpha_0 g_out o G for every entry, open or closed, and dL/dtheta = g_out."""
-    network, modulation = small_network(), BinaryMask(0.1, 0.0)
+    network, modulation = small_network(), BinaryMask(0.1, Centred(0.0))
     theta = weights(network)
     m = rates_of(modulation, network, theta)
     rates = {k: 0.1 * (v >= 0).double() for k, v in m.items()}
@@ -119,7 +136,7 @@ def test_a4_step_size_gradient_is_an_inner_product() -> None:
 
 def test_a5_closed_relu_rates_still_get_a_gradient() -> None:
     """A5: where m < 0 the rate is 0, and its gradient -g_out o G is not, unless g_out or G is."""
-    network, modulation = small_network(), ReluRate(-0.1, -0.01)
+    network, modulation = small_network(), StraightRelu(Uniform(-0.1, -0.01))
     theta = weights(network)
     m = rates_of(modulation, network, theta)
     out, total = plain_first_order(network, theta, {k: torch.zeros_like(v) for k, v in m.items()}, steps=2)
@@ -131,26 +148,87 @@ def test_a5_closed_relu_rates_still_get_a_gradient() -> None:
     assert (result.m["classifier.weight"] != 0).all()
 
 
+def straight(modulation: Modulation, m: Params, adaptable: Params) -> Params:
+    """s(m) with the graph that the method defines: the value of `Modulation.rates`, the derivative written out here."""
+    rates = modulation.rates({k: v.detach() for k, v in m.items()}, adaptable, 0)
+    if isinstance(modulation, BinaryMask):
+        slopes = {k: modulation.alpha_0 * modulation.ste_scale * torch.ones_like(v) for k, v in m.items()}
+    elif type(modulation) is PlainRelu:
+        slopes = {k: (v > 0).double() for k, v in m.items()}
+    else:
+        slopes = {k: torch.ones_like(v) for k, v in m.items()}
+    return {k: rates[k] + slopes[k] * (m[k] - m[k].detach()) if k in m else rates[k] for k in rates}
+
+
+@pytest.mark.parametrize("order", [1, 2])
 @pytest.mark.parametrize("name", list(MODULATIONS))
-def test_first_order_equals_autograd_with_inner_gradients_held(name: str) -> None:
-    """The closed form against automatic differentiation of theta - s(m) o G with G a constant."""
+def test_every_modulation_gives_the_gradient_that_its_derivative_defines(name: str, order: int) -> None:
+    """In the inner loop, of either order, against automatic differentiation through s(m); in first order G is held."""
     network, modulation = small_network(), MODULATIONS[name]
     theta = weights(network)
     m = rates_of(modulation, network, theta)
-    adaptable, rest = split(network, theta)
-    _, total = plain_first_order(network, theta, modulation.rates(m, adaptable), steps=3)
     theta_leaves = {k: v.clone().requires_grad_() for k, v in theta.items()}
     m_leaves = {k: v.clone().requires_grad_() for k, v in m.items()}
-    rates = modulation.rates(m_leaves, adaptable)
-    phi = {k: theta_leaves[k] - rates[k] * total[k] for k in adaptable}
-    F.cross_entropy(network({**{k: theta_leaves[k] for k in rest}, **phi}, QUERY.x), QUERY.y).backward()
-    result = meta_gradient(network, modulation, theta, m, SUPPORT, QUERY, steps=3, order=1)
-    for k, v in theta_leaves.items():
-        assert v.grad is not None
-        torch.testing.assert_close(result.theta[k], v.grad, rtol=1e-9, atol=1e-14)
+    adaptable, rest = split(network, theta_leaves)
+    rates = straight(modulation, m_leaves, adaptable)
+    if order == 1:
+        _, total = plain_first_order(network, theta, modulation.rates(m, split(network, theta)[0], 0), steps=3)
+        phi = {k: v - rates[k] * total[k] for k, v in adaptable.items()}
+    else:
+        phi = adaptable
+        for _ in range(3):
+            inner = F.cross_entropy(network({**rest, **phi}, SUPPORT.x), SUPPORT.y)
+            grads = torch.autograd.grad(inner, list(phi.values()), create_graph=True)
+            phi = {k: v - rates[k] * g for (k, v), g in zip(phi.items(), grads, strict=True)}
+    F.cross_entropy(network({**rest, **phi}, QUERY.x), QUERY.y).backward()
+    result = meta_gradient(network, modulation, theta, m, SUPPORT, QUERY, steps=3, order=order)
+    for leaf, found in ((theta_leaves, result.theta), (m_leaves, result.m)):
+        assert leaf.keys() == found.keys()
+        for k, v in leaf.items():
+            assert v.grad is not None
+            torch.testing.assert_close(found[k], v.grad, rtol=1e-9, atol=1e-14)
+
+
+class Decaying(Modulation):
+    """``exp(m) / (1 + step)``, and a factor for how large phi is: every step has a rate of its own."""
+
+    by_step = True
+
+    def init(self, adaptable: Params, generator: torch.Generator) -> Params:
+        return {k: torch.full_like(v, -2.0) for k, v in adaptable.items()}
+
+    def rates(self, m: Params, phi: Params, step: int) -> Params:
+        return {k: v.exp() / (1 + step) * (1 + phi[k].detach().abs().mean()) for k, v in m.items()}
+
+
+@pytest.mark.parametrize("order", [1, 2])
+def test_a_modulation_that_goes_by_step_is_asked_at_every_one(order: int) -> None:
+    """s at step k of the fast weights there, its own dL/ds_k each, against loops over autograd that hold what s owes to
+    phi, and in first order the inner gradients."""
+    network, modulation = small_network(), Decaying()
+    theta = weights(network)
+    m = rates_of(modulation, network, theta)
+    theta_leaves = {k: v.clone().requires_grad_() for k, v in theta.items()}
+    m_leaves = {k: v.clone().requires_grad_() for k, v in m.items()}
+    phi, rest = split(network, theta_leaves)
+    for step in range(3):
+        inner = F.cross_entropy(network({**rest, **phi}, SUPPORT.x), SUPPORT.y)
+        grads = torch.autograd.grad(inner, list(phi.values()), create_graph=order == 2, retain_graph=True)
+        size = {k: 1 + v.detach().abs().mean() for k, v in phi.items()}
+        phi = {
+            k: v - m_leaves[k].exp() / (1 + step) * size[k] * g
+            for (k, v), g in zip(phi.items(), grads, strict=True)
+        }  # fmt: skip
+    held = {k: v.detach() for k, v in rest.items()} if order == 1 else rest
+    F.cross_entropy(network({**held, **phi}, QUERY.x), QUERY.y).backward()
+    result = meta_gradient(network, modulation, theta, m, SUPPORT, QUERY, steps=3, order=order)
     for k, v in m_leaves.items():
         assert v.grad is not None
         torch.testing.assert_close(result.m[k], v.grad, rtol=1e-9, atol=1e-14)
+    for k in phi:
+        grad = theta_leaves[k].grad
+        assert grad is not None
+        torch.testing.assert_close(result.theta[k], grad, rtol=1e-9, atol=1e-14)
 
 
 def directions(params: Params, key: int) -> Params:
@@ -175,12 +253,13 @@ def final_loss(
 ) -> Tensor:
     """L(phi_K, D') as plain arithmetic."""
     adaptable, own_rest = split(network, theta)
-    phi = adapt(loss_on(network, own_rest, SUPPORT), adaptable, modulation.rates(m, adaptable), steps).phi
+    phi = adapt(loss_on(network, own_rest, SUPPORT), adaptable, modulation, m, steps).phi
     with torch.no_grad():
         return loss_on(network, own_rest if rest is None else rest, QUERY)(phi)
 
 
-@pytest.mark.parametrize("name", ["learned", "fixed", "relu"])  # a straight-through step has no finite difference
+# Where no rate is closed and none is a mask, the derivative that a modulation defines is that of its rates.
+@pytest.mark.parametrize("name", ["learned", "fixed", "relu", "plain relu", "raw"])
 def test_second_order_against_finite_differences(name: str) -> None:
     network, modulation = small_network(), MODULATIONS[name]
     theta = weights(network)
@@ -193,13 +272,15 @@ def test_second_order_against_finite_differences(name: str) -> None:
         assert along(result.theta, way) == pytest.approx(expected, rel=1e-4)
     if m:
         way = {k: v * 0.01 for k, v in directions(m, 9).items()}
+        if name == "plain relu":  # so near a kink that a step crosses it there is no derivative
+            way = {k: v * (m[k].abs() > 1e-4) for k, v in way.items()}
         expected = slope(lambda h: final_loss(network, modulation, theta, moved(m, way, h)), step=1e-4)
         assert along(result.m, way) == pytest.approx(expected, rel=1e-4)
 
 
 def test_second_order_for_the_mask_weights_theta_with_the_open_entries_only() -> None:
     """With a mask, dL/dtheta by finite differences: closed entries go straight through the inner steps."""
-    network, modulation = small_network(), BinaryMask(0.1, 0.0)
+    network, modulation = small_network(), BinaryMask(0.1, Centred(0.0))
     theta = weights(network)
     m = rates_of(modulation, network, theta)
     result = meta_gradient(network, modulation, theta, m, SUPPORT, QUERY, steps=3, order=2)
@@ -237,8 +318,7 @@ def test_second_order_with_a_penalty_on_gated_weights() -> None:
     def value(theta: Params) -> Tensor:
         adaptable, rest = split(network, theta)
         base = loss_on(network, rest, SUPPORT)
-        rates = modulation.rates({}, adaptable)
-        phi = adapt(lambda phi: base(phi) + penalty(phi), adaptable, rates, 3).phi
+        phi = adapt(lambda phi: base(phi) + penalty(phi), adaptable, modulation, {}, 3).phi
         with torch.no_grad():
             return loss_on(network, rest, QUERY)(phi)
 
@@ -268,7 +348,7 @@ def test_adapting_the_head_alone_leaves_the_body_to_the_outer_loop() -> None:
     theta = weights(plain)
     adaptable, rest = split(network, theta)
     assert sorted(adaptable) == sorted(plain.head)
-    phi = adapt(loss_on(network, rest, SUPPORT), adaptable, FixedStep(0.1).rates({}, adaptable), 2).phi
+    phi = adapt(loss_on(network, rest, SUPPORT), adaptable, FixedStep(0.1), {}, 2).phi
     assert not torch.equal(phi["classifier.weight"], theta["classifier.weight"])
     result = meta_gradient(network, FixedStep(0.1), theta, {}, SUPPORT, QUERY, steps=2, order=2)
     assert float(result.theta["conv1.weight"].abs().max()) > 0
@@ -279,7 +359,7 @@ def test_first_loss_and_gradient_sum() -> None:
     network = small_network()
     adaptable, rest = split(network, weights(network))
     loss = loss_on(network, rest, SUPPORT)
-    adapted = adapt(loss, adaptable, FixedStep(0.1).rates({}, adaptable), 4)
+    adapted = adapt(loss, adaptable, FixedStep(0.1), {}, 4)
     with torch.no_grad():
         assert float(adapted.first_loss) == pytest.approx(float(loss(adaptable)), rel=1e-12)
     for k, v in adaptable.items():

@@ -7,7 +7,7 @@ import torch
 from oracle import eager_look_ahead
 from toys import SIZE, build, double, largest_difference, noise_batch, noise_data, small_mlp, small_network
 
-from frisket.algos.inner.entrywise import DenseMask, EntrywiseModulation, PlainRelu, Raw, StraightRelu
+from frisket.algos.inner.modulation import BinaryMask, Constant, EntrywiseModulation, PlainRelu, Raw, StraightRelu
 from frisket.algos.learners.look_ahead.gradient import LookAhead, MetaLoss, chunks, look_ahead
 from frisket.algos.learners.look_ahead.la_er import LaER
 from frisket.algos.learners.look_ahead.la_maml import LaMAML, LaMAMLConfig
@@ -106,34 +106,40 @@ def test_1_holds_for_a_network_without_its_own_back_propagation() -> None:
     assert largest_difference(ours.rates, theirs.rates) < EXACT
 
 
+HERE = Constant(0.1)
+
+
 @pytest.mark.parametrize(
     ("modulation", "where_closed"),
-    [(PlainRelu(0.1), 0.0), (Raw(0.1), 1.0), (StraightRelu(0.1), 1.0), (DenseMask(0.1, 0.3, 1.0), 0.1)],
+    [(PlainRelu(HERE), 0.0), (Raw(HERE), 1.0), (StraightRelu(HERE), 1.0), (BinaryMask(0.1, HERE), 0.1)],
     ids=lambda m: type(m).__name__,
 )
-def test_1_slopes_are_the_derivative_of_the_rates(modulation: EntrywiseModulation, where_closed: float) -> None:
+def test_1_what_is_pulled_back_is_the_derivative_of_the_rates(
+    modulation: EntrywiseModulation, where_closed: float
+) -> None:
     """D = 1[alpha > 0] under ReLU, 1 for raw and straight-through rates, alpha_0 for the mask; where the rate is open
     and not a mask, they are the finite difference of the rates."""
     _, theta = start()
     m = rates_like(theta)
-    slopes = modulation.slopes(m)
+    slopes = modulation.pull_back(m, theta, 0, {k: torch.ones_like(v) for k, v in m.items()})
     closed = {k: v < 0 for k, v in m.items()}
     assert any(bool(c.any()) for c in closed.values())
     assert all(bool((slopes[k][c] == where_closed).all()) for k, c in closed.items())
     step = 1e-7
-    ahead_, here = modulation.rates({k: v + step for k, v in m.items()}, theta), modulation.rates(m, theta)
+    ahead_, here = modulation.rates({k: v + step for k, v in m.items()}, theta, 0), modulation.rates(m, theta, 0)
     for k, c in closed.items():
         far = m[k].abs() > 1e-6
-        expected = slopes[k] if not isinstance(modulation, DenseMask) else torch.zeros_like(m[k])
+        expected = slopes[k] if not isinstance(modulation, BinaryMask) else torch.zeros_like(m[k])
         assert torch.allclose(((ahead_[k] - here[k]) / step)[~c & far], expected[~c & far], atol=1e-6)
 
 
 def test_1_ste_scale_scales_the_derivative_only() -> None:
-    whole, half = DenseMask(0.1, 0.3, 1.0), DenseMask(0.1, 0.3, 0.5)
+    whole, half = BinaryMask(0.1, HERE), BinaryMask(0.1, HERE, 0.5)
     _, theta = start()
     m = rates_like(theta)
-    assert largest_difference(whole.rates(m, theta), half.rates(m, theta)) == 0
-    assert largest_difference(whole.slopes(m), {k: 2 * v for k, v in half.slopes(m).items()}) == 0
+    assert largest_difference(whole.rates(m, theta, 0), half.rates(m, theta, 0)) == 0
+    pulled = whole.pull_back(m, theta, 0, m)
+    assert largest_difference(pulled, {k: 2 * v for k, v in half.pull_back(m, theta, 0, m).items()}) == 0
 
 
 def meta_update(learner: LookAheadLearner, theta: Params, m: Params) -> tuple[Params, Params]:

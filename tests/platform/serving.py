@@ -30,6 +30,10 @@ CONFIGS: dict[str, tuple[str, dict[str, Any]]] = {
         "split-classes",
         {"dataset": "digits", "tasks": 3, "classes_per_task": 2, "samples": 40, "validation": 0.2, "own_classes": True},
     ),
+    "incremental": (
+        "incremental",
+        {"dataset": "digits", "classes_per_task": 4, "epochs": 2, "validation": 0.1, "augment": "crop-flip"},
+    ),
     "characters": ("character-tasks", {"dataset": "digits", "tasks": 3, "epochs": 2, "batch": 5, "test_share": 0.2}),
     "mixed": (
         "split-classes",

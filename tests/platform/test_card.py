@@ -32,6 +32,7 @@ def test_card_says_what_how_well_and_how_to_load(finished: RunFolder) -> None:
     assert "(#/experiments/5/runs/abc/artifacts/figures/masks-sparse.html)" in text
     assert "| conv1.weight |" in text
     assert finished.run_id in text
+    assert "infer" not in text  # its methods keep no mask for each task
 
 
 @pytest.mark.parametrize(
@@ -91,7 +92,7 @@ def test_published_number_stands_beside_ours(finished_run: MakeRun) -> None:
     manifest["data_mode"] = "real"
     manifest["experiment"]["published"] = {
         "table": "sparse/table6", "source": "SPARSE21, Table 6", "n": 5,
-        "metrics": {"accuracy": {"mean": 0.942, "std": 0.004}},
+        "metrics": {"accuracy": {"mean": 0.942, "std": 0.004}}, "searched": ["learner.alpha_0"],
     }  # fmt: skip
     write_json(folder.path / "run.json", manifest)
     text = make(RunFolder.open(folder.path))
@@ -100,6 +101,7 @@ def test_published_number_stands_beside_ours(finished_run: MakeRun) -> None:
     (other,) = [line for line in text.splitlines() if line.startswith("| fixed | accuracy |")]
     assert other.endswith("|  |")
     assert "SPARSE21, Table 6 (sparse/table6, 5 seeds)" in text
+    assert "full scale. Not its settings, but searched: learner.alpha_0.\n" in text
     assert "stand-in" not in text
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,10 @@ from PIL import Image
 from runs import MakeRun
 
 from frisket.algos.masks.mask_set import MaskSet
-from frisket.platform.reports.figures import OVERALL, Trace, draw_figures, read_sparsity, read_trace, running, window_of
+from frisket.platform.reports.accuracy import OVERALL, Trace, read_trace, running, window_of
+from frisket.platform.reports.card import note
+from frisket.platform.reports.figures import draw_figures, pictures_of
+from frisket.platform.reports.masks import read_sparsity
 from frisket.platform.run.folder import RunFolder
 
 TRACE = Trace(np.array([0.0, 1.0, 0.5, 1.0, 0.0]), np.array(["a", "b", "a", "a", "b"]))
@@ -71,7 +75,27 @@ def test_every_picture_is_drawn_once(finished_run: MakeRun) -> None:
     stamp = drawn[0].stat().st_mtime_ns
     assert draw_figures(folder) == drawn
     assert drawn[0].stat().st_mtime_ns == stamp
-    assert not list(folder.path.glob(".figures-*"))
+    assert not list(folder.path.glob(".part-*"))
+
+
+def test_the_card_shows_the_pictures_that_are_drawn(finished_run: MakeRun) -> None:
+    folder = finished_run("sqlite:///none.db")
+    before = note(folder, "5", "abc")
+    drawn = [path for path in draw_figures(folder) if path.suffix == ".png"]
+    text = note(folder, "5", "abc")
+    assert text == before  # it asks what the run is, not which files are there
+    assert sorted(re.findall(r"figures%2F([^&]*)&", text)) == [path.name for path in drawn]
+    for picture in pictures_of(folder):
+        assert f"![{picture.shows}]" in text
+
+
+def test_what_was_left_of_a_drawing_that_was_killed_goes(finished_run: MakeRun) -> None:
+    folder = finished_run("sqlite:///none.db")
+    left = folder.path / ".part-0123456789abcdef-figures"
+    left.mkdir()
+    (left / "accuracy.png").touch()
+    draw_figures(folder)
+    assert not left.exists()
 
 
 def test_report_shows_every_tensor_of_every_seed(finished_run: MakeRun) -> None:

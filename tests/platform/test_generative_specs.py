@@ -138,7 +138,7 @@ def test_pictures_and_the_model_that_is_kept(tmp_path: Path) -> None:
     names = {picture.name for picture in draw_figures(folder)}
     assert {"likelihood.png", "samples.png", "capacity.png"} <= names
     assert "accuracy.png" not in names
-    found = read_likelihoods(folder.replica("seed0").journal)
+    found = read_likelihoods(folder.replica("seed0"))
     assert found is not None
     assert found.learned.tolist() == found.last.tolist()
     model = FrisketModel.of_run(folder)

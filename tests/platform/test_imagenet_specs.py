@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from picture_files import made_folders
+from picture_files import CLASSES, made_folders
 from typer.testing import CliRunner
 
 from frisket.algos.parts.tree import flatten
@@ -89,7 +89,7 @@ def test_runs_from_end_to_end(spec: str, tmp_path: Path) -> None:
     assert [t for t, step in enumerate(steps) if "test_accuracy" in step] == [3, 5]
     assert result["metrics"]["accuracy"] == steps[-1]["test_accuracy"]
     assert 0 < result["metrics"]["loss"] < 20
-    assert result["input"] == {"shape": [3, 16, 16], "ways": 2, "own": None}
+    assert result["input"] == {"shape": [3, 16, 16], "ways": 2, "own": None, "names": list(CLASSES)}
     sparsity = result["sparsity"]
     assert sparsity["stem.weight"] == 0
     assert sparsity["overall"] == pytest.approx(0.0 if spec.endswith("-dense") else 0.8, abs=0.03)

@@ -5,7 +5,9 @@ from __future__ import annotations
 import math
 from pathlib import Path
 
-from frisket.platform.run.journal import Journal, read_journal
+import pytest
+
+from frisket.platform.run.journal import Journal, last_step, read_journal, read_steps
 
 
 def test_lines_come_back_with_their_offsets(tmp_path: Path) -> None:
@@ -43,3 +45,25 @@ def test_reopening_cuts_what_the_checkpoint_does_not_know(tmp_path: Path) -> Non
     with Journal(path, keep=keep) as journal:
         journal.step(1, {"a": "again"})
     assert [line["step"]["a"] for line, _ in read_journal(path)] == [1, "again"]
+
+
+@pytest.mark.parametrize("length", [1, 2**16 - 40, 2**16, 2**18, 2**20])
+def test_the_last_record_is_found_from_the_end(length: int, tmp_path: Path) -> None:
+    """Whatever its length, and whatever follows it that is no record."""
+    path = tmp_path / "journal.jsonl"
+    with Journal(path, keep=0) as journal:
+        for position in range(3):
+            journal.step(position, {"row": position, "text": "x" * length})
+        journal.warning(2, "told")
+        journal.points(2, {"ra": 0.5})
+    assert last_step(path)["row"] == 2
+    assert last_step(path) == list(read_steps(path))[-1]
+
+
+def test_a_journal_without_records_has_no_last_one(tmp_path: Path) -> None:
+    path = tmp_path / "journal.jsonl"
+    with Journal(path, keep=0) as journal:
+        assert last_step(path) == {}
+        journal.points(0, {"pretrain/accuracy": 0.5})
+        journal.commit()
+        assert last_step(path) == {}

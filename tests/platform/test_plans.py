@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import dataclasses
 import pickle
 from typing import Any
@@ -90,12 +89,12 @@ def test_a_mistake_says_which_variant_makes_it() -> None:
 
 def test_what_was_derived_is_neither_compared_nor_pickled() -> None:
     search = from_dict(BASE | {"tune": {"axes": THOUSAND}})
-    again = pickle.loads(pickle.dumps(search))
     assert "plans" in vars(search)
-    assert "plans" not in vars(again)
+    content = pickle.dumps(search)
+    assert len(content) < 150_000  # with its thousand plans it would be more than 200,000
+    again = pickle.loads(content)
     assert again == search
     assert again.plans == search.plans
-    assert "plans" not in vars(copy.copy(search))
     assert "plans" not in repr(search)
     assert dataclasses.replace(search, variants={}, tune=None).plans.keys() == {None}
 

@@ -25,8 +25,9 @@ from frisket.envs.data import resolve
 from frisket.envs.streams.pixel_tasks import PixelTaskStream
 from frisket.errors import MaskError, SpecError
 from frisket.platform.reports.capacity import read_capacity
-from frisket.platform.reports.figures import PICTURES, by_variant, caption, draw_figures
-from frisket.platform.reports.pruning import read_survivors
+from frisket.platform.reports.figure import Heading, by_variant, save
+from frisket.platform.reports.figures import draw_figures
+from frisket.platform.reports.pruning import draw_curve, draw_survivors, read_curves, read_replica_survivors
 from frisket.platform.run.engine import run_replica
 from frisket.platform.run.folder import RunFolder
 from frisket.platform.run.journal import read_journal
@@ -106,7 +107,7 @@ def test_kill_9_in_the_middle_of_the_third_task(spec: str, tmp_path: Path) -> No
     (replica,) = whole.experiment.replicas()
     run_replica(whole, replica)
     script = (
-        "import sys, time; from pathlib import Path; from frisket.platform import engine;"
+        "import sys, time; from pathlib import Path; from frisket.platform.run import engine;"
         "from frisket.platform.run.folder import RunFolder; folder = RunFolder.open(Path(sys.argv[1]));"
         "slow = lambda: bool(time.sleep(0.02));"
         "[engine.run_replica(folder, r, stop=slow) for r in folder.experiment.replicas()]"
@@ -178,7 +179,7 @@ def test_the_curve_of_one_shot_pruning(tmp_path: Path) -> None:
         assert metrics["overlap/kept-1.0000"] == 1
         assert 0 < metrics["overlap/kept-0.0500"] < 1
         assert metrics["nll/kept-0.0500"] > metrics["nll/kept-1.0000"]
-        found = read_survivors(folder.replica(replica))
+        found = read_replica_survivors(folder.replica(replica))
         assert found is not None
         assert metrics["sign_changes"] == found.flipped / found.kept
         assert found.kept == sum(found.start) == sum(found.end) == 2352 + 60 + 40  # int(0.1 size), the head's twice
@@ -191,25 +192,22 @@ def test_the_curve_of_one_shot_pruning(tmp_path: Path) -> None:
         logits = learner.predict(load_state(folder.replica(replica).final)[0], x)
         assert logits is not None
         assert metrics["accuracy"] == pytest.approx(float((logits.argmax(-1) == y).double().mean()))
-    pictures = draw_curves(folder, tmp_path)
-    assert set(pictures) == {"pruning.png", "weights.png"}
-    for name in pictures:
+    draw_curves(folder, tmp_path)
+    for name in ("pruning.png", "weights.png"):
         with Image.open(tmp_path / name) as picture:
             colours = picture.convert("RGB").getcolors(1 << 24)
             assert colours is not None
             assert len(colours) > 50
 
 
-def draw_curves(folder: RunFolder, target: Path) -> list[str]:
+def draw_curves(folder: RunFolder, target: Path) -> None:
     """The two pictures of the replicas that are done, as `draw_figures` makes them once all are."""
     done = {label: [f for f in files if f.result is not None] for label, files in by_variant(folder).items()}
-    drawn = []
-    for name in ("pruning.png", "weights.png"):
-        found = {label: [PICTURES[name].read(f) for f in files] for label, files in done.items() if files}
-        assert len(found) == 2
-        PICTURES[name].draw(found, folder.manifest["spec"], caption(folder)).savefig(target / name)
-        drawn.append(name)
-    return drawn
+    curves = {k: [one for f in files if (one := read_curves(f))] for k, files in done.items() if files}
+    kept = {k: [one for f in files if (one := read_replica_survivors(f))] for k, files in done.items() if files}
+    assert list(curves) == list(kept) == ["alpha-2", "alpha-1"]
+    save(draw_curve(curves, Heading.of(folder)), target / "pruning.png")
+    save(draw_survivors(kept, Heading.of(folder)), target / "weights.png")
 
 
 @pytest.mark.parametrize(

@@ -14,8 +14,10 @@ from runs import SMOKE
 
 from frisket.errors import RunError, SpecError, Stopped
 from frisket.platform.cli.main import main
+from frisket.platform.reports.reproduction import as_json, as_markdown
 from frisket.platform.run.folder import RunFolder, write_json
 from frisket.platform.run.progress import Snapshot
+from frisket.platform.tables.comparison import counts
 from frisket.platform.tables.reproduction import Reproduction
 from frisket.platform.tables.table import PlannedCell, load_table, plan
 from frisket.platform.verbs import reproduce
@@ -132,7 +134,7 @@ def test_two_processes_cannot_work_on_one(copied: Path) -> None:
 def judged(parent: Path, table: str, means: dict[str, dict[str, float]], **asked: Any) -> dict[tuple[str, str], str]:
     """(row, metric) to verdict, of results made by hand."""
     _, lines = compared(parent, table, means, **asked)
-    return {(line.row, line.metric): line.judgement.text for line in lines}
+    return {(line.row, line.metric): line.verdict_text for line in lines}
 
 
 def test_verdicts_of_a_whole_reproduction(tmp_path: Path) -> None:
@@ -141,6 +143,31 @@ def test_verdicts_of_a_whole_reproduction(tmp_path: Path) -> None:
     assert judged(tmp_path, "lamaml/table1", means, columns=["rotations"]) == {
         ("MER", "ra"): "better", ("MER", "bti"): "match", ("La-MAML", "ra"): "match", ("La-MAML", "bti"): "miss"
     }  # fmt: skip
+
+
+def test_a_verdict_on_searched_settings_says_so(tmp_path: Path) -> None:
+    """Sync's rates on permutations were searched, La-MAML's and Sync's on rotations are printed."""
+    published = {"Sync": {"ra": 0.7054, "bti": -0.1402 - 0.03}, "La-MAML": {"ra": 0.7434, "bti": -0.076}}
+    reproduction, lines = compared(tmp_path, "lamaml/table1", published, columns=["permutations"])
+    sync = next(line for line in lines if (line.row, line.metric) == ("Sync", "ra"))
+    assert sync.searched == ("learner.alpha_init", "learner.alpha_lr")
+    assert counts(lines) == {"match": 2, "match (searched settings)": 1, "miss (searched settings)": 1}
+    assert "| Sync | permutations | RA | 70.54 ± 1.54 | 70.54 ± 0.89 | 5 | +0.00 | match (searched settings) |" in (
+        as_markdown(reproduction, lines)
+    )
+    made = as_json(reproduction, lines)
+    assert made["verdicts"] == counts(lines)
+    assert [row["searched"] for row in made["comparison"]] == [["learner.alpha_init", "learner.alpha_lr"]] * 2 + [
+        []
+    ] * 2
+    at_rotations = judged(tmp_path / "rotations", "lamaml/table1", {"Sync": {"ra": 0.7407}}, columns=["rotations"])
+    assert at_rotations["Sync", "ra"] == "match"
+
+
+def test_without_a_verdict_nothing_is_said_of_searched_settings(tmp_path: Path) -> None:
+    means = {"Sync": {"ra": 0.7054, "bti": -0.1402}}
+    said = judged(tmp_path, "lamaml/table1", means, columns=["permutations"], scale="short", seeds=5)
+    assert said["Sync", "ra"] == "no verdict: short scale"
 
 
 @pytest.mark.parametrize(

@@ -81,7 +81,7 @@ def test_served_stream_is_the_stream(name: str) -> None:
     recipe = recipe_of(name)
     plain, served = in_process(recipe, 4), open_stream(Service(LocalTransport(2), "me"), recipe, 4)
     assert isinstance(served, TaskStream) == isinstance(plain, TaskStream)
-    for field in ("steps", "shape", "ways", "domains", "labelled"):
+    for field in ("steps", "shape", "ways", "domains", "labelled", "names"):
         assert getattr(served, field) == getattr(plain, field)
     assert served.provenance() == plain.provenance()
     for position in range(plain.steps):

@@ -13,6 +13,7 @@ from pydantic import TypeAdapter, ValidationError
 from frisket.errors import SpecError
 from frisket.platform.specs.experiment import load_spec
 from frisket.platform.specs.files import config_names, spec_names
+from frisket.platform.tables.comparison import _Measured
 from frisket.platform.tables.table import Cell, Scale, Table, load_table, plan, table_names
 
 # Written with the streams they need; held to the rules below from the day they are here.
@@ -69,6 +70,22 @@ def test_every_number_has_one_home(name: str) -> None:
     assert [row for row, found in numbers.items() if not found] == []
     for metric in table.metrics:
         assert not numbers or any(metric in found for found in numbers.values()), metric
+
+
+def test_searched_settings_are_settings() -> None:
+    named = {name: load(name).published for name in spec_names()}
+    found = {name: published.searched for name, published in named.items() if published and published.searched}
+    assert "replay/permutations-sync-la-maml" in found
+    for name, settings in found.items():
+        tree = load(name).as_dict()
+        assert [path for path in settings if path.split(".")[1] not in tree[path.split(".")[0]]] == [], name
+
+
+def test_a_cell_that_sets_them_itself_is_not_searched() -> None:
+    spec = load("replay/permutations-sync-la-maml")
+    printed = Cell(spec=spec.name, overrides=("learner.alpha_init=0.15", "learner.alpha_lr=0.1"))
+    measured = [_Measured(cell=cell, spec=spec, numbers={}, obstacle="") for cell in (Cell(spec=spec.name), printed)]
+    assert [one.searched for one in measured] == [("learner.alpha_init", "learner.alpha_lr"), ()]
 
 
 @pytest.mark.parametrize("name", table_names())

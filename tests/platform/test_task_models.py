@@ -237,10 +237,6 @@ def test_masks_of_another_network_are_refused(sequence: RunFolder, tmp_path: Pat
 
 def test_card_says_how_to_name_a_task(sequence: RunFolder, tmp_path: Path) -> None:
     folder = tracked_copy(sequence, tmp_path, "sqlite:///none.db", "tiny/card")
-    plain = card(folder, "5", "abc", "tiny-card", "3")
-    assert "infer" not in plain
-    (folder.path / "figures").mkdir()
-    (folder.path / "figures/capacity.png").touch()
     text = card(folder, "5", "abc", "tiny-card", "3")
     assert 'params={"seed": 0, "task": 0}' in text
     assert "return_task" in text

@@ -16,8 +16,17 @@ from frisket.errors import RunError, SpecError, Stopped
 from frisket.platform.cli.main import main
 from frisket.platform.executors import local, ray_tune
 from frisket.platform.executors.ray_trial import score_at
+from frisket.platform.reports.figure import Heading, save
 from frisket.platform.reports.figures import draw_figures
-from frisket.platform.reports.search import HEAT_MAP, LINE, SCATTER, best_over, draw_search
+from frisket.platform.reports.search import (
+    SEARCHES,
+    Searched,
+    best_over,
+    draw_heat_map,
+    draw_line,
+    draw_scatter,
+    drawing,
+)
 from frisket.platform.run.engine import run_replica
 from frisket.platform.run.folder import RunFolder
 from frisket.platform.run.points import Point, best_of, points_of
@@ -105,41 +114,50 @@ def test_heat_map_takes_the_best_over_the_other_axes() -> None:
     assert [[p and p.score for p in row] for row in table] == [[0.4, 0.3], [0.2, None]]
     lowest = best_over(points, [1, 2], [1, 2], ("a", "b"), "min")
     assert lowest[0][0] is points[0]
-    (figure,) = draw_search(points, Search(axes={"a": [1, 2], "b": [1, 2], "c": [1, 2]}), "ra", "s", "c").values()
+    search = Search(axes={"a": [1, 2], "b": [1, 2], "c": [1, 2]})
+    figure = draw_heat_map(Searched(points, search, "ra"), Heading("s", "c"))
     assert figure.get_suptitle() == "s: ra over the grid, best over c\n"
 
 
 @pytest.mark.parametrize(
-    ("search", "points", "name"),
+    ("search", "points", "draw"),
     [
-        (Search(axes={"a": [1, 2], "b": ["x"]}), [point(0.1, a=1, b="x"), point(0.2, a=2, b="x")], LINE),
-        (Search(axes={"a": [[8], [16]]}), [point(0.1, a=[8]), point(0.2, a=[16])], LINE),
-        (Search(axes={"a": [1, 2], "b": [1, 2]}), [point(0.1, a=1, b=2), point(0.2, a=2, b=2)], LINE),
-        (Search(axes={"a": [1, 2], "b": ["x", None]}), [point(0.1, a=1, b="x"), point(0.2, a=2, b=None)], HEAT_MAP),
+        (Search(axes={"a": [1, 2], "b": ["x"]}), [point(0.1, a=1, b="x"), point(0.2, a=2, b="x")], draw_line),
+        (Search(axes={"a": [[8], [16]]}), [point(0.1, a=[8]), point(0.2, a=[16])], draw_line),
+        (Search(axes={"a": [1, 2], "b": [1, 2]}), [point(0.1, a=1, b=2), point(0.2, a=2, b=2)], draw_line),
+        (
+            Search(axes={"a": [1, 2], "b": ["x", None]}),
+            [point(0.1, a=1, b="x"), point(0.2, a=2, b=None)],
+            draw_heat_map,
+        ),
         (
             Search(axes={"a": {"low": 0.1, "high": 1.0, "scale": "log"}, "b": ["x", "y"]}, search="random", samples=3),
             [point(0.1, a=0.2, b="x"), point(0.2, a=0.9, b="y"), point(None, stopped={"step": 1, "of": 2}, a=1, b="y")],
-            SCATTER,
+            draw_scatter,
         ),
         (
             Search(axes={"a": {"low": 0.1, "high": 1.0}}, search="random", samples=2),
             [point(0.1, a=0.2), point(0.2, a=0.9)],
-            SCATTER,
+            draw_scatter,
         ),
     ],
 )
-def test_every_kind_of_search_has_its_picture(search: Search, points: list[Point], name: str, tmp_path: Path) -> None:
-    pictures = draw_search(points, search, "ra", "tiny", "made by hand")
-    assert list(pictures) == [name]
-    pictures[name].savefig(tmp_path / name)
-    with Image.open(tmp_path / name) as picture:
+def test_every_kind_of_search_has_its_picture(
+    search: Search, points: list[Point], draw: object, tmp_path: Path
+) -> None:
+    found = Searched(points, search, "ra")
+    (row,) = [row for row in SEARCHES if row.draw is drawing(found)]
+    assert row.draw is draw
+    save(row.draw(found, Heading("tiny", "made by hand")), tmp_path / row.name)
+    with Image.open(tmp_path / row.name) as picture:
         colours = picture.convert("RGB").getcolors(1 << 24)
         assert colours is not None
         assert len(colours) > 20
 
 
 def test_nothing_is_drawn_of_points_that_did_not_finish() -> None:
-    assert draw_search([point(None, stopped={"step": 1, "of": 2}, a=1)], Search(axes={"a": [1]}), "ra", "s", "c") == {}
+    points = [point(None, stopped={"step": 1, "of": 2}, a=1)]
+    assert drawing(Searched(points, Search(axes={"a": [1]}), "ra")) is None
 
 
 # -- mistakes ----------------------------------------------------------------------------------------------------------

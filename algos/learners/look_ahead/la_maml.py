@@ -25,7 +25,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
-from frisket.algos.inner.entrywise import EntrywiseModulation, PlainRelu, Raw
+from frisket.algos.inner.modulation import Constant, EntrywiseModulation, PlainRelu, Raw
 from frisket.algos.learner import Method
 from frisket.algos.learners.look_ahead.gradient import LookAhead
 from frisket.algos.learners.look_ahead.learner import LookAheadConfig, LookAheadLearner, descend_replicas, step_down
@@ -56,7 +56,7 @@ class LearnedRateConfig(LookAheadConfig):
         require(self.alpha_lr >= 0, "alpha_lr", self.alpha_lr, "at least 0")
 
     def modulation(self, hyper: Params) -> EntrywiseModulation:
-        return PlainRelu(self.alpha_init) if self.inner_rate == "relu" else Raw(self.alpha_init)
+        return PlainRelu(Constant(self.alpha_init)) if self.inner_rate == "relu" else Raw(Constant(self.alpha_init))
 
 
 @dataclass(frozen=True, kw_only=True)

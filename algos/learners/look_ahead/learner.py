@@ -16,7 +16,7 @@ from typing import Any, ClassVar, Literal
 import torch
 from torch import Tensor
 
-from frisket.algos.inner.entrywise import EntrywiseModulation
+from frisket.algos.inner.modulation import EntrywiseModulation
 from frisket.algos.inner.start import weights_start
 from frisket.algos.learner import Capabilities, Learner, Pack
 from frisket.algos.learners.look_ahead.gradient import LookAhead, MetaLoss

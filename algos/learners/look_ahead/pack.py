@@ -121,12 +121,12 @@ class LookAheadPack(Pack["LookAheadLearner"]):
 
     def rates(self, m: Params, hyper: Params) -> Params:
         """Rates of the inner loop, s(m)."""
-        return self._method.config.modulation(hyper).rates(m, m)
+        return self._method.config.modulation(hyper).rates(m, m, 0)
 
     def outer_step(self, theta: Params, m: Params, ahead: LookAhead, hyper: Params) -> tuple[Params, Params]:
         """``(theta, m)`` after the method's outer step with both gradients clipped."""
-        slopes, bound = self._method.config.modulation(hyper).slopes(m), self._method.config.clip_norm
-        along = clip_replicas({k: g * slopes[k] for k, g in ahead.rates.items()}, bound)
+        modulation, bound = self._method.config.modulation(hyper), self._method.config.clip_norm
+        along = clip_replicas(modulation.pull_back(m, theta, 0, ahead.rates), bound)
         clipped = ahead._replace(
             theta=clip_replicas(ahead.theta, bound), plain=lambda: clip_replicas(ahead.plain(), bound)
         )

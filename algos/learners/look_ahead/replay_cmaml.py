@@ -24,7 +24,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from frisket.algos.inner.entrywise import EntrywiseModulation, Raw
+from frisket.algos.inner.modulation import Constant, EntrywiseModulation, Raw
 from frisket.algos.learner import Capabilities, Method
 from frisket.algos.learners.look_ahead.gradient import LookAhead
 from frisket.algos.learners.look_ahead.learner import LookAheadConfig, LookAheadLearner, descend_replicas
@@ -54,7 +54,7 @@ class ReplayCMAMLConfig(LookAheadConfig):
         require(self.outer_lr > 0, "outer_lr", self.outer_lr, "above 0")
 
     def modulation(self, hyper: Params) -> EntrywiseModulation:
-        return Raw(self.alpha_init)
+        return Raw(Constant(self.alpha_init))
 
 
 class ReplayCMAML(LookAheadLearner):

@@ -34,7 +34,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from frisket.algos.inner.entrywise import EntrywiseModulation, Raw
+from frisket.algos.inner.modulation import Constant, EntrywiseModulation, Raw
 from frisket.algos.learner import Capabilities, Learner, Method
 from frisket.algos.learners.look_ahead.gradient import chunks, look_ahead, shuffle
 from frisket.algos.learners.look_ahead.learner import LookAheadConfig
@@ -79,7 +79,7 @@ class ReplayMetaBGDConfig(LookAheadConfig):
         self.posterior()
 
     def modulation(self, hyper: Params) -> EntrywiseModulation:
-        return Raw(self.alpha_init)
+        return Raw(Constant(self.alpha_init))
 
     def posterior(self) -> PosteriorConfig:
         """What the Bayesian update needs. Raises `SpecError` as `PosteriorConfig` does."""

@@ -28,7 +28,7 @@ from abc import ABC
 from dataclasses import dataclass
 from typing import ClassVar
 
-from frisket.algos.inner.entrywise import DenseMask, EntrywiseModulation, StraightRelu
+from frisket.algos.inner.modulation import BinaryMask, Constant, EntrywiseModulation, StraightRelu
 from frisket.algos.learner import Method
 from frisket.algos.learners.look_ahead.gradient import LookAhead
 from frisket.algos.learners.look_ahead.learner import LookAheadConfig, LookAheadLearner, descend_replicas, step_down
@@ -70,7 +70,7 @@ class SparseLaMAMLConfig(LearnedMaskConfig):
         require(self.ste_scale > 0, "ste_scale", self.ste_scale, "above 0")
 
     def modulation(self, hyper: Params) -> EntrywiseModulation:
-        return DenseMask(hyper["alpha_0"], self.m_init, hyper["ste_scale"])
+        return BinaryMask(hyper["alpha_0"], Constant(self.m_init), hyper["ste_scale"])
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,7 +87,7 @@ class SparseReluLaMAMLConfig(LearnedMaskConfig):
         require(self.alpha_init > 0, "alpha_init", self.alpha_init, "above 0")
 
     def modulation(self, hyper: Params) -> EntrywiseModulation:
-        return StraightRelu(self.alpha_init)
+        return StraightRelu(Constant(self.alpha_init))
 
 
 class SparseLaMAML(LookAheadLearner):
@@ -100,7 +100,7 @@ class SparseLaMAML(LookAheadLearner):
 
     def outer(self, theta: Params, m: Params, ahead: LookAhead, along: Params, hyper: Params) -> tuple[Params, Params]:
         m = descend_replicas(m, hyper["gamma_m"], along)
-        return step_down(theta, self.config.modulation(hyper).rates(m, theta), ahead.theta), m
+        return step_down(theta, self.config.modulation(hyper).rates(m, theta, 0), ahead.theta), m
 
 
 METHODS = (

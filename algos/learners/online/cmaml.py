@@ -45,7 +45,15 @@ import torch
 from torch import Tensor
 
 from frisket.algos.inner.loop import adapt, adapt_first_order, loss_on, meta_gradient, total
-from frisket.algos.inner.modulation import BinaryMask, FixedStep, LearnedStep, Modulation, ReluRate
+from frisket.algos.inner.modulation import (
+    BinaryMask,
+    Centred,
+    FixedStep,
+    LearnedStep,
+    Modulation,
+    StraightRelu,
+    Uniform,
+)  # fmt: skip
 from frisket.algos.inner.start import meta_start
 from frisket.algos.learner import Capabilities, Learner, Method
 from frisket.algos.masks.mask_set import MaskSet
@@ -150,7 +158,7 @@ class SparseCMAMLConfig(PapConfig):
         require(self.gamma_m >= 0, "gamma_m", self.gamma_m, "at least 0")
 
     def modulation(self) -> Modulation:
-        return BinaryMask(self.alpha_0, self.mask_shift)
+        return BinaryMask(self.alpha_0, Centred(self.mask_shift))
 
     @property
     def modulation_lr(self) -> float:
@@ -171,7 +179,7 @@ class SparseReluCMAMLConfig(PapConfig):
         require(self.rate_low <= self.rate_high, "rate_low", self.rate_low, f"at most rate_high = {self.rate_high}")
 
     def modulation(self) -> Modulation:
-        return ReluRate(self.rate_low, self.rate_high)
+        return StraightRelu(Uniform(self.rate_low, self.rate_high))
 
     @property
     def modulation_lr(self) -> float:
@@ -188,9 +196,7 @@ class CMAML(Learner):
     def __init__(self, config: PapConfig, network: Network) -> None:
         self.config, self.network = config, network
         self.modulation = config.modulation()
-        self.capabilities = Capabilities(
-            replay=True, meta_learns=True, masks=isinstance(self.modulation, BinaryMask | ReluRate)
-        )
+        self.capabilities = Capabilities(replay=True, meta_learns=True, masks=self.modulation.switches_off)
         self._observe = {"next_step": self._released, "same_step": self._as_printed}[config.restart]
 
     def init(self, seed: int, warm_start: State | None = None) -> State:
@@ -270,9 +276,8 @@ class CMAML(Learner):
     def _adapt_on(self, state: State, data: Data) -> tuple[Params, float]:
         """K further steps from the present phi, and the loss before the first of them (free: it is computed anyway)."""
         _, rest = split(self.network, state["theta"])
-        with torch.no_grad():
-            rates = self.modulation.rates(state["m"], state["phi"])
-        adapted = adapt(loss_on(self.network, rest, data), state["phi"], rates, self.config.inner_steps)
+        loss = loss_on(self.network, rest, data)
+        adapted = adapt(loss, state["phi"], self.modulation, state["m"], self.config.inner_steps)
         return adapted.phi, float(adapted.first_loss)
 
     @torch.no_grad()

@@ -53,7 +53,8 @@ class MERConfig(PlainConfig):
         replay_batch: k, draws per pass.
         passes: passes over (sample, draws) per sample of the stream.
         memory_slots: S.
-        reservoir: ``textbook`` (MER's code) or ``official`` acceptance (`frisket.algos.parts.reservoir`).
+        reservoir: ``textbook``, or ``official`` (the MER authors' code and La-MAML's) acceptance
+            (`frisket.algos.parts.reservoir`).
     """
 
     packed: ClassVar[tuple[str, ...]] = ("lr", "within_rate", "across_rate")

@@ -24,6 +24,7 @@ from frisket.algos.inner.start import weights_start
 from frisket.algos.learner import Capabilities, Dense, Prunable
 from frisket.algos.learners.sparse import supervised
 from frisket.algos.masks.mask_set import MaskSet
+from frisket.algos.masks.protection import held
 from frisket.algos.masks.ranking import Ranking, Scope, require_kept
 from frisket.algos.networks.network import Network
 from frisket.algos.networks.powerprop import as_powerprop, masked
@@ -126,7 +127,7 @@ class SparseLearner(Prunable, ABC):
             self.optimiser, phi, self.regularised(grads, effective.theta, state), effective, state["optimiser"],
             lr=config.rate(int(state["step"])),
         )  # fmt: skip
-        theta = {k: torch.where(state["open"][k], v, phi[k]) if k in state["open"] else v for k, v in moved.items()}
+        theta = held(phi, moved, state["open"])
         step = int(state["step"]) + 1
         state = {
             **state, "step": state["step"] + 1, "theta": theta, "optimiser": optimiser, "statistics": statistics

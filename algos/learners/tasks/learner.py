@@ -14,8 +14,9 @@ import torch
 
 from frisket.algos.inner.start import weights_start
 from frisket.algos.learner import require_task
-from frisket.algos.learners.tasks.weights import TaskWeightsLearner, copy_of, no_copies, with_copy
+from frisket.algos.learners.tasks.weights import TaskWeightsLearner
 from frisket.algos.masks.mask_set import MaskSet
+from frisket.algos.masks.protection import copy_of, no_copies, with_copy
 from frisket.algos.networks.network import Network
 from frisket.algos.networks.powerprop import Effective, as_powerprop
 from frisket.algos.parts import virtual_target

@@ -1,14 +1,14 @@
 """Prune and protect: the outer rule of PackNet and EfficientPackNet (powerprop sheet, sections 6 and 7).
 
-B are the weights no task uses yet (1 = free to change), F_t those task t answers with. For every task t:
+Training by labels, around the mechanism that keeps finished tasks as they are (`frisket.algos.masks.protection`). B are
+the weights no task uses yet (1 = free to change), F_t those task t answers with. For every task t:
 
     reset the optimiser; train on the task with all weights in use, every step multiplied by B
     F_t = the masks a method chooses (`ProtectingLearner.choose`)
     retrain, if asked for, with the weights F_t alone, every step multiplied by F_t and B
     B <- B and not F_t; the weights still free start afresh
 
-What stops a weight is a choice between its old and its new value, so a protected weight keeps its bits whatever the
-optimiser's moments and the weight decay would do to it. Task t answers with ``psi(phi) o F_t`` for ever after.
+A protected weight keeps its bits, and task t answers with ``psi(phi) o F_t`` for ever after.
 
 What is no linear or convolution weight (biases, batch norm) is not masked. ``biases`` says what becomes of it; the
 output layer of a network with one head for each task (``head: per_task``) is kept for each task too, and so is what a
@@ -30,15 +30,16 @@ import torch
 from torch import Tensor
 
 from frisket.algos.learner import Capabilities, KeepsTasks, require_task
-from frisket.algos.learners.tasks.weights import TaskWeightsLearner, copy_of, no_copies, with_copy
+from frisket.algos.learners.tasks.weights import TaskWeightsLearner
 from frisket.algos.masks.mask_set import MaskSet
+from frisket.algos.masks.protection import Protection, Refill, copy_of, held
 from frisket.algos.masks.store import MaskStore
 from frisket.algos.networks.network import Network
 from frisket.algos.networks.powerprop import as_powerprop, masked
 from frisket.algos.parts import virtual_target
 from frisket.algos.parts.kept_tasks import KeptTasks
 from frisket.algos.parts.optimiser import OptimiserConfig, build_optimiser
-from frisket.errors import MaskError, SpecError, require
+from frisket.errors import SpecError, require
 from frisket.rng import torch_generator
 from frisket.types import Batch, Data, Metrics, Params, State, Task, TaskEnd
 
@@ -63,7 +64,7 @@ class ProtectingConfig(OptimiserConfig):
     naive: bool = False
     biases: Literal["freeze_after_first", "per_task", "none"] = "freeze_after_first"
     head: Literal["masked", "per_task"] = "masked"
-    refill: Literal["redraw", "zero"] = "redraw"
+    refill: Refill = "redraw"
     retrain_steps: int = 0
     retrain_lr: float | None = None
     private_lr: float | None = None
@@ -87,8 +88,7 @@ class ProtectingLearner(TaskWeightsLearner, KeepsTasks, ABC):
 
     State: ``seed, step``; ``theta``, the network's parameters (phi under Powerpropagation); ``optimiser``, of the
     running task; ``running``, where that task began, -1 between tasks; ``starts`` [T], where the tasks that have ended
-    began; ``free``, B by tensor; ``store`` [T, bytes], their masks (`frisket.algos.masks.store.MaskStore`); ``own``, by
-    tensor what is kept for each task [T, ...].
+    began; and ``free, store, own`` of the `Protection`.
 
     Args:
         config: the method's numbers.
@@ -116,9 +116,14 @@ class ProtectingLearner(TaskWeightsLearner, KeepsTasks, ABC):
         kept_apart = self.network.head if self.config.head == "per_task" else ()
         return tuple(k for k in self.network.kernels if k not in kept_apart)
 
+    @cached_property
+    def protection(self) -> Protection:
+        """What keeps the weights of finished tasks."""
+        return Protection(self.maskable, refill=self.config.refill, afresh=self._own_layers)
+
     def store(self, state: State) -> MaskStore:
         """The masks of the tasks that have ended."""
-        return MaskStore({k: tuple(state["theta"][k].shape) for k in self.maskable}, state["store"])
+        return self.protection.store(state)
 
     def tasks(self, state: State) -> KeptTasks:
         effective, own = self.network.effective, state["own"]
@@ -133,7 +138,6 @@ class ProtectingLearner(TaskWeightsLearner, KeepsTasks, ABC):
         theta = self.network.init(torch_generator(seed, "theta")) if warm_start is None else warm_start["theta"]
         if self.config.biases == "none":
             theta = {k: torch.zeros_like(v) if k.endswith(".bias") else v for k, v in theta.items()}
-        free = {k: torch.ones_like(theta[k], dtype=torch.bool) for k in self.maskable}
         return {
             "seed": torch.tensor(seed),
             "step": torch.zeros((), dtype=torch.int64),
@@ -141,9 +145,7 @@ class ProtectingLearner(TaskWeightsLearner, KeepsTasks, ABC):
             "optimiser": {},
             "running": torch.tensor(_NO_TASK),
             "starts": torch.zeros(0, dtype=torch.int64),
-            "free": free,
-            "store": MaskStore({k: tuple(v.shape) for k, v in free.items()}).bits,
-            "own": no_copies(theta, self._own(theta)),
+            **self.protection.init(theta, self._own(theta)),
         }
 
     @torch.no_grad()
@@ -164,10 +166,8 @@ class ProtectingLearner(TaskWeightsLearner, KeepsTasks, ABC):
         before = self.network.network.loss(self.weights_for(state), *data) if begins else None
         if begins:
             state = self._begin(state, task)
-        first = not len(state["starts"])
-        state, loss = self._step(
-            state, data, self._moving(state, shared=first), open_={} if first else state["free"], lr=self.config.lr
-        )
+        moving = self._moving(state, shared=not len(state["starts"]))
+        state, loss = self._step(state, data, moving, open_=self.protection.open(state), lr=self.config.lr)
         metrics = {"loss_before": float(loss if before is None else before)}
         if batch.end is not None:
             state, found = self._end(state, task, batch.end)
@@ -184,55 +184,28 @@ class ProtectingLearner(TaskWeightsLearner, KeepsTasks, ABC):
             raise SpecError("learner.kind", kind, "needs to be told when a task ends: use rotations or permutations")
         if task.start in self.starts(state):
             raise SpecError("learner.kind", kind, "cannot go on with a task that has ended: its weights are protected")
-        if not any(bool(mask.any()) for mask in state["free"].values()):
-            raise self._no_capacity(state)
+        self.protection.require_free(state)
         return self._reset({**state, "running": torch.tensor(task.start)}, shared=not len(state["starts"]))
-
-    def _no_capacity(self, state: State) -> MaskError:
-        store = self.store(state)
-        exclusive = store.capacity().exclusive
-        most = int(exclusive.argmax())
-        return MaskError(
-            "capacity",
-            f"0 of {store.size} weights free",
-            f"no weight is left for task {len(store)}: take a larger network or sparser masks; of the present masks "
-            f"that of task {most} alone holds the most, {int(exclusive[most])} weights",
-        )
 
     def _end(self, state: State, task: Task, end: TaskEnd) -> tuple[State, Metrics]:
         chosen, metrics = self.choose(state, end)
         index = len(state["starts"])
         if self.config.retrain_steps:
             state = self._retrain(state, chosen, end)
-        store = self.store(state)
-        before = store.union()
-        new = {k: state["free"][k] & ~mask for k, mask in chosen.items()}
         drawn = self.network.init(torch_generator(int(state["seed"]), "refill", index))
-        theta = {k: self._refilled(k, v, new, drawn[k].to(v)) for k, v in state["theta"].items()}
+        closed = self.protection.close(state, state["theta"], chosen, drawn)
         state = {
             **state,
-            "theta": theta,
+            "theta": closed.weights,
             "optimiser": {},
             "running": torch.tensor(_NO_TASK),
             "starts": torch.cat([state["starts"], state["starts"].new_tensor([task.start])]),
-            "free": new,
-            "store": store.appended(chosen).bits,
-            "own": with_copy(state["own"], state["theta"]),
+            **closed.kept,
         }
-        used = sum(int(mask.sum()) for mask in chosen.values())
-        reused = sum(int((mask & before[k]).sum()) for k, mask in chosen.items())
-        free = sum(int(mask.sum()) for mask in new.values())
-        shares = {"kept": used / store.size, "reused": reused / max(used, 1), "capacity_free": free / store.size}
-        return state, {**metrics, **shares}
-
-    def _refilled(self, name: str, value: Tensor, free: Params, drawn: Tensor) -> Tensor:
-        """What the parameter ``name`` starts the next task with."""
-        if name in free:
-            return torch.where(free[name], drawn if self.config.refill == "redraw" else 0, value)
-        return drawn if name in self._own_layers else value
+        return state, {**metrics, **closed.shares}
 
     def _retrain(self, state: State, masks: Params, end: TaskEnd) -> State:
-        open_ = {k: mask & state["free"][k] for k, mask in masks.items()}
+        open_ = self.protection.open(state, within=masks)
         state = self._reset(state, shared=False)
         device = state["step"].device
         for i in range(self.config.retrain_steps):
@@ -256,8 +229,7 @@ class ProtectingLearner(TaskWeightsLearner, KeepsTasks, ABC):
             self.optimiser, phi, {k: grads[k] for k in moving}, effective, state["optimiser"], lr=rates,
             naive=self.config.naive,
         )  # fmt: skip
-        moved = {k: torch.where(open_[k], v, phi[k]) if k in open_ else v for k, v in moved.items()}
-        return {**state, "theta": {**phi, **moved}, "optimiser": optimiser}, loss
+        return {**state, "theta": {**phi, **held(phi, moved, open_)}, "optimiser": optimiser}, loss
 
     def _reset(self, state: State, *, shared: bool) -> State:
         """``state`` with a fresh optimiser."""

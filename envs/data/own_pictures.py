@@ -1,0 +1,86 @@
+"""One picture file of the user's as pixels a network takes: any size, any mode, any format Pillow reads.
+
+A picture is turned upright as its camera noted, its middle square is resized to ``size`` x ``size`` pixels by Pillow's
+bilinear filter, which averages where it makes smaller. Transparent parts are laid on white, 16 bits a pixel are brought
+to 8, of an animation the first frame is taken.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+
+from frisket.errors import DataError
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+Colour = Literal["rgb", "grey"]
+CHANNELS: dict[Colour, int] = {"rgb": 3, "grey": 1}
+SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp")
+"""How a file's name ends that is taken for a picture, in any case of letters."""
+
+_READERS = 4
+
+
+def read_picture(path: Path, size: int, colour: Colour) -> np.ndarray:
+    """The picture in ``path``, ``[C, size, size]`` uint8.
+
+    Raises:
+        DataError: no picture, or one that is cut short.
+    """
+    from PIL import Image, ImageOps
+
+    try:
+        with Image.open(path) as opened:
+            upright = ImageOps.exif_transpose(opened)
+            plain = _eight_bits(upright).convert("RGB" if colour == "rgb" else "L")
+    except MemoryError:
+        raise
+    except Exception as error:  # Pillow's readers raise a dozen types for a damaged file, some their own
+        reason = " ".join(str(error).split()) or type(error).__name__
+        fix = f"cannot be read as a picture ({reason}); put a good copy there, or take it away"
+        raise DataError("picture", str(path), fix) from None
+    side = min(plain.size)
+    left, upper = (plain.width - side) / 2, (plain.height - side) / 2
+    middle = (left, upper, left + side, upper + side)
+    pixels = np.asarray(plain.resize((size, size), Image.Resampling.BILINEAR, middle))
+    return pixels[None] if pixels.ndim == 2 else pixels.transpose(2, 0, 1)
+
+
+def read_pictures(paths: Sequence[str | Path], size: int, colour: Colour = "rgb") -> np.ndarray:
+    """The pictures in ``paths``, ``[n, C, size, size]`` uint8; no more than a few are in memory at their own size.
+
+    Raises:
+        DataError: one of them cannot be read.
+    """
+    images = np.empty((len(paths), CHANNELS[colour], size, size), np.uint8)
+
+    def place(index: int) -> None:
+        images[index] = read_picture(Path(paths[index]), size, colour)
+
+    with ThreadPoolExecutor(_READERS) as readers:  # Pillow decodes without the interpreter's lock
+        for _ in readers.map(place, range(len(paths))):  # a reader's error is raised here
+            pass
+    return images
+
+
+def _eight_bits(picture: Image) -> Image:
+    """``picture`` with one opaque byte a channel; converted as Pillow does it, 16 bits would be cut off at 255."""
+    from PIL import Image
+
+    if picture.mode.startswith("I"):
+        values = np.asarray(picture)
+        if values.size and not 0 <= values.min() <= values.max() < 2**16:
+            raise ValueError("more than 16 bits a pixel")
+        return Image.fromarray((values / 257).round().astype(np.uint8))
+    if picture.mode == "F":
+        raise ValueError("its pixels are fractions; save it with 8 or 16 bits a pixel")
+    if picture.mode in ("RGBA", "LA", "PA", "La", "RGBa") or "transparency" in picture.info:
+        shown = picture.convert("RGBA")
+        return Image.alpha_composite(Image.new("RGBA", shown.size, "white"), shown)
+    return picture

@@ -1,0 +1,201 @@
+"""The frame of a picture, written once: size, title, caption, colours, legend, saving; and what a picture is.
+
+Figures belong to no window and no global state: they are drawn by Agg when saved, and gone with their last reference.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Generic, Literal, NamedTuple, TypeVar
+
+from frisket.files import replacing
+from frisket.platform.run.folder import ReplicaFolder, RunFolder
+from frisket.platform.run.journal import last_step
+from frisket.platform.specs.experiment import Experiment
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.axis import Axis
+    from matplotlib.figure import Figure
+
+# Okabe and Ito's colours: told apart by colour-blind readers too.
+PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#F0E442")
+ASIDE = "#555555"
+"""The colour of what stands beside the measured: captions, published numbers."""
+SHADES = "cividis"
+"""The colour map of matrices."""
+_LEAST = (6.4, 3.4)  # inches, so that title and caption have room
+_DPI = 110
+
+T = TypeVar("T")
+
+
+class Heading(NamedTuple):
+    """What stands above a picture. Attributes: spec: whose it is, before the title; caption: what made it, below."""
+
+    spec: str
+    caption: str
+
+    @classmethod
+    def of(cls, folder: RunFolder) -> Heading:
+        """A run's specification; which data, how many seeds and which run."""
+        names = (p.get("name", domain) for domain, p in folder.manifest["data"].items())
+        sets = ", ".join(dict.fromkeys(names))  # a training and a test split are one data set
+        seeds = folder.experiment.seeds
+        point = [f"best point: {folder.manifest['point']['label']}"] if "point" in folder.manifest else []
+        made = f"{folder.manifest['data_mode']} data: {sets}"
+        caption = "  |  ".join([made, f"{seeds} seed{'s' * (seeds > 1)}", *point, folder.run_id])
+        return cls(folder.manifest["spec"], caption)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Picture(Generic[T]):
+    """A picture that runs can have: a row of `frisket.platform.reports.figures`.
+
+    Attributes:
+        name: of the file.
+        shows: what it shows, in a few words, for those who read of it.
+        applies: whether a finished run has it; asks what is cheap to know.
+        read: what it shows of a finished run that has it.
+        draw: of what was read.
+        beside: writes further files on what was read into the folder; None: there are none.
+    """
+
+    name: str
+    shows: str
+    applies: Callable[[RunFolder], bool]
+    read: Callable[[RunFolder], T]
+    draw: Callable[[T, Heading], Figure]
+    beside: Callable[[Path, T, Heading], None] | None = None
+
+    def make(self, folder: RunFolder, target: Path) -> None:
+        """Draw it of the finished run ``folder`` into the folder ``target``."""
+        found, heading = self.read(folder), Heading.of(folder)
+        save(self.draw(found, heading), target / self.name)
+        if self.beside is not None:
+            self.beside(target, found, heading)
+
+
+# -- of a run ----------------------------------------------------------------------------------------------------------
+
+
+def by_variant(folder: RunFolder) -> dict[str, list[ReplicaFolder]]:
+    """The replicas of every variant; a plain experiment's only variant goes by its method's name."""
+    groups: dict[str, list[ReplicaFolder]] = {}
+    for replica in folder.experiment.replicas():
+        label = replica.variant or folder.experiment.learner.kind
+        groups.setdefault(label, []).append(folder.replica(replica))
+    return groups
+
+
+def planned(folder: RunFolder) -> list[tuple[str, Experiment, list[ReplicaFolder]]]:
+    """`by_variant`, with the plain experiment that each variant is."""
+    plans = folder.experiment.plans.values()
+    return [(label, plan, files) for plan, (label, files) in zip(plans, by_variant(folder).items(), strict=True)]
+
+
+def each(read: Callable[[ReplicaFolder], T | None]) -> Callable[[RunFolder], dict[str, list[T]]]:
+    """A picture's ``read``: by variant what ``read`` gives of its replicas, without those of which it gives None."""
+
+    def found(folder: RunFolder) -> dict[str, list[T]]:
+        of_all = {k: [one for f in files if (one := read(f)) is not None] for k, files in by_variant(folder).items()}
+        return {label: seeds for label, seeds in of_all.items() if seeds}
+
+    return found
+
+
+def journalled(read: Callable[[Mapping[str, Any]], object | None]) -> Callable[[RunFolder], bool]:
+    """A picture's ``applies``: whether ``read`` finds something in what a variant recorded at its last position."""
+    return lambda folder: any(read(last_step(files[0].journal)) is not None for files in by_variant(folder).values())
+
+
+def published(folder: RunFolder, metric: str) -> float | None:
+    """The published mean of ``metric``; None where there is none, or other data made this run."""
+    known = folder.experiment.published
+    if known is None or folder.manifest["data_mode"] != "real" or metric not in known.metrics:
+        return None
+    return known.metrics[metric]["mean"]
+
+
+def colours(labels: Iterable[str]) -> dict[str, str]:
+    """A colour of `PALETTE` for each of ``labels``, in their order."""
+    return {label: PALETTE[i % len(PALETTE)] for i, label in enumerate(labels)}
+
+
+# -- the frame ---------------------------------------------------------------------------------------------------------
+
+
+def frame(
+    heading: Heading,
+    title: str,
+    size: tuple[float, float],
+    *,
+    rows: int = 1,
+    columns: int = 1,
+    sharey: bool = False,
+    heights: Iterable[float] | None = None,
+) -> tuple[Figure, list[Axes]]:
+    """A figure under its title and caption, and its axes, row by row; lines take the colours of `PALETTE`.
+
+    Args:
+        heading: whose it is.
+        title: what it shows.
+        size: width and height in inches; a figure is never smaller than its title needs.
+        rows, columns: of axes.
+        sharey: whether they have one vertical scale.
+        heights: of the rows, relative to one another; None for equal ones.
+    """
+    from matplotlib.figure import Figure
+
+    width, height = map(max, size, _LEAST)
+    figure = Figure(figsize=(width, height), dpi=_DPI)
+    figure.set_layout_engine("constrained", h_pad=0.1)  # with the default the labels below are cut off
+    figure.suptitle(f"{heading.spec}: {title}\n", fontsize=11)
+    figure.text(0.5, 1 - 0.4 / height, heading.caption, ha="center", va="center", fontsize=7.5, color=ASIDE)
+    ratios = None if heights is None else list(heights)
+    axes = list(figure.subplots(rows, columns, squeeze=False, sharey=sharey, height_ratios=ratios).flat)
+    for ax in axes:
+        ax.set_prop_cycle(color=PALETTE)
+    return figure, axes
+
+
+def panels(
+    heading: Heading, title: str, count: int, *, width: float = 3.9, height: float = 3.0, sharey: bool = True
+) -> tuple[Figure, list[Axes]]:
+    """A `frame` of ``count`` axes of this size in inches, at most three side by side so that it fits a page."""
+    columns = count if count <= 3 else 2 if count == 4 else 3
+    rows = math.ceil(count / columns)
+    size = (width * columns, height * rows + 0.9)
+    figure, axes = frame(heading, title, size, rows=rows, columns=columns, sharey=sharey)
+    for unused in axes[count:]:
+        unused.set_axis_off()
+    return figure, axes[:count]
+
+
+def lined(*axes: Axes, axis: Literal["both", "x", "y"] = "both") -> None:
+    """Faint lines behind what is drawn."""
+    for ax in axes:
+        ax.grid(alpha=0.25, axis=axis)
+        ax.set_axisbelow(True)
+
+
+def whole_numbers(*axes: Axis) -> None:
+    """Ticks at whole numbers only."""
+    from matplotlib.ticker import MaxNLocator
+
+    for axis in axes:
+        axis.set_major_locator(MaxNLocator(integer=True))
+
+
+def legend_below(figure: Figure, ax: Axes) -> None:
+    """The legend of ``ax``, which is that of all, below the axes."""
+    figure.legend(*ax.get_legend_handles_labels(), loc="outside lower center", ncols=6, fontsize=8, frameon=False)
+
+
+def save(figure: Figure, path: Path) -> None:
+    """Replace ``path`` by ``figure`` as a PNG."""
+    with replacing(path, durable=False) as part:
+        figure.savefig(part, format="png")
