@@ -35,18 +35,23 @@ def entry(section: SectionName, name: str) -> dict[str, Any]:
         raise SpecError(f"{section}.kind", name, nearest(name, kinds))
     config = kinds[name].config
     page = _page(getattr(kinds[name], "page", ""))
-    facts = {"stream": _stream, "network": _network, "learner": _learner, "protocol": _protocol}[section](name)
     return {
         "section": section,
         "name": name,
         "summary": kinds[name].summary,
         "config": f"{config.__module__}.{config.__name__}",
         "arguments": [dataclasses.asdict(argument) for argument in arguments(config)],
-        "facts": {key: {"value": value, "meaning": meaning} for key, value, meaning in facts},
+        "facts": facts(section, name),
         "logged": dict(getattr(kinds[name], "logged", {})),
         "page": page,
         "specs": [outline.name for outline in outlines() if name in outline.kinds(section)],
     }
+
+
+def facts(section: SectionName, name: str) -> dict[str, dict[str, Any]]:
+    """What the kind ``name``, which there is, declares beside its arguments: name to ``{value, meaning}``."""
+    told = {"stream": _stream, "network": _network, "learner": _learner, "protocol": _protocol}[section](name)
+    return {key: {"value": value, "meaning": meaning} for key, value, meaning in told}
 
 
 def _stream(name: str) -> Iterator[tuple[str, Any, str]]:
