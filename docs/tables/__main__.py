@@ -19,7 +19,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 
-from docs.tables import components, methods, numbers, overview
+from docs.tables import components, methods, numbers, overview, results
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -30,6 +30,7 @@ BLOCKS: Mapping[str, Block] = MappingProxyType(
     {
         "arguments": methods.arguments_table,
         "capabilities": methods.capabilities_table,
+        "cells": results.cells_table,
         "components": components.components_table,
         "logged": methods.logged_table,
         "methods": methods.index,
@@ -38,6 +39,7 @@ BLOCKS: Mapping[str, Block] = MappingProxyType(
         "osaka": overview.osaka,
         "printed": numbers.printed,
         "short-run": numbers.short_run,
+        "sparsity": results.sparsity_table,
         "specifications": overview.specifications,
         "tables": overview.tables,
     }

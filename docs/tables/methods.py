@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from docs.tables.markdown import code, mark, table
@@ -15,7 +16,11 @@ from frisket.platform.cli.show import MOVES, written
 from frisket.platform.specs.arguments import Argument, arguments
 from frisket.platform.verbs.entries import facts
 
-_SHORT: Mapping[str, str] = {"needs_task": "needs the task", "meta_learns": "meta-learns", "ends_tasks": "ends tasks"}
+_SHORT: Mapping[str, str] = MappingProxyType(
+    {"needs_task": "needs the task", "meta_learns": "meta-learns", "ends_tasks": "ends tasks"}
+)
+_APART: Mapping[str, type[Any]] = MappingProxyType({"pretrain": PretrainConfig})
+"""Configurations that are no method's."""
 _INDEXED = ("needs_task", "replay", "meta_learns", "masks", "samples")
 
 
@@ -40,10 +45,8 @@ def capabilities_table(page: Path, words: Sequence[str]) -> str:
 
 def arguments_table(page: Path, words: Sequence[str]) -> str:
     """The arguments of the methods of ``page``; of ``pretrain`` those of pre-training."""
-    if words:
-        configs: dict[str, type[Any]] = {"pretrain": {"pretrain": PretrainConfig}[words[0]]}
-    else:
-        configs = {name: row.config for name, row in on_page(page).items()}
+    methods: dict[str, type[Any]] = {name: row.config for name, row in on_page(page).items()}
+    configs = {word: _APART[word] for word in words} or methods
     found: dict[str, dict[str, Argument]] = {}
     for kind, config in configs.items():
         for one in arguments(config):

@@ -11,6 +11,7 @@ import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cache
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from docs.tables.markdown import code, table
@@ -24,7 +25,7 @@ from frisket.platform.tables.verdict import Number, number_text
 RESULTS = Path(__file__).resolve().parents[1] / "results"
 GENERATIVE = "log-likelihood"
 """The protocol whose specifications stand on a page of their own, and not on their methods'."""
-_BESIDE: Mapping[str, tuple[str, ...]] = {"ra": ("bti",)}
+_BESIDE: Mapping[str, tuple[str, ...]] = MappingProxyType({"ra": ("bti",)})
 """What is shown beside a headline."""
 
 
@@ -51,8 +52,7 @@ def numbers(page: Path, words: Sequence[str]) -> str:
     groups: dict[tuple[str, ...], list[Sequence[str]]] = {}
     for outline in specifications():
         if (words and words[0] in outline.kinds("protocol")) or (not words and _belongs(outline, page)):
-            headline = PROTOCOLS[outline.kinds("protocol")[0]].headline
-            shown = (headline, *_BESIDE.get(headline, ()))
+            shown = headlines(outline)
             groups.setdefault(shown, []).extend(_rows(outline, shown, page))
     return "\n\n".join(
         table(("command", f"published: {_labels(shown)}", "printed in", "ours"), rows) for shown, rows in groups.items()
@@ -88,6 +88,12 @@ def short_run(page: Path, words: Sequence[str]) -> str:
 def specifications() -> tuple[Outline, ...]:
     """All of tune_configs, by name."""
     return tuple(outlines())
+
+
+def headlines(outline: Outline) -> tuple[str, ...]:
+    """The metrics ``outline`` is judged by."""
+    headline = PROTOCOLS[outline.kinds("protocol")[0]].headline
+    return headline, *_BESIDE.get(headline, ())
 
 
 def answer(outline: Outline) -> Printed:
