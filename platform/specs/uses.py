@@ -94,7 +94,7 @@ class Use:
             return _executed(name, self.text, self.path)
         except SpecError:
             raise
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             at = f", line {line}" if (line := _line_of(error, self.path)) is not None else ""
             alone = "; a file stands alone: what it imports must be installed" if isinstance(error, ImportError) else ""
             fix = f"cannot be imported{at}: {type(error).__name__}: {error}{alone if self.is_file else ''}"
