@@ -59,7 +59,7 @@ class OwnDataset(OwnData):
 def _datasets(name: str, source: Any) -> tuple[MapStyle, ...]:
     """The dataset, or the two, behind ``source``."""
     made = source() if callable(source) and not isinstance(source, MapStyle) else source
-    pair = made if isinstance(made, tuple) else (made,)
+    pair: tuple[Any, ...] = made if isinstance(made, tuple) else (made,)
     if len(pair) > 2 or not all(isinstance(one, MapStyle) for one in pair):
         fix = (
             "must be a map-style dataset (with __len__ and __getitem__), a pair (train, test), or a function of neither"
