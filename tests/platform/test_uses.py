@@ -214,7 +214,7 @@ def test_a_class_given_directly_runs_in_this_process_alone(tmp_path: Path) -> No
     assert done.summary["summary"]["ra"]["n"] == 1
     with pytest.raises(SpecError, match="reaches no other process"):
         frisket.run(spec, data="embedded", runs_dir=tmp_path / "runs", uses=[OwnER])
-    with pytest.raises(SpecError, match="handed to frisket.run as a class"):
+    with pytest.raises(SpecError, match=r"handed to frisket.run as a class"):
         _ = RunFolder.open(done.path).experiment
     row = Method(name="own", config=OwnConfig, build=OwnER, summary="a row")
     assert load_spec({**spec, "learner": {"kind": "own"}}, uses=[row]).learner.row is row
