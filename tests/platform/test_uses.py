@@ -231,6 +231,44 @@ def test_a_class_whose_module_declares_it_is_taken_as_that_module(mine: Path, mo
     monkeypatch.delitem(sys.modules, "long_er")
 
 
+BIRDS = dedent(
+    '''
+    """Ten squares, in two classes, as a map-style dataset."""
+    import numpy as np
+
+    from frisket.envs.data import DatasetKind, OwnDataset
+
+
+    class Squares:
+        classes = ("dark", "light")
+
+        def __len__(self):
+            return 40
+
+        def __getitem__(self, index):
+            return np.full((1, 8, 8), 200 * (index % 2) + index // 8, np.uint8), index % 2
+
+
+    DATASETS = (DatasetKind(name="squares", data=OwnDataset(source=Squares)),)
+    '''
+)
+
+
+def test_a_module_brings_a_map_style_dataset(tmp_path: Path) -> None:
+    (tmp_path / "squares.py").write_text(BIRDS, encoding="utf-8")
+    spec = {
+        **SPEC,
+        "stream": {"kind": "incremental", "dataset": "squares", "scenario": "class", "classes_per_task": 1, "batch": 4},
+        "learner": {"kind": "er", "lr": 0.1, "memory_slots": 20},
+    }
+    done = frisket.run(spec, data="real", local=True, runs_dir=tmp_path / "runs", uses=[tmp_path / "squares.py"])
+    manifest = RunFolder.open(done.path).manifest
+    assert set(manifest["data"]) == {"squares", "squares:test"}
+    assert all(one["sha256"] for one in manifest["data"].values())
+    model = frisket.load_model(done.path, uses=[tmp_path / "squares.py"])
+    assert list(model.classes()) == ["dark", "light"]
+
+
 @pytest.mark.parametrize("given", [3, object(), int, ModuleType("empty")])
 def test_what_is_no_module_is_refused(given: Any) -> None:
     with pytest.raises(SpecError, match="uses"):
