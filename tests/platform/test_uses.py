@@ -316,4 +316,4 @@ def test_installed_packages_bring_kinds_by_entry_points(tmp_path: Path) -> None:
         env={"PYTHONPATH": f"{site}:{root}", "PATH": "/usr/bin:/bin"},
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
-    assert done.stdout.startswith('True ["frisket.methods: broken_module of broken-dist cannot be imported")')
+    assert done.stdout.startswith('True ["frisket.methods: broken_module of broken-dist cannot be imported')
