@@ -40,8 +40,9 @@ class Printed(NamedTuple):
 
 
 class Ours(NamedTuple):
-    """A committed result. Attributes: path: its file; summary: metric to ``{mean, std, n}``."""
+    """A committed result. Attributes: spec: what was run; path: its file; summary: metric to ``{mean, std, n}``."""
 
+    spec: str
     path: Path
     summary: Mapping[str, Mapping[str, Any]]
 
@@ -104,7 +105,7 @@ def answer(outline: Outline) -> Printed:
     for one in _tables():
         for row, cells in one.rows.items():
             for cell in (one.cell(row, column) for column in cells):
-                if cell.spec == outline.name and not cell.overrides and cell.published:
+                if (cell.spec, cell.overrides, cell.variant) == (outline.name, (), None) and cell.published:
                     return Printed(cell.published, cell.n, one.source)
     return Printed({}, None, "")
 
@@ -118,24 +119,19 @@ def _rows(outline: Outline, shown: Sequence[str], page: Path) -> Iterator[Sequen
     given, stem = answer(outline), outline.name.rpartition("/")[2]
     text = _text(shown, {name: {**metric, "n": given.n} for name, metric in given.metrics.items()})
     runs = [ours for ours in _ours() if ours.spec == outline.name]
-    plain = " ".join(_linked(ours.run, shown, page) for ours in runs if ours.run.path.stem == stem) or "-"
+    plain = " ".join(_linked(ours, shown, page) for ours in runs if ours.path.stem == stem) or "-"
     searched = f" (searched: {code(given.searched)})" if given.searched and plain != "-" else ""
     verb = "tune" if outline.axes else "run"
     yield f"`frisket {verb} {outline.name}`", text, given.source or "-", plain + searched
     for ours in runs:
-        if ours.run.path.stem != stem:
-            yield f"other settings: `{ours.run.path.stem}`", text, given.source or "-", _linked(ours.run, shown, page)
-
-
-class _Named(NamedTuple):
-    spec: str
-    run: Ours
+        if ours.path.stem != stem:
+            yield f"other settings: `{ours.path.stem}`", text, given.source or "-", _linked(ours, shown, page)
 
 
 @cache
-def _ours() -> tuple[_Named, ...]:
+def _ours() -> tuple[Ours, ...]:
     found = ((path, json.loads(path.read_text(encoding="utf-8"))) for path in sorted(RESULTS.rglob("cells/*.json")))
-    return tuple(_Named(held["spec"], Ours(path, held["summary"])) for path, held in found)
+    return tuple(Ours(held["spec"], path, held["summary"]) for path, held in found)
 
 
 @cache
