@@ -5,9 +5,9 @@
 (x', z') and (x'', y'') are two draws of ``replay_batch``, with replacement, from a reservoir of ``memory_slots``
 samples (x, y, z); z are the logits h(x) when x was new. MSE is a mean over logits too, the paper's norm a sum.
 
->>> import torch
 >>> from frisket.algos.networks.mlp import MLP, MLPConfig
->>> learner = DERpp(DERppConfig(memory_slots=6), MLP(MLPConfig(hidden=(8,)), in_channels=1, size=4, ways=2))
+>>> network = MLP(MLPConfig(hidden=(8,)), in_channels=1, size=4, ways=2)
+>>> learner = DERpp(DERppConfig(memory_slots=6, replay_batch=4), network)
 >>> state, y = learner.init(seed=0), torch.tensor([0, 0, 1, 1])
 >>> for t in range(2):
 ...     state, metrics = learner.observe(state, Batch(torch.rand(4, 1, 4, 4), y, position=t))
@@ -22,10 +22,9 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 import torch.nn.functional as F
-from torch import Tensor
 
+from frisket import MaskSet
 from frisket.algos.learner import Capabilities, Learner, Method
-from frisket.algos.masks.mask_set import MaskSet
 from frisket.algos.networks.network import Network, own_logits
 from frisket.algos.parts.gradients import gradients, leaves
 from frisket.algos.parts.reservoir import require_memory
@@ -74,8 +73,8 @@ class DERpp(Learner):
             loss = loss + config.beta * self.network.loss(theta, memory["x"][second], memory["y"][second])
         theta = descend(state["theta"], config.lr, gradients(loss, theta))
         memory = self._pushed(memory, {"x": batch.x, "y": batch.y, "z": z.detach()}, random.random(len(batch.y)))
-        metrics = {"loss_before": float(new.detach()), "outer_loss": float(loss.detach())}
-        return {**state, "step": state["step"] + 1, "theta": theta, "memory": memory}, metrics
+        state = {**state, "step": state["step"] + 1, "theta": theta, "memory": memory}
+        return state, {"loss_before": new.item(), "outer_loss": loss.item()}
 
     def _pushed(self, memory: State, new: State, uniform: np.ndarray) -> State:
         """Reservoir sampling: while slots are free one of them, then one of as many as there were samples, if it is."""
@@ -89,7 +88,7 @@ class DERpp(Learner):
                     memory[k][slot] = v[i - age]
         return {**memory, "age": torch.tensor(age + len(uniform))}
 
-    def predict(self, state: State, x: Tensor, task: Task | None = None) -> Tensor | None:
+    def predict(self, state: State, x: torch.Tensor, task: Task | None = None) -> torch.Tensor | None:
         with torch.no_grad():
             return self.network(state["theta"], x)
 

@@ -41,14 +41,16 @@ from frisket.types import Batch, Data, Metrics, State
 
 @dataclass(frozen=True, kw_only=True)
 class CumulativeConfig(PlainConfig):
-    """Cumulative training.
+    """Cumulative training; defaults not tuned.
 
     Attributes:
+        lr: plain SGD rate.
         samples_per_step: samples of all seen that a step is taken on.
         passes: passes over all seen at every batch of the stream.
     """
 
-    samples_per_step: int = 10
+    lr: float = 0.1
+    samples_per_step: int = 100
     passes: int = 1
 
     def __post_init__(self) -> None:
@@ -103,6 +105,6 @@ METHODS = (
             " scored",
             "outer_loss": "mean loss of the steps taken, before each",
         },
-        quick={"lr": 0.02},
+        quick={"lr": 0.02, "samples_per_step": 10},
     ),
 )
