@@ -68,12 +68,22 @@ SPARSITY: dict[str, tuple[tuple[float, ...], ...]] = {
 }  # fmt: skip
 PARTS = (*(f"sparsity/fc{i}.weight" for i in (1, 2, 3)), *(f"sparsity/fc{i}.bias" for i in (1, 2, 3)), "sparsity")
 NAMES = [f"{stream}-{method}" for stream in STREAMS for method in SETTINGS]
+UNTUNED = ("permutations-cumulative", "permutations-lwf")
+"""Common baselines that no table of ours has, at their methods' defaults."""
 
 
 def test_every_method_on_every_stream_and_nothing_else() -> None:
     here = [n for n in spec_names() if n.startswith(tuple(f"replay/{stream}-" for stream in STREAMS))]
     found = [n for n in here if load_spec(n).tune is None]
-    assert sorted(found) == sorted(f"replay/{n}" for n in NAMES)
+    assert sorted(found) == sorted(f"replay/{n}" for n in (*NAMES, *UNTUNED))
+
+
+@pytest.mark.parametrize("name", UNTUNED)
+def test_common_baselines_stand_beside_the_others_at_their_defaults(name: str) -> None:
+    spec, er = load_spec(f"replay/{name}"), load_spec("replay/permutations-er")
+    assert (spec.stream, spec.network, spec.protocol, spec.seeds) == (er.stream, er.network, er.protocol, er.seeds)
+    assert spec.learner.config == LEARNERS[spec.learner.kind].config()
+    assert spec.published is None
 
 
 @pytest.mark.parametrize("stream", STREAMS)
