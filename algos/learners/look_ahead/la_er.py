@@ -65,5 +65,6 @@ METHODS = (
         summary="La-MAML's learned rates under experience replay",
         page="la-maml",
         quick={"alpha_init": 0.02, "alpha_lr": 0.002, "glances": 5},
+        meta=("theta", "m"),
     ),
 )

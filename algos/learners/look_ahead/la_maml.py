@@ -85,5 +85,6 @@ METHODS = (
         summary="looks ahead with replay, one learned rate per weight",
         page="la-maml",
         quick={"alpha_init": 0.02, "alpha_lr": 0.002},
+        meta=("theta", "m"),
     ),
 )

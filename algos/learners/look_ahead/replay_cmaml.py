@@ -81,5 +81,6 @@ METHODS = (
         summary="looks ahead with replay at constant rates",
         page="la-maml",
         quick={"alpha_init": 0.02, "outer_lr": 0.03},
+        meta=("theta", "m"),
     ),
 )

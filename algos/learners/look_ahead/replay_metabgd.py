@@ -173,5 +173,6 @@ METHODS = (
         summary="replay-cmaml with a Gaussian over the weights, moved by BGD",
         page="replay-metabgd",
         quick={"alpha_init": 0.02, "mean_lr": 2.0},
+        meta=("mu",),
     ),
 )

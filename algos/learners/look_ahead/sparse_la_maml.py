@@ -111,6 +111,7 @@ METHODS = (
         summary="looks ahead with replay, learned binary mask",
         page="sparse-la-maml",
         quick={"alpha_0": 0.02, "gamma_m": 0.1},
+        meta=("theta", "m"),
     ),
     Method(
         name="sparse-relu-la-maml",
@@ -119,5 +120,6 @@ METHODS = (
         summary="looks ahead with replay, learned rate per weight which may come back from 0",
         page="sparse-la-maml",
         quick={"alpha_init": 0.02, "gamma_m": 0.002},
+        meta=("theta", "m"),
     ),
 )

@@ -66,5 +66,6 @@ METHODS = (
         summary="La-MAML whose weights move at one scalar rate",
         page="la-maml",
         quick={"alpha_init": 0.02, "alpha_lr": 0.002, "outer_lr": 0.03},
+        meta=("theta", "m"),
     ),
 )

@@ -358,6 +358,8 @@ METHODS = (
         quick={"inner_steps": 2, "step_size": 0.1, "outer_lr": 0.01},
         tried_on="conv4",
         answers_at_once=False,
+        eager={"switch_threshold": 0.05},
+        meta=("theta", "m"),
     ),
     Method(
         name="cmaml-fixed",
@@ -368,6 +370,8 @@ METHODS = (
         quick={"inner_steps": 2},
         tried_on="conv4",
         answers_at_once=False,
+        eager={"switch_threshold": 0.05},
+        meta=("theta", "m"),
     ),
     Method(
         name="sparse-cmaml",
@@ -378,6 +382,8 @@ METHODS = (
         quick={"inner_steps": 2},
         tried_on="conv4",
         answers_at_once=False,
+        eager={"switch_threshold": 0.05},
+        meta=("theta", "m"),
     ),
     Method(
         name="sparse-relu-cmaml",
@@ -388,5 +394,7 @@ METHODS = (
         quick={"inner_steps": 2},
         tried_on="conv4",
         answers_at_once=False,
+        eager={"switch_threshold": 0.05},
+        meta=("theta", "m"),
     ),
 )

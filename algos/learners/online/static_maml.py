@@ -98,6 +98,7 @@ METHODS = (
         tried_on="conv4",
         answers_at_once=False,
         pretrained="all",
+        meta=("theta",),
     ),
     Method(
         name="static-anil",
@@ -109,5 +110,6 @@ METHODS = (
         tried_on="conv4",
         answers_at_once=False,
         pretrained="head",
+        meta=("theta",),
     ),
 )
