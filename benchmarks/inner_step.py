@@ -34,6 +34,7 @@ from frisket.envs.data import resolve
 from frisket.envs.streams.osaka import OsakaConfig, OsakaStream
 from frisket.heap import keep_freed_memory
 from frisket.platform.protocols.online_accuracy import OnlineAccuracy, OnlineAccuracyConfig
+from frisket.platform.run.drive import supervised
 from frisket.platform.run.journal import Journal
 from frisket.rng import torch_generator
 from frisket.types import Data
@@ -96,7 +97,7 @@ def measure(channels: int, rounds: int) -> dict[str, float]:
 
         def stream_loop() -> None:
             nonlocal state, scores, position
-            state, ((scores, record),) = protocol.step(pack, state, [scores], [stream.batch(position)])
+            state, ((scores, record),) = supervised(pack, protocol, state, [scores], [stream.batch(position)])
             journal.step(position, record)
             position += 1
 

@@ -39,7 +39,7 @@ def gradients(domain: str, data: Mapping[str, Any], scaled: bool) -> Iterator[Te
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description="What the scale of MNIST's pixels on OSAKA moves.")
     parser.add_argument("--data-dir", default=None)
     folder = parser.parse_args().data_dir
     for domain in ("mnist", "fashion_mnist"):

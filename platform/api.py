@@ -10,8 +10,7 @@ if TYPE_CHECKING:
     from frisket.platform.model.model import FrisketModel
     from frisket.platform.specs.uses import Given
     from frisket.platform.tables.scales import ScaleName
-    from frisket.platform.verbs.finished import FinishedReproduction, FinishedRun
-    from frisket.platform.verbs.runs import StateName
+    from frisket.platform.verbs.finished import FinishedReproduction, FinishedRun, StateName
     from frisket.types import DataMode
 
 

@@ -11,7 +11,7 @@ from frisket.envs.data.folders import FOLDERS, FolderSource, PictureFolder, load
 from frisket.envs.data.imageset import ImageSet, Pictures, Provenance
 from frisket.envs.data.own import OwnData
 from frisket.envs.data.own_arrays import OwnArrays
-from frisket.envs.data.own_dataset import OwnDataset
+from frisket.envs.data.own_dataset import DatasetKind, OwnDataset
 from frisket.envs.data.own_folder import OwnFolder
 from frisket.envs.data.own_pictures import read_pictures
 from frisket.envs.data.sources import SOURCES, Source, SourceFile
@@ -20,6 +20,7 @@ __all__ = [
     "EMBEDDED",
     "FOLDERS",
     "DataMode",
+    "DatasetKind",
     "SOURCES",
     "FileReport",
     "FolderSource",

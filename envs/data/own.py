@@ -96,7 +96,7 @@ def find(field: str, path: str, data_dir: str | Path | None) -> Path:
     if named.is_absolute():
         if not named.exists():
             raise DataError(field, path, "is not there; give the path of a folder or file of this machine")
-        return named
+        return named.resolve()
     places = [place for place in (data_dir, os.environ.get("FRISKET_DATA")) if place]
     if not places:
         raise DataError(field, path, "is looked for in a data folder: name one with --data-dir DIR (or FRISKET_DATA)")

@@ -79,7 +79,7 @@ def as_sets(
     train, *tests = (_inputs(name, f"x{part}", arrays[f"x{part}"], channels_last) for part in parts)
     samples, *judged = (_samples(name, arrays, part) for part in parts)
     if len(samples.classes) < 2:
-        raise DataError(f"y of {name}", samples.classes[0], "is the only class; there must be two or more")
+        raise DataError(f"y of {name}", next(iter(samples.classes)), "is the only class; there must be two or more")
     if tests:
         (test,), (one,) = tests, judged
         if (test.shape[1:], test.dtype) != (train.shape[1:], train.dtype):

@@ -56,10 +56,24 @@ class OwnDataset(OwnData):
         return as_sets(name, arrays, made, self.test_share, channels_last=self.channels_last)
 
 
+@dataclass(frozen=True, kw_only=True)
+class DatasetKind:
+    """What a module declares of a data set: a row of its ``DATASETS``.
+
+    Attributes:
+        name: what specifications call it, wherever the name of a data set stands.
+        data: where it comes from: an `OwnDataset`, a folder, arrays.
+    """
+
+    name: str
+    data: OwnData
+
+
 def _datasets(name: str, source: Any) -> tuple[MapStyle, ...]:
     """The dataset, or the two, behind ``source``."""
-    made = source() if callable(source) and not isinstance(source, MapStyle) else source
-    pair = made if isinstance(made, tuple) else (made,)
+    ready = isinstance(source, MapStyle) and not isinstance(source, type)  # a class has its objects' methods too
+    made = source() if callable(source) and not ready else source
+    pair: tuple[Any, ...] = made if isinstance(made, tuple) else (made,)
     if len(pair) > 2 or not all(isinstance(one, MapStyle) for one in pair):
         fix = (
             "must be a map-style dataset (with __len__ and __getitem__), a pair (train, test), or a function of neither"

@@ -78,7 +78,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return end.code if isinstance(end.code, int) else int(end.code is not None)
     except UserError as error:
         said = str(error)
-        return _complain(f"--{said.replace('_', '-', 1)}" if error.field in _OPTIONS else said, 2)
+        if error.field in _OPTIONS:
+            said = f"--{error.field.replace('_', '-')}{said.removeprefix(error.field)}"
+        return _complain(said, 2)
     except FrisketError as error:
         return _complain(str(error), 1)
     except KeyboardInterrupt:

@@ -23,6 +23,9 @@ _Source = Annotated[
 ]
 _Seed = Annotated[int | None, typer.Option("--seed", help="Which seed; the first by default.")]
 _Variant = Annotated[str | None, typer.Option("--variant", help="Which variant; the headline by default.")]
+_Uses = Annotated[
+    list[str] | None, typer.Option("--uses", help="A module of one's own that the model was made with: my_method.py.")
+]
 _Task = Annotated[
     str | None,
     typer.Option("--task", help="Where every task has masks: which task's, from 0; or free: what no task uses."),
@@ -35,6 +38,7 @@ def show(
     seed: _Seed = None,
     variant: _Variant = None,
     task: _Task = None,
+    uses: _Uses = None,
     picture: Annotated[Path | None, typer.Option("--picture", help="Draw what tasks' masks take into a PNG.")] = None,
 ) -> None:
     """Every tensor with its shape, its open weights and its sparsity; where every task has masks, what they take."""
@@ -42,7 +46,7 @@ def show(
     from frisket.errors import MaskError
     from frisket.platform.verbs.masks import one_of, read_masks
 
-    found = read_masks(source, seed, variant)
+    found = read_masks(source, seed, variant, uses or ())
     if isinstance(found, MaskStore) and task is None:
         _show_tasks(found, source, picture)
         return
@@ -69,6 +73,7 @@ def diff(
     other_task: Annotated[
         str | None, typer.Option("--other-task", help="Task of the second; as --task if unset.")
     ] = None,
+    uses: _Uses = None,
 ) -> None:
     """Two MaskSets against each other: what is open in both, in one of them, and how much they overlap."""
     from rich.console import Console
@@ -82,8 +87,9 @@ def diff(
         fix = "name what to compare with: OTHER_URI, --other-task, --other-seed or --other-variant"
         raise MaskError("OTHER_URI", None, fix)
     other = second or first
-    a = masks_of(first, seed, variant, task)
-    b = masks_of(other, seed if other_seed is None else other_seed, other_variant or variant, other_task or task)
+    a = masks_of(first, seed, variant, task, uses)
+    chosen = (seed if other_seed is None else other_seed, other_variant or variant, other_task or task)
+    b = masks_of(other, *chosen, uses)
     both, only_a, only_b = a & b, a - b, b - a
     table = Table("tensor")
     for column in ("open in both", "only in first", "only in second", "overlap"):
@@ -107,6 +113,7 @@ def export(
     seed: _Seed = None,
     variant: _Variant = None,
     task: _Task = None,
+    uses: _Uses = None,
     pictures: Annotated[bool, typer.Option(help="Draw a picture of every tensor.")] = True,
 ) -> None:
     """Write masks.safetensors and one picture per tensor; of all tasks store.safetensors and a folder of pictures."""
@@ -115,7 +122,7 @@ def export(
     from frisket.algos.masks.store import MaskStore
     from frisket.platform.verbs.masks import one_of, read_masks
 
-    found = read_masks(source, seed, variant)
+    found = read_masks(source, seed, variant, uses or ())
     if isinstance(found, MaskStore) and task is None:
         kept, sets = found, [(folder / f"task-{t}", masks) for t, masks in enumerate(found)]
     else:
@@ -129,11 +136,14 @@ def export(
     Console().print(f"{len(drawn)} pictures and {file.name} are in {folder}", soft_wrap=True)
 
 
-def masks_of(source: str, seed: int | None = None, variant: str | None = None, task: str | None = None) -> MaskSet:
+def masks_of(
+    source: str, seed: int | None = None, variant: str | None = None, task: str | None = None,
+    uses: list[str] | None = None,
+) -> MaskSet:  # fmt: skip
     """The MaskSet ``source`` stands for; arguments and errors are those of `frisket.platform.verbs.masks`."""
     from frisket.platform.verbs.masks import one_of, read_masks
 
-    return one_of(read_masks(source, seed, variant), source, task)
+    return one_of(read_masks(source, seed, variant, uses or ()), source, task)
 
 
 def _refuse_own(file: Path, source: str) -> None:

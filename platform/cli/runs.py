@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -10,7 +9,7 @@ import typer
 
 from frisket.platform.cli import complete
 from frisket.platform.cli.output import CsvFile, JsonFile, require_folders, write
-from frisket.platform.verbs.runs import StateName
+from frisket.platform.verbs.finished import StateName
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -53,6 +52,8 @@ def runs(
 
 
 def _table(found: list[dict[str, Any]]) -> Table:
+    import datetime
+
     from rich.table import Table
     from rich.text import Text
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence, Set
 from pathlib import Path
 from typing import Annotated
 
@@ -57,7 +58,7 @@ def submit(
     folder = _folder(working_dir, wheel, installed)
     url, token = head_address(address), auth_token()
     require_same_ray(url, token)
-    there = _sent(spec, folder)
+    there = _sent(spec, folder, [use.path for use in experiment.uses if use.is_file and use.path is not None])
     called = name or name_of_work(experiment, data=data, register=not no_register)
     arguments = ["run" if experiment.tune is None else "tune", there, *(overrides or ())]
     arguments += ["--data", data, "--run-id", called]
@@ -99,18 +100,27 @@ def _folder(working_dir: Path | None, wheel: Path | None, installed: bool) -> Pa
     return root
 
 
-def _sent(spec: str, folder: Path | None) -> str:
-    """SPEC as the job will find it; what is sent is measured."""
+def _sent(spec: str, folder: Path | None, modules: Sequence[Path]) -> str:
+    """SPEC as the job will find it; what is sent is measured, and the files ``modules`` that it uses are in it."""
     from frisket.platform.cluster.package import require_small
 
     files = set[str]() if folder is None else require_small(folder)
+    for module in modules:
+        _below(module, "uses", folder, files)
     path = Path(spec)
-    if path.suffix not in (".yaml", ".yml"):
-        return spec
+    return _below(path, "SPEC", folder, files) if path.suffix in (".yaml", ".yml") else spec
+
+
+def _below(path: Path, field: str, folder: Path | None, files: Set[str]) -> str:
+    """Where the job finds the file ``path``.
+
+    Raises:
+        ClusterError: it is not sent.
+    """
     absolute = path.absolute()
     if folder is None or not absolute.is_relative_to(folder):
-        raise ClusterError("SPEC", spec, "a file must lie in the folder that is sent: name it with --working-dir")
+        raise ClusterError(field, str(path), "a file must lie in the folder that is sent: name it with --working-dir")
     there = absolute.relative_to(folder).as_posix()
     if there not in files:
-        raise ClusterError("SPEC", spec, "is not sent: a .gitignore or .rayignore leaves it out")
+        raise ClusterError(field, str(path), "is not sent: a .gitignore or .rayignore leaves it out")
     return there

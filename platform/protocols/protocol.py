@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 from torch import Tensor
 
-from frisket.algos.learner import Learner, Pack
+from frisket.algos.learner import Learner
 from frisket.algos.networks.network import Network
 from frisket.algos.networks.powerprop import as_powerprop
 from frisket.envs.stream import Stream
@@ -35,16 +35,9 @@ class Scored(NamedTuple):
     record: dict[str, Any]
 
 
-class Outcome(NamedTuple):
-    """Attributes: state: of the pack, as it goes on; scored: for every replica."""
-
-    state: State
-    scored: list[Scored]
-
-
 class Protocol(ABC):
-    """Leads the replicas of a pack over their streams and keeps each one's scores, themselves a `State`, so that they
-    resume with it.
+    """Measures the replicas of a pack along their streams and keeps each one's scores, themselves a `State`, so that
+    they resume with it. What is learned, and when, is a drive's (`frisket.platform.run.drive`).
 
     Attributes:
         headline: the metric an experiment is judged by.
@@ -61,17 +54,6 @@ class Protocol(ABC):
     @abstractmethod
     def init(self) -> State:
         """Scores of a replica before its stream."""
-
-    def step(self, pack: Pack[Learner], state: State, scores: Sequence[State], batches: Sequence[Batch]) -> Outcome:
-        """Measure and learn at one position of the replicas' streams."""
-        before = self.before(_answers(pack, state), scores, batches)
-        seen = [
-            batch if learner.capabilities.needs_task else batch.hide_task()
-            for learner, batch in zip(pack.learners, batches, strict=True)
-        ]
-        state, metrics = pack.observe(state, seen)
-        known = [Scored(one.scores, {**one.record, **learned}) for one, learned in zip(before, metrics, strict=True)]
-        return Outcome(state, self.after(_answers(pack, state), known, batches))
 
     @abstractmethod
     def before(self, answers: Sequence[Answers], scores: Sequence[State], batches: Sequence[Batch]) -> list[Scored]:
@@ -111,7 +93,3 @@ class ProtocolKind:
     summary: str
     journalled: tuple[str, ...]
     final: tuple[str, ...] = ()
-
-
-def _answers(pack: Pack[Learner], state: State) -> list[Answers]:
-    return [Answers(learner, pack.replica(state, i)) for i, learner in enumerate(pack.learners)]

@@ -40,7 +40,7 @@ class TaskMatrix(Protocol):
 
     def __init__(self, stream: Stream) -> None:
         if not isinstance(stream, TaskStream):
-            fix = "needs a stream of tasks with test sets: rotations, permutations, split-classes or character-tasks"
+            fix = "needs a stream of tasks with test sets: rotations, permutations, split-classes, incremental, ..."
             raise SpecError("protocol.kind", self.kind, fix)
         self.stream = stream
 

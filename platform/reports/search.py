@@ -10,7 +10,7 @@ import numpy as np
 
 from frisket.platform.reports.figure import PALETTE, SHADES, Heading, Picture, frame, lined
 from frisket.platform.run.folder import RunFolder
-from frisket.platform.run.points import Point, metric_of, points_of, search_of
+from frisket.platform.run.points import Point, points_of, search_of
 from frisket.platform.specs.search import Search
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ class Searched(NamedTuple):
     def of(cls, folder: RunFolder) -> Searched:
         """What the search ``folder`` has found."""
         experiment = folder.experiment
-        return cls(points_of(folder), search_of(experiment), metric_of(experiment))
+        return cls(points_of(folder), search_of(experiment), experiment.metric)
 
     @property
     def ranked(self) -> list[Point]:

@@ -1,17 +1,16 @@
-"""Leads a pack of replicas along their streams: learn, score, journal, checkpoint. Knows neither Ray nor MLflow."""
+"""Leads a pack of replicas to the end of its drive: resume, journal, checkpoint, stop. What happens at a position is
+the drive's (`frisket.platform.run.drive`). Knows neither Ray nor MLflow."""
 
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import json
 import time
 from collections.abc import Callable, Mapping
 from functools import cached_property
-from typing import Any, TypeVar
+from typing import Any
 
 import torch
-from torch import Tensor
 
 from frisket.algos.inner import pretrain
 from frisket.algos.masks.mask_set import MaskSet
@@ -24,15 +23,14 @@ from frisket.files import write_json
 from frisket.heap import give_back_freed_memory, keep_freed_memory
 from frisket.platform.protocols.protocol import Protocol
 from frisket.platform.run.divergence import is_lost, sentence
+from frisket.platform.run.drive import Drive, Supervised, on_device
 from frisket.platform.run.folder import PackFolder, RunFolder
 from frisket.platform.run.journal import Journal
 from frisket.platform.specs.build import Inputs, build_learner, build_network, build_stream, choose_device, load_data
 from frisket.platform.specs.experiment import Experiment, Pack, Replica
-from frisket.types import Batch, Episode, State
+from frisket.types import State
 
 PROGRESS_SECONDS = 1.0
-
-T = TypeVar("T", Batch, Episode)
 
 OpenStream = Callable[[Experiment, Replica], Stream]
 """Opens the stream of one replica of a plain experiment."""
@@ -130,7 +128,8 @@ class _Walk:
             if not self.state:
                 self.state = self._start(self._pretrain(journals, stop) if self.experiment.pretrain else None)
             give_back_freed_memory()  # what reading the data and making the state took
-            self._follow_stream(journals, stop)
+            streams = Supervised(pack=self.pack, protocol=self.protocol, streams=self.streams, device=self.device)
+            self._follow(streams, journals, stop)
         self._finish()
 
     def _start(self, pretrained: State | None) -> State:
@@ -149,7 +148,7 @@ class _Walk:
         source = self.stream_row.episodes(
             self.experiment.stream.config, self.data, domain=config.domain, queries=config.queries, seed=seed
         )
-        for state in pretrain.pretrain(config, network, lambda *key: _on(source(*key), self.device), seed, start):
+        for state in pretrain.pretrain(config, network, lambda *key: on_device(source(*key), self.device), seed, start):
             epoch = int(state["epoch"])
             points = {f"pretrain/{k}": float(state[k]) for k in ("accuracy", "best_accuracy", "outer_loss")}
             journal.points(epoch, points)
@@ -161,12 +160,12 @@ class _Walk:
                 raise Stopped(f"replica {self.name} stopped after epoch {epoch} of its pre-training")
         return pretrain.warm_start(state)
 
-    def _follow_stream(self, journals: list[Journal], stop: Callable[[], bool]) -> None:
-        steps = self.stream.steps
+    def _follow(self, drive: Drive, journals: list[Journal], stop: Callable[[], bool]) -> None:
+        """Walk along ``drive`` from the cursor to its end."""
+        steps = drive.steps
         while self.cursor < steps:
             position = self.cursor
-            batches = [_on(stream.batch(position), self.device) for stream in self.streams]
-            self.state, scored = self.protocol.step(self.pack, self.state, self.scores, batches)
+            self.state, scored = drive.step(position, self.state, self.scores)
             self.scores = [one.scores for one in scored]
             for i, (journal, one) in enumerate(zip(journals, scored, strict=True)):
                 journal.step(position, one.record)
@@ -245,12 +244,6 @@ class _Walk:
                 },
             )
         self.files.checkpoint.unlink(missing_ok=True)
-
-
-def _on(data: T, device: torch.device) -> T:
-    """A batch or an episode with its tensors on ``device``."""
-    tensors = {f.name: v for f in dataclasses.fields(data) if isinstance(v := getattr(data, f.name), Tensor)}
-    return dataclasses.replace(data, **{k: v.to(device) for k, v in tensors.items()})
 
 
 def _said(diverged: int | None) -> dict[str, int]:

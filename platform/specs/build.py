@@ -31,7 +31,8 @@ def load_data(experiment: Experiment, mode: DataMode, data_dir: str | None = Non
     Raises:
         DataError: one of them cannot be had.
     """
-    return resolve(datasets(experiment), mode, data_dir, kind=Pictures, own=experiment.data or {})
+    own = {**experiment.kinds.own_data, **(experiment.data or {})}
+    return resolve(datasets(experiment), mode, data_dir, kind=Pictures, own=own)
 
 
 def build_stream(experiment: Experiment, data: Mapping[str, Pictures], seed: int) -> Stream:

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any
 
@@ -13,6 +13,7 @@ from frisket.algos.kinds import LEARNERS, NETWORKS
 from frisket.algos.learner import Method
 from frisket.algos.networks.kind import NetworkKind
 from frisket.declared import installed, joined, own, rows
+from frisket.envs.data import DatasetKind, OwnData
 from frisket.envs.kinds import STREAMS
 from frisket.envs.streams.kind import StreamKind
 from frisket.platform.protocols.protocol import ProtocolKind
@@ -22,23 +23,36 @@ PROTOCOLS: Mapping[str, ProtocolKind] = own("frisket.platform.protocols", "PROTO
 SECTIONS = ("stream", "network", "learner", "protocol")
 """Names of a specification's sections."""
 
-Row = StreamKind | NetworkKind | Method | ProtocolKind
+Row = StreamKind | NetworkKind | Method | ProtocolKind | DatasetKind
 """What a module may declare."""
 
 ATTRIBUTES: Mapping[type[Any], str] = MappingProxyType(
-    {StreamKind: "STREAMS", NetworkKind: "NETWORKS", Method: "METHODS", ProtocolKind: "PROTOCOLS"}
+    {
+        StreamKind: "STREAMS",
+        NetworkKind: "NETWORKS",
+        Method: "METHODS",
+        ProtocolKind: "PROTOCOLS",
+        DatasetKind: "DATASETS",
+    }
 )
 """Kind of row to the name modules declare it under."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Kinds:
-    """What there is to name. Attributes: streams, networks, learners, protocols: by name."""
+    """What there is to name. Attributes: streams, networks, learners, protocols: by name; datasets: those of modules;
+    frisket's own are in `frisket.envs.data`."""
 
     streams: Mapping[str, StreamKind]
     networks: Mapping[str, NetworkKind]
     learners: Mapping[str, Method]
     protocols: Mapping[str, ProtocolKind]
+    datasets: Mapping[str, DatasetKind] = field(default_factory=dict)
+
+    @property
+    def own_data(self) -> dict[str, OwnData]:
+        """Where the data sets of modules come from, by name."""
+        return {name: row.data for name, row in self.datasets.items()}
 
     @property
     def sections(self) -> Mapping[str, Mapping[str, Any]]:
@@ -59,6 +73,7 @@ class Kinds:
             networks=joined(parts[NetworkKind], "NETWORKS", self.networks),
             learners=joined(parts[Method], "METHODS", self.learners),
             protocols=joined(parts[ProtocolKind], "PROTOCOLS", self.protocols),
+            datasets=joined(parts[DatasetKind], "DATASETS", self.datasets),
         )
 
 
@@ -70,7 +85,7 @@ def rows_of(module: Any) -> tuple[Row, ...]:
 @functools.cache
 def known() -> Kinds:
     """frisket's own and those of installed packages (entry points ``frisket.methods``, ``.streams``, ``.networks``,
-    ``.protocols``, each naming a module)."""
+    ``.protocols``, ``.datasets``, each naming a module)."""
     base = Kinds(streams=STREAMS, networks=NETWORKS, learners=LEARNERS, protocols=PROTOCOLS)
     groups = ((name, kind) for kind, name in ATTRIBUTES.items())
     return base.with_rows(

@@ -11,6 +11,7 @@ from typing import Any, get_type_hints
 
 from frisket.algos.inner.pretrain import PretrainConfig
 from frisket.platform.specs.arguments import Argument, arguments
+from frisket.platform.specs.data import FORMS
 from frisket.platform.specs.experiment import Experiment, Published
 from frisket.platform.specs.files import DEFAULT_KINDS
 from frisket.platform.specs.kinds import SECTIONS, known
@@ -27,9 +28,11 @@ def schema() -> Schema:
     ``uses`` modules of its own may name others than those known here."""
     said = {argument.name: argument for argument in arguments(Experiment)}
     pretrain = _or_null({"$ref": "#/definitions/pretrain"}, said["pretrain"])
+    own_data = {"oneOf": [_object(form) for form in FORMS.values()]}
     fields = {
         "pretrain": pretrain,
-        **_properties(Experiment, leave_out=(*SECTIONS, "uses", "pretrain", "published", "variants", "tune")),
+        **_properties(Experiment, leave_out=(*SECTIONS, "data", "uses", "pretrain", "published", "variants", "tune")),
+        "data": _or_null({"type": "object", "additionalProperties": own_data}, said["data"]),
         "uses": {"type": "array", "items": _use(), "description": said["uses"].meaning},
         "published": _or_null(_object(Published), said["published"]),
         "variants": {"type": "object", "description": said["variants"].meaning},
@@ -135,7 +138,9 @@ def _property(config: type[Any], name: str) -> Schema:
 
 
 def _description(argument: Argument) -> str:
-    return argument.meaning if argument.allowed is None else f"{argument.meaning} Must be {argument.allowed}."
+    if argument.allowed is None:
+        return argument.meaning
+    return f"{argument.meaning.rstrip('.')}. Must be {argument.allowed}."
 
 
 def _or_null(form: Schema, argument: Argument) -> Schema:

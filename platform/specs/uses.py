@@ -1,4 +1,5 @@
-"""Modules of a user's own, as a specification names them under ``uses``: methods, streams, networks, protocols.
+"""Modules of a user's own, as a specification names them under ``uses``: methods, streams, networks, protocols,
+data sets.
 
 ``uses: [my_method.py]`` is a file beside the specification. Its text is what counts: it is kept in the run's folder
 with its sha256, and every process of the run (workers, resumed runs, submitted jobs) executes that text and no other.
@@ -30,6 +31,7 @@ from typing import Any
 
 from frisket.algos.learner import Learner, Method
 from frisket.algos.networks.kind import NetworkKind
+from frisket.envs.data import DatasetKind
 from frisket.errors import SpecError
 from frisket.files import sha256
 from frisket.platform.specs.kinds import Kinds, Row, known, rows_of
@@ -80,7 +82,9 @@ class Use:
             return self.given
         found = rows_of(self._module())
         if not found:
-            raise SpecError("uses", self.name, "declares nothing: no METHODS, STREAMS, NETWORKS or PROTOCOLS in it")
+            raise SpecError(
+                "uses", self.name, "declares nothing: no METHODS, STREAMS, NETWORKS, PROTOCOLS or DATASETS in it"
+            )
         return found
 
     def _module(self) -> ModuleType:
@@ -94,7 +98,7 @@ class Use:
             return _executed(name, self.text, self.path)
         except SpecError:
             raise
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             at = f", line {line}" if (line := _line_of(error, self.path)) is not None else ""
             alone = "; a file stands alone: what it imports must be installed" if isinstance(error, ImportError) else ""
             fix = f"cannot be imported{at}: {type(error).__name__}: {error}{alone if self.is_file else ''}"
@@ -217,6 +221,8 @@ def _taken(one: Given) -> Use:
     row = _row_of(one) if isinstance(one, type) and issubclass(one, Learner) else one
     if not isinstance(row, Row):
         raise SpecError("uses", one, "must be a file, a module, a learner's class, or a row such as Method(...)")
+    if isinstance(row, DatasetKind):
+        return Use(name=row.name, sha256=None, given=(row,))
     module = sys.modules.get(row.config.__module__)
     if module is not None and module.__name__ != "__main__" and row in rows_of(module):
         return _of_module(module)

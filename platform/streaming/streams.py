@@ -8,6 +8,7 @@ import inspect
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any, Literal
 
 from torch import Tensor
@@ -17,6 +18,7 @@ from frisket.envs.stream import Stream
 from frisket.envs.streams.kind import StreamKind
 from frisket.envs.task_stream import TaskStream
 from frisket.errors import SpecError
+from frisket.platform.specs.kinds import Kinds
 from frisket.platform.specs.section import Section, read_section
 from frisket.platform.specs.uses import Use, kinds_with
 from frisket.platform.streaming.chunk import Item, Unpacked
@@ -55,14 +57,19 @@ class StreamRecipe:
         described = [self.stream, self.data, self.data_dir, [use.as_dict() for use in self.uses], own]
         return json.dumps(described, sort_keys=True)
 
+    @cached_property
+    def kinds(self) -> Kinds:
+        """What the section may name. Imports what the specification uses."""
+        return kinds_with(self.uses)
+
     @property
     def section(self) -> Section[StreamKind]:
         """The stream section, read."""
-        return read_section("stream", self.stream, kinds_with(self.uses))
+        return read_section("stream", self.stream, self.kinds)
 
     def open(self, seed: int) -> Feed:
-        section = self.section
-        images = resolve(section.row.datasets(section.config), self.data, self.data_dir, kind=Pictures, own=self.own)
+        section, own = self.section, {**self.kinds.own_data, **self.own}
+        images = resolve(section.row.datasets(section.config), self.data, self.data_dir, kind=Pictures, own=own)
         return StreamFeed(section.row.build(section.config, images, seed))
 
 

@@ -1,10 +1,15 @@
-"""What the verbs give back."""
+"""What the verbs give back; imports nothing heavy."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, get_args
+
+StateName = Literal["done", "running", "stopped", "damaged"]
+"""How a run stands: ``running``: a process holds it; ``damaged``: its folder cannot be read."""
+
+STATES: tuple[StateName, ...] = get_args(StateName)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -2,23 +2,29 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from frisket.algos.masks import store as mask_store
 from frisket.algos.masks.bits import format_of
 from frisket.algos.masks.mask_set import MaskSet
 from frisket.algos.masks.store import MaskStore
 from frisket.errors import MaskError
 from frisket.platform.model.tasks import task_number
+from frisket.platform.specs.uses import Given
 from frisket.platform.verbs.load import load_model
 
 FREE = "free"
 
 
-def read_masks(source: str, seed: int | None = None, variant: str | None = None) -> MaskSet | MaskStore:
+def read_masks(
+    source: str, seed: int | None = None, variant: str | None = None, uses: Sequence[Given] = ()
+) -> MaskSet | MaskStore:
     """What ``source`` holds: the masks of its tasks, or its only masks.
 
     Args:
         source: a file of masks, of one set or of tasks; or anything `frisket.load_model` takes.
         seed, variant: which replica of a model.
+        uses: modules of one's own that the model was made with.
 
     Raises:
         MaskError: a damaged mask file, or a model whose method has no masks.
@@ -26,7 +32,7 @@ def read_masks(source: str, seed: int | None = None, variant: str | None = None)
     """
     if source.endswith(".safetensors"):
         return MaskStore.load(source) if format_of(source) == mask_store.FORMAT else MaskSet.load(source)
-    model = load_model(source)
+    model = load_model(source, uses=uses)
     found = model.store(seed, variant) or model.masks(seed, variant)
     if not found:
         raise MaskError("masks", source, "this method has none; name another model or --variant")

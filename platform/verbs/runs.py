@@ -7,14 +7,12 @@ import fnmatch
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, Literal
 
 from frisket.errors import RunError, SpecError
 from frisket.files import find_json, held, read_json
 from frisket.platform.run.kept import default_runs_folder
-
-StateName = Literal["done", "running", "stopped", "damaged"]
-STATES: tuple[StateName, ...] = get_args(StateName)
+from frisket.platform.verbs.finished import STATES, StateName
 
 _MANIFEST = "run.json"
 _UNITS = {"min": 60, "h": 3600, "d": 86400, "w": 7 * 86400}

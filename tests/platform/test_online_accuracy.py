@@ -11,6 +11,7 @@ from torch import Tensor
 from frisket.algos.learner import Alone, Capabilities, Learner
 from frisket.algos.masks.mask_set import MaskSet
 from frisket.platform.protocols.online_accuracy import OnlineAccuracy, OnlineAccuracyConfig, detection_scores
+from frisket.platform.run.drive import supervised
 from frisket.types import Batch, Metrics, State, Task
 
 
@@ -46,7 +47,7 @@ def play(learner: Scripted, domains: list[str], starts: list[int]) -> tuple[Onli
     state, scores = learner.init(0), protocol.init()
     for t, (domain, start) in enumerate(zip(domains, starts, strict=True)):
         batch = Batch(torch.zeros(4, 1, 2, 2), torch.zeros(4, dtype=torch.int64), t, Task(domain, (0, 1), start))
-        state, ((scores, _),) = protocol.step(Alone(learner), state, [scores], [batch])
+        state, ((scores, _),) = supervised(Alone(learner), protocol, state, [scores], [batch])
     return protocol, scores
 
 

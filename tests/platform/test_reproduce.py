@@ -13,9 +13,10 @@ from PIL import Image
 from runs import SMOKE
 
 from frisket.errors import RunError, SpecError, Stopped
+from frisket.files import write_json
 from frisket.platform.cli.main import main
 from frisket.platform.reports.reproduction import as_json, as_markdown
-from frisket.platform.run.folder import RunFolder, write_json
+from frisket.platform.run.folder import RunFolder
 from frisket.platform.run.progress import Snapshot
 from frisket.platform.tables.comparison import counts
 from frisket.platform.tables.reproduction import Reproduction

@@ -17,6 +17,7 @@ from frisket.envs.stream import Stream
 from frisket.envs.task_stream import TaskStream
 from frisket.errors import SpecError
 from frisket.platform.protocols.retained_accuracy import RetainedAccuracy, RetainedAccuracyConfig, retention
+from frisket.platform.run.drive import supervised
 from frisket.types import Batch, Metrics, State, Task
 
 
@@ -91,7 +92,7 @@ def play(learner: Scripted, **config: Any) -> tuple[RetainedAccuracy, State, lis
     protocol = RetainedAccuracy(RetainedAccuracyConfig(**config), stream)
     state, scores, records = learner.init(0), protocol.init(), []
     for position in range(stream.steps):
-        state, ((scores, record),) = protocol.step(Alone(learner), state, [scores], [stream.batch(position)])
+        state, ((scores, record),) = supervised(Alone(learner), protocol, state, [scores], [stream.batch(position)])
         records.append(record)
     return protocol, scores, records
 
@@ -135,7 +136,7 @@ class OneAtATime(Rows):
 def test_one_test_set_is_held_at_a_time() -> None:
     stream, learner = OneAtATime(), Scripted(lambda n, j: TABLE[n][j])
     protocol = RetainedAccuracy(RetainedAccuracyConfig(), stream)
-    protocol.step(Alone(learner), learner.init(0), [protocol.init()], [stream.batch(0)])
+    supervised(Alone(learner), protocol, learner.init(0), [protocol.init()], [stream.batch(0)])
     assert len(stream.made) == 3
 
 
@@ -143,9 +144,9 @@ def test_numbers_on_the_way_are_those_of_the_tasks_so_far() -> None:
     stream, learner = Rows(), Scripted(lambda n, j: TABLE[n][j])
     protocol = RetainedAccuracy(RetainedAccuracyConfig(), stream)
     state, scores = learner.init(0), protocol.init()
-    state, ((scores, _),) = protocol.step(Alone(learner), state, [scores], [stream.batch(0)])
+    state, ((scores, _),) = supervised(Alone(learner), protocol, state, [scores], [stream.batch(0)])
     assert protocol.final(scores) == {"ra": pytest.approx(0.4 / 3)}
-    state, ((scores, _),) = protocol.step(Alone(learner), state, [scores], [stream.batch(1)])
+    state, ((scores, _),) = supervised(Alone(learner), protocol, state, [scores], [stream.batch(1)])
     points, closed = protocol.points(scores)
     assert points == {"recent/accuracy": 1.0, "ra": 0.9, "bti": 0.0, "la": 0.9, "fwt": 0.0}
     assert "recent/accuracy" not in protocol.points(closed)[0]

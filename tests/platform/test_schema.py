@@ -67,6 +67,8 @@ def test_every_kind_takes_its_fields_and_no_other(section: str, kind: str, valid
         "tune={axes: {learner.inner_steps: []}}",
         "tune={axes: {learner.inner_steps: [1]}, search: all}",
         "tune={search: grid}",
+        "data={mine: {folder: here, sise: 32}}",
+        "data={mine: {size: 32}}",
     ],
 )
 def test_mistakes_are_refused(mistake: str, validator: Draft7Validator) -> None:

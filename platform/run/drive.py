@@ -1,0 +1,106 @@
+"""What one step of a pack is.
+
+The engine (`frisket.platform.run.engine`) walks along positions, journals, checkpoints, stops and resumes; a `Drive`
+says how many positions there are and what happens at one. It keeps nothing between them: what goes on is the pack's
+state and the replicas' scores, so a walk can be stopped after any position and resumed there.
+
+=============  ======================================================================================
+drive          one step
+=============  ======================================================================================
+`Supervised`   a labelled batch of each replica's stream: answer, be scored, learn, be scored
+=============  ======================================================================================
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple, TypeVar
+
+import torch
+from torch import Tensor
+
+from frisket.algos.learner import Learner, Pack
+from frisket.envs.stream import Stream
+from frisket.platform.protocols.protocol import Answers, Protocol, Scored
+from frisket.types import Batch, Episode, State
+
+T = TypeVar("T", Batch, Episode)
+
+
+class Outcome(NamedTuple):
+    """Attributes: state: of the pack, as it goes on; scored: for every replica."""
+
+    state: State
+    scored: list[Scored]
+
+
+class Drive(ABC):
+    """Leads a pack over its positions, one at a time."""
+
+    @property
+    @abstractmethod
+    def steps(self) -> int:
+        """How many positions there are."""
+
+    @abstractmethod
+    def step(self, position: int, state: State, scores: Sequence[State]) -> Outcome:
+        """What happens at ``position``.
+
+        Args:
+            position: from 0.
+            state: the pack's, on its device; go on with the one that is returned.
+            scores: of every replica.
+        """
+
+
+@dataclass(frozen=True, kw_only=True)
+class Supervised(Drive):
+    """Learning from labelled batches.
+
+    Attributes:
+        pack: what learns.
+        protocol: what measures it.
+        streams: one of every replica, of equal length.
+        device: where the pack learns.
+    """
+
+    pack: Pack[Learner]
+    protocol: Protocol
+    streams: Sequence[Stream]
+    device: torch.device
+
+    @property
+    def steps(self) -> int:
+        return self.streams[0].steps
+
+    def step(self, position: int, state: State, scores: Sequence[State]) -> Outcome:
+        batches = [on_device(stream.batch(position), self.device) for stream in self.streams]
+        return supervised(self.pack, self.protocol, state, scores, batches)
+
+
+def supervised(
+    pack: Pack[Learner], protocol: Protocol, state: State, scores: Sequence[State], batches: Sequence[Batch]
+) -> Outcome:
+    """Measure the replicas, let each learn from its batch, measure them again. A learner that does not need the task is
+    not shown it; the protocol is."""
+    before = protocol.before(_answers(pack, state), scores, batches)
+    seen = [
+        batch if learner.capabilities.needs_task else batch.hide_task()
+        for learner, batch in zip(pack.learners, batches, strict=True)
+    ]
+    state, metrics = pack.observe(state, seen)
+    known = [Scored(one.scores, {**one.record, **learned}) for one, learned in zip(before, metrics, strict=True)]
+    return Outcome(state, protocol.after(_answers(pack, state), known, batches))
+
+
+def on_device(data: T, device: torch.device) -> T:
+    """A batch or an episode with its tensors on ``device``."""
+    tensors = {f.name: v for f in dataclasses.fields(data) if isinstance(v := getattr(data, f.name), Tensor)}
+    return dataclasses.replace(data, **{k: v.to(device) for k, v in tensors.items()})
+
+
+def _answers(pack: Pack[Learner], state: State) -> list[Answers]:
+    return [Answers(learner, pack.replica(state, i)) for i, learner in enumerate(pack.learners)]
