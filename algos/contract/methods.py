@@ -94,10 +94,12 @@ def no_global_generator_is_used(trial: Trial) -> None:
 def state_is_tensors_by_name(trial: Trial) -> None:
     """The state is a nested dict of tensors without a graph, under names without a slash."""
     learner = trial.learner()
-    state, _ = trial.led(learner, range(4), learner.init(0, trial.start))
-    for name, value in _leaves(state):
-        need(isinstance(value, Tensor), f"{name} is a {type(value).__name__}; a tensor survives a stop")
-        need(not value.requires_grad, f"{name} carries a graph; detach it")
+    state = learner.init(0, trial.start)
+    for position in range(4):
+        for name, value in _leaves(state):
+            need(isinstance(value, Tensor), f"{name} is of type {type(value).__name__}; a tensor survives a stop")
+            need(not value.requires_grad, f"{name} carries a graph; detach it")
+        state, _ = learner.observe(state, trial.noise(position))
 
 
 def stopped_and_resumed_is_never_stopped(trial: Trial) -> None:

@@ -1,12 +1,13 @@
 """Any `torch.nn.Module` as a network: `module_network` makes the row of one.
 
     def small(config, in_channels, size, ways):
-        return nn.Sequential(nn.Conv2d(in_channels, 8, 3), nn.ReLU(), nn.Flatten(), nn.Linear(8 * (size - 2) ** 2, ways))
+        inputs = 8 * (size - 2) ** 2
+        return nn.Sequential(nn.Conv2d(in_channels, 8, 3), nn.ReLU(), nn.Flatten(), nn.Linear(inputs, ways))
 
     NETWORKS = (module_network(small, name="small", summary="one convolution"),)
 
-Its weights go by the module's own names (``0.weight``), and are a function's argument (`torch.func.functional_call`), so
-every method takes it. A network here is a pure function of weights and inputs, and a module need not be one:
+Its weights go by the module's own names (``0.weight``) and are a function's argument (`torch.func.functional_call`),
+so every method takes it. A network here is a pure function of weights and inputs, and a module need not be one:
 
 * Batch norm goes by the statistics of whatever batch it is given, in learning and in answering, as `Conv4`'s does;
   running ones would be moved by every call. (`frisket.algos.networks.normalised` is for those who need them.)
@@ -82,9 +83,7 @@ class ModuleNetwork(Network):
         return {name: weight.detach() for name, weight in module.named_parameters()}
 
     def __call__(self, params: Params, x: Tensor) -> Tensor:
-        fixed = {
-            name: v.to(x) if v.is_floating_point() else v.to(x.device) for name, v in self._module.named_buffers()
-        }
+        fixed = {name: v.to(x) if v.is_floating_point() else v.to(x.device) for name, v in self._module.named_buffers()}
         return functional_call(self._module, {**params, **fixed}, (x,))
 
     def _drawn(self, seed: int) -> nn.Module:
@@ -102,9 +101,13 @@ class ModuleNetwork(Network):
         weights = {name: weight.detach() for name, weight in self._module.named_parameters()}
         before = {name: v.clone() for name, v in self._module.named_buffers()}
         state = torch.get_rng_state()
-        with torch.no_grad():
-            logits = self(weights, x)
         kind = type(self._module).__name__
+        try:
+            with torch.no_grad():
+                logits = self(weights, x)
+        except RuntimeError as error:  # PyTorch's word for shapes that do not fit
+            fix = f"cannot take inputs {tuple(x.shape)}: {type(error).__name__}: {error}"
+            raise SpecError(_FIELD, kind, fix) from error
         if not torch.equal(state, torch.get_rng_state()):
             torch.set_rng_state(state)
             raise SpecError(_FIELD, kind, "draws at random in its forward pass; a network must not: take that out")

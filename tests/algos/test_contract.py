@@ -3,6 +3,8 @@ take. And the contract finds what is wrong."""
 
 from __future__ import annotations
 
+import contextlib
+
 import pytest
 from toys import FORMS, build, trial
 

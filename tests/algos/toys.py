@@ -101,13 +101,20 @@ FORMS: dict[str, tuple[str, dict[str, object]]] = {
 }
 
 
+# What a form declares otherwise than its row.
+DECLARED: dict[str, dict[str, Any]] = {
+    "sparse-cmaml/same_step": {"answers_at_once": True},  # Algorithm 2 as printed answers from theta
+    "metacog/intended": {"meta": ("mu",)},
+    "metacog/intended_second_order": {"meta": ("mu",)},
+}
+
+
 @functools.cache
 def trial(form: str) -> Trial:
     """A form of `FORMS` as the contract tries it."""
     kind, fields = FORMS[form]
     row = LEARNERS[kind]
-    at_once = row.answers_at_once or fields.get("restart") == "same_step"  # Algorithm 2 as printed: from theta
-    return Trial(replace(row, quick={**row.quick, **fields}, answers_at_once=at_once), NETWORKS[row.tried_on])
+    return Trial(replace(row, quick={**row.quick, **fields}, **DECLARED.get(form, {})), NETWORKS[row.tried_on])
 
 
 def network_of(form: str, channels: int) -> Network:
