@@ -1,7 +1,8 @@
 # make demo        the main job on embedded data: two to three minutes after the first installation
 # make test        all tests but the slow ones        make test-slow   the slow ones
 # make check       format, lint, types                make format      mend format and lint
-# make bench       benchmarks                         make clean       remove what make made
+# make bench       benchmarks                         make docs        write the docs' tables anew
+# make clean       remove what make made
 # make constraints pin the newest versions again (needs the package index)
 
 PYTHON ?= python3
@@ -11,7 +12,7 @@ READY := $(VENV)/ready
 # One thread per process: replicas and test workers run side by side.
 RUN := OMP_NUM_THREADS=1
 
-.PHONY: demo test test-slow check format types bench constraints clean
+.PHONY: demo test test-slow check format types bench docs constraints clean
 .DEFAULT_GOAL := help
 
 .PHONY: help
@@ -51,6 +52,9 @@ format: $(READY)
 
 bench: $(READY)
 	for name in inner_step la_maml_step powerprop_step generative_step stream_service; do $(RUN) $(BIN)/python -m benchmarks.$$name || exit 1; done
+
+docs: $(READY)
+	$(RUN) $(BIN)/python -m docs.tables
 
 constraints:
 	rm -rf build/pins

@@ -145,6 +145,10 @@ class Learner(ABC):
         """Where the method now allows learning; an empty `MaskSet` for a method that has no masks."""
 
 
+LOSS_BEFORE = "mean cross-entropy of the batch before learning from it: the loss of the answers that are scored"
+"""What the metric ``loss_before`` means to most methods."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Method:
     """What a module declares of a method: a row of its ``METHODS``.
@@ -155,7 +159,8 @@ class Method:
         build: ``(config, network) -> Learner``.
         summary: one line.
         page: its page in docs/methods, without ``.md``; empty where it has none.
-        logged: what `Learner.observe` reports beside ``loss_before``, name to meaning.
+        logged: what `Learner.observe` reports, name to meaning, each a line of Markdown; whatever it can report is
+            here, but ``loss_before`` need not be where it means `LOSS_BEFORE`.
         quick: fields under which it learns a toy task within tens of batches; the contract tries it with these.
         eager: further fields under which it also does within a few batches of noise what it does only at times (the
             outer step of a method that detects switches).

@@ -17,6 +17,12 @@ from frisket.algos.parts.clip import global_norm
 from frisket.algos.parts.tree import picked
 from frisket.types import Data, Params
 
+ALIGNMENT = (
+    "only with `alignment`: mean cosine between the gradient on the draws and the one on the new samples, before the "
+    "step; absent where there was no draw"
+)
+"""What the metric ``alignment`` means."""
+
 
 def alignment(network: Network, theta: Params, meta: Data, new: int) -> Tensor | None:
     """The cosine at ``theta``, scalar; None without a draw.

@@ -114,8 +114,8 @@ def _results(experiment: Experiment, summary: Mapping[str, Any]) -> str:
             lines.append(f"| {label} | {metric} | {ours} | {_said(said)} |")
     lines.append("\nstd is the population standard deviation over the n seeds.")
     if published:
-        seeds = f", {published.n} seeds" if published.n else ""
-        lines[-1] += f" Published: {published.source} ({published.table}{seeds}), real data, full scale."
+        seeds = f" ({published.n} seeds)" if published.n else ""
+        lines[-1] += f" Published: {published.source}{seeds}, real data, full scale."
         if published.searched:
             lines[-1] += f" Not its settings, but searched: {', '.join(published.searched)}."
     return "\n".join(lines)

@@ -35,10 +35,9 @@ from frisket.platform.specs.uses import Given, Use, kinds_with, resolve, taken
 
 @dataclass(frozen=True, kw_only=True)
 class Published:
-    """The published number an experiment answers to.
+    """The published number an experiment answers to. In which table it stands, the tables say.
 
     Attributes:
-        table: ``PAPER/NAME``.
         source: where it is printed.
         n: seeds behind it, None where the source does not say.
         metrics: metric name to ``{"mean": ..., "std": ...}`` in frisket's units (accuracies in [0, 1]).
@@ -46,7 +45,6 @@ class Published:
             verdict says so.
     """
 
-    table: str
     source: str
     n: int | None = None
     metrics: dict[str, dict[str, float]] = field(default_factory=dict)

@@ -220,7 +220,7 @@ class Session:
         if manifest["git"]:
             tags |= {"frisket.git": manifest["git"], "mlflow.source.git.commit": manifest["git"].rstrip("+")}
         if experiment.published is not None:
-            tags["frisket.published"] = f"{experiment.published.source} ({experiment.published.table})"
+            tags["frisket.published"] = experiment.published.source
         return tags
 
     def _status(self, run_id: str) -> str:

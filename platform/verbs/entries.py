@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-import re
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any, Literal
 
 from frisket.algos.learner import Capabilities
@@ -25,7 +23,7 @@ def entry(section: SectionName, name: str) -> dict[str, Any]:
 
     ``section``, ``name``, ``summary``; ``config``: the class of its configuration; ``arguments``: the fields of
     `frisket.platform.specs.arguments.Argument`, one each; ``facts``: what else it declares, by name, each as ``{value,
-    meaning}``; ``logged``: metric to meaning, as it declares or as its page has it; ``page``: its file in a checkout,
+    meaning}``; ``logged``: metric to meaning, as it declares; ``page``: its file in a checkout,
     elsewhere its name in docs/methods, None where there is none; ``specs``: names of the specifications that use it, in
     a variant or in all.
 
@@ -37,18 +35,23 @@ def entry(section: SectionName, name: str) -> dict[str, Any]:
         raise SpecError(f"{section}.kind", name, nearest(name, kinds))
     config = kinds[name].config
     page = _page(getattr(kinds[name], "page", ""))
-    facts = {"stream": _stream, "network": _network, "learner": _learner, "protocol": _protocol}[section](name)
     return {
         "section": section,
         "name": name,
         "summary": kinds[name].summary,
         "config": f"{config.__module__}.{config.__name__}",
         "arguments": [dataclasses.asdict(argument) for argument in arguments(config)],
-        "facts": {key: {"value": value, "meaning": meaning} for key, value, meaning in facts},
-        "logged": dict(getattr(kinds[name], "logged", {}) or _logged(page)),
+        "facts": facts(section, name),
+        "logged": dict(getattr(kinds[name], "logged", {})),
         "page": page,
         "specs": [outline.name for outline in outlines() if name in outline.kinds(section)],
     }
+
+
+def facts(section: SectionName, name: str) -> dict[str, dict[str, Any]]:
+    """What the kind ``name``, which there is, declares beside its arguments: name to ``{value, meaning}``."""
+    told = {"stream": _stream, "network": _network, "learner": _learner, "protocol": _protocol}[section](name)
+    return {key: {"value": value, "meaning": meaning} for key, value, meaning in told}
 
 
 def _stream(name: str) -> Iterator[tuple[str, Any, str]]:
@@ -85,11 +88,3 @@ def _page(name: str) -> str | None:
     root = checkout()
     file = None if root is None or not name else root / "docs" / "methods" / f"{name}.md"
     return str(file) if file is not None and file.is_file() else name or None
-
-
-def _logged(page: str | None) -> dict[str, str]:
-    """The rows under "What is logged" of a checkout's page; none elsewhere."""
-    if page is None or not Path(page).is_file():
-        return {}
-    part = Path(page).read_text("utf-8").partition("\n## What is logged\n")[2].partition("\n## ")[0]
-    return dict(re.findall(r"^\| `([^`]+)` \| (.*?) \|", part, flags=re.MULTILINE))

@@ -91,7 +91,7 @@ def test_published_number_stands_beside_ours(finished_run: MakeRun) -> None:
     manifest = read_json(folder.path / "run.json")
     manifest["data_mode"] = "real"
     manifest["experiment"]["published"] = {
-        "table": "sparse/table6", "source": "SPARSE21, Table 6", "n": 5,
+        "source": "SPARSE21, Table 6", "n": 5,
         "metrics": {"accuracy": {"mean": 0.942, "std": 0.004}}, "searched": ["learner.alpha_0"],
     }  # fmt: skip
     write_json(folder.path / "run.json", manifest)
@@ -100,7 +100,7 @@ def test_published_number_stands_beside_ours(finished_run: MakeRun) -> None:
     assert row.endswith("| 0.942 ± 0.004 |")
     (other,) = [line for line in text.splitlines() if line.startswith("| fixed | accuracy |")]
     assert other.endswith("|  |")
-    assert "SPARSE21, Table 6 (sparse/table6, 5 seeds)" in text
+    assert "SPARSE21, Table 6 (5 seeds), real data" in text
     assert "full scale. Not its settings, but searched: learner.alpha_0.\n" in text
     assert "stand-in" not in text
 

@@ -193,7 +193,7 @@ def test_specifications_are_the_published_budget(name: str) -> None:
     else:
         assert learner.fresh_optimiser if "vcl" not in name else learner.samples == 10
     assert spec.published is not None
-    assert spec.published.table == "powerprop/table3"
+    assert spec.published.source == "PP21, Table 3"
     assert -800 < spec.published.metrics["log_likelihood"]["mean"] < -90
 
 

@@ -1,85 +1,94 @@
-"""docs/methods against the registry: the index is the methods' own declaration, and no page forgets an argument."""
+"""docs/methods: every method has a page with all parts, prose by hand, tables made; what it reports is declared."""
 
 from __future__ import annotations
 
+import dataclasses
 import re
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
-from frisket.algos.inner.pretrain import PretrainConfig
 from frisket.algos.kinds import LEARNERS
 from frisket.algos.networks.conv4 import Conv4, Conv4Config
-from frisket.platform.specs.arguments import arguments
-from frisket.platform.specs.experiment import load_spec
 from frisket.platform.specs.files import spec_names
-from frisket.types import Batch, Task
+from frisket.types import Batch, Task, TaskEnd
 
 FOLDER = Path(__file__).resolve().parents[2] / "docs" / "methods"
-HEADINGS = ("The method", "Paper or released code", "Capabilities", "What is logged", "Published numbers and ours")
+PAGES = sorted(FOLDER.glob("*.md"))
+TASK = Task("noise", (0, 1), 0)
+PARTS = {
+    "The method": "", "Paper or released code": "", "Arguments": "arguments", "Capabilities": "capabilities",
+    "What is logged": "logged", "Published numbers and ours": "numbers",
+}  # fmt: skip
+"""Heading to the table that is made below it."""
+MADE = re.compile(r"<!-- made by python -m docs\.tables: (\S+)[^>]* -->\n.*?<!-- end -->", re.DOTALL)
+
+every_page = pytest.mark.parametrize("path", PAGES, ids=lambda path: path.stem)
 
 
 def page(kind: str) -> str:
     return (FOLDER / f"{LEARNERS[kind].page}.md").read_text(encoding="utf-8")
 
 
-def index_row(kind: str) -> str:
-    entry = LEARNERS[kind]
-    network = Conv4(Conv4Config(channels=2), in_channels=1, size=16, ways=2)
-    can = entry.build(entry.config(), network).capabilities
-    marks = ["yes" if flag else "-" for flag in (can.needs_task, can.replay, can.meta_learns, can.masks)]
-    return f"| [`{kind}`]({LEARNERS[kind].page}.md) | {entry.summary} | {' | '.join(marks)} | {can.samples} |"
+def by_hand(path: Path) -> Iterator[str]:
+    """The lines of tables that no program made."""
+    yield from re.findall(r"^\|.*$", MADE.sub("", path.read_text(encoding="utf-8")), flags=re.MULTILINE)
 
 
 @pytest.mark.parametrize("kind", list(LEARNERS))
-def test_index_has_the_declared_row(kind: str) -> None:
-    assert index_row(kind) in (FOLDER / "README.md").read_text(encoding="utf-8").splitlines()
+def test_page_has_its_parts(kind: str) -> None:
+    sections = re.split(r"^## ", page(kind), flags=re.MULTILINE)[1:]
+    found = {heading: MADE.findall(body) for heading, _, body in (section.partition("\n") for section in sections)}
+    assert [part for part in PARTS if part not in found] == []
+    assert [part for part, table in PARTS.items() if table and table not in found[part]] == []
 
 
-def test_index_has_no_other_rows() -> None:
-    text = (FOLDER / "README.md").read_text(encoding="utf-8")
-    assert re.findall(r"^\| \[`([\w-]+)`\]", text, flags=re.MULTILINE) == list(LEARNERS)
+@every_page
+def test_no_table_of_numbers_commands_or_arguments_is_typed_by_hand(path: Path) -> None:
+    told = re.compile(r"±|\d \+- \d|`frisket (run|tune) |\| (published|ours|command|argument)(:[^|]*)? \|")
+    assert [line for line in by_hand(path) if told.search(line)] == []
+
+
+def noise(position: int, end: TaskEnd | None = None) -> Batch:
+    generator = torch.Generator().manual_seed(position)
+    return Batch(torch.rand(4, 1, 16, 16, generator=generator), torch.tensor([0, 0, 1, 1]), position, TASK, end=end)
+
+
+def reported(kind: str, fields: Mapping[str, Any]) -> set[str]:
+    """Names of what the method reports over a task of three batches, its end among them."""
+    row = LEARNERS[kind]
+    learner = row.build(row.config(**fields), Conv4(Conv4Config(channels=4), in_channels=1, size=16, ways=2))
+    end = TaskEnd(steps=3, batch=noise, validation=lambda: (noise(9).x, noise(9).y))
+    state, names = learner.init(0), set[str]()
+    for position in range(3):
+        state, metrics = learner.observe(state, noise(position, end if position == 2 else None))
+        names |= set(metrics)
+    return names
+
+
+def with_all_metrics(kind: str) -> dict[str, Any]:
+    """Settings under which the method reports what it only reports when asked."""
+    fields = {field.name for field in dataclasses.fields(LEARNERS[kind].config)}
+    taylor = {"search": "taylor", "score": "log_likelihood"} if "search" in fields else {}
+    return {**LEARNERS[kind].quick, **taylor, **({"alignment": True} if "alignment" in fields else {})}
 
 
 @pytest.mark.parametrize("kind", list(LEARNERS))
-def test_page_names_every_argument(kind: str) -> None:
-    text = page(kind)
-    assert [a.name for a in arguments(LEARNERS[kind].config) if f"`{a.name}`" not in text] == []
+def test_what_is_reported_is_declared_and_the_other_way_round(kind: str) -> None:
+    assert reported(kind, with_all_metrics(kind)) == set(LEARNERS[kind].logged)
+    assert reported(kind, {}) <= set(LEARNERS[kind].logged)
 
 
-def test_pretraining_page_names_every_argument() -> None:
-    text = (FOLDER / "pretraining.md").read_text(encoding="utf-8")
-    assert [a.name for a in arguments(PretrainConfig) if f"`{a.name}`" not in text] == []
+def test_every_specification_is_on_a_page() -> None:
+    text = "\n".join(path.read_text(encoding="utf-8") for path in PAGES)
+    named = set(re.findall(r"^\| `frisket (?:run|tune) ([\w/-]+)` \|", text, flags=re.MULTILINE))
+    assert set(spec_names()) - named == set()
 
 
-@pytest.mark.parametrize("kind", list(LEARNERS))
-def test_page_has_its_parts_and_defines_every_logged_metric(kind: str) -> None:
-    text = page(kind)
-    assert [h for h in HEADINGS if f"\n## {h}\n" not in text] == []
-    network = Conv4(Conv4Config(channels=2), in_channels=1, size=16, ways=2)
-    learner = LEARNERS[kind].build(LEARNERS[kind].config(), network)
-    state, metrics = learner.init(0), {}
-    for position in range(2):
-        x, y = torch.rand(4, 1, 16, 16), torch.tensor([0, 0, 1, 1])
-        state, metrics = learner.observe(state, Batch(x, y, position, Task("noise", (0, 1), 0)))
-    assert metrics
-    assert [name for name in metrics if f"\n| `{name}` | " not in text] == []
-
-
-def test_every_specification_is_on_the_page_of_its_method() -> None:
-    for name in spec_names():
-        if name.startswith(("osaka/", "replay/", "pruning/")):
-            experiment = load_spec(name)
-            verb = "run" if experiment.tune is None else "tune"
-            generates = experiment.protocol.kind == "log-likelihood"
-            text = (
-                (FOLDER / "generative.md").read_text(encoding="utf-8") if generates else page(experiment.learner.kind)
-            )
-            assert f"`frisket {verb} {name}`" in text
-
-
-@pytest.mark.parametrize("path", sorted(FOLDER.glob("*.md")), ids=lambda path: path.name)
+@every_page
 def test_links_lead_somewhere(path: Path) -> None:
     targets = re.findall(r"\]\(([^)#]+)\)", path.read_text(encoding="utf-8"))
     assert [t for t in targets if not t.startswith("http") and not (path.parent / t).exists()] == []

@@ -57,7 +57,7 @@ def test_every_kind_takes_its_fields_and_no_other(section: str, kind: str, valid
         "protocol.kind=accuracy",
         "seeds=many",
         "pretrain.epoch=3",
-        "published.table=3",
+        "published.source=3",
         "variants.cmaml-fixed.learner.alpha0=1.0",
         "variants.cmaml-fixed.learner.kind=fixed",
         "variants.sparse-cmaml.learner.inner_stepz=4",

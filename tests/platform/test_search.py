@@ -176,7 +176,7 @@ def test_ranges_that_are_none(axis: Any, says: str) -> None:
 @pytest.mark.parametrize(
     ("fields", "field"),
     [
-        ({"published": {"table": "a/b", "source": "c"}}, "published"),
+        ({"published": {"source": "c"}}, "published"),
         ({"seeds": 2}, "seeds"),
         ({"tune": {"axes": {"stream.tasks": [2, 4]}, "search": "asha"}}, "tune.axes"),
         ({"tune": {"axes": {"learner.glances": [1]}, "search": "asha", "metric": "detection/f1"}}, "tune.metric"),

@@ -185,7 +185,7 @@ def test_published_numbers(stream: str, method: str) -> None:
         assert (stream, method, published) == ("tinyimagenet-multiple", "metabgd", None)
         return
     assert published is not None
-    assert (published.table, published.n) == ("lamaml/table3", 3)
+    assert (published.source, published.n) == ("LAMAML, Table 3", 3)
     given = [v[k] for v in (published.metrics[m] for m in ("ra", "bti") if m in published.metrics) for k in v]
     assert given == pytest.approx([v / 100 for v in row])
 
@@ -203,7 +203,7 @@ def test_split_cifar10(method: str, size: int) -> None:
     network = NETWORKS[spec.network.kind].build(spec.network.config, in_channels=3, size=32, ways=10)
     LEARNERS[spec.learner.kind].build(spec.learner.config, network)
     assert spec.published is not None
-    assert (spec.published.table, spec.published.n) == ("sparse/tableS7", 5)
+    assert (spec.published.source, spec.published.n) == ("SPARSE21, Table S7", 5)
     mean, std = TABLE_S7[method][at]
     assert spec.published.metrics["ra"] == pytest.approx({"mean": mean / 100, "std": std / 100})
     assert ("sparsity" in spec.published.metrics) == (method in ("la-maml", "sparse-la-maml"))

@@ -26,7 +26,7 @@ from typing import Literal
 from frisket.algos.learner import Method
 from frisket.algos.learners.look_ahead.gradient import LookAhead, MetaLoss
 from frisket.algos.learners.look_ahead.la_maml import LearnedRateConfig
-from frisket.algos.learners.look_ahead.learner import LookAheadLearner, descend_replicas, step_down
+from frisket.algos.learners.look_ahead.learner import LOGGED, LookAheadLearner, descend_replicas, step_down
 from frisket.algos.networks.network import Network
 from frisket.types import Params
 
@@ -64,6 +64,7 @@ METHODS = (
         build=LaER,
         summary="La-MAML's learned rates under experience replay",
         page="la-maml",
+        logged={**LOGGED},
         quick={"alpha_init": 0.02, "alpha_lr": 0.002, "glances": 5},
         meta=("theta", "m"),
     ),

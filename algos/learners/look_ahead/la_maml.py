@@ -28,7 +28,13 @@ from typing import ClassVar, Literal
 from frisket.algos.inner.modulation import Constant, EntrywiseModulation, PlainRelu, Raw
 from frisket.algos.learner import Method
 from frisket.algos.learners.look_ahead.gradient import LookAhead
-from frisket.algos.learners.look_ahead.learner import LookAheadConfig, LookAheadLearner, descend_replicas, step_down
+from frisket.algos.learners.look_ahead.learner import (
+    LOGGED,
+    LookAheadConfig,
+    LookAheadLearner,
+    descend_replicas,
+    step_down,
+)
 from frisket.algos.networks.network import Network
 from frisket.errors import require
 from frisket.types import Params
@@ -84,6 +90,7 @@ METHODS = (
         build=LaMAML,
         summary="looks ahead with replay, one learned rate per weight",
         page="la-maml",
+        logged={**LOGGED},
         quick={"alpha_init": 0.02, "alpha_lr": 0.002},
         meta=("theta", "m"),
     ),

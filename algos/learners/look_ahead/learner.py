@@ -8,9 +8,10 @@ the method; each has its own file.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from types import MappingProxyType
 from typing import Any, ClassVar, Literal
 
 import torch
@@ -18,13 +19,14 @@ from torch import Tensor
 
 from frisket.algos.inner.modulation import EntrywiseModulation
 from frisket.algos.inner.start import weights_start
-from frisket.algos.learner import Capabilities, Learner, Pack
+from frisket.algos.learner import LOSS_BEFORE, Capabilities, Learner, Pack
 from frisket.algos.learners.look_ahead.gradient import LookAhead, MetaLoss
 from frisket.algos.learners.look_ahead.pack import LookAheadPack
 from frisket.algos.masks.mask_set import MaskSet
 from frisket.algos.networks.network import Network
 from frisket.algos.pack import packed_fields
 from frisket.algos.parts import reservoir
+from frisket.algos.parts.alignment import ALIGNMENT
 from frisket.algos.parts.clip import spread
 from frisket.algos.parts.reservoir import ReservoirRule, require_memory
 from frisket.algos.parts.tree import lifted, picked
@@ -32,6 +34,15 @@ from frisket.errors import require
 from frisket.moves import ROUNDING
 from frisket.rng import torch_generator
 from frisket.types import Batch, Metrics, Params, State, Task
+
+LOGGED: Mapping[str, str] = MappingProxyType(
+    {
+        "loss_before": LOSS_BEFORE,
+        "outer_loss": "mean over the glances of the meta-loss before the outer step",
+        "alignment": ALIGNMENT,
+    }
+)
+"""What these learners report."""
 
 
 @dataclass(frozen=True, kw_only=True)

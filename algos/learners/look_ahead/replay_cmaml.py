@@ -27,7 +27,7 @@ from typing import ClassVar
 from frisket.algos.inner.modulation import Constant, EntrywiseModulation, Raw
 from frisket.algos.learner import Capabilities, Method
 from frisket.algos.learners.look_ahead.gradient import LookAhead
-from frisket.algos.learners.look_ahead.learner import LookAheadConfig, LookAheadLearner, descend_replicas
+from frisket.algos.learners.look_ahead.learner import LOGGED, LookAheadConfig, LookAheadLearner, descend_replicas
 from frisket.algos.masks.mask_set import MaskSet
 from frisket.algos.networks.network import Network
 from frisket.errors import require
@@ -80,6 +80,7 @@ METHODS = (
         build=ReplayCMAML,
         summary="looks ahead with replay at constant rates",
         page="la-maml",
+        logged={**LOGGED},
         quick={"alpha_init": 0.02, "outer_lr": 0.03},
         meta=("theta", "m"),
     ),

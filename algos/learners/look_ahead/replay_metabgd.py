@@ -42,7 +42,7 @@ from frisket.algos.learners.look_ahead.second_order import look_ahead_second
 from frisket.algos.masks.mask_set import MaskSet
 from frisket.algos.networks.network import Network
 from frisket.algos.parts import reservoir
-from frisket.algos.parts.alignment import alignment
+from frisket.algos.parts.alignment import ALIGNMENT, alignment
 from frisket.algos.parts.clip import clip_by_global_norm
 from frisket.algos.parts.posterior import PosteriorConfig, init_posterior, posterior_step
 from frisket.errors import require
@@ -172,6 +172,11 @@ METHODS = (
         build=ReplayMetaBGD,
         summary="replay-cmaml with a Gaussian over the weights, moved by BGD",
         page="replay-metabgd",
+        logged={
+            "loss_before": "mean cross-entropy of the batch under mu, before learning from it",
+            "outer_loss": "mean over glances and weight samples of the meta-loss before the update",
+            "alignment": ALIGNMENT,
+        },
         quick={"alpha_init": 0.02, "mean_lr": 2.0},
         meta=("mu",),
     ),

@@ -31,7 +31,13 @@ from typing import ClassVar
 from frisket.algos.inner.modulation import BinaryMask, Constant, EntrywiseModulation, StraightRelu
 from frisket.algos.learner import Method
 from frisket.algos.learners.look_ahead.gradient import LookAhead
-from frisket.algos.learners.look_ahead.learner import LookAheadConfig, LookAheadLearner, descend_replicas, step_down
+from frisket.algos.learners.look_ahead.learner import (
+    LOGGED,
+    LookAheadConfig,
+    LookAheadLearner,
+    descend_replicas,
+    step_down,
+)
 from frisket.algos.networks.network import Network
 from frisket.errors import require
 from frisket.types import Params
@@ -110,6 +116,7 @@ METHODS = (
         build=SparseLaMAML,
         summary="looks ahead with replay, learned binary mask",
         page="sparse-la-maml",
+        logged={**LOGGED},
         quick={"alpha_0": 0.02, "gamma_m": 0.1},
         meta=("theta", "m"),
     ),
@@ -119,6 +126,7 @@ METHODS = (
         build=SparseLaMAML,
         summary="looks ahead with replay, learned rate per weight which may come back from 0",
         page="sparse-la-maml",
+        logged={**LOGGED},
         quick={"alpha_init": 0.02, "gamma_m": 0.002},
         meta=("theta", "m"),
     ),

@@ -24,7 +24,7 @@ from typing import ClassVar
 from frisket.algos.learner import Method
 from frisket.algos.learners.look_ahead.gradient import LookAhead
 from frisket.algos.learners.look_ahead.la_maml import LearnedRateConfig
-from frisket.algos.learners.look_ahead.learner import LookAheadLearner, descend_replicas
+from frisket.algos.learners.look_ahead.learner import LOGGED, LookAheadLearner, descend_replicas
 from frisket.algos.networks.network import Network
 from frisket.errors import require
 from frisket.types import Params
@@ -65,6 +65,7 @@ METHODS = (
         build=SyncLaMAML,
         summary="La-MAML whose weights move at one scalar rate",
         page="la-maml",
+        logged={**LOGGED},
         quick={"alpha_init": 0.02, "alpha_lr": 0.002, "outer_lr": 0.03},
         meta=("theta", "m"),
     ),

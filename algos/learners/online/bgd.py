@@ -77,6 +77,10 @@ METHODS = (
         build=BGD,
         summary="Bayesian gradient descent, a Gaussian over the weights",
         page="bgd",
+        logged={
+            "loss_before": "mean over the samples of L(w_s, D_t), the loss of the answers that are scored; "
+            "not at t = 0",
+        },
         quick={"mean_lr": 30.0, "sigma_0": 0.02},
         tried_on="conv4",
         answers_at_once=False,

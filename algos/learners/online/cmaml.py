@@ -38,7 +38,9 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Literal
 
 import torch
@@ -348,6 +350,16 @@ def _append(buffer: State, data: Data) -> State:
     return {"x": torch.cat([buffer["x"], data.x[None]]), "y": torch.cat([buffer["y"], data.y[None]])}
 
 
+LOGGED: Mapping[str, str] = MappingProxyType(
+    {
+        "loss_before": "L(phi, D_t) before learning from D_t: the loss of the answers that are scored",
+        "loss_after": "L(phi, D_t) after the K steps",
+        "detected": "1 if the step was taken for a task switch, else 0",
+        "outer_loss": "Lbar of the outer step; NaN at steps without one",
+    }
+)
+"""What the four of them report."""
+
 METHODS = (
     Method(
         name="cmaml",
@@ -355,6 +367,7 @@ METHODS = (
         build=CMAML,
         summary="C-MAML + UM + PAP, one learned step size per tensor",
         page="cmaml",
+        logged={**LOGGED},
         quick={"inner_steps": 2, "step_size": 0.1, "outer_lr": 0.01},
         tried_on="conv4",
         answers_at_once=False,
@@ -367,6 +380,7 @@ METHODS = (
         build=CMAML,
         summary="C-MAML + UM + PAP, constant step size",
         page="cmaml",
+        logged={**LOGGED},
         quick={"inner_steps": 2},
         tried_on="conv4",
         answers_at_once=False,
@@ -379,6 +393,7 @@ METHODS = (
         build=CMAML,
         summary="C-MAML + UM + PAP, learned binary mask",
         page="cmaml",
+        logged={**LOGGED},
         quick={"inner_steps": 2},
         tried_on="conv4",
         answers_at_once=False,
@@ -391,6 +406,7 @@ METHODS = (
         build=CMAML,
         summary="C-MAML + UM + PAP, learned rate per weight, closed at 0",
         page="cmaml",
+        logged={**LOGGED},
         quick={"inner_steps": 2},
         tried_on="conv4",
         answers_at_once=False,

@@ -177,6 +177,12 @@ METHODS = (
         build=CMAMLEveryStep,
         summary="C-MAML with or without UM, an outer step at every stream step",
         page="cmaml-no-pap",
+        logged={
+            "loss_before": "l_before, the loss of the answers that are scored",
+            "loss_after": "L(phi_t, D_t)",
+            "detected": "1 if the step was taken for a task switch, else 0",
+            "outer_loss": "l_before where an outer step was taken, else NaN",
+        },
         quick={"inner_steps": 2, "outer_lr": 0.01},
         tried_on="conv4",
         answers_at_once=False,

@@ -210,6 +210,10 @@ METHODS = (
         build=metabgd,
         summary="BGD over the start of an inner loop",
         page="metabgd",
+        logged={
+            "loss_before": "mean over the samples of L(phi, D_t), the loss of the answers that are scored; "
+            "not at t = 0",
+        },
         quick={"inner_steps": 2, "mean_lr": 30.0, "sigma_0": 0.02},
         tried_on="conv4",
         answers_at_once=False,

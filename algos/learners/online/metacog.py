@@ -118,6 +118,9 @@ METHODS = (
         build=metacog,
         summary="BGD over weights gated by an inner loop's logits",
         page="metacog",
+        logged={
+            "loss_before": "mean over the samples of the loss of the answers that are scored; not at t = 0",
+        },
         quick={"inner_steps": 2, "mean_lr": 30.0, "sigma_0": 0.02},
         tried_on="conv4",
         answers_at_once=False,

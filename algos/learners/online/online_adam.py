@@ -95,6 +95,9 @@ METHODS = (
         build=OnlineAdam,
         summary="one Adam step per batch",
         page="online-adam",
+        logged={
+            "loss_before": "L(theta, D_t), the loss of the answers that are scored; not at t = 0",
+        },
         quick={"outer_lr": 0.01},
         tried_on="conv4",
         answers_at_once=False,

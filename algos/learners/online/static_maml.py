@@ -19,7 +19,9 @@ Symbols and arguments: K ``inner_steps``, alpha ``step_size``.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 
 import torch
 from torch import Tensor
@@ -87,6 +89,10 @@ def anil(config: MAMLConfig, network: Network) -> StaticMAML:
     return StaticMAML(config, Adapting(network, network.head))
 
 
+_LOGGED: Mapping[str, str] = MappingProxyType(
+    {"loss_before": "L(phi, D_t), the loss of the answers that are scored; not at t = 0"}
+)
+
 METHODS = (
     Method(
         name="static-maml",
@@ -94,6 +100,7 @@ METHODS = (
         build=StaticMAML,
         summary="adapts a pre-trained start that stays",
         page="static-maml",
+        logged={**_LOGGED},
         quick={"inner_steps": 4, "step_size": 0.3},
         tried_on="conv4",
         answers_at_once=False,
@@ -106,6 +113,7 @@ METHODS = (
         build=anil,
         summary="as static-maml, adapting the output layer alone",
         page="static-maml",
+        logged={**_LOGGED},
         quick={"inner_steps": 4, "step_size": 0.3},
         tried_on="conv4",
         answers_at_once=False,

@@ -26,12 +26,12 @@ from typing import ClassVar
 import torch
 
 from frisket.algos.learner import Capabilities, Method
-from frisket.algos.learners.replay.learner import Measured, PlainConfig
+from frisket.algos.learners.replay.learner import LOGGED, Measured, PlainConfig
 from frisket.algos.learners.replay.pack import PackedLearner, pieces
 from frisket.algos.learners.replay.walk import walk
 from frisket.algos.networks.network import Network
 from frisket.algos.parts import reservoir
-from frisket.algos.parts.alignment import alignments
+from frisket.algos.parts.alignment import ALIGNMENT, alignments
 from frisket.algos.parts.reservoir import ReservoirRule, require_memory
 from frisket.errors import require
 from frisket.rng import numpy_generator
@@ -122,6 +122,7 @@ METHODS = (
         build=OnlineSGD,
         summary="one SGD step per sample, no memory",
         page="er",
+        logged={**LOGGED},
         quick={"lr": 0.02},
     ),
     Method(
@@ -130,6 +131,7 @@ METHODS = (
         build=ER,
         summary="experience replay: SGD on new and remembered samples",
         page="er",
+        logged={**LOGGED, "alignment": ALIGNMENT},
         quick={"lr": 0.02},
     ),
 )

@@ -28,7 +28,7 @@ from dataclasses import dataclass
 import torch
 
 from frisket.algos.learner import Capabilities, Method
-from frisket.algos.learners.replay.learner import Measured, PieceLearner, PlainConfig
+from frisket.algos.learners.replay.learner import LOGGED, Measured, PieceLearner, PlainConfig
 from frisket.algos.networks.network import Network
 from frisket.algos.parts.clip import clip_by_global_norm
 from frisket.algos.parts.tree import descend
@@ -107,6 +107,7 @@ METHODS = (
         build=EWC,
         summary="elastic weight consolidation: weights held near earlier tasks' ends",
         page="replay-ewc",
+        logged={**LOGGED, "outer_loss": "mean loss of the steps taken, before each, without the penalty"},
         quick={"lr": 0.02, "memories": 3},
     ),
 )

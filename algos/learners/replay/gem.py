@@ -33,7 +33,7 @@ import torch
 from torch import Tensor
 
 from frisket.algos.learner import Capabilities, Method
-from frisket.algos.learners.replay.learner import Measured, PieceLearner, PlainConfig
+from frisket.algos.learners.replay.learner import LOGGED, Measured, PieceLearner, PlainConfig
 from frisket.algos.learners.replay.projection import agem_projection, agree, gem_projection, gem_weights
 from frisket.algos.learners.replay.row_gradients import RowGradients
 from frisket.algos.networks.mlp import MLP
@@ -233,6 +233,7 @@ METHODS = (
         build=GEM,
         summary="gradients projected to hurt no earlier task's memory",
         page="gem",
+        logged={**LOGGED},
         quick={"lr": 0.02, "memories": 3},
     ),
     Method(
@@ -241,6 +242,7 @@ METHODS = (
         build=AGEM,
         summary="as gem, against one gradient for all earlier tasks",
         page="gem",
+        logged={**LOGGED},
         quick={"lr": 0.02, "memories": 3},
     ),
 )

@@ -228,6 +228,11 @@ METHODS = (
         build=ICaRL,
         summary="nearest class mean of chosen exemplars, old logits distilled",
         page="icarl",
+        logged={
+            "loss_before": "mean cross-entropy of the answers, minus distances taken as logits, before learning "
+            "from the batch",
+            "outer_loss": "mean loss of the steps taken, distillation included, before each",
+        },
         quick={"lr": 0.02, "memories": 8, "task_steps": 3},
     ),
 )

@@ -27,7 +27,7 @@ import torch
 from torch import Tensor
 
 from frisket.algos.learner import Capabilities, Method
-from frisket.algos.learners.replay.learner import Measured, PieceLearner, PlainConfig
+from frisket.algos.learners.replay.learner import LOGGED, Measured, PieceLearner, PlainConfig
 from frisket.algos.networks.network import Network
 from frisket.algos.parts.clip import clip_by_global_norm
 from frisket.algos.parts.tree import descend
@@ -95,6 +95,7 @@ METHODS = (
         build=Independent,
         summary="a small network of its own for every task",
         page="independent",
+        logged={**LOGGED},
         quick={"lr": 0.02},
     ),
 )

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections import defaultdict
+from collections.abc import Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import TypeAlias
 
 import torch
@@ -12,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from frisket.algos.inner.start import weights_start
-from frisket.algos.learner import Capabilities, Dense, Prunable, require_task
+from frisket.algos.learner import LOSS_BEFORE, Capabilities, Dense, Prunable, require_task
 from frisket.algos.masks.mask_set import MaskSet
 from frisket.algos.networks.network import Network, own_logits
 from frisket.errors import require
@@ -20,6 +22,15 @@ from frisket.types import Batch, Data, Metrics, State, Task
 
 Measured: TypeAlias = "dict[str, Tensor]"
 """What learning from one piece of a batch measured, scalars by name: ``outer_loss``, and whatever else a method has."""
+
+
+LOGGED: Mapping[str, str] = MappingProxyType(
+    {
+        "loss_before": LOSS_BEFORE,
+        "outer_loss": "mean loss of the steps taken, before each",
+    }
+)
+"""What most of them report."""
 
 
 @dataclass(frozen=True, kw_only=True)

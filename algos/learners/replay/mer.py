@@ -31,7 +31,7 @@ import torch
 from torch import Tensor
 
 from frisket.algos.learner import Capabilities, Method
-from frisket.algos.learners.replay.learner import Measured, PlainConfig
+from frisket.algos.learners.replay.learner import LOGGED, Measured, PlainConfig
 from frisket.algos.learners.replay.pack import PackedLearner, pieces
 from frisket.algos.learners.replay.walk import walk
 from frisket.algos.networks.network import Network
@@ -121,6 +121,7 @@ METHODS = (
         build=MER,
         summary="meta-experience replay: Reptile over replayed samples",
         page="mer",
+        logged={**LOGGED, "outer_loss": "mean loss of all SGD steps, before each"},
         quick={"lr": 0.02, "within_rate": 0.3, "passes": 2},
     ),
 )

@@ -27,7 +27,7 @@ from dataclasses import dataclass
 import torch
 
 from frisket.algos.learner import Method
-from frisket.algos.learners.sparse.learner import Sets, SparseConfig, SparseLearner
+from frisket.algos.learners.sparse.learner import LOGGED, Sets, SparseConfig, SparseLearner
 from frisket.algos.masks.ranking import cubic_kept
 from frisket.algos.networks.network import Network
 from frisket.errors import require
@@ -76,6 +76,7 @@ METHODS = (
         build=IterativeMagnitude,
         summary="the smallest weights are taken out while the network trains",
         page="sparse-training",
+        logged={**LOGGED},
         quick={"lr": 0.01, "every": 2, "first": 0, "last": 20},
     ),
 )

@@ -14,7 +14,9 @@ the running ones, which are part of the state.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import NamedTuple
 
 import torch
@@ -33,6 +35,14 @@ from frisket.algos.parts.optimiser import build_optimiser
 from frisket.algos.parts.schedule import ScheduledConfig
 from frisket.errors import require
 from frisket.types import Batch, Metrics, Params, State, Task
+
+LOGGED: Mapping[str, str] = MappingProxyType(
+    {
+        "loss_before": "mean cross-entropy of the batch before learning from it, with the sparse network, without "
+        "smoothing; by the batch's own statistics where there is batch norm",
+    }
+)
+"""What these learners report."""
 
 
 @dataclass(frozen=True, kw_only=True)

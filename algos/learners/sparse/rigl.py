@@ -32,7 +32,7 @@ import torch
 from torch import Tensor
 
 from frisket.algos.learner import Method
-from frisket.algos.learners.sparse.learner import Sets, SparseConfig, SparseLearner
+from frisket.algos.learners.sparse.learner import LOGGED, Sets, SparseConfig, SparseLearner
 from frisket.algos.masks.ranking import descending
 from frisket.algos.networks.network import Network
 from frisket.errors import require
@@ -120,6 +120,7 @@ METHODS = (
         build=RigL,
         summary="a sparse mask that exchanges small weights for steep ones",
         page="sparse-training",
+        logged={**LOGGED},
         quick={"lr": 0.01, "every": 2, "last": 20},
     ),
     Method(
@@ -128,6 +129,7 @@ METHODS = (
         build=StaticSparse,
         summary="a random sparse mask that stays",
         page="sparse-training",
+        logged={**LOGGED},
         quick={"lr": 0.01},
     ),
 )

@@ -27,7 +27,7 @@ from dataclasses import dataclass
 import torch
 
 from frisket.algos.learner import Method
-from frisket.algos.learners.sparse.learner import Sets, SparseConfig, SparseLearner
+from frisket.algos.learners.sparse.learner import LOGGED, Sets, SparseConfig, SparseLearner
 from frisket.algos.networks.network import Network
 from frisket.errors import require
 from frisket.types import Params, State
@@ -83,6 +83,7 @@ METHODS = (
         build=TopKAST,
         summary="the largest weights are used, more are learned",
         page="sparse-training",
+        logged={**LOGGED},
         quick={"lr": 0.01, "every": 2},
     ),
 )

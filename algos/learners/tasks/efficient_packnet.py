@@ -227,6 +227,17 @@ METHODS = (
         build=EfficientPackNet,
         summary="every task keeps the fewest weights that do its work, older ones among them",
         page="efficient-packnet",
+        logged={
+            "loss_before": "mean cross-entropy of the batch before learning from it",
+            "dense_score": "at a task's end: P, with all weights",
+            "sparse_score": "at a task's end: P_s of the mask that was kept",
+            "estimated_score": "at a task's end, with `search: taylor`: the P_s by which the mask was chosen",
+            "evaluations": "at a task's end: masks that were scored",
+            "violated": "at a task's end: 1 where the mask that was kept does not pass, because none did",
+            "kept": "at a task's end: fraction of the weights its mask keeps",
+            "reused": "at a task's end: fraction of those that older tasks use too",
+            "capacity_free": "at a task's end: fraction of the weights that no task uses",
+        },
         quick={"lr": 0.01},
     ),
 )

@@ -29,7 +29,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from frisket.algos.learner import Method
-from frisket.algos.learners.tasks.regularised import FisherConfig, RegularisedLearner
+from frisket.algos.learners.tasks.regularised import LOGGED, FisherConfig, RegularisedLearner
 from frisket.algos.networks.network import Network
 from frisket.algos.parts.importance import EWCPenalty
 
@@ -53,6 +53,7 @@ METHODS = (
         build=ewc_fisher,
         summary="EWC with the mean of squared gradients, as its paper has it",
         page="ewc-fisher",
+        logged={**LOGGED},
         quick={"lr": 0.01},
     ),
 )

@@ -25,7 +25,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from frisket.algos.learner import Method
-from frisket.algos.learners.tasks.regularised import FisherConfig, RegularisedLearner
+from frisket.algos.learners.tasks.regularised import LOGGED, FisherConfig, RegularisedLearner
 from frisket.algos.networks.network import Network
 from frisket.algos.parts.importance import LaplacePenalty
 
@@ -49,6 +49,7 @@ METHODS = (
         build=online_laplace,
         summary="as ewc-fisher, about the latest weights alone",
         page="online-laplace",
+        logged={**LOGGED},
         quick={"lr": 0.01},
     ),
 )

@@ -10,7 +10,9 @@ reaches the optimiser as every gradient does: by theta. At alpha = 1 phi is thet
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 
 import torch
 
@@ -22,6 +24,13 @@ from frisket.algos.parts.importance import Regulariser
 from frisket.algos.parts.optimiser import OptimiserConfig
 from frisket.errors import require
 from frisket.types import Data, Metrics, Params, State, TaskEnd
+
+LOGGED: Mapping[str, str] = MappingProxyType(
+    {
+        "loss_before": "mean cross-entropy of the batch before learning from it, without the penalty",
+    }
+)
+"""What these learners report."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -61,6 +61,7 @@ METHODS = (
         build=Sequential,
         summary="one step of any optimiser per batch, no protection",
         page="sequential",
+        logged={"loss_before": "mean cross-entropy of the batch before learning from it"},
         quick={"lr": 0.01},
     ),
 )

@@ -29,7 +29,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from frisket.algos.learner import Method
-from frisket.algos.learners.tasks.regularised import PenaltyConfig, RegularisedLearner
+from frisket.algos.learners.tasks.regularised import LOGGED, PenaltyConfig, RegularisedLearner
 from frisket.algos.networks.network import Network
 from frisket.algos.parts.importance import SIPenalty
 from frisket.errors import require
@@ -66,6 +66,7 @@ METHODS = (
         build=si,
         summary="synaptic intelligence: weights are held as much as they lowered the loss",
         page="si",
+        logged={**LOGGED},
         quick={"lr": 0.01},
     ),
 )

@@ -137,6 +137,10 @@ METHODS = (
         build=VCL,
         summary="a Gaussian over the weights, each task's posterior the next one's prior",
         page="vcl",
+        logged={
+            "loss_before": "mean cross-entropy of the batch under mu, before learning from it",
+            "sampled_loss": "mean cross-entropy of the batch over the step's weight samples, without the divergence",
+        },
         quick={"lr": 0.01, "samples": 2, "task_samples": 100},
     ),
 )
