@@ -29,6 +29,7 @@ FORMS: dict[str, tuple[str, dict[str, Any]]] = {
     "permutations/one_by_one": ("permutations", {"batch": 1, "samples": 8, "identity_first": True}),
     "rotations/passes": ("rotations", {"epochs": 2, "pad": 2, "mean": 0.1, "std": 0.3}),
     "split-classes/mixed": ("split-classes", {"order": "mixed", "mixed_tasks": 2, "mixed_batches": 6}),
+    "split-classes/flipped": ("split-classes", {"augment": "crop-flip"}),
     "split-classes/one_head": ("split-classes", {"own_classes": False, "augment": "crop-flip-brightness"}),
 }
 
