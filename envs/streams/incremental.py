@@ -204,5 +204,6 @@ STREAMS = (
         config=IncrementalConfig,
         build=IncrementalStream,
         summary="one's own data in tasks: new classes, told apart from all or within the task, or new domains",
+        quick={"batch": 8, "epochs": 2, "validation": 0.2},
     ),
 )
