@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -150,3 +151,21 @@ def test_job_from_a_wheel(head: Head, server: JobServer, checkout: Path, wheel: 
     assert "working_dir" not in sent_with
     assert [module.partition(":")[0] for module in sent_with["py_modules"]] == ["gcs"]
     assert RunFolder.open(head.folder / "runs" / name).manifest["git"] is None  # it was no checkout
+
+
+@pytest.mark.slow
+def test_method_of_ones_own_as_a_job(head: Head, checkout: Path, wheel: Path, tmp_path: Path) -> None:
+    """The example's folder is sent, frisket beside it; nothing of the checkout."""
+    folder = tmp_path / "own_method"
+    shutil.copytree(checkout / "examples" / "own_method", folder)
+    spec = str(folder / "derpp.yaml")
+    sent = submit(head, checkout, spec, "--working-dir", str(folder), "--wheel", str(wheel))
+    assert sent.returncode == 0, sent.stdout + sent.stderr
+    (name,) = re.findall(r"^job (derpp-\w{10}) on", sent.stderr, re.M)
+    run = RunFolder.open(head.folder / "runs" / name)
+    assert measured(run) == undisturbed(spec, tmp_path)
+    assert_all_there_once(run)
+    model = frisket.load_model(
+        "models:/derpp/1", tracking_uri=run.manifest["tracking"]["uri"], uses=[folder / "derpp.py"]
+    )
+    assert model.learner_of(None).capabilities.replay

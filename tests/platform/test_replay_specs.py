@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+import frisket
 from frisket.algos.kinds import LEARNERS, NETWORKS
 from frisket.envs.data import resolve
 from frisket.errors import SpecError
@@ -68,6 +69,8 @@ SPARSITY: dict[str, tuple[tuple[float, ...], ...]] = {
 }  # fmt: skip
 PARTS = (*(f"sparsity/fc{i}.weight" for i in (1, 2, 3)), *(f"sparsity/fc{i}.bias" for i in (1, 2, 3)), "sparsity")
 NAMES = [f"{stream}-{method}" for stream in STREAMS for method in SETTINGS]
+UNTUNED = ("permutations-cumulative", "permutations-lwf")
+"""Common baselines that no table of ours has, at their methods' defaults."""
 
 
 def test_every_method_on_every_stream_and_no_other_number_that_is_published() -> None:
@@ -75,6 +78,14 @@ def test_every_method_on_every_stream_and_no_other_number_that_is_published() ->
     others = here - {f"replay/{n}" for n in NAMES}
     assert len(here) == len(NAMES) + len(others)
     assert [n for n in others if load_spec(n).tune is None and load_spec(n).published is not None] == []
+
+
+@pytest.mark.parametrize("name", UNTUNED)
+def test_common_baselines_stand_beside_the_others_at_their_defaults(name: str) -> None:
+    spec, er = load_spec(f"replay/{name}"), load_spec("replay/permutations-er")
+    assert (spec.stream, spec.network, spec.protocol, spec.seeds) == (er.stream, er.network, er.protocol, er.seeds)
+    assert spec.learner.config == LEARNERS[spec.learner.kind].config()
+    assert spec.published is None
 
 
 @pytest.mark.parametrize("stream", STREAMS)
@@ -124,6 +135,35 @@ def test_published_numbers(name: str) -> None:
     rows = SPARSITY.get(method)
     values = zip(PARTS, rows[at], strict=True) if rows else ()
     assert given == pytest.approx({k: v / 100 for k, v in values if not math.isnan(v)})
+
+
+DIGITS: dict[str, Any] = {
+    "stream": {"kind": "incremental", "dataset": "digits", "classes_per_task": 2},
+    "network": {"kind": "mlp", "hidden": [64]},
+    "protocol": {"kind": "retained-accuracy"},
+    "seeds": 1,
+}
+"""Two classes a task, five tasks."""
+
+
+@pytest.mark.parametrize("scenario", ["task", "class"])
+def test_lwf_forgets_less_than_training_without_it(scenario: str, tmp_path: Path) -> None:
+    found = {}
+    for kind in ("lwf", "sequential"):
+        spec = DIGITS | {"stream": DIGITS["stream"] | {"scenario": scenario, "epochs": 3}}
+        learner = {"kind": kind, "lr": 0.003, "fresh_optimiser": True}
+        result = frisket.run(spec | {"learner": learner}, local=True, runs_dir=tmp_path)
+        found[kind] = {name: value["mean"] for name, value in result.summary["summary"].items()}
+    assert found["lwf"]["bti"] > found["sequential"]["bti"] + 0.01
+    assert found["lwf"]["ra"] > found["sequential"]["ra"] + 0.01
+    assert found["lwf"]["la"] > 0.9  # and it learns the new tasks
+
+
+def test_cumulative_training_forgets_next_to_nothing(tmp_path: Path) -> None:
+    learner = {"kind": "cumulative", "samples_per_step": 50}
+    result = frisket.run(DIGITS | {"learner": learner}, local=True, runs_dir=tmp_path)
+    assert result.summary["summary"]["ra"]["mean"] > 0.9
+    assert result.summary["summary"]["bti"]["mean"] > -0.05
 
 
 SMALL = ["stream.tasks=2", "stream.samples=60", "network.hidden=[16]"]

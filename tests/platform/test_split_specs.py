@@ -3,6 +3,7 @@ sections 6, 7.3, 7.4, 9.2 and 9.3)."""
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 from typing import Any
 
@@ -130,6 +131,15 @@ def test_every_experiment_of_the_tables_and_no_other_number_that_is_published() 
     expected = {f"replay/{s}-{m}" for s, m in NAMES} | {f"replay/split-cifar10-{n}-{m}" for n in SIZES for m in SPLIT}
     assert expected <= found
     assert [n for n in found - expected if load_spec(n).published is not None] == []
+
+
+def test_joint_training_is_the_stream_of_split_cifar10_mixed() -> None:
+    """As many batches of the same samples, learned by the same network; every batch has all five tasks."""
+    joint, er = load_spec("replay/split-cifar10-iid"), load_spec("replay/split-cifar10-200-er")
+    mixed = dataclasses.replace(er.stream.config, order="mixed", mixed_tasks=5)
+    assert (joint.stream.config, joint.network, joint.published) == (mixed, er.network, None)
+    assert mixed.mixed_batches * mixed.batch == 50_000
+    assert joint.learner.config.clip_norm == er.learner.config.clip_norm
 
 
 def has(spec: Experiment, fields: tuple[str, ...], row: tuple[Any, ...]) -> bool:

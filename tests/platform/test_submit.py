@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import shutil
 import threading
 import zipfile
 from collections.abc import Iterator
@@ -244,6 +245,28 @@ def test_what_is_measured_is_what_is_sent(head: FakeHead, workplace: Path) -> No
         sent = {name for name in archive.namelist() if not name.endswith("/")}
     assert sent == require_small(folder) == {*kept, ".gitignore", ".rayignore", "deep/.rayignore"}
     assert head.sent[0]["entrypoint"].startswith("python -m frisket run one.yaml ")
+
+
+def test_method_of_ones_own_is_sent_with_its_specification(
+    head: FakeHead, checkout: Path, workplace: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = workplace / "own_method"
+    shutil.copytree(checkout / "examples" / "own_method", folder)
+    spec = str(folder / "derpp.yaml")
+    assert submitted(head, spec, "--working-dir", str(folder)) == 0
+    (package,) = head.packages
+    with zipfile.ZipFile(io.BytesIO(package)) as archive:
+        assert {"derpp.yaml", "derpp.py"} <= set(archive.namelist())
+    name = head.sent[0]["submission_id"]
+    assert head.sent[0]["entrypoint"] == f"python -m frisket run derpp.yaml --data auto --run-id {name}"
+
+    (folder / "derpp.py").write_text((folder / "derpp.py").read_text() + "# another text\n")
+    assert submitted(head, spec, "--working-dir", str(folder)) == 0
+    assert head.sent[1]["submission_id"] != name  # another text is other work
+    (folder / ".rayignore").write_text("*.py\n")
+    assert submitted(head, spec, "--working-dir", str(folder)) == 2
+    assert "derpp.py': is not sent: a .gitignore or .rayignore leaves it out" in capsys.readouterr().err
+    assert len(head.sent) == 2
 
 
 def test_checkout_is_sent_without_what_a_job_does_not_need(checkout: Path) -> None:
