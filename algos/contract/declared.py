@@ -9,7 +9,7 @@ import torch
 
 from frisket.algos.contract.toys import WAYS, noise_task
 from frisket.algos.contract.trial import Trial, answer
-from frisket.algos.learner import KeepsTasks, Learner, Prunable, TaskWeights
+from frisket.algos.learner import KeepsTasks, Prunable, TaskWeights
 from frisket.algos.networks.powerprop import masked
 from frisket.algos.pack import packed_fields
 from frisket.algos.parts.inference import Form, infer_task
@@ -112,15 +112,16 @@ def task_is_read_only_where_declared(trial: Trial) -> None:
 def packs_are_their_replicas(trial: Trial) -> None:
     """A pack of two that differ in seed and in the `packed` fields learns what they learn alone, but for rounding; a
     configuration without such fields has no packs, and says so."""
-    fields = packed_fields(trial.learner().config) if hasattr(trial.learner(), "config") else ()
-    first = trial.learner()
+    config, first = trial.config(), trial.learner()
+    fields = packed_fields(config)
     if not fields:
         try:
             first.pack([trial.learner()])
         except SpecError:
             return
         raise Broken("it makes packs, and its configuration names no `packed` fields")
-    learners = [first, trial.learner(**_scaled(first, fields, _OTHER))]
+    others = {name: _OTHER * float(getattr(config, name)) for name in fields}
+    learners = [first, trial.learner(**others)]
     alone = [_double(one.init(10 + i, trial.start)) for i, one in enumerate(learners)]
     pack = first.pack(learners[1:])
     together = pack.join([map_tensors(torch.clone, state) for state in alone])
@@ -197,11 +198,6 @@ DECLARED: tuple[Check[Trial], ...] = (
     what_can_be_pruned_is_all_that_answers, answers_under_the_weights_it_shows, kept_tasks_stay_what_they_are,
 )  # fmt: skip
 """All checks of this file."""
-
-
-def _scaled(learner: Learner, fields: tuple[str, ...], by: float) -> dict[str, float]:
-    config = learner.config  # type: ignore[attr-defined]  (packs are made of it)
-    return {name: by * float(getattr(config, name)) for name in fields}
 
 
 def _double(state: State) -> State:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property, partial
-from typing import Literal
+from typing import Any, Literal
 
 from torch import Tensor
 
@@ -45,10 +45,13 @@ class Trial:
         """Where the method's source is."""
         return source_of(self.method.build)
 
+    def config(self, *, eager: bool = True, **changes: object) -> Any:
+        """The configuration with its `Method.quick` fields, the `Method.eager` ones (if ``eager``) and ``changes``."""
+        return self.method.config(**{**self.method.quick, **(self.method.eager if eager else {}), **changes})
+
     def learner(self, *, eager: bool = True, **changes: object) -> Learner:
-        """A new one, with its `Method.quick` fields, the `Method.eager` ones (if ``eager``) and ``changes``."""
-        fields = {**self.method.quick, **(self.method.eager if eager else {}), **changes}
-        return self.method.build(self.method.config(**fields), self.network)
+        """A new one of that `config`."""
+        return self.method.build(self.config(eager=eager, **changes), self.network)
 
     @cached_property
     def start(self) -> State | None:
