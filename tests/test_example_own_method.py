@@ -24,6 +24,7 @@ from frisket.algos.networks.mlp import MLP, MLPConfig
 from frisket.algos.parts.tree import flatten, map_tensors
 from frisket.algos.state_file import load_state
 from frisket.errors import ModelError, SpecError, Stopped
+from frisket.platform.cli.main import main
 from frisket.platform.run.engine import run_replica
 from frisket.platform.run.folder import RunFolder
 from frisket.platform.specs.uses import file_of
@@ -138,7 +139,7 @@ def test_a_step_is_that_of_algorithm_2(example: Path) -> None:
     after, said = learner.observe(before, second)
     for name, value in expected.items():
         assert torch.allclose(after["theta"][name], value, rtol=0, atol=1e-12)
-    assert said == pytest.approx({"loss_before": new.item(), "outer_loss": loss.item()})
+    assert said == pytest.approx({"loss_before": new.item()})
 
 
 def test_among_their_own_labels_a_replayed_sample_competes_with_its_own_tasks(example: Path) -> None:
@@ -171,6 +172,10 @@ def test_memory_is_a_reservoir(example: Path) -> None:
     assert torch.allclose(memory["z"], network(start["theta"], memory["x"]), atol=1e-6)
     assert abs(kept[:15].sum() / 200 - SLOTS / 2) < 0.3  # four standard deviations
     assert 33 - 25 < kept.min() <= kept.max() < 33 + 25  # nearly five
+
+
+def test_holds_to_what_every_method_must(example: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["check", str(example / "derpp.py")]) == 0, capsys.readouterr().out
 
 
 def test_runs_in_this_process_and_keeps_its_text(plain: FinishedRun, example: Path) -> None:

@@ -35,7 +35,7 @@ from frisket.types import Batch, Metrics, State, Task
 
 @dataclass(frozen=True, kw_only=True)
 class DERppConfig:
-    """lr: of plain SGD; alpha, beta: of the replay terms; memory_slots, replay_batch: samples kept, drawn for each."""
+    """Attributes: lr: rate; alpha, beta: of the replay terms; memory_slots: samples kept; replay_batch: drawn each."""
 
     lr: float = 0.05
     alpha: float = 0.5
@@ -74,7 +74,7 @@ class DERpp(Learner):
         theta = descend(state["theta"], config.lr, gradients(loss, theta))
         memory = self._pushed(memory, {"x": batch.x, "y": batch.y, "z": z.detach()}, random.random(len(batch.y)))
         state = {**state, "step": state["step"] + 1, "theta": theta, "memory": memory}
-        return state, {"loss_before": new.item(), "outer_loss": loss.item()}
+        return state, {"loss_before": new.item()}
 
     def _pushed(self, memory: State, new: State, uniform: np.ndarray) -> State:
         """Reservoir sampling: while slots are free one of them, then one of as many as there were samples, if it is."""
