@@ -162,7 +162,11 @@ class Method:
         logged: what `Learner.observe` reports, name to meaning, each a line of Markdown; whatever it can report is
             here, but ``loss_before`` need not be where it means `LOSS_BEFORE`.
         quick: fields under which it learns a toy task within tens of batches; the contract tries it with these.
-        tried_on: the network the contract tries it on.
+        eager: further fields under which it also does within a few batches of noise what it does only at times (the
+            outer step of a method that detects switches).
+        meta: entries of its state that are meta-parameters: what inner loops restart from, and rates and masks; they
+            change during a stream exactly where it `Capabilities.meta_learns`.
+        tried_on: the network the contract tries it on, by name.
         answers_at_once: it answers before it has learned from a batch.
         pretrained: the pre-training it is meant to start from, of all weights or of the output layer; None for none.
     """
@@ -174,7 +178,9 @@ class Method:
     page: str = ""
     logged: Mapping[str, str] = field(default_factory=dict)
     quick: Mapping[str, Any] = field(default_factory=dict)
-    tried_on: Literal["mlp", "conv4"] = "mlp"
+    eager: Mapping[str, Any] = field(default_factory=dict)
+    meta: tuple[str, ...] = ()
+    tried_on: str = "mlp"
     answers_at_once: bool = True
     pretrained: Literal["all", "head"] | None = None
 

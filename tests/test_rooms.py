@@ -16,8 +16,8 @@ from packages import modules
 ROOMS = (
     "frisket",
     "algos.masks", "algos.networks", "algos.parts", "algos.inner", "algos.pack", "algos.state_file", "algos.program",
-    "algos.learner", "algos.learners.*", "algos.kinds",
-    "envs.data", "envs.stream", "envs.task_stream", "envs.episodes", "envs.streams", "envs.kinds",
+    "algos.learner", "algos.learners.*", "algos.kinds", "algos.contract",
+    "envs.data", "envs.stream", "envs.task_stream", "envs.episodes", "envs.streams", "envs.kinds", "envs.contract",
     "platform.protocols", "platform.specs", "platform.run", "platform.model", "platform.tables", "platform.cluster",
     "platform.reports", "platform.streaming", "platform.tracking", "platform.executors", "platform.verbs",
     "platform.doctor", "platform.api", "platform.cli",

@@ -98,6 +98,10 @@ def _convolve_patches(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
 
 NETWORKS = (
     NetworkKind(
-        name="conv4", config=Conv4Config, make=Conv4, summary="four convolutions with batch norm, the OSAKA network"
+        name="conv4",
+        config=Conv4Config,
+        make=Conv4,
+        summary="four convolutions with batch norm, the OSAKA network",
+        quick={"channels": 4},
     ),
 )

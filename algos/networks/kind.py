@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 from frisket.algos.networks.network import Network
@@ -19,12 +19,16 @@ class NetworkKind:
         config: the configuration dataclass.
         make: ``(config, in_channels=, size=, ways=, own=None) -> Network``.
         summary: one line.
+        quick: fields under which it is small; the contract (`frisket.algos.contract`) tries it with these.
+        tried_at: channels and size of the inputs it is tried with.
     """
 
     name: str
     config: type[Any]
     make: Callable[..., Network]
     summary: str
+    quick: Mapping[str, Any] = field(default_factory=dict)
+    tried_at: tuple[int, int] = (1, 16)
 
     def build(self, config: Any, *, in_channels: int, size: int, ways: int, own: int | None = None) -> Network:
         """The network, reparametrised where its configuration has a ``powerprop_alpha`` other than 1.

@@ -181,5 +181,6 @@ NETWORKS = (
         config=MLPConfig,
         make=MLP,
         summary="fully connected ReLU layers on flattened inputs, the MNIST network of the replay papers",
+        quick={"hidden": (32, 32)},
     ),
 )

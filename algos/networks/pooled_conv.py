@@ -86,5 +86,6 @@ NETWORKS = (
         config=PooledConvConfig,
         make=PooledConv,
         summary="a small AlexNet: convolutions, pooling, two hidden layers",
+        quick={"filters": (2, 3, 2), "hidden": 4},
     ),
 )

@@ -179,5 +179,11 @@ def _block(name: str, depth: int, inputs: int, width: int, stride: int) -> Block
 
 
 NETWORKS = (
-    NetworkKind(name="resnet", config=ResNetConfig, make=ResNet, summary="residual network of 18 or 50 layers"),
+    NetworkKind(
+        name="resnet",
+        config=ResNetConfig,
+        make=ResNet,
+        summary="residual network of 18 or 50 layers",
+        quick={"depth": 18, "width": 2, "stem": "small"},
+    ),
 )

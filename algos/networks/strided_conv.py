@@ -106,5 +106,6 @@ NETWORKS = (
         config=StridedConvConfig,
         make=StridedConv,
         summary="strided convolutions and two hidden layers, the CIFAR network of the replay papers",
+        quick={"convolutions": 2, "filters": 3, "hidden": (5,)},
     ),
 )

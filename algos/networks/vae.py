@@ -118,6 +118,10 @@ class VAE(LatentNetwork):
 
 NETWORKS = (
     NetworkKind(
-        name="vae", config=VAEConfig, make=VAE, summary="variational auto-encoder, an encoder of its own for every task"
+        name="vae",
+        config=VAEConfig,
+        make=VAE,
+        summary="variational auto-encoder, an encoder of its own for every task",
+        quick={"latent": 2, "encoder": (5,), "head": (4,), "shared": (3,)},
     ),
 )

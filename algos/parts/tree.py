@@ -1,4 +1,4 @@
-"""Nested dicts of tensors (`frisket.types.State`): flatten, map, move, stack."""
+"""Nested dicts of tensors (`frisket.types.State`): flatten, map, move, stack, compare."""
 
 from __future__ import annotations
 
@@ -66,6 +66,14 @@ def picked(state: State, index: int) -> State:
 def lifted(state: State) -> State:
     """``state`` as that of a pack of one; shares storage."""
     return map_tensors(lambda t: t[None], state)
+
+
+def equal_states(a: Mapping[str, Any], b: Mapping[str, Any]) -> bool:
+    """Whether both have the same entries, bit for bit, in whatever order."""
+    left, right = flatten(a), flatten(b)
+    return left.keys() == right.keys() and all(
+        left[k].dtype == right[k].dtype and torch.equal(left[k], right[k]) for k in left
+    )
 
 
 def descend(params: Params, lr: float, grads: Params) -> Params:

@@ -162,5 +162,6 @@ STREAMS = (
         config=CharacterTasksConfig,
         build=CharacterTaskStream,
         summary="tasks in sequence, each the images of one class, for generative models",
+        quick={"tasks": 3, "batch": 6, "epochs": 2},
     ),
 )

@@ -30,7 +30,7 @@ from frisket.envs.data.imageset import ImageSet
 from frisket.envs.streams.augment import Augmentation, augment, require_pictures
 from frisket.envs.streams.held_out import learn_and_judge
 from frisket.envs.streams.kind import StreamKind
-from frisket.envs.streams.passes import Passes
+from frisket.envs.streams.passes import Passes, passes_in_words
 from frisket.envs.streams.scaling import Scale
 from frisket.envs.task_stream import TaskStream
 from frisket.errors import require
@@ -67,6 +67,15 @@ class IncrementalConfig:
         alone = self.scenario == "task" and self.classes_per_task < 2
         require(not alone, "classes_per_task", self.classes_per_task, "at least 2 where tasks are judged on their own")
         require(0 <= self.validation < 1, "validation", self.validation, "a share, at least 0 and below 1")
+
+    def in_words(self) -> str:
+        """What the stream is, for its card."""
+        brings = {
+            "class": f"{self.classes_per_task} more classes each, all under one head",
+            "task": f"{self.classes_per_task} classes each, judged among its own classes",
+            "domain": "a domain each",
+        }[self.scenario]
+        return f"tasks of {brings}, one after the other in {passes_in_words(self.epochs)}"
 
     def datasets(self) -> tuple[str, str]:
         """Names of the part to learn from and the part to be judged on."""
@@ -195,5 +204,6 @@ STREAMS = (
         config=IncrementalConfig,
         build=IncrementalStream,
         summary="one's own data in tasks: new classes, told apart from all or within the task, or new domains",
+        quick={"batch": 8, "epochs": 2, "validation": 0.2},
     ),
 )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from frisket.envs.data.imageset import ImageSet, Pictures
@@ -29,6 +29,8 @@ class StreamKind:
         takes: what its data sets must be: in memory, or any pictures.
         episodes: ``(config, data sets by name, domain=, queries=, seed=) -> EpisodeSource``, for pre-training; None for
             a stream that offers none.
+        quick: fields under which it is short and 12 classes of 30 samples are enough; the contract
+            (`frisket.envs.contract`) tries it with these.
     """
 
     name: str
@@ -38,6 +40,7 @@ class StreamKind:
     datasets: Callable[[Any], tuple[str, ...]] = named_datasets
     takes: type[Pictures] = ImageSet
     episodes: Callable[..., EpisodeSource] | None = None
+    quick: Mapping[str, Any] = field(default_factory=dict)
 
     def in_words(self, config: Any) -> str:
         """What a stream of ``config`` is: what the configuration says of itself (``in_words``), else the summary."""

@@ -164,5 +164,6 @@ STREAMS = (
         build=OsakaStream,
         summary="online stream whose hidden task may change at any step and may come back",
         episodes=pretraining_episodes,
+        quick={"p": 0.8, "ways": 3, "shots": 2, "steps": 40},
     ),
 )

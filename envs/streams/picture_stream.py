@@ -211,5 +211,6 @@ STREAMS = (
         build=PictureStream,
         summary="one task of pictures of any size, read as they are asked for: ImageNet from its folders",
         takes=Pictures,
+        quick={"batch": 4, "steps": 30, "size": 8, "resize": 10, "test_batch": 7},
     ),
 )

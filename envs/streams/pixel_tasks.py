@@ -264,11 +264,13 @@ STREAMS = (
         config=RotationsConfig,
         build=PixelTaskStream,
         summary="tasks in sequence, each the same images turned by another angle",
+        quick={"tasks": 3, "samples": 40, "test_samples": 20, "validation": 10},
     ),
     StreamKind(
         name="permutations",
         config=PermutationsConfig,
         build=PixelTaskStream,
         summary="tasks in sequence, each the same images with their pixels in another order",
+        quick={"tasks": 3, "samples": 40, "test_samples": 20, "validation": 10},
     ),
 )

@@ -294,5 +294,6 @@ STREAMS = (
         config=SplitClassesConfig,
         build=SplitClassesStream,
         summary="tasks in sequence, each with classes of its own, or all of them mixed",
+        quick={"tasks": 3, "classes_per_task": 2, "validation": 0.2, "epochs": 2},
     ),
 )

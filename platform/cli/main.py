@@ -16,6 +16,7 @@ import typer
 import frisket
 from frisket.errors import FrisketError, UserError
 from frisket.platform.cli import data, listing, masks
+from frisket.platform.cli.check import check
 from frisket.platform.cli.compare import compare
 from frisket.platform.cli.doctor import doctor
 from frisket.platform.cli.reproduce import reproduce
@@ -43,6 +44,7 @@ app.command()(reproduce)
 app.command()(submit)
 app.command()(runs)
 app.command()(compare)
+app.command()(check)
 app.command()(show)
 app.command("list")(listing.show)
 app.command()(schema)

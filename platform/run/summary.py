@@ -8,7 +8,7 @@ from frisket.files import find_json
 from frisket.platform.run.aggregate import aggregate
 from frisket.platform.run.divergence import divergences
 from frisket.platform.run.folder import RunFolder
-from frisket.platform.run.points import best_of, points_of
+from frisket.platform.run.points import points_of
 
 
 def summarise(folder: RunFolder) -> dict[str, Any]:
@@ -25,7 +25,8 @@ def summarise(folder: RunFolder) -> dict[str, Any]:
     for result in results:
         metrics[result["variant"]].append(result["metrics"])
     by_label = {label: aggregate(found) for label, found in metrics.items()}
-    best = None if search is None else best_of(folder)
+    points = [] if search is None else points_of(folder)
+    best = points[0] if points and points[0].ranked else None
     upload = find_json(folder.path / "upload.json") or {}
     summary: dict[str, Any] = {
         "spec": manifest["spec"],
@@ -43,7 +44,7 @@ def summarise(folder: RunFolder) -> dict[str, Any]:
         },
     }
     if search is not None:
-        summary |= {"points": [point.as_dict() for point in points_of(folder)], "best": best and best.label}
+        summary |= {"points": [point.as_dict() for point in points], "best": best and best.label}
     elif folder.experiment.variants:
         summary["variants"] = by_label
     lost = divergences(folder)

@@ -1,15 +1,7 @@
 """What a configuration says of its own fields: type, default, values, meaning, and whether they move a number.
 
-The meaning is the ``Attributes:`` block of the class's docstring, or that of the nearest base that has the field::
-
-    Attributes:                                 Two forms. A block, where a meaning may go on in deeper lines:
-        low, high: the ends of something.
-        every: steps from one
-            to the next.
-
-    Attributes: low, high: the ends; every: steps.      And a line, parted by semicolons.
-
-What is allowed beyond the type is what the class itself answers when it is given a wrong value.
+The meaning is what the class's docstring says (`frisket.configuration`). What is allowed beyond the type is what the
+class itself answers when it is given a wrong value.
 """
 
 from __future__ import annotations
@@ -17,20 +9,19 @@ from __future__ import annotations
 import dataclasses
 import inspect
 import json
-import re
 import types
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
+from frisket.configuration import meaning
 from frisket.errors import SpecError
 from frisket.moves import idle
 
 Moves = Literal["numbers", "rounding", "nothing"]
 """What changes with a field: results, results by rounding alone, or nothing at all."""
 
-_NAMES = r"[A-Za-z_]\w*(?:, [A-Za-z_]\w*)*"
 _PLAIN: Mapping[Any, str] = types.MappingProxyType(
     {int: "int", float: "float", bool: "bool", str: "str", type(None): "null", Any: "any"}
 )
@@ -71,15 +62,6 @@ def arguments(config: type[Any]) -> tuple[Argument, ...]:
     return tuple(_argument(config, field, hints[field.name]) for field in dataclasses.fields(config))
 
 
-def attributes(docstring: str) -> dict[str, str]:
-    """Name to meaning of an ``Attributes:`` block, each one line of Markdown; empty for a text without one."""
-    _, found, after = inspect.cleandoc(docstring).partition("Attributes:")
-    if not found:
-        return {}
-    said = _on_a_line(after) if after.partition("\n")[0].strip() else _in_a_block(after)
-    return {name: _markdown(meaning) for names, meaning in said for name in names.split(", ")}
-
-
 def _argument(config: type[Any], field: dataclasses.Field[Any], hint: Any) -> Argument:
     factory = field.default_factory
     default = field.default if factory is dataclasses.MISSING else factory()
@@ -91,7 +73,7 @@ def _argument(config: type[Any], field: dataclasses.Field[Any], hint: Any) -> Ar
         required=required,
         choices=_choices(hint),
         allowed=_refusal(config, field.name, hint),
-        meaning=_meaning(config, field.name),
+        meaning=meaning(config, field.name),
         home=next(c.__name__ for c in config.__mro__ if field.name in inspect.get_annotations(c)),
         moves=_moves(config, field.name),
     )
@@ -101,41 +83,6 @@ def _moves(config: type[Any], name: str) -> Moves:
     if name in idle(config, rounding=False):
         return "nothing"
     return "rounding" if name in idle(config, rounding=True) else "numbers"
-
-
-def _meaning(config: type[Any], name: str) -> str:
-    for one in config.__mro__:
-        said = attributes(one.__dict__.get("__doc__") or "")
-        if name in said:
-            return said[name]
-    return ""
-
-
-def _on_a_line(text: str) -> Iterator[tuple[str, str]]:
-    line = " ".join(text.partition("\n\n")[0].split())
-    for part in re.split(rf"; (?={_NAMES}: )", line):
-        names, _, meaning = part.partition(": ")
-        yield names, meaning
-
-
-def _in_a_block(text: str) -> Iterator[tuple[str, str]]:
-    """Entries stand as far right as the first one; what stands further right goes on with a meaning."""
-    lines = text.strip("\n").partition("\n\n")[0].split("\n")
-    margin = len(lines[0]) - len(lines[0].lstrip())
-    entries: list[str] = []
-    for line in lines:
-        if len(line) - len(line.lstrip()) > margin:
-            entries[-1] += f" {line.strip()}"
-        else:
-            entries.append(line.strip())
-    for entry in entries:
-        names, colon, meaning = entry.partition(": ")
-        if colon and re.fullmatch(_NAMES, names):
-            yield names, meaning
-
-
-def _markdown(text: str) -> str:
-    return text.replace("``", "`").strip()
 
 
 def _choices(hint: Any) -> tuple[Any, ...]:

@@ -14,7 +14,7 @@ from frisket.algos.networks.network import Network
 from frisket.envs.data import DataMode, Pictures, resolve
 from frisket.envs.stream import Stream
 from frisket.envs.task_stream import TaskStream
-from frisket.errors import SpecError, UserError
+from frisket.errors import SpecError, UserError, nearest, require
 from frisket.platform.specs.experiment import Experiment
 
 
@@ -113,6 +113,41 @@ def require_suited(learner: Learner, stream: Stream) -> None:
     if wanted is not None and isinstance(stream, TaskStream) and wanted != stream.steps_per_task:
         fix = f"must be {stream.steps_per_task}, the batches of one of the stream's tasks in all its epochs"
         raise SpecError("learner.task_steps", wanted, fix)
+
+
+def rehearse(experiment: Experiment, images: Mapping[str, Pictures]) -> None:
+    """Build every variant once, so that a specification which fits no data or network is refused before work starts.
+
+    Raises:
+        SpecError: names the field that does not fit.
+    """
+    streams: dict[str, Stream] = {}  # points of a search often share one, and a stream costs more than a learner
+    for plain in experiment.plans.values():
+        described = repr(plain.stream)
+        if described not in streams:
+            try:
+                streams[described] = build_stream(plain, images, seed=0)
+            except SpecError as error:  # a stream knows its own fields only
+                raise SpecError(f"stream.{error.field}", error.value, error.fix) from None
+        stream = streams[described]
+        learner = build_learner(plain, Inputs.of(stream))
+        require_suited(learner, stream)
+        learner.pack([])
+        protocol = plain.protocol.row.build(plain.protocol.config, stream)
+        protocol.require_suited(build_network(plain, Inputs.of(stream)))
+        episodes = plain.stream.row.episodes
+        require(plain.pretrain is None or episodes is not None, "pretrain", plain.pretrain, "left out on this stream")
+        if experiment.tune is not None:
+            _require_measured(experiment.metric, stream, learner)
+
+
+def _require_measured(metric: str, stream: Stream, learner: Learner) -> None:
+    """Raise `SpecError` if a part that a search's metric names will not be there to compare points by."""
+    name, _, part = metric.partition("/")
+    if name == "sparsity":
+        require(learner.capabilities.masks, "tune.metric", metric, "another one: not every point has masks")
+    elif name == "accuracy" and part and part not in stream.domains:
+        raise SpecError("tune.metric", metric, nearest(metric, [f"accuracy/{domain}" for domain in stream.domains]))
 
 
 def choose_device(wanted: str) -> torch.device:

@@ -13,17 +13,15 @@ from pathlib import Path
 from typing import Any
 
 import frisket
-from frisket.algos.learner import Learner
 from frisket.envs.data import Pictures
-from frisket.envs.stream import Stream
-from frisket.errors import RunError, SpecError, nearest, require
+from frisket.errors import RunError, SpecError
 from frisket.files import write_json
 from frisket.platform.cluster.session import require_device
 from frisket.platform.executors import Stop
 from frisket.platform.run.folder import RunFolder
 from frisket.platform.run.kept import content_hashes, default_runs_folder
 from frisket.platform.run.summary import summarise
-from frisket.platform.specs.build import Inputs, build_learner, build_network, build_stream, load_data, require_suited
+from frisket.platform.specs.build import load_data, rehearse
 from frisket.platform.specs.experiment import Experiment, load_spec
 from frisket.platform.specs.uses import Given
 from frisket.platform.tracking.settings import default_tracking
@@ -134,7 +132,8 @@ def prepare(
         if there is not None:
             return reopen(str(there.path), data_dir=data_dir, search=search)
     images = load_data(experiment, data, data_dir)
-    _rehearse(experiment, images)
+    require_device(experiment.device)
+    rehearse(experiment, images)
     return RunFolder.create(
         default_runs_folder() if runs_dir is None else runs_dir,
         experiment,
@@ -290,38 +289,6 @@ def _uploading(folder: RunFolder) -> contextlib.AbstractContextManager[object]:
     from frisket.platform.tracking.background import BackgroundUploader
 
     return BackgroundUploader(folder)
-
-
-def _rehearse(experiment: Experiment, images: Mapping[str, Pictures]) -> None:
-    """Build every variant once, so that a specification which fits no data or network is refused before Ray starts."""
-    require_device(experiment.device)
-    streams: dict[str, Stream] = {}  # points of a search often share one, and a stream costs more than a learner
-    for plain in experiment.plans.values():
-        described = repr(plain.stream)
-        if described not in streams:
-            try:
-                streams[described] = build_stream(plain, images, seed=0)
-            except SpecError as error:  # a stream knows its own fields only
-                raise SpecError(f"stream.{error.field}", error.value, error.fix) from None
-        stream = streams[described]
-        learner = build_learner(plain, Inputs.of(stream))
-        require_suited(learner, stream)
-        learner.pack([])
-        protocol = plain.protocol.row.build(plain.protocol.config, stream)
-        protocol.require_suited(build_network(plain, Inputs.of(stream)))
-        episodes = plain.stream.row.episodes
-        require(plain.pretrain is None or episodes is not None, "pretrain", plain.pretrain, "left out on this stream")
-        if experiment.tune is not None:
-            _require_measured(experiment.metric, stream, learner)
-
-
-def _require_measured(metric: str, stream: Stream, learner: Learner) -> None:
-    """Raise `SpecError` if a part that a search's metric names will not be there to compare points by."""
-    name, _, part = metric.partition("/")
-    if name == "sparsity":
-        require(learner.capabilities.masks, "tune.metric", metric, "another one: not every point has masks")
-    elif name == "accuracy" and part and part not in stream.domains:
-        raise SpecError("tune.metric", metric, nearest(metric, [f"accuracy/{domain}" for domain in stream.domains]))
 
 
 def _mode_of(images: Mapping[str, Pictures]) -> str:

@@ -6,8 +6,9 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
-from toys import SIZE, WAYS, small_mlp, stripes
+from toys import small_mlp
 
+from frisket.algos.contract.toys import SIZE, WAYS, stripes
 from frisket.algos.kinds import LEARNERS
 from frisket.algos.learners.tasks.protecting import ProtectingLearner
 from frisket.algos.networks.network import Network

@@ -8,8 +8,9 @@ import math
 import pytest
 import torch
 import torch.nn.functional as F
-from toys import build, noise_batch, run, small_network, start, warm
+from toys import build, run, small_network, start, warm
 
+from frisket.algos.contract.toys import noise_batch
 from frisket.algos.networks.network import split
 from frisket.types import Params, State
 

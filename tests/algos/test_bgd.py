@@ -8,9 +8,11 @@ from typing import Any
 import pytest
 import torch
 import torch.nn.functional as F
-from toys import build, equal_states, noise_batch, run, small_network
+from toys import build, run, small_network
 
+from frisket.algos.contract.toys import noise_batch
 from frisket.algos.parts import posterior
+from frisket.algos.parts.tree import equal_states
 from frisket.types import Params, State
 
 

@@ -7,8 +7,9 @@ from collections.abc import Callable
 import pytest
 import torch
 import torch.nn.functional as F
-from toys import double, largest_difference, noise_data, small_mlp, small_network
+from toys import double, largest_difference, small_mlp, small_network
 
+from frisket.algos.contract.toys import noise_data
 from frisket.algos.networks.fisher import squared_gradients
 from frisket.algos.networks.mlp import MLP, MLPConfig
 from frisket.algos.networks.network import Network

@@ -9,8 +9,9 @@ import pytest
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from toys import double, noise_data, small_network
+from toys import double, small_network
 
+from frisket.algos.contract.toys import noise_data
 from frisket.algos.inner.loop import adapt, loss_on, meta_gradient, second_order_gradient, unroll
 from frisket.algos.inner.modulation import (
     BinaryMask,

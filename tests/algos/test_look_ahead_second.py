@@ -7,8 +7,9 @@ from collections.abc import Callable
 import pytest
 import torch
 from oracle import eager_look_ahead
-from toys import build, double, noise_data, small_mlp
+from toys import build, double, small_mlp
 
+from frisket.algos.contract.toys import noise_data
 from frisket.algos.learners.look_ahead.gradient import LookAhead, MetaLoss, chunks, look_ahead
 from frisket.algos.learners.look_ahead.la_maml import LaMAML, LaMAMLConfig
 from frisket.algos.learners.look_ahead.pack import LookAheadPack

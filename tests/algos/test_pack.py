@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
-from toys import build, noise_batch
+from toys import build
 
+from frisket.algos.contract.toys import noise_batch
 from frisket.algos.learners.replay import pack as plain_pack
 from frisket.algos.pack import in_parts
 from frisket.algos.parts.tree import flatten

@@ -6,8 +6,9 @@ from typing import Any
 
 import pytest
 import torch
-from toys import build, double, equal_states, largest_difference, noise_batch, noise_data, small_mlp, small_network
+from toys import build, double, largest_difference, small_mlp, small_network
 
+from frisket.algos.contract.toys import noise_batch, noise_data
 from frisket.algos.learners.replay.er import ER, ERConfig, OnlineSGD, OnlineSGDConfig
 from frisket.algos.learners.replay.learner import PlainLearner
 from frisket.algos.learners.replay.mer import MER, MERConfig
@@ -15,7 +16,7 @@ from frisket.algos.learners.replay.walk import walk
 from frisket.algos.networks.mlp import MLP, MLPConfig
 from frisket.algos.networks.network import Network
 from frisket.algos.parts.clip import clip_by_global_norm
-from frisket.algos.parts.tree import descend, lifted, picked, stacked
+from frisket.algos.parts.tree import descend, equal_states, lifted, picked, stacked
 from frisket.errors import SpecError
 from frisket.rng import torch_generator
 from frisket.types import Batch, Data, Params

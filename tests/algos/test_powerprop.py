@@ -5,8 +5,9 @@ from __future__ import annotations
 import pytest
 import torch
 from torch import Tensor
-from toys import FORMS, network_of, noise_batch, run, small_mlp, small_network
+from toys import FORMS, network_of, run, small_mlp, small_network
 
+from frisket.algos.contract.toys import noise_batch
 from frisket.algos.inner.loop import loss_on
 from frisket.algos.kinds import LEARNERS, NETWORKS
 from frisket.algos.networks import powerprop

@@ -8,11 +8,13 @@ from pathlib import Path
 
 import pytest
 import torch
-from toys import build, equal_states, separable_episode, small_network
+from toys import build, small_network
 
+from frisket.algos.contract.toys import separable_episode
 from frisket.algos.inner import pretrain
 from frisket.algos.inner.pretrain import PretrainConfig
 from frisket.algos.learner import Learner
+from frisket.algos.parts.tree import equal_states
 from frisket.algos.state_file import load_state, save_state
 from frisket.errors import SpecError
 from frisket.rng import torch_generator

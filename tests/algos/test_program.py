@@ -12,9 +12,10 @@ from typing import Any
 
 import pytest
 import torch
-from toys import SIZE, build, run, small_mlp
+from toys import build, run, small_mlp
 
 from frisket.algos import program
+from frisket.algos.contract.toys import SIZE
 from frisket.algos.learners.look_ahead.learner import LookAheadLearner
 from frisket.algos.learners.look_ahead.pack import LookAheadPack
 from frisket.algos.networks.mlp import Backward

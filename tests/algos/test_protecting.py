@@ -10,13 +10,13 @@ from typing import Any
 import pytest
 import torch
 from sequences import STEPS, batches, learn, learner_of, network, striped, task_of
-from toys import equal_states, small_network
+from toys import small_network
 
 from frisket.algos.kinds import NETWORKS
 from frisket.algos.learners.tasks.packnet import PackNet, PackNetConfig
 from frisket.algos.masks.mask_set import MaskSet
 from frisket.algos.networks.vae import VAEConfig
-from frisket.algos.parts.tree import map_tensors
+from frisket.algos.parts.tree import equal_states, map_tensors
 from frisket.algos.state_file import load_state, save_state
 from frisket.errors import MaskError, SpecError
 from frisket.rng import torch_generator

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import torch
 from sequences import STEPS, batches, network, striped, task_of
-from toys import equal_states, largest_difference
+from toys import largest_difference
 
 from frisket.algos.kinds import LEARNERS
 from frisket.algos.learner import Learner
@@ -15,7 +15,7 @@ from frisket.algos.learners.tasks.regularised import RegularisedLearner
 from frisket.algos.networks.powerprop import Powerprop
 from frisket.algos.parts import adam
 from frisket.algos.parts.importance import EWCPenalty
-from frisket.algos.parts.tree import descend, map_tensors
+from frisket.algos.parts.tree import descend, equal_states, map_tensors
 from frisket.errors import SpecError
 from frisket.types import Batch, Params, State, TaskEnd
 

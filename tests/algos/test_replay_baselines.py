@@ -4,18 +4,9 @@ from __future__ import annotations
 
 import pytest
 import torch
-from toys import (
-    build,
-    double,
-    equal_states,
-    largest_difference,
-    noise_batch,
-    noise_data,
-    run,
-    separable_batch,
-    small_mlp,
-)
+from toys import build, double, largest_difference, run, small_mlp
 
+from frisket.algos.contract.toys import noise_batch, noise_data, separable_batch
 from frisket.algos.learner import Learner
 from frisket.algos.learners.replay.er import OnlineSGD, OnlineSGDConfig
 from frisket.algos.learners.replay.ewc import EWC, EWCConfig
@@ -24,6 +15,7 @@ from frisket.algos.learners.replay.mer import MER, MERConfig
 from frisket.algos.learners.replay.projection import agem_projection, gem_projection
 from frisket.algos.learners.replay.row_gradients import RowGradients
 from frisket.algos.networks.mlp import MLP, MLPConfig
+from frisket.algos.parts.tree import equal_states
 from frisket.errors import SpecError
 from frisket.rng import torch_generator
 from frisket.types import Batch, Data, Params, Task

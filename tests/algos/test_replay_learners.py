@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 import torch
 import torch.nn.functional as F
-from toys import build, double, equal_states, largest_difference, noise_batch, noise_data, run, small_mlp
+from toys import build, double, largest_difference, run, small_mlp
 
+from frisket.algos.contract.toys import noise_batch, noise_data
 from frisket.algos.kinds import LEARNERS
 from frisket.algos.learners.look_ahead.replay_metabgd import ReplayMetaBGD, ReplayMetaBGDConfig
 from frisket.algos.learners.look_ahead.second_order import look_ahead_second
@@ -23,7 +24,7 @@ from frisket.algos.networks.strided_conv import StridedConv, StridedConvConfig
 from frisket.algos.parts import posterior
 from frisket.algos.parts.alignment import alignment
 from frisket.algos.parts.clip import global_norm
-from frisket.algos.parts.tree import map_tensors
+from frisket.algos.parts.tree import equal_states, map_tensors
 from frisket.errors import SpecError
 from frisket.rng import torch_generator
 from frisket.types import Batch, Data, Params, State, Task

@@ -5,8 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from toys import build, noise_batch
+from toys import build
 
+from frisket.algos.contract.toys import noise_batch
 from frisket.algos.parts import reservoir
 from frisket.algos.parts.reservoir import ReservoirRule
 from frisket.rng import numpy_generator

@@ -6,8 +6,9 @@ from typing import Any
 
 import pytest
 import torch
-from toys import separable_batch, small_mlp
+from toys import small_mlp
 
+from frisket.algos.contract.toys import separable_batch
 from frisket.algos.kinds import LEARNERS
 from frisket.algos.learners.sparse.iterative_magnitude import IterativeMagnitudeConfig
 from frisket.algos.learners.sparse.learner import SparseLearner

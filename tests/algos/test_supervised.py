@@ -8,8 +8,9 @@ from typing import Any
 
 import pytest
 import torch
-from toys import SIZE, WAYS, double, equal_states, separable_batch, small_mlp, small_network
+from toys import double, small_mlp, small_network
 
+from frisket.algos.contract.toys import SIZE, WAYS, separable_batch
 from frisket.algos.kinds import LEARNERS
 from frisket.algos.learners.sparse.rigl import StaticSparse, StaticSparseConfig
 from frisket.algos.learners.sparse.supervised import loss_and_gradients
@@ -18,6 +19,7 @@ from frisket.algos.networks.mlp import MLP, MLPConfig
 from frisket.algos.networks.powerprop import Powerprop
 from frisket.algos.networks.resnet import ResNet, ResNetConfig
 from frisket.algos.parts.schedule import ScheduledConfig
+from frisket.algos.parts.tree import equal_states
 from frisket.algos.state_file import load_state, save_state
 from frisket.errors import SpecError
 from frisket.types import Params, State

@@ -9,8 +9,9 @@ import pytest
 import torch
 from sequences import batches, learner_of
 from torch import Tensor
-from toys import WAYS, double, small_mlp
+from toys import double, small_mlp
 
+from frisket.algos.contract.toys import WAYS
 from frisket.algos.learners.tasks.efficient_packnet import EfficientPackNet, EfficientPackNetConfig, acceptable
 from frisket.algos.learners.tasks.taylor import Expansion, expand, summed_gradient
 from frisket.algos.masks.ranking import Ranking

@@ -7,7 +7,6 @@ from typing import Any
 import pytest
 import torch
 from sequences import STEPS, batches, network
-from toys import equal_states
 
 from frisket.algos.kinds import LEARNERS
 from frisket.algos.learners.tasks.vcl import VCL, VCLConfig
@@ -20,7 +19,7 @@ from frisket.algos.parts.mean_field import (
     sampled_gradient,
     standard_normal,
 )
-from frisket.algos.parts.tree import map_tensors
+from frisket.algos.parts.tree import equal_states, map_tensors
 from frisket.errors import SpecError
 from frisket.rng import torch_generator
 from frisket.types import Batch, Params, State

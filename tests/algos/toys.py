@@ -4,22 +4,17 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any, Literal
 
-import torch
-from torch import Tensor
-
-from frisket.algos.inner import pretrain
-from frisket.algos.kinds import LEARNERS
+from frisket.algos.contract.toys import SHAPE, SIZE, WAYS, separable_batch
+from frisket.algos.contract.trial import Trial, quick_pretraining
+from frisket.algos.kinds import LEARNERS, NETWORKS
 from frisket.algos.learner import Learner
 from frisket.algos.networks.conv4 import Conv4, Conv4Config
 from frisket.algos.networks.mlp import MLP, MLPConfig
 from frisket.algos.networks.network import Network
-from frisket.algos.parts.tree import flatten
-from frisket.rng import torch_generator
-from frisket.types import Batch, Data, Episode, Params, State, Task, TaskEnd
-
-SIZE, WAYS, SHOTS = 16, 2, 4
+from frisket.types import Batch, Params, State
 
 
 def small_network(channels: int = 2, ways: int = WAYS) -> Conv4:
@@ -35,47 +30,6 @@ def small_mlp(width: int = 2, ways: int = WAYS) -> MLP:
 def double(params: Params) -> Params:
     """The same weights in float64."""
     return {k: v.double() for k, v in params.items()}
-
-
-def noise_batch(position: int, *, ways: int = WAYS, dtype: torch.dtype = torch.float32) -> Batch:
-    """Images of pure noise, 3 of each class; a new task every third position."""
-    start = position - position % 3
-    end = None
-    if position == start + 2:
-        again = functools.partial(noise_batch, ways=ways, dtype=dtype)
-        end = TaskEnd(3, lambda i: again(start + i), lambda: noise_data(-1 - start, ways=ways, dtype=dtype))
-    y = torch.arange(ways).repeat_interleave(3)
-    x = torch.rand(len(y), 1, SIZE, SIZE, generator=torch_generator(0, "noise", position), dtype=dtype)
-    return Batch(x, y, position, Task("noise", tuple(range(ways)), start), end=end)
-
-
-def noise_data(key: int, *, ways: int = WAYS, dtype: torch.dtype = torch.float64) -> Data:
-    """`noise_batch` as the inner loop takes it."""
-    batch = noise_batch(key, ways=ways, dtype=dtype)
-    return Data(batch.x, batch.y)
-
-
-def stripes(generator: torch.Generator, classes: Tensor) -> Tensor:
-    """One image per class index: upright stripes (0) or lying ones (1), with noise and a random phase."""
-    wave = torch.sin(torch.arange(SIZE) * 1.2 + 6.3 * torch.rand(len(classes), 1, generator=generator))
-    upright = wave[:, None, :].expand(-1, SIZE, -1)
-    x = torch.where(classes[:, None, None] == 0, upright, upright.transpose(1, 2))
-    return (x + 0.3 * torch.randn(x.shape, generator=generator))[:, None]
-
-
-def separable_batch(position: int) -> Batch:
-    """Two classes a glance tells apart, the same task for ever."""
-    y = torch.arange(WAYS).repeat_interleave(SHOTS)
-    x = stripes(torch_generator(0, "stripes", position), y)
-    return Batch(x, y, position, Task("stripes", tuple(range(WAYS)), 0))
-
-
-def separable_episode(split: str, counter: int) -> Episode:
-    """As `separable_batch`, with the two labels swapped in every other episode."""
-    generator = torch_generator(0, "episode", split, counter)
-    y = torch.arange(WAYS).repeat_interleave(SHOTS)
-    classes = (y + counter) % WAYS
-    return Episode(stripes(generator, classes), y, stripes(generator, classes), y)
 
 
 # Further forms of a method that its registry row can take; the contract holds for them too.
@@ -147,9 +101,20 @@ FORMS: dict[str, tuple[str, dict[str, object]]] = {
 }
 
 
-def replays(form: str) -> bool:
-    """Whether a form answers from the first position."""
-    return LEARNERS[FORMS[form][0]].answers_at_once
+# What a form declares otherwise than its row.
+DECLARED: dict[str, dict[str, Any]] = {
+    "sparse-cmaml/same_step": {"answers_at_once": True},  # Algorithm 2 as printed answers from theta
+    "metacog/intended": {"meta": ("mu",)},
+    "metacog/intended_second_order": {"meta": ("mu",)},
+}
+
+
+@functools.cache
+def trial(form: str) -> Trial:
+    """A form of `FORMS` as the contract tries it."""
+    kind, fields = FORMS[form]
+    row = LEARNERS[kind]
+    return Trial(replace(row, quick={**row.quick, **fields}, **DECLARED.get(form, {})), NETWORKS[row.tried_on])
 
 
 def network_of(form: str, channels: int) -> Network:
@@ -176,23 +141,10 @@ def largest_difference(a: Params, b: Params) -> float:
     return max(float((a[k] - b[k]).abs().max()) for k in a)
 
 
-def equal_states(a: State, b: State) -> bool:
-    """Bit for bit."""
-    left, right = flatten(a), flatten(b)
-    return left.keys() == right.keys() and all(
-        left[k].dtype == right[k].dtype and torch.equal(left[k], right[k]) for k in left
-    )
-
-
 @functools.cache
 def warm(adapt: Literal["all", "head"], channels: int) -> State:
-    """A quick pre-training for the methods that start from one: 2 epochs of 10 steps on the toy episodes."""
-    config = pretrain.PretrainConfig(
-        epochs=2, meta_batch=2, outer_lr=0.01, inner_steps=2, step_size=0.1, meta_batches_per_epoch=10,
-        validation_episodes=4, adapt=adapt,
-    )  # fmt: skip
-    *_, state = pretrain.pretrain(config, small_network(channels), separable_episode, seed=0)
-    return pretrain.warm_start(state)
+    """A quick pre-training for the methods that start from one."""
+    return quick_pretraining(small_network(channels), SHAPE, adapt)
 
 
 def start(form: str, seed: int, channels: int = 2) -> State | None:

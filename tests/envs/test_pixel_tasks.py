@@ -35,17 +35,12 @@ def stream(config: PixelTasksConfig | None = None, seed: int = 0) -> PixelTaskSt
 
 
 @pytest.mark.parametrize("config", [RotationsConfig(**SMALL), PermutationsConfig(**SMALL)])
-def test_any_position_any_order_same_bits(config: PixelTasksConfig) -> None:
-    forward, backward = stream(config), stream(config)
-    batches = {p: forward.batch(p) for p in range(forward.steps)}
-    assert forward.steps == 12
-    for p in reversed(range(12)):
-        again = backward.batch(p)
-        assert torch.equal(again.x, batches[p].x)
-        assert torch.equal(again.y, batches[p].y)
-        assert (again.x.shape, again.x.dtype, again.y.dtype) == ((10, 1, 28, 28), torch.float32, torch.int64)
-    assert all(float(b.x.min()) >= 0 and float(b.x.max()) <= 1 for b in batches.values())
-    assert max(float(b.x.max()) for b in batches.values()) == 1.0
+def test_pixels_are_in_0_to_1(config: PixelTasksConfig) -> None:
+    made = stream(config)
+    assert made.steps == 12
+    x = torch.cat([made.batch(p).x for p in range(12)])
+    assert x.shape[1:] == (1, 28, 28)
+    assert (float(x.min()), float(x.max())) == (0, 1)
 
 
 @pytest.mark.parametrize("kind", [RotationsConfig, PermutationsConfig])

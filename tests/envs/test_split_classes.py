@@ -50,23 +50,6 @@ def task_pictures(tasks: SplitClassesStream, task: int, epoch: int = 0) -> list[
     return [one for p in range(first, first + per_epoch) for one in shown(tasks.batch(p).x)]
 
 
-@pytest.mark.parametrize(
-    "fields",
-    [{"epochs": 2}, {"order": "mixed", "batch": 8, "mixed_tasks": 2, "mixed_batches": 10, "epochs": 2}],
-    ids=["tasks", "mixed"],
-)
-@pytest.mark.parametrize("kind", ["none", "crop-flip", "crop-flip-brightness"])
-def test_any_position_any_order_same_bits(fields: dict[str, Any], kind: str) -> None:
-    forward, backward = stream(augment=kind, **fields), stream(augment=kind, **fields)
-    batches = [forward.batch(p) for p in range(forward.steps)]
-    for p in reversed(range(forward.steps)):
-        again = backward.batch(p)
-        assert torch.equal(again.x, batches[p].x)
-        assert torch.equal(again.y, batches[p].y)
-        assert (again.epoch, again.position, again.task) == (batches[p].epoch, p, batches[p].task)
-        assert (again.x.shape[1:], again.x.dtype, again.y.dtype) == ((3, 6, 6), torch.float32, torch.int64)
-
-
 def test_tasks_have_contiguous_labels_of_their_own_classes() -> None:
     tasks = stream()
     assert (tasks.ways, tasks.own, tasks.tasks, tasks.shape) == (12, 3, 4, (3, 6, 6))

@@ -10,9 +10,10 @@ import pytest
 
 from frisket.algos.inner.pretrain import PretrainConfig
 from frisket.algos.learner import Capabilities
+from frisket.configuration import attributes
 from frisket.errors import require
 from frisket.moves import NOTHING
-from frisket.platform.specs.arguments import arguments, attributes
+from frisket.platform.specs.arguments import arguments
 from frisket.platform.specs.experiment import Experiment, Published
 from frisket.platform.specs.kinds import known
 from frisket.platform.specs.search import Search

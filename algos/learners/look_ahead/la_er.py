@@ -66,5 +66,6 @@ METHODS = (
         page="la-maml",
         logged={**LOGGED},
         quick={"alpha_init": 0.02, "alpha_lr": 0.002, "glances": 5},
+        meta=("theta", "m"),
     ),
 )

@@ -92,5 +92,6 @@ METHODS = (
         page="la-maml",
         logged={**LOGGED},
         quick={"alpha_init": 0.02, "alpha_lr": 0.002},
+        meta=("theta", "m"),
     ),
 )

@@ -82,5 +82,6 @@ METHODS = (
         page="la-maml",
         logged={**LOGGED},
         quick={"alpha_init": 0.02, "outer_lr": 0.03},
+        meta=("theta", "m"),
     ),
 )

@@ -178,5 +178,6 @@ METHODS = (
             "alignment": ALIGNMENT,
         },
         quick={"alpha_init": 0.02, "mean_lr": 2.0},
+        meta=("mu",),
     ),
 )

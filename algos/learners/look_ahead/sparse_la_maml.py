@@ -118,6 +118,7 @@ METHODS = (
         page="sparse-la-maml",
         logged={**LOGGED},
         quick={"alpha_0": 0.02, "gamma_m": 0.1},
+        meta=("theta", "m"),
     ),
     Method(
         name="sparse-relu-la-maml",
@@ -127,5 +128,6 @@ METHODS = (
         page="sparse-la-maml",
         logged={**LOGGED},
         quick={"alpha_init": 0.02, "gamma_m": 0.002},
+        meta=("theta", "m"),
     ),
 )

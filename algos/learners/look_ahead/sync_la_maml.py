@@ -67,5 +67,6 @@ METHODS = (
         page="la-maml",
         logged={**LOGGED},
         quick={"alpha_init": 0.02, "alpha_lr": 0.002, "outer_lr": 0.03},
+        meta=("theta", "m"),
     ),
 )

@@ -371,6 +371,8 @@ METHODS = (
         quick={"inner_steps": 2, "step_size": 0.1, "outer_lr": 0.01},
         tried_on="conv4",
         answers_at_once=False,
+        eager={"switch_threshold": 0.05},
+        meta=("theta", "m"),
     ),
     Method(
         name="cmaml-fixed",
@@ -382,6 +384,8 @@ METHODS = (
         quick={"inner_steps": 2},
         tried_on="conv4",
         answers_at_once=False,
+        eager={"switch_threshold": 0.05},
+        meta=("theta", "m"),
     ),
     Method(
         name="sparse-cmaml",
@@ -393,6 +397,8 @@ METHODS = (
         quick={"inner_steps": 2},
         tried_on="conv4",
         answers_at_once=False,
+        eager={"switch_threshold": 0.05},
+        meta=("theta", "m"),
     ),
     Method(
         name="sparse-relu-cmaml",
@@ -404,5 +410,7 @@ METHODS = (
         quick={"inner_steps": 2},
         tried_on="conv4",
         answers_at_once=False,
+        eager={"switch_threshold": 0.05},
+        meta=("theta", "m"),
     ),
 )

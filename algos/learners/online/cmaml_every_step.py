@@ -186,5 +186,6 @@ METHODS = (
         quick={"inner_steps": 2, "outer_lr": 0.01},
         tried_on="conv4",
         answers_at_once=False,
+        meta=("theta", "m"),
     ),
 )

@@ -217,5 +217,6 @@ METHODS = (
         quick={"inner_steps": 2, "mean_lr": 30.0, "sigma_0": 0.02},
         tried_on="conv4",
         answers_at_once=False,
+        meta=("mu",),
     ),
 )

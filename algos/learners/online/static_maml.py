@@ -105,6 +105,7 @@ METHODS = (
         tried_on="conv4",
         answers_at_once=False,
         pretrained="all",
+        meta=("theta",),
     ),
     Method(
         name="static-anil",
@@ -117,5 +118,6 @@ METHODS = (
         tried_on="conv4",
         answers_at_once=False,
         pretrained="head",
+        meta=("theta",),
     ),
 )

@@ -1,0 +1,68 @@
+"""Small inputs that methods are tried on: noise, in tasks of three batches, and two classes a glance tells apart."""
+
+from __future__ import annotations
+
+import functools
+
+import torch
+from torch import Tensor
+
+from frisket.rng import torch_generator
+from frisket.types import Batch, Data, Episode, Task, TaskEnd
+
+SIZE, WAYS, SHOTS = 16, 2, 4
+SHAPE = (1, SIZE, SIZE)
+"""``(C, H, W)`` of an input, H = W."""
+
+
+def noise_batch(
+    position: int, *, ways: int = WAYS, dtype: torch.dtype = torch.float32, shape: tuple[int, int, int] = SHAPE
+) -> Batch:
+    """Images of pure noise, 3 of each class; a new task every third position."""
+    start = position - position % 3
+    end = None
+    if position == start + 2:
+        again = functools.partial(noise_batch, ways=ways, dtype=dtype, shape=shape)
+        end = TaskEnd(
+            3, lambda i: again(start + i), lambda: noise_data(-1 - start, ways=ways, dtype=dtype, shape=shape)
+        )
+    y = torch.arange(ways).repeat_interleave(3)
+    x = torch.rand(len(y), *shape, generator=torch_generator(0, "noise", position), dtype=dtype)
+    return Batch(x, y, position, noise_task(start, ways), end=end)
+
+
+def noise_task(start: int, ways: int = WAYS) -> Task:
+    """The task of `noise_batch` that began at ``start``."""
+    return Task("noise", tuple(range(ways)), start)
+
+
+def noise_data(
+    key: int, *, ways: int = WAYS, dtype: torch.dtype = torch.float64, shape: tuple[int, int, int] = SHAPE
+) -> Data:
+    """`noise_batch` as the inner loop takes it."""
+    batch = noise_batch(key, ways=ways, dtype=dtype, shape=shape)
+    return Data(batch.x, batch.y)
+
+
+def stripes(generator: torch.Generator, classes: Tensor, shape: tuple[int, int, int] = SHAPE) -> Tensor:
+    """One image per class index: upright stripes (0) or lying ones (1), with noise and a random phase."""
+    channels, size, _ = shape
+    wave = torch.sin(torch.arange(size) * 1.2 + 6.3 * torch.rand(len(classes), 1, generator=generator))
+    upright = wave[:, None, :].expand(-1, size, -1)
+    x = torch.where(classes[:, None, None] == 0, upright, upright.transpose(1, 2))
+    return (x + 0.3 * torch.randn(x.shape, generator=generator))[:, None].expand(-1, channels, -1, -1).contiguous()
+
+
+def separable_batch(position: int, shape: tuple[int, int, int] = SHAPE) -> Batch:
+    """Two classes a glance tells apart, the same task for ever."""
+    y = torch.arange(WAYS).repeat_interleave(SHOTS)
+    x = stripes(torch_generator(0, "stripes", position), y, shape)
+    return Batch(x, y, position, Task("stripes", tuple(range(WAYS)), 0))
+
+
+def separable_episode(split: str, counter: int, shape: tuple[int, int, int] = SHAPE) -> Episode:
+    """As `separable_batch`, with the two labels swapped in every other episode."""
+    generator = torch_generator(0, "episode", split, counter)
+    y = torch.arange(WAYS).repeat_interleave(SHOTS)
+    classes = (y + counter) % WAYS
+    return Episode(stripes(generator, classes, shape), y, stripes(generator, classes, shape), y)
