@@ -10,15 +10,16 @@ import pytest
 import torch
 from sequences import batches, network
 from torch import Tensor
-from toys import double, equal_states, largest_difference, noise_batch, small_mlp
+from toys import double, largest_difference, small_mlp
 
+from frisket.algos.contract.toys import noise_batch
 from frisket.algos.learner import Learner
 from frisket.algos.learners.replay.cumulative import Cumulative, CumulativeConfig
 from frisket.algos.learners.tasks.lwf import LwF, LwFConfig, distillation
 from frisket.algos.learners.tasks.sequential import Sequential, SequentialConfig
 from frisket.algos.networks.mlp import MLP, MLPConfig
 from frisket.algos.networks.powerprop import Powerprop
-from frisket.algos.parts.tree import descend, map_tensors
+from frisket.algos.parts.tree import descend, equal_states, map_tensors
 from frisket.errors import SpecError
 from frisket.rng import numpy_generator, torch_generator
 from frisket.types import Batch, Params, State, Task, TaskEnd
