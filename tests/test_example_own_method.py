@@ -139,7 +139,7 @@ def test_a_step_is_that_of_algorithm_2(example: Path) -> None:
     after, said = learner.observe(before, second)
     for name, value in expected.items():
         assert torch.allclose(after["theta"][name], value, rtol=0, atol=1e-12)
-    assert said == pytest.approx({"loss_before": new.item()})
+    assert said == pytest.approx({"loss_before": new.item(), "outer_loss": loss.item()})
 
 
 def test_among_their_own_labels_a_replayed_sample_competes_with_its_own_tasks(example: Path) -> None:

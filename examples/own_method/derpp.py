@@ -35,7 +35,7 @@ from frisket.types import Batch, Metrics, State, Task
 
 @dataclass(frozen=True, kw_only=True)
 class DERppConfig:
-    """Attributes: lr: rate; alpha, beta: of the replay terms; memory_slots: samples kept; replay_batch: drawn each."""
+    """Attributes: lr: of SGD; alpha, beta: of the replay terms; memory_slots, replay_batch: samples kept and drawn."""
 
     lr: float = 0.05
     alpha: float = 0.5
@@ -67,14 +67,13 @@ class DERpp(Learner):
         loss = new = F.cross_entropy(own_logits(z, batch.y, self.network.own), batch.y)
         held = min(int(memory["age"]), config.memory_slots)
         if count := min(config.replay_batch, held):
-            draws = random.integers(0, held, size=(2, count))
-            first, second = torch.from_numpy(draws).to(batch.y.device)
+            first, second = torch.from_numpy(random.integers(0, held, size=(2, count))).to(batch.y.device)
             loss = loss + config.alpha * F.mse_loss(self.network(theta, memory["x"][first]), memory["z"][first])
             loss = loss + config.beta * self.network.loss(theta, memory["x"][second], memory["y"][second])
         theta = descend(state["theta"], config.lr, gradients(loss, theta))
         memory = self._pushed(memory, {"x": batch.x, "y": batch.y, "z": z.detach()}, random.random(len(batch.y)))
-        state = {**state, "step": state["step"] + 1, "theta": theta, "memory": memory}
-        return state, {"loss_before": new.item()}
+        after = {**state, "step": state["step"] + 1, "theta": theta, "memory": memory}
+        return after, {"loss_before": new.item(), "outer_loss": loss.item()}
 
     def _pushed(self, memory: State, new: State, uniform: np.ndarray) -> State:
         """Reservoir sampling: while slots are free one of them, then one of as many as there were samples, if it is."""
@@ -96,4 +95,5 @@ class DERpp(Learner):
         return MaskSet({})
 
 
-METHODS = (Method(name="derpp", config=DERppConfig, build=DERpp, summary="dark experience replay", quick={"lr": 0.02}),)
+LOGGED = {"outer_loss": "the whole loss, before the step"}
+METHODS = (Method(name="derpp", config=DERppConfig, build=DERpp, summary="DER++", quick={"lr": 0.02}, logged=LOGGED),)
