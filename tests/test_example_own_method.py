@@ -24,6 +24,7 @@ from frisket.algos.networks.mlp import MLP, MLPConfig
 from frisket.algos.parts.tree import flatten, map_tensors
 from frisket.algos.state_file import load_state
 from frisket.errors import ModelError, SpecError, Stopped
+from frisket.platform.cli.main import main
 from frisket.platform.run.engine import run_replica
 from frisket.platform.run.folder import RunFolder
 from frisket.platform.specs.uses import file_of
@@ -171,6 +172,10 @@ def test_memory_is_a_reservoir(example: Path) -> None:
     assert torch.allclose(memory["z"], network(start["theta"], memory["x"]), atol=1e-6)
     assert abs(kept[:15].sum() / 200 - SLOTS / 2) < 0.3  # four standard deviations
     assert 33 - 25 < kept.min() <= kept.max() < 33 + 25  # nearly five
+
+
+def test_holds_to_what_every_method_must(example: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["check", str(example / "derpp.py")]) == 0, capsys.readouterr().out
 
 
 def test_runs_in_this_process_and_keeps_its_text(plain: FinishedRun, example: Path) -> None:

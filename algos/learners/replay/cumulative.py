@@ -30,7 +30,7 @@ import torch
 from torch import Tensor
 
 from frisket.algos.learner import Capabilities, Method
-from frisket.algos.learners.replay.learner import PlainConfig, PlainLearner
+from frisket.algos.learners.replay.learner import LOGGED, PlainConfig, PlainLearner
 from frisket.algos.networks.network import Network
 from frisket.algos.parts.clip import clip_by_global_norm
 from frisket.algos.parts.tree import descend
@@ -100,11 +100,7 @@ METHODS = (
         build=Cumulative,
         summary="trains on all data seen so far at every batch, without a bound on memory",
         page="cumulative",
-        logged={
-            "loss_before": "mean cross-entropy of the batch before learning from it: the loss of the answers that are"
-            " scored",
-            "outer_loss": "mean loss of the steps taken, before each",
-        },
+        logged={**LOGGED},
         quick={"lr": 0.02, "samples_per_step": 10},
     ),
 )

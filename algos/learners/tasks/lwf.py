@@ -39,7 +39,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from frisket.algos.learner import Capabilities, Method
+from frisket.algos.learner import LOSS_BEFORE, Capabilities, Method
 from frisket.algos.learners.tasks.learner import TaskLearner
 from frisket.algos.learners.tasks.regularised import PenaltyConfig
 from frisket.algos.networks.network import Network
@@ -50,9 +50,10 @@ from frisket.types import Data, Metrics, Params, State, TaskEnd
 
 @dataclass(frozen=True, kw_only=True)
 class LwFConfig(PenaltyConfig):
-    """Learning without Forgetting; `strength` is lambda, the factor of the distillation.
+    """Learning without Forgetting.
 
     Attributes:
+        strength: lambda, the factor of the distillation; 0 learns without.
         temperature: T, which old answers are softened by.
         fresh_optimiser: whether the optimiser starts afresh with every task, each being a training of its own.
     """
@@ -86,7 +87,7 @@ class LwF(TaskLearner):
     def learn(self, state: State, data: Data) -> tuple[State, Metrics]:
         effective = self.network.effective(state["theta"])
         loss, grads = self.network.network.loss_and_gradients(effective.theta, data.x, data.y)
-        metrics = {"loss_before": float(loss)}
+        metrics = {"loss_before": float(loss), "distillation": 0.0}
         if bool(state["taught"].any()):
             held, pull = self.distilled(effective.theta, state["teacher"], data.x, state["taught"])
             grads = {k: g.add(pull[k], alpha=self.config.strength) for k, g in grads.items()}
@@ -135,9 +136,9 @@ METHODS = (
         summary="learning without forgetting: old tasks' answers to new images are distilled",
         page="lwf",
         logged={
-            "loss_before": "mean cross-entropy of the batch before learning from it",
-            "distillation": "T^2 times the cross-entropy of old answers and new ones, before the step; absent in the"
-            " first task",
+            "loss_before": LOSS_BEFORE,
+            "distillation": "T^2 times the cross-entropy of old answers and new ones, before the step; 0 in the first"
+            " task",
         },
         quick={"lr": 0.01},
     ),
