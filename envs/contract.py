@@ -189,7 +189,7 @@ def tasks_in_sequence_have_edges(trial: StreamTrial) -> None:
 def what_is_judged_on_is_the_same_every_time(trial: StreamTrial) -> None:
     """A task's test set is there, the same to the bit every time, whole or in pieces, with labels of the task."""
     stream, again = trial.stream(), trial.stream()
-    if not isinstance(stream, TaskStream):
+    if not isinstance(stream, TaskStream) or not isinstance(again, TaskStream):
         raise NotAsked
     for t in range(stream.tasks):
         x, y = stream.test_set(t)

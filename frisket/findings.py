@@ -113,6 +113,7 @@ def no_global_randomness() -> Iterator[None]:
 def _generators() -> dict[str, object]:
     import torch
 
-    kind, keys, *rest = np.random.get_state()  # noqa: NPY002  (looked at, not drawn from)
-    numpy = (kind, bytes(keys), *rest)
+    state = np.random.get_state(legacy=False)  # noqa: NPY002  (looked at, not drawn from)
+    words = state["state"]
+    numpy = (state["bit_generator"], bytes(words["key"]), words["pos"], state["has_gauss"], state["gauss"])
     return {"random": random.getstate(), "numpy": numpy, "torch": bytes(torch.get_rng_state().numpy())}

@@ -158,7 +158,7 @@ def test_memory_is_a_reservoir(example: Path) -> None:
     learner, network, start = small(example, lr=1e-9)
     shown = [noise(t) for t in range(10)]
     x = torch.cat([batch.x for batch in shown]).flatten(1)
-    kept = np.zeros(30)
+    kept, state, memory = np.zeros(30), start, start["memory"]
     for seed in range(200):
         state = {**map_tensors(torch.clone, start), "seed": torch.tensor(seed)}
         for batch in shown:

@@ -3,7 +3,7 @@ answering (`TaskWeights`, `KeepsTasks`, `Prunable`, packs)."""
 
 from __future__ import annotations
 
-from typing import get_args
+from typing import Any, get_args
 
 import torch
 
@@ -120,7 +120,7 @@ def packs_are_their_replicas(trial: Trial) -> None:
         except SpecError:
             return
         raise Broken("it makes packs, and its configuration names no `packed` fields")
-    others = {name: _OTHER * float(getattr(config, name)) for name in fields}
+    others: dict[str, Any] = {name: _OTHER * float(getattr(config, name)) for name in fields}
     learners = [first, trial.learner(**others)]
     alone = [_double(one.init(10 + i, trial.start)) for i, one in enumerate(learners)]
     pack = first.pack(learners[1:])

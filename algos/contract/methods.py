@@ -124,8 +124,8 @@ def order_of_the_state_does_not_matter(trial: Trial) -> None:
     learner = trial.learner()
     state, _ = trial.led(learner, range(3), learner.init(0, trial.start))
     turned = {name: state[name] for name in reversed(_saved(state))}
-    ends = [trial.led(learner, range(3, 5), one)[0] for one in (map_tensors(torch.clone, state), turned)]
-    _need_equal(*ends, "between two orders of one state")
+    straight, otherwise = (trial.led(learner, range(3, 5), one)[0] for one in (map_tensors(torch.clone, state), turned))
+    _need_equal(straight, otherwise, "between two orders of one state")
 
 
 def predicting_changes_nothing(trial: Trial) -> None:

@@ -71,6 +71,7 @@ def _name_is_free(row: Tried) -> Finding:
     """Of frisket's own rows and those of installed packages a name is their own."""
     section = _SECTIONS[type(row)]
     other = known().sections[section].get(row.name)
-    free = other is None or other.config.__module__ == row.config.__module__
-    seen = "" if free else f"{section} {row.name!r} is one of {ATTRIBUTES[type(row)]} of {other.config.__module__}"
+    owner = None if other is None else other.config.__module__
+    free = owner in (None, row.config.__module__)
+    seen = "" if free else f"{section} {row.name!r} is one of {ATTRIBUTES[type(row)]} of {owner}"
     return Finding(name="name is free", asserts="No other row of its kind has its name.", ok=free, seen=seen)

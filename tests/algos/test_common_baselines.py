@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 import torch
@@ -51,7 +52,7 @@ def of_labels(first: int, position: int, *, ends: bool = False) -> Batch:
     return Batch(x, torch.arange(6) % 2 + first, position, task, end=end if ends else None)
 
 
-def lwf(own: int | None, **fields: float) -> tuple[LwF, MLP]:
+def lwf(own: int | None, **fields: Any) -> tuple[LwF, MLP]:
     plain = MLP(MLPConfig(hidden=(5,)), in_channels=1, size=SIDE, ways=4, own=own)
     return LwF(LwFConfig(optimiser="sgd", lr=0.5, **fields), plain), plain
 
