@@ -133,15 +133,20 @@ def _loading(folder: RunFolder, name: str, version: str) -> str:
     tasks = keeps_tasks(folder)
     named = "names = [model.classes()[i] for i in probabilities.argmax(1)]\n" if _classes(folder) else ""
     task, params = (", task=0", '"seed": 0, "task": 0') if tasks else ("", '"seed": 0')
+    uses = [use.name for use in folder.experiment.uses]
+    passed = f", uses={uses!r}" if uses else ""
+    served = (
+        f'import mlflow\n\nmlflow.pyfunc.load_model("models:/{name}/{version}").predict(x, params={{{params}}})\n'
+        if not uses
+        else f"# It was made with {', '.join(uses)}, which is in data/uses to be read; nothing imports it unasked.\n"
+    )
     return (
         "## Load it\n\n```python\n"
         "import frisket\n\n"
-        f'model = frisket.load_model("models:/{name}/{version}")\n'
+        f'model = frisket.load_model("models:/{name}/{version}"{passed})\n'
         f"probabilities = model.predict(x, seed=0{variant}{task})\n"
         f"{named}"
-        "masks = model.masks(seed=0)\n\n"
-        "import mlflow\n\n"
-        f'mlflow.pyfunc.load_model("models:/{name}/{version}").predict(x, params={{{params}}})\n```\n\n'
+        f"masks = model.masks(seed=0)\n\n{served}```\n\n"
         f"{_WHICH_TASK if tasks else ''}x is float32 [N, C, H, W], judged as one batch. "
         "The folder holds safetensors and JSON only; loading runs no code from it."
     )

@@ -160,6 +160,14 @@ def test_a_run_of_that_name_with_another_text_is_refused(mine: Path, tmp_path: P
         ran(str(mine / "mine.yaml"), tmp_path, run_id="mine")
 
 
+def test_the_card_says_which_module_to_pass(mine: Path, tmp_path: Path) -> None:
+    from frisket.platform.reports.card import card
+
+    text = card(RunFolder.open(ran(str(mine / "mine.yaml"), tmp_path).path), "1", "run", "mine", "1")
+    assert "frisket.load_model(\"models:/mine/1\", uses=['long_er.py'])" in text
+    assert "pyfunc" not in text
+
+
 def test_a_model_imports_nothing_by_itself(mine: Path, tmp_path: Path) -> None:
     from frisket.platform.model.model import FrisketModel, write_model
 
