@@ -24,6 +24,8 @@ from typing import TypeVar
 
 import numpy as np
 
+from frisket.errors import FrisketError
+
 T = TypeVar("T")
 Check = Callable[[T], None]
 """One check of a subject."""
@@ -33,7 +35,7 @@ class Broken(AssertionError):
     """A check does not hold; says what was seen."""
 
 
-class NotAsked(Exception):
+class NotAsked(FrisketError):
     """A check has nothing to ask of this subject."""
 
 

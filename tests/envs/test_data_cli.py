@@ -26,7 +26,7 @@ def folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
 def test_list_names_every_data_set_and_its_state(folder: Path) -> None:
     result = CliRunner().invoke(app, ["list", "--data-dir", str(folder)])
     assert result.exit_code == 0
-    lines = {line.split()[1]: line for line in result.stdout.splitlines() if line.startswith("│")}
+    lines = {line.split()[0]: line for line in result.stdout.splitlines()[1:]}
     assert set(lines) == {*SOURCES, *FOLDERS, *EMBEDDED}
     assert "0 of 4 files" in lines["mnist"]
     assert "0 of 2 files" in lines["omniglot"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import signal
 import socket
@@ -37,20 +38,18 @@ def test_show_names_every_tensor(finished: RunFolder) -> None:
     text = invoke("show", str(finished.path), "--seed", "1")
     masks = MaskSet.load(finished.replica("sparse-seed1").masks)
     for name, mask in masks.items():
-        (row,) = [line for line in text.splitlines() if f" {name} " in line]
-        cells = [c.strip() for c in row.strip("│ ").split("│")]
-        assert cells[1] == " x ".join(map(str, mask.shape))
-        assert cells[2:] == [str(mask.numel()), str(int(mask.sum())), f"{masks.sparsity(name):.1%}"]
+        row = cells(text, name)
+        assert row[1] == " x ".join(map(str, mask.shape))
+        assert row[2:] == [str(mask.numel()), str(int(mask.sum())), f"{masks.sparsity(name):.1%}"]
     assert f"{masks.sparsity():.1%}" in text
 
 
 def test_diff_counts(finished: RunFolder) -> None:
     first, second = (MaskSet.load(finished.replica(f"sparse-seed{i}").masks) for i in (0, 1))
     text = invoke("diff", str(finished.path), str(finished.path), "--seed", "0", "--other-seed", "1")
-    (row,) = [line for line in text.splitlines() if " overall " in line]
     parts = (first & second, first - second, second - first)
     expected = [str(sum(int(m.sum()) for m in part.values())) for part in parts]
-    assert [c.strip() for c in row.strip("│ ").split("│")][1:] == [*expected, f"{first.overlap(second):.3f}"]
+    assert cells(text, "overall")[1:] == [*expected, f"{first.overlap(second):.3f}"]
     assert "equal" not in text
     assert "the masks are equal" in invoke("diff", str(finished.path), str(finished.path))
 
@@ -78,8 +77,8 @@ def test_mistakes_are_told(finished: RunFolder, tmp_path: Path) -> None:
 
 
 def cells(text: str, first: str) -> list[str]:
-    """The cells of the row that begins with ``first``."""
-    rows = ([c.strip() for c in line.strip("│ ").split("│")] for line in text.splitlines() if "│" in line)
+    """The cells of the row that begins with ``first``, in a table as a pipe gets it."""
+    rows = (re.split(" {2,}", line.strip()) for line in text.splitlines())
     return next(row for row in rows if row[0] == first)
 
 
@@ -110,8 +109,8 @@ def test_show_and_export_one_task(sequence: RunFolder, tmp_path: Path) -> None:
     store = load_model(sequence.path).store()
     assert store is not None
     overall = cells(invoke("show", str(sequence.path), "--task", "2"), "overall")
-    assert overall[3:] == [str(ones(store[2])), f"{store[2].sparsity():.1%}"]
-    assert cells(invoke("show", str(sequence.path), "--task", "free"), "overall")[3] == str(
+    assert overall[-2:] == [str(ones(store[2])), f"{store[2].sparsity():.1%}"]
+    assert cells(invoke("show", str(sequence.path), "--task", "free"), "overall")[-2] == str(
         ones(~MaskSet(store.union()))
     )
     invoke("export", str(sequence.path), str(tmp_path), "--task", "2")
@@ -128,8 +127,8 @@ def test_export_of_all_tasks_is_a_store_that_can_be_looked_at(sequence: RunFolde
     assert list(MaskStore.load(file)) == list(store)
     assert file.stat().st_size <= len(store) * store.row_bytes * 1.02 + 300
     assert len(list((tmp_path / "out").glob("task-[012]/mask_*.png"))) == 3 * len(store.shapes)
-    shown = [invoke("show", source) for source in (str(file), str(sequence.path))]
-    assert shown[0][shown[0].index("┏") :] == shown[1][shown[1].index("┏") :]  # but for the title
+    shown = [invoke("show", source).splitlines()[1:] for source in (str(file), str(sequence.path))]  # but for the title
+    assert shown[0] == shown[1]
     assert "the masks are equal" in invoke("diff", str(file), str(sequence.path), "--task", "1")
     invoke("export", str(file), str(tmp_path / "bare"), "--no-pictures")
     assert [p.name for p in (tmp_path / "bare").iterdir()] == ["store.safetensors"]

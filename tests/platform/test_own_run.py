@@ -127,7 +127,7 @@ def test_name_that_the_section_does_not_have_is_said(workplace: Path) -> None:
 def test_service_makes_the_same_batches_of_own_data(workplace: Path) -> None:
     folder = str(made_pictures(workplace / "flowers", per_class=12))
     spec = load_spec("own/images", ["data.own.size=6"])
-    fields: dict[str, Any] = {"kind": "incremental", "config": spec.stream.config, "data": "real", "data_dir": folder}
+    fields: dict[str, Any] = {"stream": spec.stream.work(exact=True), "data": "real", "data_dir": folder}
     recipe = StreamRecipe(**fields, own=spec.data or {})
     served = open_stream(Service(LocalTransport(), "test"), recipe, 0)
     plain = build_stream(spec, load_data(spec, "real", folder), 0)
