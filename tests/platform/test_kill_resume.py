@@ -131,8 +131,8 @@ def test_ray_that_does_not_start_is_said_in_a_line(
         [
             "import sys",
             "from frisket.platform.cli.main import main",
-            "from frisket.platform.executors import ray_session",
-            "ray_session._PREFIX = 'frisket-' + 'x' * 100",  # no socket may have so long a path
+            "from frisket.platform.cluster import session",
+            "session._PREFIX = 'frisket-' + 'x' * 100",  # no socket may have so long a path
             "raise SystemExit(main(['run', sys.argv[1], '--data', 'embedded', '--no-register', '--workers', '1']))",
         ]
     )
