@@ -19,6 +19,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from frisket.platform.verbs.compare import difference
+
 RESULTS = Path(__file__).parent / "results"
 REPLAY = RESULTS / "replay-mnist"
 OSAKA = RESULTS / "osaka-p90-short" / "result.json"
@@ -46,13 +48,10 @@ class Paired:
 
 def paired(differences: Sequence[float]) -> Paired:
     """Mean and interval of ``differences``, at least one."""
-    from scipy.stats import t
-
     n = len(differences)
-    mean = statistics.fmean(differences)
-    if n == 1:
-        return Paired(n=n, mean=mean, half=math.nan)
-    return Paired(n=n, mean=mean, half=float(t.ppf(0.975, n - 1)) * statistics.stdev(differences) / math.sqrt(n))
+    found = difference(dict(enumerate(differences)), dict.fromkeys(range(n), 0.0), same_stream=True)
+    low, high = found.interval or (math.nan, math.nan)
+    return Paired(n=n, mean=found.mean, half=(high - low) / 2)
 
 
 def seeds(path: Path, metric: str, variant: str | None = None) -> dict[int, float]:
