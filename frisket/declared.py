@@ -7,11 +7,14 @@ lists them a second time.
 
 from __future__ import annotations
 
+import dataclasses
 import importlib
 import pkgutil
+import re
 import warnings
 from collections.abc import Iterable, Iterator, Mapping
 from importlib.metadata import entry_points
+from pathlib import Path
 from types import MappingProxyType, ModuleType
 from typing import Protocol, TypeVar
 
@@ -35,9 +38,25 @@ def rows(module: ModuleType, attribute: str, kind: type[Row]) -> tuple[Row, ...]
         SpecError: it is no tuple or list of ``kind``.
     """
     declared = getattr(module, attribute, ())
+    file = getattr(module, "__file__", None)
+    label = module.__name__ if file is None else Path(file).name
     if not isinstance(declared, (tuple, list)) or not all(isinstance(row, kind) for row in declared):
-        raise SpecError(f"{module.__name__}.{attribute}", declared, f"must be a tuple of {kind.__name__}(...)")
+        raise SpecError(f"{label}.{attribute}", declared, f"must be a tuple of {kind.__name__}(...)")
+    for row in declared:
+        _require_whole(row, f"{label}.{attribute}")
     return tuple(declared)
+
+
+def _require_whole(row: Named, field: str) -> None:
+    """Raise `SpecError` unless ``row`` has a name a specification can say, a dataclass and something to call."""
+    fix = "must be a name of lower-case letters, digits and single hyphens"
+    if not (isinstance(row.name, str) and re.fullmatch(r"[a-z0-9]+([-.][a-z0-9]+)*", row.name)):
+        raise SpecError(f"{field}.name", row.name, fix)
+    if hasattr(row, "config") and not (isinstance(row.config, type) and dataclasses.is_dataclass(row.config)):
+        raise SpecError(f"{field}.config", row.config, f"must be a dataclass: the configuration of {row.name}")
+    for maker in ("build", "make"):
+        if not callable(getattr(row, maker, len)):
+            raise SpecError(f"{field}.{maker}", getattr(row, maker), f"must be called with {row.name}'s configuration")
 
 
 def own(package: str, attribute: str, kind: type[Row]) -> Mapping[str, Row]:

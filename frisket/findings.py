@@ -81,7 +81,7 @@ def findings(checks: Iterable[Check[T]], subject: T, file: str | None = None) ->
             continue
         except Broken as broken:
             yield Finding(name=name, asserts=sentence(check), ok=False, seen=str(broken))
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             yield Finding(name=name, asserts=sentence(check), ok=False, seen=in_words(error, file))
         else:
             yield Finding(name=name, asserts=sentence(check), ok=True)

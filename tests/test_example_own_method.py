@@ -212,7 +212,7 @@ def test_resumed_elsewhere_it_goes_on_with_the_text_it_began_with(
 def test_a_kept_text_that_was_changed_is_refused(stopped: RunFolder) -> None:
     kept = stopped.uses / "derpp.py"
     kept.write_text(kept.read_text().replace("beta: float = 1.0", "beta: float = 2.0"))
-    with pytest.raises(SpecError, match=r"uses = '.*derpp\.py': has changed: sha256 \w{64}, and the run began with"):
+    with pytest.raises(SpecError, match=r"uses = '.*derpp\.py': has changed: sha256 \w{64}, noted is"):
         frisket.run(resume=str(stopped.path), local=True)
 
 

@@ -22,6 +22,10 @@ def require_folders(json_file: Path | None, csv_file: Path | None) -> None:
     for option, file in (("--json", json_file), ("--csv", csv_file)):
         if file is not None and not file.absolute().parent.is_dir():
             raise SpecError(option, str(file), "its folder does not exist")
+        if file is not None and file.is_dir():
+            raise SpecError(option, str(file), "is a folder; name a file in it")
+    if json_file is not None and csv_file is not None and json_file.absolute() == csv_file.absolute():
+        raise SpecError("--csv", str(csv_file), "is the file of --json too; give each its own")
 
 
 def write(

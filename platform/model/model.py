@@ -296,7 +296,9 @@ def require_passed(notes: object, uses: Sequence[Use]) -> None:
         name, digest = (note.get("name"), note.get("sha256")) if isinstance(note, dict) else (note, None)
         if name not in passed:
             fix = f"what it was made with is not imported unasked; pass it: frisket.load_model(..., uses=[{name!r}])"
-            raise ModelError("uses", name, f"{fix} (sha256 {digest})")
+            if digest is None or not str(name).endswith(".py"):
+                fix += ", or the class itself if it is in no file"
+            raise ModelError("uses", name, fix if digest is None else f"{fix} (sha256 {digest})")
 
 
 def _experiment(raw: dict[str, Any], uses: Sequence[Use]) -> Experiment:

@@ -28,6 +28,7 @@ from frisket.platform.run.folder import PackFolder, RunFolder
 from frisket.platform.run.journal import Journal
 from frisket.platform.specs.build import Inputs, build_learner, build_network, build_stream, choose_device, load_data
 from frisket.platform.specs.experiment import Experiment, Pack, Replica
+from frisket.platform.specs.uses import blamed
 from frisket.types import State
 
 PROGRESS_SECONDS = 1.0
@@ -67,7 +68,9 @@ def run_pack(
     files = folder.pack(pack)
     with files.lock():
         if not files.done:
-            _Walk(folder, files, pack, data_dir, open_stream).run(stop)
+            method = folder.experiment.variant(pack[0].variant).learner.kind
+            with blamed(folder.experiment.uses, f"{method} failed in its run"):
+                _Walk(folder, files, pack, data_dir, open_stream).run(stop)
 
 
 class _Walk:

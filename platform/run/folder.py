@@ -32,6 +32,7 @@ from frisket.files import find_json, lock, sweep, write_json, write_text
 from frisket.folders import checkout
 from frisket.platform.run.kept import Kept, choose, folders
 from frisket.platform.specs.experiment import Experiment, Pack, Replica, from_dict
+from frisket.platform.specs.uses import Use
 
 
 class ReplicaFolder:
@@ -167,7 +168,8 @@ class RunFolder(Kept):
     def open(cls, path: Path) -> RunFolder:
         """The run in ``path``. Raises `RunError` where there is none."""
         folder = cls(path.absolute())
-        if find_json(folder.path / cls.MANIFEST) is None:
+        manifest = find_json(folder.path / cls.MANIFEST)
+        if not isinstance(manifest, dict) or not {"run_id", "experiment"} <= manifest.keys():
             raise RunError("run", str(path), "not a run folder (it has no readable run.json)")
         return folder
 
@@ -191,6 +193,11 @@ class RunFolder(Kept):
             SpecError: one of them has changed.
         """
         return from_dict(self.manifest["experiment"], folder=self.uses)
+
+    def pass_uses(self, passed: Sequence[Use]) -> None:
+        """Read the specification with ``passed``, which no file of the run can give back; nothing to do without any."""
+        if passed:
+            vars(self)["experiment"] = from_dict(self.manifest["experiment"], folder=self.uses, passed=passed)
 
     @property
     def uses(self) -> Path:

@@ -64,7 +64,12 @@ def choose(wanted: str, kept: Sequence[K], none: str) -> K:
         raise RunError("run", wanted, none)
     if wanted == "last":
         return max(kept, key=lambda f: (f.created, f.path.stat().st_mtime))
-    found = [f for f in kept if f.run_id == wanted] or [f for f in kept if f.run_id.startswith(wanted)]
+    found = [f for f in kept if f.path.name == wanted] or [f for f in kept if f.run_id == wanted]
+    found = found or [f for f in kept if f.run_id.startswith(wanted)]
+    if len({f.run_id for f in found}) == 1 and len(found) > 1:
+        raise RunError(
+            "run", wanted, f"is there more than once; give the path: {', '.join(str(f.path) for f in found)}"
+        )
     if len(found) != 1:
         raise RunError("run", wanted, nearest(wanted, [f.run_id for f in found or kept]))
     return found[0]

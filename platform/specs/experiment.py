@@ -30,7 +30,7 @@ from frisket.platform.specs.files import find_spec, merge, overridden, parse, re
 from frisket.platform.specs.kinds import SECTIONS, Kinds
 from frisket.platform.specs.search import Search, flat_axes, points, require_comparable
 from frisket.platform.specs.section import Section, StreamSection, read_section
-from frisket.platform.specs.uses import Given, Use, kinds_with, resolve, taken
+from frisket.platform.specs.uses import Given, Use, blamed, kinds_with, resolve, taken
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -251,8 +251,13 @@ def load_spec(
     Raises:
         SpecError: no such specification, or a field that is wrong.
     """
+    passed = list(taken(uses))
+    if isinstance(spec, Mapping) and isinstance(spec.get("uses"), (list, tuple)):
+        objects = [one for one in spec["uses"] if not isinstance(one, (str, Mapping))]  # classes, rows, modules, paths
+        passed += taken(objects)
+        spec = {**spec, "uses": [one for one in spec["uses"] if isinstance(one, (str, Mapping))]}
     raw, folder = read_raw(spec, overrides, seeds=seeds)
-    return from_dict(raw, folder=folder, passed=taken(uses))
+    return from_dict(raw, folder=folder, passed=passed)
 
 
 def read_raw(
@@ -292,7 +297,8 @@ def from_dict(raw: Mapping[str, Any], *, folder: Path | None = None, passed: Seq
     refuse_unknown(raw, known, prefix="")
     uses = resolve(raw.pop("uses", ()), folder, passed)
     kinds = kinds_with(uses)
-    sections: dict[str, Any] = {name: read_section(name, raw.pop(name, {}), kinds) for name in SECTIONS}
+    with blamed(uses, "a configuration of it cannot be made"):
+        sections: dict[str, Any] = {name: read_section(name, raw.pop(name, {}), kinds) for name in SECTIONS}
     pretrain = raw.pop("pretrain", None)
     published = raw.pop("published", None)
     variants = raw.pop("variants", {})

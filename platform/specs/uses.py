@@ -11,6 +11,7 @@ Nothing here is done for a model: what a model was made with is noted in it, and
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import importlib
 import importlib.util
@@ -19,7 +20,7 @@ import re
 import sys
 import traceback
 import typing
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from importlib import metadata
@@ -32,8 +33,9 @@ from typing import Any
 from frisket.algos.learner import Learner, Method
 from frisket.algos.networks.kind import NetworkKind
 from frisket.envs.data import DatasetKind
-from frisket.errors import SpecError
+from frisket.errors import FrisketError, SpecError
 from frisket.files import sha256
+from frisket.findings import in_words
 from frisket.platform.specs.kinds import Kinds, Row, known, rows_of
 
 Given = str | Path | ModuleType | type[Learner] | Row
@@ -56,7 +58,7 @@ class Use:
     """
 
     name: str
-    sha256: str | None
+    sha256: str | None = None
     version: str | None = None
     path: Path | None = field(default=None, compare=False, repr=False)
     text: str | None = field(default=None, compare=False, repr=False)
@@ -127,13 +129,14 @@ def resolve(said: object, folder: Path | None, passed: Sequence[Use] = ()) -> tu
     return tuple(found)
 
 
-def taken(given: Iterable[Given]) -> tuple[Use, ...]:
-    """What a Python call hands over under ``uses=``.
+def taken(given: Iterable[Given] | Given) -> tuple[Use, ...]:
+    """What a Python call hands over under ``uses=``, one thing or several.
 
     Raises:
         SpecError: something that is none of these, or a class of which no configuration can be told.
     """
-    return tuple(_taken(one) for one in given)
+    one_alone = isinstance(given, (str, Path, ModuleType, type, Row))
+    return tuple(_taken(one) for one in ([given] if one_alone else given))
 
 
 def kinds_with(uses: Sequence[Use]) -> Kinds:
@@ -143,6 +146,32 @@ def kinds_with(uses: Sequence[Use]) -> Kinds:
         SpecError: one cannot be imported, or a name in it is taken.
     """
     return known().with_rows(row for use in uses if use.given or use.path is not None for row in use.rows)
+
+
+@contextlib.contextmanager
+def blamed(uses: Sequence[Use], what: str) -> Iterator[None]:
+    """Say of an error inside the block, where a user's own modules are at work, what went wrong in which line of them.
+
+    Args:
+        uses: the specification's; without any, errors pass as they are.
+        what: what is done in the block, for the message.
+
+    Raises:
+        SpecError: anything but frisket's own errors and a stop.
+    """
+    try:
+        yield
+    except FrisketError:
+        raise
+    except (Exception, SystemExit) as error:
+        if not uses:
+            raise
+        files = [str(use.path) for use in uses]
+        through = {frame.filename for frame in traceback.extract_tb(error.__traceback__)}
+        file = next((name for name in files if name in through), None)
+        name = uses[0].name if file is None else Path(file).name
+        tried = f"; `frisket check {name}` tries it, and once mended it is a new run" if name.endswith(".py") else ""
+        raise SpecError("uses", name, f"{what}: {in_words(error, file)}{tried}") from error
 
 
 def file_of(path: Path) -> Use:
@@ -188,7 +217,7 @@ def _resolved(said: Any, folder: Path | None, passed: Sequence[Use]) -> Use:
         raise SpecError("uses", note.name, fix)
     here = file_of(folder / note.name) if note.is_file else package_of(note.name)
     if here.sha256 != note.sha256:
-        fix = f"has changed: sha256 {here.sha256}, and the run began with {note.sha256}; put that text back"
+        fix = f"has changed: sha256 {here.sha256}, noted is {note.sha256}; put that text back, or begin anew"
         raise SpecError("uses", str(here.path), fix)
     return here
 

@@ -21,6 +21,7 @@ def load_model(uri: str | Path, *, tracking_uri: str | None = None, uses: Iterab
     if (path / RunFolder.MANIFEST).is_file():
         folder = RunFolder.open(path)
         require_passed(folder.manifest["experiment"].get("uses"), passed)
+        folder.pass_uses([use for use in passed if use.given])
         return FrisketModel.of_run(product(folder))
     if path.is_dir():
         return FrisketModel.load(_data_folder(path), uses=passed)

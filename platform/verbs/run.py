@@ -23,7 +23,7 @@ from frisket.platform.run.kept import content_hashes, default_runs_folder
 from frisket.platform.run.summary import summarise
 from frisket.platform.specs.build import load_data, rehearse
 from frisket.platform.specs.experiment import Experiment, load_spec
-from frisket.platform.specs.uses import Given
+from frisket.platform.specs.uses import Given, blamed, taken
 from frisket.platform.tracking.settings import default_tracking
 from frisket.platform.verbs.finished import FinishedRun
 from frisket.types import DataMode
@@ -65,7 +65,11 @@ def carry_out(
     """
     place = None if data_dir is None else str(data_dir)
     runs = None if runs_dir is None else Path(runs_dir)
+    if runs is not None and runs.exists() and not runs.is_dir():
+        raise RunError("runs_dir", str(runs), "is a file; name a folder")
     if resume is not None:
+        if isinstance(spec, str) and "=" in spec:
+            overrides, spec = [spec, *overrides], None
         given = {"overrides": bool(overrides), "seeds": seeds is not None, "run_id": run_id is not None}
         unwanted = " and ".join(name for name, is_given in given.items() if is_given)
         if unwanted:
@@ -73,7 +77,9 @@ def carry_out(
             raise RunError("resume", str(resume), fix)
         if isinstance(spec, Mapping):
             raise SpecError("SPEC", "a dict", "leave it out: a run goes on with the specification it has")
-        folder = reopen(str(resume), spec=spec, data=data, data_dir=place, runs_dir=runs, search=search)
+        folder = reopen(
+            str(resume), spec=spec, data=data, data_dir=place, runs_dir=runs, search=search, uses=uses
+        )  # fmt: skip
     elif spec is None:
         raise SpecError("SPEC", None, "is required; `frisket list specs` shows the names")
     else:
@@ -133,7 +139,8 @@ def prepare(
             return reopen(str(there.path), data_dir=data_dir, search=search)
     images = load_data(experiment, data, data_dir)
     require_device(experiment.device)
-    rehearse(experiment, images)
+    with blamed(experiment.uses, "cannot be built"):
+        rehearse(experiment, images)
     return RunFolder.create(
         default_runs_folder() if runs_dir is None else runs_dir,
         experiment,
@@ -167,6 +174,7 @@ def reopen(
     data_dir: str | None = None,
     runs_dir: Path | None = None,
     search: bool = False,
+    uses: Sequence[Given] = (),
 ) -> RunFolder:
     """The folder of an earlier run, to go on with it.
 
@@ -177,11 +185,13 @@ def reopen(
         data_dir: first place to look for data.
         runs_dir: where runs are kept; None for `default_runs_folder`.
         search: whether it must be a search.
+        uses: classes that were handed over as objects when the run began, and are in no file.
 
     Raises:
         UserError: no such run, one of another specification, or its data are not here any more.
     """
     folder = RunFolder.find(run, default_runs_folder() if runs_dir is None else runs_dir)
+    folder.pass_uses(taken(uses))
     if search != (folder.experiment.tune is not None):
         raise RunError("resume", run, f"goes on with: frisket {folder.verb} --resume {folder.run_id}")
     name = folder.manifest["spec"]

@@ -149,7 +149,7 @@ def test_a_run_keeps_the_text_and_goes_by_it(mine: Path, tmp_path: Path) -> None
     assert RunFolder.open(done.path).experiment.learner.kind == "long-er"
     assert frisket.run(resume=done.path, local=True).summary["summary"] == done.summary["summary"]
     kept.write_text(METHOD + "\n", encoding="utf-8")
-    with pytest.raises(SpecError, match=r"long_er.py'?: has changed: sha256 \w+, and the run began with \w+"):
+    with pytest.raises(SpecError, match=r"long_er.py'?: has changed: sha256 \w+, noted is \w+"):
         _ = RunFolder.open(done.path).experiment
 
 
@@ -324,3 +324,46 @@ def test_installed_packages_bring_kinds_by_entry_points(tmp_path: Path) -> None:
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith('True ["frisket.methods: broken_module of broken-dist cannot be imported')
+
+
+@pytest.mark.parametrize(
+    ("line", "seen"),
+    [
+        (
+            "        raise KeyError('boom')",
+            r"long-er failed in its run: KeyError: 'boom' \(long_er.py, line \d+\).*frisket check",
+        ),
+        ("        import sys; sys.exit(0)", r"long-er failed in its run: SystemExit: 0 \(long_er.py, line \d+\)"),
+        ("        return None", "long-er failed in its run: "),
+    ],
+)
+def test_a_method_that_fails_is_told_with_its_line(mine: Path, tmp_path: Path, line: str, seen: str) -> None:
+    said = '"""ER with another rate."""'
+    broken = METHOD.replace(said, f"{said}\n\n    def init(self, seed, warm_start=None):\n{line}")
+    (mine / "long_er.py").write_text(broken, encoding="utf-8")
+    with pytest.raises(SpecError, match=seen):
+        ran(str(mine / "mine.yaml"), tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "seen"),
+    [
+        ("build=LongER", "build=3", r"long_er.py.METHODS.build = 3: must be called"),
+        ("config=LongERConfig", "config=dict", r"long_er.py.METHODS.config = .*must be a dataclass"),
+        ('name="long-er"', 'name="Long ER!"', r"long_er.py.METHODS.name = 'Long ER!': must be a name of lower-case"),
+    ],
+)
+def test_a_row_that_is_not_whole_is_refused(mine: Path, before: str, after: str, seen: str) -> None:
+    (mine / "long_er.py").write_text(METHOD.replace(before, after), encoding="utf-8")
+    with pytest.raises(SpecError, match=seen):
+        load_spec(str(mine / "mine.yaml"))
+
+
+def test_a_class_can_be_handed_over_again(tmp_path: Path) -> None:
+    spec = {**SPEC, "learner": {"kind": "own-er", "memory_slots": 20}}
+    done = ran({**spec, "uses": [OwnER]}, tmp_path)  # in the dict, or beside it
+    again = frisket.run(resume=done.path, local=True, uses=OwnER)
+    assert again.summary["summary"] == done.summary["summary"]
+    assert isinstance(frisket.load_model(done.path, uses=[OwnER]).learner, OwnER)
+    with pytest.raises(ModelError, match="or the class itself"):
+        frisket.load_model(done.path)
