@@ -48,10 +48,7 @@ def rows(module: ModuleType, attribute: str, kind: type[Row]) -> tuple[Row, ...]
 
 
 def _require_whole(row: Named, field: str) -> None:
-    """Raise `SpecError` unless ``row`` has a name a specification can say, a dataclass and something to call."""
-    fix = "must be a name of lower-case letters, digits and single hyphens"
-    if not (isinstance(row.name, str) and re.fullmatch(r"[a-z0-9]+([-.][a-z0-9]+)*", row.name)):
-        raise SpecError(f"{field}.name", row.name, fix)
+    """Raise `SpecError` unless ``row`` has a dataclass and something to call."""
     if hasattr(row, "config") and not (isinstance(row.config, type) and dataclasses.is_dataclass(row.config)):
         raise SpecError(f"{field}.config", row.config, f"must be a dataclass: the configuration of {row.name}")
     for maker in ("build", "make"):
@@ -84,10 +81,13 @@ def joined(found: Iterable[Row], attribute: str, known: Mapping[str, Row] = Mapp
     """``known`` and the rows ``found``, by name.
 
     Raises:
-        SpecError: a name is taken.
+        SpecError: a name is taken, or none that a specification can say.
     """
     named = dict(known)
     for row in found:
+        if not (isinstance(row.name, str) and re.fullmatch(r"[a-z0-9]+([-.][a-z0-9]+)*", row.name)):
+            fix = "must be a name of lower-case letters, digits and single hyphens"
+            raise SpecError(f"{attribute}.name", row.name, fix)
         if row.name in named:
             raise SpecError(f"{attribute}.name", row.name, "is taken; give it another")
         named[row.name] = row

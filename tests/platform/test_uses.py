@@ -350,7 +350,7 @@ def test_a_method_that_fails_is_told_with_its_line(mine: Path, tmp_path: Path, l
     [
         ("build=LongER", "build=3", r"long_er.py.METHODS.build = 3: must be called"),
         ("config=LongERConfig", "config=dict", r"long_er.py.METHODS.config = .*must be a dataclass"),
-        ('name="long-er"', 'name="Long ER!"', r"long_er.py.METHODS.name = 'Long ER!': must be a name of lower-case"),
+        ('name="long-er"', 'name="Long ER!"', r"METHODS.name = 'Long ER!': must be a name of lower-case"),
     ],
 )
 def test_a_row_that_is_not_whole_is_refused(mine: Path, before: str, after: str, seen: str) -> None:
