@@ -16,7 +16,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from importlib.metadata import entry_points
 from pathlib import Path
 from types import MappingProxyType, ModuleType
-from typing import Protocol, TypeVar
+from typing import Any, Protocol, TypeVar
 
 from frisket.errors import SpecError
 
@@ -49,8 +49,9 @@ def rows(module: ModuleType, attribute: str, kind: type[Row]) -> tuple[Row, ...]
 
 def _require_whole(row: Named, field: str) -> None:
     """Raise `SpecError` unless ``row`` has a dataclass and something to call."""
-    if hasattr(row, "config") and not (isinstance(row.config, type) and dataclasses.is_dataclass(row.config)):
-        raise SpecError(f"{field}.config", row.config, f"must be a dataclass: the configuration of {row.name}")
+    config: Any = getattr(row, "config", None)  # a row of data sets has none
+    if hasattr(row, "config") and not (isinstance(config, type) and dataclasses.is_dataclass(config)):
+        raise SpecError(f"{field}.config", config, f"must be a dataclass: the configuration of {row.name}")
     for maker in ("build", "make"):
         if not callable(getattr(row, maker, len)):
             raise SpecError(f"{field}.{maker}", getattr(row, maker), f"must be called with {row.name}'s configuration")

@@ -135,8 +135,9 @@ def taken(given: Iterable[Given] | Given) -> tuple[Use, ...]:
     Raises:
         SpecError: something that is none of these, or a class of which no configuration can be told.
     """
-    one_alone = isinstance(given, (str, Path, ModuleType, type, Row))
-    return tuple(_taken(one) for one in ([given] if one_alone else given))
+    if isinstance(given, (str, Path, ModuleType, type, Row)):
+        return (_taken(given),)
+    return tuple(_taken(one) for one in given)
 
 
 def kinds_with(uses: Sequence[Use]) -> Kinds:

@@ -362,7 +362,7 @@ def test_a_row_that_is_not_whole_is_refused(mine: Path, before: str, after: str,
 def test_a_class_can_be_handed_over_again(tmp_path: Path) -> None:
     spec = {**SPEC, "learner": {"kind": "own-er", "memory_slots": 20}}
     done = ran({**spec, "uses": [OwnER]}, tmp_path)  # in the dict, or beside it
-    again = frisket.run(resume=done.path, local=True, uses=OwnER)
+    again = frisket.run(resume=done.path, local=True, uses=[OwnER])
     assert again.summary["summary"] == done.summary["summary"]
     assert isinstance(frisket.load_model(done.path, uses=[OwnER]).learner, OwnER)
     with pytest.raises(ModelError, match="or the class itself"):
