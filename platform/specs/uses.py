@@ -135,9 +135,8 @@ def taken(given: Iterable[Given] | Given) -> tuple[Use, ...]:
     Raises:
         SpecError: something that is none of these, or a class of which no configuration can be told.
     """
-    if isinstance(given, (str, Path, ModuleType, type, Row)):
-        return (_taken(given),)
-    return tuple(_taken(one) for one in given)
+    several: Any = given if isinstance(given, Iterable) and not isinstance(given, (str, type)) else (given,)
+    return tuple(_taken(one) for one in several)
 
 
 def kinds_with(uses: Sequence[Use]) -> Kinds:
