@@ -28,7 +28,7 @@ def measured(folder: RunFolder) -> dict[str, Any]:
                 json.dumps({k: v for k, v in line.items() if k != "time"}, sort_keys=True)
                 for line, _ in read_journal(files.journal)
             ],
-            "masks": MaskSet.load(files.masks),
+            "masks": MaskSet.load(files.masks) if files.masks.exists() else None,
         }
         for files in folder.replicas()
     }
