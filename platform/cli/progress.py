@@ -15,6 +15,8 @@ from frisket.platform.run.folder import RunFolder
 from frisket.platform.run.progress import Snapshot, take
 
 _LIVE_SECONDS, _PLAIN_SECONDS = 0.5, 10.0
+_LEAST_REST = 10
+"""How many times as long as it looks the live line rests."""
 
 
 class ProgressLine:
@@ -71,11 +73,14 @@ class ProgressLine:
     def _live(self) -> None:
         columns = (BarColumn(bar_width=24), TextColumn("{task.description}"))
         with Progress(*columns, console=self._console, transient=True) as bar:
-            row = bar.add_task("starting", total=None)
-            while not self._end.wait(_LIVE_SECONDS):
+            row, pause = bar.add_task("starting", total=None), _LIVE_SECONDS
+            while not self._end.wait(pause):
+                begun = time.monotonic()
                 now = take(self._folder, self._workers)
                 bar.update(row, total=now.steps or None, completed=now.cursor, description=self._wording(now))
                 self._tell()
+                # To look at a thousand replicas takes a while, in which the work itself has one core less.
+                pause = max(_LIVE_SECONDS, _LEAST_REST * (time.monotonic() - begun))
 
     def _plain(self) -> None:
         last, said = None, time.monotonic() - _PLAIN_SECONDS

@@ -47,6 +47,9 @@ _ALONE = {
 }
 """What a private cluster can do without. Ray's own processes wake up all the time, and cost the packs beside them."""
 
+_INHERITED = "FRISKET_WORKERS_INHERIT"
+"""Set while a private cluster lives: its workers have in their environment what `worker_environment` would say."""
+
 _CONNECT_SECONDS = 10.0
 _PREFIX = "frisket-ray-"
 _OBJECT_STORE_BYTES = 100 * 2**20  # replicas keep their data to themselves; Ray would reserve 30 % of the memory
@@ -88,14 +91,15 @@ def require_device(wanted: str) -> None:
 
 
 def worker_environment() -> dict[str, str]:
-    """What a worker must find in its environment, wherever Ray starts it.
+    """What Ray must put into the environment of the workers it starts for us, beside what they have by themselves.
 
     From a checkout ``frisket`` is importable only beside its root; and a worker's working folder is not the user's, so
-    relative folders are made absolute.
+    relative folders are made absolute. Nothing where workers inherit it: Ray starts a fresh process for every worker
+    that is to have variables of its own, in place of those it holds ready.
     """
-    variables: dict[str, str] = {
-        "OMP_NUM_THREADS": "1"
-    }  # the specification's `threads` decides, when the replica starts
+    if os.environ.get(_INHERITED):
+        return {}
+    variables = {"OMP_NUM_THREADS": "1"}  # the specification's `threads` decides, when the replica starts
     root = checkout()
     if root is not None:
         variables["PYTHONPATH"] = os.pathsep.join(filter(None, [str(root), os.environ.get("PYTHONPATH")]))
@@ -149,7 +153,7 @@ def _private_cluster(cpus: int) -> Iterator[None]:
         token.write_text(_token(), encoding="ascii")
         auth = {} if os.environ.get("RAY_AUTH_MODE") else {"RAY_AUTH_TOKEN_PATH": str(token)}
         with _environment(_ALONE | auth, also=("RAY_AUTH_MODE",)):
-            with _handlers_kept(), _start_explained():
+            with _handed_on(worker_environment()), _handlers_kept(), _start_explained():
                 ray.init(
                     address="local",
                     num_cpus=cpus,
@@ -157,11 +161,11 @@ def _private_cluster(cpus: int) -> Iterator[None]:
                     object_store_memory=_OBJECT_STORE_BYTES,
                     log_to_driver=False,
                     logging_level=logging.ERROR,
-                    runtime_env={"env_vars": worker_environment()},
                     _temp_dir=str(folder),
                 )
             try:
-                yield
+                with _handed_on({_INHERITED: "1"}):
+                    yield
             finally:
                 ray.shutdown()
 
@@ -216,6 +220,21 @@ def _environment(defaults: dict[str, str], also: tuple[str, ...] = ()) -> Iterat
     finally:
         for name in added:
             os.environ.pop(name, None)
+
+
+@contextlib.contextmanager
+def _handed_on(variables: dict[str, str]) -> Iterator[None]:
+    """``variables`` in the environment, which every process started inside the block inherits."""
+    before = {name: os.environ.get(name) for name in variables}
+    os.environ.update(variables)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value
 
 
 @contextlib.contextmanager

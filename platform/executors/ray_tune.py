@@ -104,7 +104,8 @@ def _fit(folder: RunFolder, workers: int | None, data_dir: str | None, rungs: Se
         return
     share = shares(experiment, workers, len(packs), ray.cluster_resources())
     config: dict[str, Any] = {"run": str(folder.path), "data_dir": data_dir}
-    config |= {"pack": tune.grid_search(packs)}  # Tune copies the list deeply for every trial: numbers cost it little
+    following = iter(packs)  # a list to search over (`grid_search`) Tune would copy deeply for every trial
+    config["pack"] = tune.sample_from(lambda _: next(following))
     if rungs:
         trial, config["rungs"] = RungTrial, list(rungs[:-1])
         scheduler = ASHAScheduler(
@@ -122,7 +123,7 @@ def _fit(folder: RunFolder, workers: int | None, data_dir: str | None, rungs: Se
             tune.with_resources(trial, share.resources),
             param_space=config | {"service": service},
             tune_config=tune.TuneConfig(
-                scheduler=scheduler, reuse_actors=True, max_concurrent_trials=share.workers, num_samples=1
+                scheduler=scheduler, reuse_actors=True, max_concurrent_trials=share.workers, num_samples=len(packs)
             ),
             run_config=tune.RunConfig(
                 name=_tune_folder(folder).name,

@@ -68,6 +68,10 @@ class Uploader:
         with lock(self.folder.path / ".upload.lock", busy=busy):
             yield
 
+    def news(self) -> bool:
+        """Whether the run has begun, so that there is something to send."""
+        return any(files.journal.exists() for files in self.folder.replicas())
+
     def push(self) -> UploadStatus:
         """One pass: send what is final and not sent; close the run once it is done. Never raises."""
         return self._guarded(self._push)
