@@ -18,7 +18,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from frisket.algos.contract.declared import DECLARED
-from frisket.algos.contract.toys import WAYS
+from frisket.algos.contract.toys import WAYS, noise_batch
 from frisket.algos.contract.trial import Trial, answer
 from frisket.algos.kinds import NETWORKS
 from frisket.algos.learner import Method
@@ -30,6 +30,7 @@ from frisket.errors import SpecError, nearest
 from frisket.findings import Check, Finding, NotAsked, findings, need, no_global_randomness
 from frisket.types import State
 
+MORE_WAYS = 5
 LEARNS = 0.9
 """Least mean accuracy over ten steps of the separable stream, chance being a half."""
 _CLOSE = 1e-5
@@ -178,6 +179,17 @@ def first_answer_comes_when_declared(trial: Trial) -> None:
     need((metrics == {}) == (not at_once), f"of its first batch it reports {metrics}")
 
 
+def answers_for_every_label(trial: Trial) -> None:
+    """Where there are five labels, an answer has five values for each input."""
+    batch = noise_batch(0, ways=MORE_WAYS, shape=trial.shape)
+    learner = trial.method.build(trial.config(), trial.small_network(MORE_WAYS))
+    state = learner.init(0)
+    if not trial.method.answers_at_once:
+        state, _ = learner.observe(state, batch)
+    shape, wanted = tuple(answer(learner, state, batch.x).shape), (len(batch.y), MORE_WAYS)
+    need(shape[-2:] == wanted, f"an answer of shape {shape} for {len(batch.y)} inputs and {MORE_WAYS} labels")
+
+
 def reports_finite_numbers(trial: Trial) -> None:
     """Every step reports `loss_before` and Python floats that are finite; `outer_loss` may be NaN in a step without
     one."""
@@ -215,7 +227,7 @@ METHOD_CHECKS: tuple[Check[Trial], ...] = (
     row_is_complete, configuration_is_complete, same_seed_same_bits, another_seed_gives_other_weights,
     no_global_generator_is_used, state_is_tensors_by_name, stopped_and_resumed_is_never_stopped,
     order_of_the_state_does_not_matter, predicting_changes_nothing, learning_leaves_the_batch_alone,
-    learns_a_trivial_stream, first_answer_comes_when_declared, reports_finite_numbers,
+    learns_a_trivial_stream, first_answer_comes_when_declared, answers_for_every_label, reports_finite_numbers,
     loss_before_is_that_of_the_answer, counts_its_steps, *DECLARED,
 )  # fmt: skip
 """All checks of a method."""

@@ -30,9 +30,13 @@ class Trial:
 
     @cached_property
     def network(self) -> Network:
-        """The small network."""
+        """The small network, for the labels of the toys."""
+        return self.small_network(WAYS)
+
+    def small_network(self, ways: int) -> Network:
+        """A new one for ``ways`` labels."""
         channels, size = self.on.tried_at
-        return self.on.build(self.on.config(**self.on.quick), in_channels=channels, size=size, ways=WAYS)
+        return self.on.build(self.on.config(**self.on.quick), in_channels=channels, size=size, ways=ways)
 
     @property
     def shape(self) -> tuple[int, int, int]:

@@ -37,8 +37,13 @@ def check(
 
 
 def _cells(row: Mapping[str, Any]) -> Iterator[tuple[str, str, str]]:
+    said: dict[str, str] = {}
     for finding in row["findings"]:
-        yield finding["name"], finding["asserts"], "holds" if finding["ok"] else f"does not: {finding['seen']}"
+        name, seen = finding["name"], finding["seen"]
+        verdict = "holds" if finding["ok"] else f"does not: {seen}"
+        if not finding["ok"] and said.setdefault(seen, name) != name:
+            verdict = f"does not: as {said[seen]!r}"  # an early mistake is in the way of most
+        yield name, finding["asserts"], verdict
 
 
 def _summary(row: Mapping[str, Any]) -> str:

@@ -64,6 +64,7 @@ class LogLikelihood(TaskMatrix):
     """
 
     headline = "log_likelihood"
+    by_label = False
     kind = "log-likelihood"
     recorded = "likelihoods"
 

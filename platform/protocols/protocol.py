@@ -18,14 +18,33 @@ from frisket.types import Batch, Metrics, State, Task
 
 
 class Answers(NamedTuple):
-    """What a replica answers at one moment. Attributes: learner, state: its method and its own state."""
+    """What a replica answers at one moment.
+
+    Attributes:
+        learner, state: its method and its own state.
+        ways: number of labels; None where it does not answer with labels.
+        learned: whether it has learned from a batch.
+    """
 
     learner: Learner
     state: State
+    ways: int | None
+    learned: bool
 
     def __call__(self, x: Tensor, task: Task | None) -> Tensor | None:
-        """As `Learner.predict`; a learner that does not need the task never sees it."""
-        return self.learner.predict(self.state, x, task if self.learner.capabilities.needs_task else None)
+        """As `Learner.predict`; a learner that does not need the task never sees it.
+
+        Raises:
+            ValueError: the answer cannot be scored: it is not of one value for each label, or there is none although
+                the learner has learned. A score of 0 would hide the method's mistake.
+        """
+        logits = self.learner.predict(self.state, x, task if self.learner.capabilities.needs_task else None)
+        if logits is None and self.learned:
+            raise ValueError("predict gave None after a batch was learned from; from then on there is an answer")
+        if logits is not None and self.ways is not None and logits.shape[-2:] != (len(x), self.ways):
+            given, wanted = tuple(logits.shape), (len(x), self.ways)
+            raise ValueError(f"predict gave a tensor of shape {given} for {len(x)} inputs; logits are {wanted}")
+        return logits
 
 
 class Scored(NamedTuple):
@@ -41,9 +60,11 @@ class Protocol(ABC):
 
     Attributes:
         headline: the metric an experiment is judged by.
+        by_label: whether it judges labels.
     """
 
     headline: str
+    by_label: bool = True
 
     def require_suited(self, network: Network) -> None:
         """Raise `SpecError` unless what ``network`` answers can be judged; by default, labels."""

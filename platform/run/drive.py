@@ -78,22 +78,29 @@ class Supervised(Drive):
 
     def step(self, position: int, state: State, scores: Sequence[State]) -> Outcome:
         batches = [on_device(stream.batch(position), self.device) for stream in self.streams]
-        return supervised(self.pack, self.protocol, state, scores, batches)
+        ways = self.streams[0].ways if self.protocol.by_label else None
+        return supervised(self.pack, self.protocol, state, scores, batches, ways)
 
 
 def supervised(
-    pack: Pack[Learner], protocol: Protocol, state: State, scores: Sequence[State], batches: Sequence[Batch]
+    pack: Pack[Learner],
+    protocol: Protocol,
+    state: State,
+    scores: Sequence[State],
+    batches: Sequence[Batch],
+    ways: int | None = None,
 ) -> Outcome:
     """Measure the replicas, let each learn from its batch, measure them again. A learner that does not need the task is
-    not shown it; the protocol is."""
-    before = protocol.before(_answers(pack, state), scores, batches)
+    not shown it; the protocol is. ``ways``: number of labels, None where it is not known, or
+    no labels are answered."""
+    before = protocol.before(_answers(pack, state, ways, learned=batches[0].position > 0), scores, batches)
     seen = [
         batch if learner.capabilities.needs_task else batch.hide_task()
         for learner, batch in zip(pack.learners, batches, strict=True)
     ]
     state, metrics = pack.observe(state, seen)
     known = [Scored(one.scores, {**one.record, **learned}) for one, learned in zip(before, metrics, strict=True)]
-    return Outcome(state, protocol.after(_answers(pack, state), known, batches))
+    return Outcome(state, protocol.after(_answers(pack, state, ways, learned=True), known, batches))
 
 
 def on_device(data: T, device: torch.device) -> T:
@@ -102,5 +109,5 @@ def on_device(data: T, device: torch.device) -> T:
     return dataclasses.replace(data, **{k: v.to(device) for k, v in tensors.items()})
 
 
-def _answers(pack: Pack[Learner], state: State) -> list[Answers]:
-    return [Answers(learner, pack.replica(state, i)) for i, learner in enumerate(pack.learners)]
+def _answers(pack: Pack[Learner], state: State, ways: int | None, *, learned: bool) -> list[Answers]:
+    return [Answers(learner, pack.replica(state, i), ways, learned) for i, learner in enumerate(pack.learners)]

@@ -80,7 +80,7 @@ def test_what_holds_is_a_table_and_exit_code_0(module: Path, capsys: pytest.Capt
     lines = capsys.readouterr().out.splitlines()
     assert lines[0] == "network small"
     assert "small: all 8 hold" in lines
-    assert lines[-1] == "plain: all 23 hold"
+    assert lines[-1] == "plain: all 24 hold"
     (row,) = [line for line in lines if line.startswith("  learns a trivial stream ")]
     assert row.endswith(" holds")
     assert "the next 10 are answered right" in row
@@ -97,7 +97,9 @@ def test_what_does_not_hold_is_said_without_a_traceback(module: Path, capsys: py
     assert "Traceback" not in out
     line = next(n for n, text in enumerate(MODULE.splitlines(), 1) if "three is too many" in text)
     (row,) = [text for text in out.splitlines() if text.startswith("  counts its steps")]
-    assert row.endswith(f"does not: RuntimeError: three is too many (my_method.py, line {line})")
+    first = next(text for text in out.splitlines() if "does not: " in text)
+    assert first.endswith(f"does not: RuntimeError: three is too many (my_method.py, line {line})")
+    assert row.endswith(f"does not: as {first.strip().split('  ')[0]!r}")  # said once
     assert "outer_loss: reported, and not in `logged`" not in out  # it did not come so far
     assert out.splitlines()[-1].startswith("forgetful: ")
 
@@ -191,6 +193,10 @@ METHOD = '''
         (
             "", "def observe(self, state, batch):\n        batch.x.mul_(0.5)\n"
             "        return super().observe(state, batch)", "learning leaves the batch alone", "inputs of batch 0",
+        ),
+        (
+            "", "def predict(self, state, x, task=None): return super().predict(state, x, task)[:, :3]",
+            "answers for every label", "an answer of shape (15, 3) for 15 inputs and 5 labels",
         ),
     ],
 )  # fmt: skip

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from types import SimpleNamespace
+from typing import Any
 
+import pytest
 import torch
 
 from frisket.algos.kinds import LEARNERS
@@ -87,3 +90,19 @@ def test_a_drive_keeps_nothing_so_a_walk_may_be_resumed_with_another_of_its_kind
     assert left.keys() == right.keys()
     assert all(torch.equal(v, right[k]) for k, v in left.items())
     assert [one.record for one in on[0].scored] == [one.record for one in on[1].scored]
+
+
+def test_an_answer_that_cannot_be_scored_is_no_score_of_zero() -> None:
+    """A method's mistake in `predict`: an answer of too few labels, or none any more."""
+    (learner, *_), state = drive()[0].pack.learners, drive()[1]
+    one, batch = drive()[0].pack.replica(state, 0), STREAMS[0].batch(0)
+    whole = Answers(learner, one, STREAMS[0].ways, learned=True)
+    assert whole(batch.x, None) is not None
+    with pytest.raises(ValueError, match=r"shape \(10, 10\) for 10 inputs; logits are \(10, 12\)"):
+        whole._replace(ways=12)(batch.x, None)
+    whole._replace(ways=None)(batch.x, None)  # answers that are no labels
+
+    silent: Any = SimpleNamespace(capabilities=learner.capabilities, predict=lambda state, x, task: None)
+    assert whole._replace(learner=silent, learned=False)(batch.x, None) is None
+    with pytest.raises(ValueError, match="predict gave None after a batch was learned from"):
+        whole._replace(learner=silent)(batch.x, None)
