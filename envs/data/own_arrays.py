@@ -18,8 +18,9 @@ The hashes of the content are, for each array, the sha256 of ``DTYPE NUL SHAPE N
 
 from __future__ import annotations
 
+import difflib
 import hashlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
@@ -34,6 +35,8 @@ T = TypeVar("T")
 
 FORM = "arrays of the user's"
 _NAMES = ("x", "y", "task", "x_test", "y_test", "task_test")
+_A_SLIP = 0.8
+"""From how much likeness on (`difflib`) an unknown name is taken for a slip: ``y_tset`` is, ``ids`` is not."""
 _AT_ONCE = 2**22
 """Values of an array that are looked through at a time."""
 
@@ -122,8 +125,14 @@ def _file(field: str, path: Path) -> Path:
 
 
 def _read(field: str, path: Path) -> dict[str, np.ndarray]:
-    """The arrays of a file or a folder, by name; names that mean nothing here are left alone."""
+    """The arrays of a file or a folder, by name; names that mean nothing here are left alone, but for one that was
+    meant for one that does.
+
+    Raises:
+        DataError: it cannot be read, or an array's name is a slip.
+    """
     if path.is_dir():
+        _require_meant(field, path, [file.stem for file in path.glob("*.npy")])
         files = {name: path / f"{name}.npy" for name in _NAMES if (path / f"{name}.npy").is_file()}
         return {
             name: _loaded(field, file, lambda f=file: np.load(f, allow_pickle=False)) for name, file in files.items()
@@ -132,11 +141,20 @@ def _read(field: str, path: Path) -> dict[str, np.ndarray]:
         archive = _loaded(field, path, lambda: np.load(file, allow_pickle=False))
         if isinstance(archive, np.ndarray):
             raise DataError(field, str(path), "holds one array without a name; save x and y with numpy.savez")
+        _require_meant(field, path, archive.files)
         return {
             name: _loaded(f"{name} in {field}", path, lambda n=name: archive[n])
             for name in _NAMES
             if name in archive.files
         }
+
+
+def _require_meant(field: str, path: Path, names: Iterable[str]) -> None:
+    for name in names:
+        close = difflib.get_close_matches(name.lower(), _NAMES, n=1, cutoff=_A_SLIP)
+        if name not in _NAMES and close:
+            fix = f"has an array {name!r}, which would be left out; did you mean {close[0]!r}? If not, rename it"
+            raise DataError(field, str(path), fix)
 
 
 def _loaded(field: str, path: Path, load: Callable[[], T]) -> T:

@@ -165,6 +165,8 @@ class FrisketModel:
             ModelError: the replica learned from no pictures, grey or RGB.
             DataError: a file that is no picture.
         """
+        if isinstance(paths, (str, Path)):
+            raise ModelError("paths", str(paths), "must be a list, of one file or more")
         channels, size, _ = shape = self.member(seed, variant).inputs.shape
         if size == 1 or channels not in (1, 3):
             raise ModelError("model", self.experiment.name, f"takes inputs of shape {shape}, which are no pictures")

@@ -99,6 +99,9 @@ def supervised(
         for learner, batch in zip(pack.learners, batches, strict=True)
     ]
     state, metrics = pack.observe(state, seen)
+    for name, value in (item for learned in metrics for item in learned.items()):
+        if not isinstance(value, (int, float)):
+            raise TypeError(f"observe reports {name} as {type(value).__name__}; a metric is a number (`.item()`)")
     known = [Scored(one.scores, {**one.record, **learned}) for one, learned in zip(before, metrics, strict=True)]
     return Outcome(state, protocol.after(_answers(pack, state, ways, learned=True), known, batches))
 

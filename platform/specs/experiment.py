@@ -251,6 +251,8 @@ def load_spec(
     Raises:
         SpecError: no such specification, or a field that is wrong.
     """
+    if not isinstance(spec, (str, Mapping)):
+        raise SpecError("SPEC", spec, "must be a name, the path of a YAML file as text, or a dict")
     passed = list(taken(uses))
     if isinstance(spec, Mapping) and isinstance(spec.get("uses"), (list, tuple)):
         objects = [one for one in spec["uses"] if not isinstance(one, (str, Mapping))]  # classes, rows, modules, paths

@@ -190,6 +190,8 @@ def package_of(name: str) -> Use:
         spec = importlib.util.find_spec(name)
     except (ImportError, ValueError):
         spec = None
+    if spec is not None and spec.origin is None:
+        raise SpecError("uses", name, "is a folder without __init__.py; give it one, or name a file in it")
     if spec is None or spec.origin is None:
         raise SpecError("uses", name, f"no such module on the path; install it, set PYTHONPATH, or name {name}.py")
     origin = Path(spec.origin)

@@ -143,6 +143,7 @@ LARGE = np.where(HOLED == 3, 1e300, 0)
         ({"x": numbers(12, 2), "x_test": numbers(12, 2), "y_test": Y, "task": Y}, r"both task and task_test"),
         ({"x": numbers(12, 2), "x_test": numbers(12, 3), "y_test": Y}, r"x_test of own = .*must be like x, uint8"),
         ({"x": numbers(12, 2), "x_test": numbers(12, 2), "y_test": Y + 1}, r"y_test of own = '3': is not in y"),
+        ({"x": numbers(12, 2), "y_tset": Y}, r"has an array 'y_tset', which would be left out; did you mean 'y_test'"),
         ({"z": numbers(12, 2)}, r"arrays of own = \['y'\]: must have x"),
     ],
 )  # fmt: skip

@@ -106,3 +106,16 @@ def test_an_answer_that_cannot_be_scored_is_no_score_of_zero() -> None:
     assert whole._replace(learner=silent, learned=False)(batch.x, None) is None
     with pytest.raises(ValueError, match="predict gave None after a batch was learned from"):
         whole._replace(learner=silent)(batch.x, None)
+
+
+def test_a_metric_that_is_no_number_is_named() -> None:
+    made, state, scores = drive()
+    observe = made.pack.observe
+
+    def reporting(state: State, batches: Sequence[Batch]) -> tuple[State, list[Any]]:
+        after, metrics = observe(state, batches)
+        return after, [{**one, "loss": torch.tensor(1.0)} for one in metrics]
+
+    vars(made.pack)["observe"] = reporting
+    with pytest.raises(TypeError, match=r"observe reports loss as Tensor; a metric is a number"):
+        made.step(0, state, scores)

@@ -59,6 +59,8 @@ def test_file_of_features_becomes_a_model(workplace: Path) -> None:
     assert np.mean([model.classes()[i] for i in answers] == held["y"].astype(str)) > 0.9
     with pytest.raises(ModelError, match=r"takes inputs of shape \(512, 1, 1\), which are no pictures"):
         model.read([])
+    with pytest.raises(ModelError, match=r"paths = 'one\.png': must be a list"):
+        model.read("one.png")
 
 
 @pytest.mark.parametrize("scenario", ["task", "domain"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -124,3 +125,9 @@ def test_experiment_is_named_after_its_file(tmp_path: Path) -> None:
     experiment = load_spec(str(path))
     assert isinstance(experiment, Experiment)
     assert experiment.name == "mine"
+
+
+@pytest.mark.parametrize("spec", [3, None, ["demo"]])
+def test_what_is_no_specification_at_all_is_said(spec: Any) -> None:
+    with pytest.raises(SpecError, match=r"SPEC = .*: must be a name, the path of a YAML file as text, or a dict"):
+        load_spec(spec)

@@ -132,10 +132,13 @@ def test_a_module_that_is_wrong_is_named_with_its_line(mine: Path, text: str, se
         ([3], "must be a list of files"),
         (["elsewhere.py"], "no such file"),
         (["no_such_package_here"], "no such module on the path"),
+        (["folder_alone"], "is a folder without __init__.py"),
         (["long_er.py", "long_er.py"], "named twice"),
     ],
 )
-def test_a_wrong_uses_section_is_refused(mine: Path, said: Any, seen: str) -> None:
+def test_a_wrong_uses_section_is_refused(mine: Path, said: Any, seen: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    (mine / "folder_alone").mkdir()
+    monkeypatch.syspath_prepend(mine)
     (mine / "mine.yaml").write_text(yaml.safe_dump({**SPEC, "uses": said}), encoding="utf-8")
     with pytest.raises(SpecError, match=seen):
         load_spec(str(mine / "mine.yaml"))
