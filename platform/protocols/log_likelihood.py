@@ -126,7 +126,7 @@ class LogLikelihood(TaskMatrix):
         return metrics
 
     def _log_likelihood(self, answer: Answers, batches: Sequence[Tensor], task: Task) -> float:
-        learner, state = answer
+        learner, state = answer.learner, answer.state
         assert isinstance(learner, TaskWeights)
         network, theta = learner.computes, learner.weights_for(state, task)
         assert isinstance(network, LatentNetwork)

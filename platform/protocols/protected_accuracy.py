@@ -69,7 +69,7 @@ class ProtectedAccuracy(RetainedAccuracy):
         return {**super().init(), "free": torch.tensor(math.nan, dtype=torch.float64), "inferred": nothing}
 
     def before(self, answers: Sequence[Answers], scores: Sequence[State], batches: Sequence[Batch]) -> list[Scored]:
-        for learner, _ in answers:
+        for learner in (answer.learner for answer in answers):
             if self.config.inference and not isinstance(learner, KeepsTasks):
                 kind = type(learner).__name__
                 raise SpecError("protocol.inference", list(self.config.inference), f"{kind} has no mask for each task")
@@ -104,7 +104,7 @@ class ProtectedAccuracy(RetainedAccuracy):
         return Scored(scores, known.record)
 
     def _infer(self, answer: Answers, size: int) -> tuple[float, float, float]:
-        learner, state = answer
+        learner, state = answer.learner, answer.state
         assert isinstance(learner, KeepsTasks)
         most, device = size * self.config.inference_batches, state["step"].device
         tests = (self.stream.test_set(task) for task in range(self.stream.tasks))

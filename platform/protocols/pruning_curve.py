@@ -176,7 +176,7 @@ def _dense(answer: Answers) -> Dense:
     Raises:
         SpecError: a method that answers otherwise, or that has masks.
     """
-    learner, state = answer
+    learner, state = answer.learner, answer.state
     dense = learner.dense(state) if isinstance(learner, Prunable) else None
     if dense is None:
         fix = "pruning-curve prunes plain networks: use online-sgd, er, or static-sparse with kept = 1"

@@ -28,9 +28,12 @@ from frisket.platform.protocols.protocol import ProtocolKind
 from frisket.platform.specs.data import read_data
 from frisket.platform.specs.files import find_spec, merge, overridden, parse, refuse_unknown, typed
 from frisket.platform.specs.kinds import SECTIONS, Kinds
-from frisket.platform.specs.search import Search, flat_axes, points, require_comparable
+from frisket.platform.specs.search import MOST_REPLICAS, Search, flat_axes, points, require_comparable
 from frisket.platform.specs.section import Section, StreamSection, read_section
 from frisket.platform.specs.uses import Given, Use, blamed, kinds_with, resolve, taken
+
+_NAME = r"(?! )[\w .+=,@()-]{1,120}(/[\w .+=,@()-]{1,120}){0,4}"
+"""What a folder, a page of MLflow and a registered model can all be called."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -310,10 +313,15 @@ def from_dict(raw: Mapping[str, Any], *, folder: Path | None = None, passed: Seq
         raise SpecError("variants", list(variants), "leave them out: the points of the tune section are the variants")
     if not isinstance(variants, dict) or not all(isinstance(v, dict) for v in variants.values()):
         raise SpecError("variants", variants, "must map labels to partial specifications")
-    name = str(raw.pop("name"))
+    name = raw.pop("name")
+    named = isinstance(name, str) and re.fullmatch(_NAME, name) is not None
+    require(
+        named, "name", name, "1 to 120 letters, digits, spaces and any of '. _ - + = , @ ( ) /' (quote it if need be)"
+    )
     for label, partial in variants.items():
+        spoken = isinstance(label, str) and re.fullmatch(r"[\w.-]{1,120}", label) is not None
         require(
-            re.fullmatch(r"[\w.-]+", label) is not None, "variants", label, "labels of letters, digits, '.', '_', '-'"
+            spoken, "variants", label, "labels of 1 to 120 letters, digits, '.', '_', '-' (quote yes, no and numbers)"
         )
         refuse_unknown(partial, {*SECTIONS, "pretrain"}, prefix=f"variants.{label}.")
     experiment = Experiment(
@@ -329,6 +337,8 @@ def from_dict(raw: Mapping[str, Any], *, folder: Path | None = None, passed: Seq
     )
     if experiment.tune is not None:
         experiment = dataclasses.replace(experiment, variants=_points(experiment, experiment.tune))
+    most = MOST_REPLICAS // max(1, len(experiment.variants))
+    require(experiment.seeds <= most, "seeds", experiment.seeds, f"at most {most:,}: {MOST_REPLICAS:,} replicas in all")
     methods = [plan.learner for plan in experiment.plans.values()]
     packed = experiment.pack == 1 or any(packed_fields(method.config) for method in methods)
     require(packed, "pack", experiment.pack, f"1: learner.kind {methods[0].kind} has no packs")

@@ -70,7 +70,11 @@ def find_spec(spec: str) -> SpecFile:
     if path.suffix in (".yaml", ".yml"):
         if not path.is_file():
             raise SpecError("SPEC", spec, "no such file")
-        return SpecFile(path.stem, path, path.read_text(encoding="utf-8"), path.absolute().parent)
+        try:
+            text = path.read_text(encoding="utf-8")
+        except UnicodeDecodeError as error:
+            raise SpecError("SPEC", spec, f"is not UTF-8 text (byte {error.start}); save it as UTF-8") from None
+        return SpecFile(path.stem, path, text, path.absolute().parent)
     if spec not in (names := spec_names()):
         fix = f"no such specification; {nearest(spec, names)} (`frisket list specs`); or give a .yaml file"
         raise SpecError("SPEC", spec, fix)
@@ -99,7 +103,9 @@ def typed(cls: type[Any], raw: Any, prefix: str) -> Any:
         return _reader(cls).validate_json(json.dumps(raw), strict=True)
     except (TypeError, ValueError) as error:
         if not isinstance(error, ValidationError):
-            raise SpecError(prefix, raw, f"must be plain YAML values ({error})") from error
+            key = next((key for key, value in raw.items() if not _plain(value)), "")
+            field = f"{dot}{key}" if key else prefix
+            raise SpecError(field, raw.get(key, raw), f"must be a plain YAML value ({error})") from error
         first = error.errors()[0]
         cause = first.get("ctx", {}).get("error")
         if isinstance(cause, SpecError):
@@ -123,6 +129,14 @@ def refuse_unknown(raw: Mapping[str, Any], known: Iterable[str], prefix: str) ->
     for key in raw:
         if key not in known:
             raise SpecError(f"{prefix}{key}", raw[key], f"unknown key; {nearest(str(key), known)}")
+
+
+def _plain(value: Any) -> bool:
+    try:
+        json.dumps(value)
+    except (TypeError, ValueError):
+        return False
+    return True
 
 
 def merge(base: Mapping[str, Any], partial: Mapping[str, Any]) -> dict[str, Any]:
@@ -163,7 +177,24 @@ _SafeLoader: type[yaml.SafeLoader] = getattr(yaml, "CSafeLoader", yaml.SafeLoade
 
 
 class _Loader(_SafeLoader):
-    """YAML whose floats are those of YAML 1.2: 1e-3 is a number, not a string."""
+    """YAML whose numbers are those of YAML 1.2: 1e-3 is one, 010 is ten, 1:30 is text. A key said twice is refused."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        there: dict[str, int] = {}
+        for key, _ in node.value:
+            line = key.start_mark.line + 1
+            if isinstance(key, yaml.ScalarNode):
+                if key.value in there:
+                    raise _mistake(f"key {key.value!r} is said twice, in lines {there[key.value]} and {line}")
+                there[key.value] = line
+        return super().construct_mapping(node, deep=deep)
+
+    def construct_yaml_int(self, node: yaml.ScalarNode) -> int:
+        text = node.value.replace("_", "")
+        base = {"0x": 16, "0o": 8, "0b": 2}.get(text.lstrip("+-")[:2].lower(), 10)
+        if len(text) > _LONGEST_INTEGER:
+            raise _mistake(f"{text[:12]}... is too large a number")
+        return int(text, base)
 
 
 class _Dumper(yaml.SafeDumper):
@@ -173,11 +204,29 @@ class _Dumper(yaml.SafeDumper):
         return True  # a file for people says a list twice rather than pointing at it
 
 
-_FLOAT = "tag:yaml.org,2002:float"
+def _mistake(text: str) -> yaml.YAMLError:
+    return yaml.constructor.ConstructorError(problem=text)
+
+
+_LONGEST_INTEGER = 20
+"""Characters, as 64 bits take; nothing that is specified is as large."""
+
+_DEEPEST = 30
+"""Levels of lists and mappings in each other."""
+_MOST_VALUES = 1_000_000
+
+_INT, _FLOAT = "tag:yaml.org,2002:int", "tag:yaml.org,2002:float"
+_Loader.add_constructor(_INT, _Loader.construct_yaml_int)
 for _side in (_Loader, _Dumper):
     _side.yaml_implicit_resolvers = {
-        k: [(tag, rule) for tag, rule in v if tag != _FLOAT] for k, v in _side.yaml_implicit_resolvers.items()
+        k: [(tag, rule) for tag, rule in v if tag not in (_INT, _FLOAT)]
+        for k, v in _side.yaml_implicit_resolvers.items()
     }
+    _side.add_implicit_resolver(
+        _INT,
+        re.compile(r"^[-+]?([0-9][0-9_]*|0x[0-9a-fA-F]+|0o[0-7]+|0b[01]+)$"),
+        list("-+0123456789"),
+    )
     _side.add_implicit_resolver(
         _FLOAT,
         re.compile(r"^[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?$|^[-+]?\.(inf|Inf|INF)$|^\.(nan|NaN|NAN)$"),
@@ -188,9 +237,37 @@ for _side in (_Loader, _Dumper):
 def parse(text: str, source: str) -> Any:
     """What the YAML ``text`` says; ``source`` names it in a `SpecError`."""
     try:
-        return yaml.load(text, Loader=_Loader)
+        _require_shallow(text)
+        said = yaml.load(text, Loader=_Loader)
+        values = _measured(said, _DEEPEST, {})
     except yaml.YAMLError as error:
         raise SpecError("SPEC", source, f"is not valid YAML: {' '.join(str(error).split())}") from None
+    except RecursionError:
+        raise SpecError("SPEC", source, "is nested too deeply to be a specification") from None
+    if values > _MOST_VALUES:
+        raise SpecError("SPEC", source, f"is {values:.3g} values once its aliases are followed: too many")
+    return said
+
+
+def _require_shallow(text: str) -> None:
+    """Raise `RecursionError` where lists and mappings lie too deeply in each other even for the reader itself, which is
+    C and would end the process."""
+    depth = 0
+    for event in yaml.parse(text, Loader=_Loader):
+        depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
+        if depth > _DEEPEST:
+            raise RecursionError
+
+
+def _measured(said: Any, depth: int, known: dict[int, int]) -> int:
+    """How many values ``said`` is, those that aliases repeat counted again. Raises `RecursionError` below ``depth``."""
+    if depth == 0:
+        raise RecursionError
+    inside = list(said.values()) if isinstance(said, dict) else said if isinstance(said, list) else []
+    for one in inside:
+        if id(one) not in known:
+            known[id(one)] = _measured(one, depth - 1, known)
+    return 1 + sum(known[id(one)] for one in inside)
 
 
 def dump(value: Mapping[str, Any]) -> str:

@@ -21,6 +21,8 @@ from frisket.platform.protocols.protocol import ProtocolKind
 from frisket.rng import numpy_generator
 
 _LABEL_CHARS = 120  # a folder's name has room for 255, and MLflow's pages for fewer
+MOST_REPLICAS = 100_000
+"""A run folder has a folder for each, and every look at the run looks at all."""
 _TRIES = 1000  # draws per wanted point before we say that there are not so many different ones
 
 
@@ -117,6 +119,8 @@ def points(search: Search, fields: Mapping[str, Any]) -> dict[str, dict[str, dic
     for name in search.axes:
         if name not in fields:
             raise SpecError(f"tune.axes.{name}", search.axes[name], f"no such field; {nearest(name, fields)}")
+    count = math.prod(map(len, search.axes.values())) if search.samples is None else search.samples
+    require(count <= MOST_REPLICAS, "tune", count, f"at most {MOST_REPLICAS:,} points; `samples` draws some of them")
     made = list(_grid(search)) if search.samples is None else _draws(search, fields)
     labels = _labels(search, made)
     return {label: _partial(search, values) for label, values in zip(labels, made, strict=True)}

@@ -62,11 +62,11 @@ def read_section(name: str, raw: Any, kinds: Kinds) -> Section[Any]:
     source = fields.pop("source", "auto") if name == "stream" else None
     if kind is None:
         raise SpecError(f"{name}.kind", None, f"is required; known: {', '.join(sorted(known))}")
-    if kind not in known:
+    if not isinstance(kind, str) or kind not in known:
         raise SpecError(f"{name}.kind", kind, nearest(str(kind), known))
     config = typed(known[kind].config, fields, name)
     if source is None:
         return Section(kind=kind, config=config, row=known[kind])
-    if source not in get_args(StreamSource):
+    if not isinstance(source, str) or source not in get_args(StreamSource):
         raise SpecError("stream.source", source, nearest(str(source), get_args(StreamSource)))
     return StreamSection(kind=kind, config=config, row=known[kind], source=source)

@@ -11,7 +11,7 @@ from frisket.algos.learners.online.cmaml import SparseCMAMLConfig
 from frisket.envs.streams.osaka import OsakaConfig
 from frisket.errors import SpecError
 from frisket.platform.specs.experiment import Experiment, from_dict, load_spec
-from frisket.platform.specs.files import spec_names
+from frisket.platform.specs.files import dump, parse, spec_names
 
 SPARSE = "osaka/p98-sparse-cmaml"
 
@@ -131,3 +131,64 @@ def test_experiment_is_named_after_its_file(tmp_path: Path) -> None:
 def test_what_is_no_specification_at_all_is_said(spec: Any) -> None:
     with pytest.raises(SpecError, match=r"SPEC = .*: must be a name, the path of a YAML file as text, or a dict"):
         load_spec(spec)
+
+
+BASE = """\
+stream: {kind: osaka, p: 0.9, steps: 20}
+network: {kind: conv4, channels: 8}
+learner: {kind: sparse-cmaml, inner_steps: 2}
+"""
+BOMB = "a0: &a0 [x,x,x,x,x,x,x,x,x]\n" + "".join(f"a{i}: &a{i} [{','.join([f'*a{i - 1}'] * 9)}]\n" for i in range(1, 9))
+MANY = [0.001 * i for i in range(1, 400)]
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        (("kind: osaka", "kind: [osaka]"), r"stream\.kind = \['osaka'\]: did you mean 'osaka'"),
+        (("kind: osaka", "kind: {a: 1}"), r"stream\.kind = \{'a': 1\}: known: "),
+        (("", "variants: {yes: {}, no: {}}\n"), "variants = True: .*quote yes, no and numbers"),
+        (("", "variants: {2020-01-01: {}}\n"), "variants = datetime.date.2020, 1, 1.: must be labels"),
+        (("", f"variants: {{{'a' * 300}: {{}}}}\n"), "variants = 'a+': must be labels of 1 to 120"),
+        (("", "name: null\n"), "name = None: must be 1 to 120"),
+        (("", 'name: ""\n'), "name = '': must be"),
+        (("", "name: \"it's\"\n"), 'name = "it\'s": must be'),
+        (("", 'name: "a\\nb"\n'), "name = .*: must be"),
+        (("", 'name: "a\\0b"\n'), "name = .*: must be"),
+        (("", f"name: {'a' * 300}\n"), "name = 'a+': must be"),
+        (("", "seeds: 2020-01-01\n"), r"seeds = datetime\.date\(2020, 1, 1\): must be a plain YAML value"),
+        (("", "seeds: 2\nseeds: 3\n"), "key 'seeds' is said twice, in lines 1 and 2"),
+        (("p: 0.9", "p: 0.9, p: 0.98"), "key 'p' is said twice, in lines 1 and 1"),
+        (("", "log_every: 1:30\n"), "log_every = '1:30'"),
+        (("", "seeds: 1000000000\n"), "seeds = 1000000000: must be at most 100,000"),
+        (("", f"seeds: {'9' * 23}\n"), "9{12}... is too large a number"),
+        (("", f"seeds: {'9' * 5000}\n"), "9{12}... is too large a number"),
+        (("", "name: " + "[" * 300_000), "nested too deeply"),
+        (("", "name: " + "[" * 40 + "]" * 40 + "\n"), "nested too deeply"),
+        (("", BOMB), "values once its aliases are followed"),
+        (("", f"tune: {{axes: {{learner.outer_lr: {MANY}, learner.alpha_0: {MANY}}}}}\n"),
+         "tune = 159201: must be at most 100,000 points"),
+    ],
+)  # fmt: skip
+def test_what_no_specification_may_say_is_refused(change: tuple[str, str], says: str, tmp_path: Path) -> None:
+    there, said = change
+    text = BASE.replace(there, said) if there else said + BASE
+    (tmp_path / "s.yaml").write_text(text, encoding="utf-8")
+    with pytest.raises(SpecError, match=says):
+        load_spec(str(tmp_path / "s.yaml"))
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [("010", 10), ("0x1F", 31), ("0o17", 15), ("1_000", 1000), ("-5", -5), ("1e-3", 0.001), ("1:30", "1:30")],
+)  # fmt: skip
+def test_numbers_are_those_of_yaml_1_2(text: str, value: object) -> None:
+    assert parse(f"a: {text}", "") == {"a": value}
+    assert parse(dump({"a": text}), "") == {"a": text}, "as text it is written so that it is read as text"
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "latin-1"])
+def test_a_specification_is_utf_8(encoding: str, tmp_path: Path) -> None:
+    (tmp_path / "s.yaml").write_bytes(f"# Größe\n{BASE}".encode(encoding))
+    with pytest.raises(SpecError, match=r"is not UTF-8 text \(byte \d+\); save it as UTF-8"):
+        load_spec(str(tmp_path / "s.yaml"))
