@@ -67,6 +67,6 @@ def read_section(name: str, raw: Any, kinds: Kinds) -> Section[Any]:
     config = typed(known[kind].config, fields, name)
     if source is None:
         return Section(kind=kind, config=config, row=known[kind])
-    if not isinstance(source, str) or source not in get_args(StreamSource):
+    if source not in get_args(StreamSource):
         raise SpecError("stream.source", source, nearest(str(source), get_args(StreamSource)))
     return StreamSection(kind=kind, config=config, row=known[kind], source=source)
