@@ -31,6 +31,7 @@ from frisket.findings import Check, Finding, NotAsked, findings, need, no_global
 from frisket.types import State
 
 MORE_WAYS = 5
+"""Labels, where the toys have two: an answer that is too narrow shows."""
 LEARNS = 0.9
 """Least mean accuracy over ten steps of the separable stream, chance being a half."""
 _CLOSE = 1e-5

@@ -25,6 +25,7 @@ from pathlib import Path
 from frisket.errors import ClusterError, FrisketError
 from frisket.files import lock
 from frisket.folders import checkout
+from frisket.platform.cluster.environment import environment, unset
 from frisket.platform.specs.build import choose_device
 
 _QUIET = {
@@ -62,7 +63,7 @@ def ray_session(cpus: int) -> Iterator[None]:
     Uses the session this process already has, else the cluster of RAY_ADDRESS, else a private one with ``cpus`` CPU
     slots, which leaves no process and no file behind.
     """
-    with _environment(_QUIET):
+    with environment(unset(_QUIET)):
         import ray
 
         if ray.is_initialized():
@@ -152,8 +153,8 @@ def _private_cluster(cpus: int) -> Iterator[None]:
         token.touch(mode=0o600)
         token.write_text(_token(), encoding="ascii")
         auth = {} if os.environ.get("RAY_AUTH_MODE") else {"RAY_AUTH_TOKEN_PATH": str(token)}
-        with _environment(_ALONE | auth, also=("RAY_AUTH_MODE",)):
-            with _handed_on(worker_environment()), _handlers_kept(), _start_explained():
+        with environment(unset(_ALONE | auth), also=("RAY_AUTH_MODE",)):
+            with environment(worker_environment()), _handlers_kept(), _start_explained():
                 ray.init(
                     address="local",
                     num_cpus=cpus,
@@ -164,7 +165,7 @@ def _private_cluster(cpus: int) -> Iterator[None]:
                     _temp_dir=str(folder),
                 )
             try:
-                with _handed_on({_INHERITED: "1"}):
+                with environment({_INHERITED: "1"}):
                     yield
             finally:
                 ray.shutdown()
@@ -207,34 +208,6 @@ def _temporary_folder() -> Iterator[Path]:
 def _token() -> str:
     """One token per process: Ray's client reads it once and keeps it."""
     return secrets.token_hex(32)
-
-
-@contextlib.contextmanager
-def _environment(defaults: dict[str, str], also: tuple[str, ...] = ()) -> Iterator[None]:
-    """``defaults`` in the environment where the user has set nothing; at the end they go, and with them what Ray
-    has set of ``also``."""
-    added = [name for name in (*defaults, *also) if name not in os.environ]
-    os.environ.update({name: defaults[name] for name in added if name in defaults})
-    try:
-        yield
-    finally:
-        for name in added:
-            os.environ.pop(name, None)
-
-
-@contextlib.contextmanager
-def _handed_on(variables: dict[str, str]) -> Iterator[None]:
-    """``variables`` in the environment, which every process started inside the block inherits."""
-    before = {name: os.environ.get(name) for name in variables}
-    os.environ.update(variables)
-    try:
-        yield
-    finally:
-        for name, value in before.items():
-            if value is None:
-                os.environ.pop(name, None)
-            else:
-                os.environ[name] = value
 
 
 @contextlib.contextmanager

@@ -11,7 +11,6 @@ import asyncio
 import contextlib
 import json
 import logging
-import os
 import shlex
 import tempfile
 import time
@@ -24,6 +23,7 @@ from typing import TYPE_CHECKING, Any
 import frisket
 from frisket.errors import ClusterError, FrisketError
 from frisket.files import sha256
+from frisket.platform.cluster.environment import environment
 from frisket.platform.cluster.head import auth_headers
 from frisket.platform.run.folder import git_revision
 from frisket.platform.specs.experiment import Experiment
@@ -95,7 +95,7 @@ class JobServer:
         for chatty in _CHATTY:
             logging.getLogger(chatty).setLevel(logging.ERROR)
         # Ray prefers what its variables name to its argument, and takes the token once per process unless it is given.
-        with _environment(RAY_API_SERVER_ADDRESS=address):
+        with environment({"RAY_API_SERVER_ADDRESS": address}):
             self.client: JobSubmissionClient = JobSubmissionClient(address, headers=auth_headers(token))
 
     def submit(self, job: Job) -> Submitted:
@@ -175,18 +175,3 @@ def _unpacked(wheel: Path) -> Iterator[Path]:
         if not (package / "__main__.py").is_file():
             raise ClusterError("--wheel", str(wheel), "is no wheel of frisket; `python -m build --wheel` makes one")
         yield package
-
-
-@contextlib.contextmanager
-def _environment(**variables: str) -> Iterator[None]:
-    """``variables`` in the environment while the block lasts."""
-    before = {name: os.environ.get(name) for name in variables}
-    os.environ.update(variables)
-    try:
-        yield
-    finally:
-        for name, value in before.items():
-            if value is None:
-                del os.environ[name]
-            else:
-                os.environ[name] = value

@@ -26,11 +26,12 @@ from frisket.errors import SpecError, nearest, require
 from frisket.moves import NOTHING, ROUNDING, idle
 from frisket.platform.protocols.protocol import ProtocolKind
 from frisket.platform.specs.data import read_data
-from frisket.platform.specs.files import find_spec, merge, overridden, parse, refuse_unknown, typed
+from frisket.platform.specs.files import find_spec, merge, overridden, refuse_unknown, typed
 from frisket.platform.specs.kinds import SECTIONS, Kinds
 from frisket.platform.specs.search import MOST_REPLICAS, Search, flat_axes, points, require_comparable
 from frisket.platform.specs.section import Section, StreamSection, read_section
 from frisket.platform.specs.uses import Given, Use, blamed, kinds_with, resolve, taken
+from frisket.platform.specs.yaml_text import parse
 
 _NAME = r"(?! )[\w .+=,@()-]{1,120}(/[\w .+=,@()-]{1,120}){0,4}"
 """What a folder, a page of MLflow and a registered model can all be called."""

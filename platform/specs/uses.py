@@ -190,10 +190,10 @@ def package_of(name: str) -> Use:
         spec = importlib.util.find_spec(name)
     except (ImportError, ValueError):
         spec = None
-    if spec is not None and spec.origin is None:
-        raise SpecError("uses", name, "is a folder without __init__.py; give it one, or name a file in it")
-    if spec is None or spec.origin is None:
+    if spec is None:
         raise SpecError("uses", name, f"no such module on the path; install it, set PYTHONPATH, or name {name}.py")
+    if spec.origin is None:
+        raise SpecError("uses", name, "is a folder without __init__.py; give it one, or name a file in it")
     origin = Path(spec.origin)
     sources = sorted(origin.parent.rglob("*.py")) if spec.submodule_search_locations else [origin]
     parts = ((p.relative_to(origin.parent).as_posix().encode(), p.read_bytes()) for p in sources)

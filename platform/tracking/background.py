@@ -67,7 +67,7 @@ class BackgroundUploader:
     def _work(self) -> None:
         pause = self._pause
         while not self._ending.wait(pause):
-            if not self._uploader.news():
+            if not self._uploader.begun():
                 continue  # MLflow's client costs seconds to import, which the workers need to start
             self._take(self._uploader.push())
             pause = self._pause if self.status.reachable else min(2 * pause, max(LONGEST_PAUSE, self._pause))

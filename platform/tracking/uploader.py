@@ -68,7 +68,7 @@ class Uploader:
         with lock(self.folder.path / ".upload.lock", busy=busy):
             yield
 
-    def news(self) -> bool:
+    def begun(self) -> bool:
         """Whether the run has begun, so that there is something to send."""
         return any(files.journal.exists() for files in self.folder.replicas())
 

@@ -11,7 +11,8 @@ from frisket.algos.learners.online.cmaml import SparseCMAMLConfig
 from frisket.envs.streams.osaka import OsakaConfig
 from frisket.errors import SpecError
 from frisket.platform.specs.experiment import Experiment, from_dict, load_spec
-from frisket.platform.specs.files import dump, parse, spec_names
+from frisket.platform.specs.files import spec_names
+from frisket.platform.specs.yaml_text import dump, parse
 
 SPARSE = "osaka/p98-sparse-cmaml"
 
