@@ -35,6 +35,8 @@ T = TypeVar("T")
 
 FORM = "arrays of the user's"
 _NAMES = ("x", "y", "task", "x_test", "y_test", "task_test")
+_BEGINNINGS = (b"PK", b"\x93NUMPY")
+"""Of a file of arrays, and of one array."""
 _A_SLIP = 0.8
 """From how much likeness on (`difflib`) an unknown name is taken for a slip: ``y_tset`` is, ``ids`` is not."""
 _AT_ONCE = 2**22
@@ -138,6 +140,8 @@ def _read(field: str, path: Path) -> dict[str, np.ndarray]:
             name: _loaded(field, file, lambda f=file: np.load(f, allow_pickle=False)) for name, file in files.items()
         }
     with _loaded(field, path, lambda: path.open("rb")) as file:
+        if not file.peek().startswith(_BEGINNINGS):  # numpy would take it for a pickle
+            raise DataError(field, str(path), "is no .npz file, or a damaged one; save x and y with numpy.savez")
         archive = _loaded(field, path, lambda: np.load(file, allow_pickle=False))
         if isinstance(archive, np.ndarray):
             raise DataError(field, str(path), "holds one array without a name; save x and y with numpy.savez")

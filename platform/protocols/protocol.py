@@ -41,6 +41,8 @@ class Answers(NamedTuple):
         logits = self.learner.predict(self.state, x, task if self.learner.capabilities.needs_task else None)
         if logits is None and self.learned:
             raise ValueError("predict gave None after a batch was learned from; from then on there is an answer")
+        if not isinstance(logits, Tensor | None):
+            raise TypeError(f"predict gave a {type(logits).__name__}; logits are a tensor")
         if logits is not None and self.ways is not None and logits.shape[-2:] != (len(x), self.ways):
             given, wanted = tuple(logits.shape), (len(x), self.ways)
             raise ValueError(f"predict gave a tensor of shape {given} for {len(x)} inputs; logits are {wanted}")

@@ -25,7 +25,7 @@ from torch import Tensor
 from frisket.algos.learner import Learner, Pack
 from frisket.envs.stream import Stream
 from frisket.platform.protocols.protocol import Answers, Protocol, Scored
-from frisket.types import Batch, Episode, State
+from frisket.types import Batch, Episode, Metrics, State
 
 T = TypeVar("T", Batch, Episode)
 
@@ -99,11 +99,20 @@ def supervised(
         for learner, batch in zip(pack.learners, batches, strict=True)
     ]
     state, metrics = pack.observe(state, seen)
-    for name, value in (item for learned in metrics for item in learned.items()):
-        if not isinstance(value, (int, float)):
-            raise TypeError(f"observe reports {name} as {type(value).__name__}; a metric is a number (`.item()`)")
+    _require_numbers(metrics)
     known = [Scored(one.scores, {**one.record, **learned}) for one, learned in zip(before, metrics, strict=True)]
     return Outcome(state, protocol.after(_answers(pack, state, ways, learned=True), known, batches))
+
+
+def _require_numbers(metrics: Sequence[Metrics]) -> None:
+    """Raise `TypeError` for what a journal could not keep: it is the method's mistake, and said as one."""
+    for learned in metrics:
+        if not isinstance(learned, dict):
+            raise TypeError(f"observe reports a {type(learned).__name__}; metrics are a dict of name to number")
+        for name, value in learned.items():
+            if not isinstance(value, (int, float)):
+                kind = f"{type(value).__module__}.{type(value).__name__}"
+                raise TypeError(f"observe reports {name} as {kind}; a metric is a number of Python's (`.item()`)")
 
 
 def on_device(data: T, device: torch.device) -> T:

@@ -28,13 +28,14 @@ from frisket.platform.protocols.protocol import ProtocolKind
 from frisket.platform.specs.data import read_data
 from frisket.platform.specs.files import find_spec, merge, overridden, refuse_unknown, typed
 from frisket.platform.specs.kinds import SECTIONS, Kinds
+from frisket.platform.specs.names import require_label, require_name
 from frisket.platform.specs.search import MOST_REPLICAS, Search, flat_axes, points, require_comparable
 from frisket.platform.specs.section import Section, StreamSection, read_section
 from frisket.platform.specs.uses import Given, Use, blamed, kinds_with, resolve, taken
 from frisket.platform.specs.yaml_text import parse
 
-_NAME = r"(?! )[\w .+=,@()-]{1,120}(/[\w .+=,@()-]{1,120}){0,4}"
-"""What a folder, a page of MLflow and a registered model can all be called."""
+MOST_THREADS = 256
+"""Of a pack: more than a machine has only wait for each other, and torch ends the process where it cannot make them."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,7 +87,7 @@ class _Settings:
     def __post_init__(self) -> None:
         require(self.seeds >= 1, "seeds", self.seeds, "at least 1")
         require(self.pack >= 1, "pack", self.pack, "at least 1")
-        require(self.threads >= 1, "threads", self.threads, "at least 1")
+        require(1 <= self.threads <= MOST_THREADS, "threads", self.threads, f"1 to {MOST_THREADS}")
         ok = self.device in ("auto", "cpu") or re.fullmatch(r"cuda(:\d+)?", self.device) is not None
         require(ok, "device", self.device, "auto, cpu, cuda or cuda:N")
         require(self.log_every >= 1, "log_every", self.log_every, "at least 1")
@@ -315,15 +316,9 @@ def from_dict(raw: Mapping[str, Any], *, folder: Path | None = None, passed: Seq
     if not isinstance(variants, dict) or not all(isinstance(v, dict) for v in variants.values()):
         raise SpecError("variants", variants, "must map labels to partial specifications")
     name = raw.pop("name")
-    named = isinstance(name, str) and re.fullmatch(_NAME, name) is not None
-    require(
-        named, "name", name, "1 to 120 letters, digits, spaces and any of '. _ - + = , @ ( ) /' (quote it if need be)"
-    )
+    require_name(name)
     for label, partial in variants.items():
-        spoken = isinstance(label, str) and re.fullmatch(r"[\w.-]{1,120}", label) is not None
-        require(
-            spoken, "variants", label, "labels of 1 to 120 letters, digits, '.', '_', '-' (quote yes, no and numbers)"
-        )
+        require_label(label)
         refuse_unknown(partial, {*SECTIONS, "pretrain"}, prefix=f"variants.{label}.")
     experiment = Experiment(
         name=name,

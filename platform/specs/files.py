@@ -157,7 +157,7 @@ def overridden(raw: dict[str, Any], text: str) -> dict[str, Any]:
     first, *rest = path.strip().split(".")
     if not equals or not first or not all(rest):
         raise SpecError("override", text, "must be key.path=value")
-    parsed = parse(value, text)
+    parsed = parse(value, text, "override")
     if rest == ["kind"]:
         return merge(raw, {first: {"kind": parsed}})
     raw = copy.deepcopy(raw)

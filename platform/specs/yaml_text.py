@@ -74,18 +74,26 @@ for _side in (_Loader, _Dumper):
     )
 
 
-def parse(text: str, source: str) -> Any:
-    """What the YAML ``text`` says; ``source`` names it in a `SpecError`."""
+def parse(text: str, source: str, field: str = "SPEC") -> Any:
+    """What the YAML ``text`` says; ``field`` and ``source`` name it in a `SpecError`."""
     try:
         _require_shallow(text)
         said = yaml.load(text, Loader=_Loader)
         values = _measured(said, _DEEPEST, {})
     except yaml.YAMLError as error:
-        raise SpecError("SPEC", source, f"is not valid YAML: {' '.join(str(error).split())}") from None
+        raise SpecError(field, source, f"is not valid YAML: {' '.join(str(error).split())}") from None
+    except (
+        ValueError,
+        LookupError,
+        TypeError,
+        AttributeError,
+        OverflowError,
+    ) as error:  # a date of month 13, !!int abc
+        raise SpecError(field, source, f"has a value that is not what its form or tag says ({error})") from None
     except RecursionError:
-        raise SpecError("SPEC", source, "is nested too deeply to be a specification") from None
+        raise SpecError(field, source, "is nested too deeply to be a specification") from None
     if values > _MOST_VALUES:
-        raise SpecError("SPEC", source, f"is {values:.3g} values once its aliases are followed: too many")
+        raise SpecError(field, source, f"is {values:.3g} values once its aliases are followed: too many")
     return said
 
 

@@ -169,6 +169,10 @@ def test_files_that_are_none_name_the_fix(tmp_path: Path) -> None:
     (tmp_path / "a.npz").write_bytes(b"PK\x03\x04 cut short")
     with pytest.raises(DataError, match=r"a\.npz.*cannot be read .*; save it again with numpy"):
         read(OwnArrays(arrays="."), tmp_path)
+    for junk in (b"junk" * 20, b""):
+        (tmp_path / "a.npz").write_bytes(junk)
+        with pytest.raises(DataError, match=r"a\.npz.*is no \.npz file, or a damaged one"):
+            read(OwnArrays(arrays="."), tmp_path)
     with (tmp_path / "a.npz").open("wb") as file:
         np.save(file, numbers(12, 2))
     with pytest.raises(DataError, match=r"a\.npz.*holds one array without a name"):

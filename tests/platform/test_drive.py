@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
@@ -106,16 +107,27 @@ def test_an_answer_that_cannot_be_scored_is_no_score_of_zero() -> None:
     assert whole._replace(learner=silent, learned=False)(batch.x, None) is None
     with pytest.raises(ValueError, match="predict gave None after a batch was learned from"):
         whole._replace(learner=silent)(batch.x, None)
+    listed: Any = SimpleNamespace(capabilities=learner.capabilities, predict=lambda state, x, task: [1.0])
+    with pytest.raises(TypeError, match="predict gave a list; logits are a tensor"):
+        whole._replace(learner=listed)(batch.x, None)
 
 
-def test_a_metric_that_is_no_number_is_named() -> None:
+@pytest.mark.parametrize(
+    ("reported", "says"),
+    [
+        ({"loss": torch.tensor(1.0)}, r"observe reports loss as torch\.Tensor; a metric is a number of Python's"),
+        ({"loss": np.float32(1)}, r"observe reports loss as numpy\.float32"),
+        (None, "observe reports a NoneType; metrics are a dict"),
+    ],
+)
+def test_a_metric_that_is_no_number_is_named(reported: Any, says: str) -> None:
     made, state, scores = drive()
     observe = made.pack.observe
 
     def reporting(state: State, batches: Sequence[Batch]) -> tuple[State, list[Any]]:
         after, metrics = observe(state, batches)
-        return after, [{**one, "loss": torch.tensor(1.0)} for one in metrics]
+        return after, [reported for _ in metrics]
 
     vars(made.pack)["observe"] = reporting
-    with pytest.raises(TypeError, match=r"observe reports loss as Tensor; a metric is a number"):
+    with pytest.raises(TypeError, match=says):
         made.step(0, state, scores)

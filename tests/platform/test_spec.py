@@ -151,7 +151,17 @@ MANY = [0.001 * i for i in range(1, 400)]
         (("", "variants: {yes: {}, no: {}}\n"), "variants = True: .*quote yes, no and numbers"),
         (("", "variants: {2020-01-01: {}}\n"), "variants = datetime.date.2020, 1, 1.: must be labels"),
         (("", f"variants: {{{'a' * 300}: {{}}}}\n"), "variants = 'a+': must be labels of 1 to 120"),
-        (("", "name: null\n"), "name = None: must be 1 to 120"),
+        (("", f"variants: {{{'é' * 120}: {{}}}}\n"), "variants = 'é+': must be labels of 1 to 120 bytes"),
+        (("", "variants: {..: {}}\n"), "variants = '..': must be labels"),
+        (("", "name: null\n"), "name = None: must be text of 1 to 200 bytes"),
+        (("", "name: ../x\n"), "name = '../x': must be"),
+        (("", "name: a//b\n"), "name = 'a//b': must be .*neither empty"),
+        (("", "name: ' a'\n"), "name = ' a': must be .*with a space at an end"),
+        (("", f"name: {'é' * 120}\n"), "name = 'é+': must be"),
+        (("", "seeds: 2024-13-45\n"), r"has a value that is not what its form or tag says \(month must be in 1\.\.12"),
+        (("p: 0.9", "p: !!float abc"), "has a value that is not what its form or tag says"),
+        (("p: 0.9", "p: !!bool maybe"), "has a value that is not what its form or tag says"),
+        (("", "threads: 1000000\n"), "threads = 1000000: must be 1 to 256"),
         (("", 'name: ""\n'), "name = '': must be"),
         (("", "name: \"it's\"\n"), 'name = "it\'s": must be'),
         (("", 'name: "a\\nb"\n'), "name = .*: must be"),
@@ -186,6 +196,20 @@ def test_what_no_specification_may_say_is_refused(change: tuple[str, str], says:
 def test_numbers_are_those_of_yaml_1_2(text: str, value: object) -> None:
     assert parse(f"a: {text}", "") == {"a": value}
     assert parse(dump({"a": text}), "") == {"a": text}, "as text it is written so that it is read as text"
+
+
+@pytest.mark.parametrize(
+    "stem", ["a&b", "a~b", "e\u0301", "\u0928\u0940", "\N{ARTIST PALETTE}", "my spec (1)", ".a", "a=b,c@d"]
+)
+def test_a_file_s_name_is_the_experiment_s(stem: str, tmp_path: Path) -> None:
+    (tmp_path / f"{stem}.yaml").write_text(BASE, encoding="utf-8")
+    assert load_spec(str(tmp_path / f"{stem}.yaml")).name == stem
+
+
+@pytest.mark.parametrize("said", ["stream.p=[", "stream.p=2024-13-01", "stream.p=!!int x", "stream.p=\udcff"])
+def test_what_is_no_yaml_in_an_override_is_said_of_the_override(said: str) -> None:
+    with pytest.raises(SpecError, match="override = "):
+        load_spec("demo", [said])
 
 
 @pytest.mark.parametrize("encoding", ["utf-16", "latin-1"])
