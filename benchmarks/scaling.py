@@ -100,9 +100,9 @@ def _work(path: str, rank: int, count: int) -> None:
 
 def on_ray(folder: RunFolder, count: int, meter: Meter) -> None:
     """The packs of ``folder`` on Ray Train with ``count`` workers."""
-    from frisket.platform.executors import ray_train
+    from frisket.platform import executors
 
-    ray_train.execute(folder, workers=count, data_dir=None, stop=meter)
+    executors.execute(folder, local=False, workers=count, data_dir=None, stop=meter)
 
 
 def measure(execute: Callable[[RunFolder, int, Meter], None], count: int, steps: int) -> Measured:

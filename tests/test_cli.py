@@ -11,7 +11,7 @@ import pytest
 
 from frisket.platform.cli.main import main
 from frisket.platform.run.folder import RunFolder
-from frisket.platform.specs.files import spec_names
+from frisket.platform.specs.text import spec_names
 
 pytestmark = pytest.mark.usefixtures("workplace")
 

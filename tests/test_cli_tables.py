@@ -11,9 +11,9 @@ from rich.table import Table
 from frisket.platform.cli.main import main
 from frisket.platform.cli.tables import show_table
 from frisket.platform.specs.experiment import load_spec
-from frisket.platform.specs.files import spec_names
 from frisket.platform.specs.kinds import known
 from frisket.platform.specs.outline import known_kinds, outlines
+from frisket.platform.specs.text import spec_names
 
 NAME = "pruning/a-specification-whose-name-is-longer-than-any-window"
 

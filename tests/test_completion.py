@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from frisket.platform.specs.files import spec_names
+from frisket.platform.specs.text import spec_names
 
 Complete = Callable[..., list[str]]
 

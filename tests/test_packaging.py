@@ -70,7 +70,7 @@ def test_wheel_holds_every_module_and_specification_and_works(checkout: Path, wh
     assert specs
     assert held == expected | specs | {"frisket/py.typed"}
     listing = subprocess.run(
-        [sys.executable, "-c", "from frisket.platform.specs.files import spec_names; print(*spec_names(), sep='\\n')"],
+        [sys.executable, "-c", "from frisket.platform.specs.text import spec_names; print(*spec_names(), sep='\\n')"],
         cwd=tmp_path,
         env=os.environ | {"PYTHONPATH": str(tmp_path / "installed")},
         check=True,

@@ -13,7 +13,7 @@ from own_files import made_features, made_pictures
 
 from frisket.platform.cli.main import app
 from frisket.platform.specs.experiment import load_spec
-from frisket.platform.specs.files import spec_names
+from frisket.platform.specs.text import spec_names
 
 
 @pytest.fixture(scope="module")

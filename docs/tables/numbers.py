@@ -18,7 +18,7 @@ from docs.tables.markdown import code, table
 from docs.tables.methods import on_page
 from frisket.platform.specs.kinds import PROTOCOLS
 from frisket.platform.specs.outline import Outline, outlines
-from frisket.platform.specs.yaml_text import parse
+from frisket.platform.specs.text import parse
 from frisket.platform.tables.table import Cell, Metric, Table, load_table, table_names
 from frisket.platform.tables.verdict import Number, number_text
 

@@ -9,8 +9,8 @@ from pathlib import Path
 from docs.tables.markdown import code, table
 from docs.tables.numbers import answer
 from docs.tables.numbers import specifications as all_specifications
-from frisket.platform.specs.files import text_of
 from frisket.platform.specs.outline import Outline
+from frisket.platform.specs.text import text_of
 from frisket.platform.tables.table import load_table, table_names
 from frisket.tune_configs.names import Name, parts
 

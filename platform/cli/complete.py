@@ -9,14 +9,14 @@ import typer
 
 def specs(incomplete: str) -> list[str]:
     """Specifications; where none begins so, the shell offers files."""
-    from frisket.platform.specs.files import spec_names
+    from frisket.platform.specs.text import spec_names
 
     return _beginning(incomplete, spec_names())
 
 
 def tables(incomplete: str) -> list[str]:
     """Published tables."""
-    from frisket.platform.specs.files import TABLES, config_names
+    from frisket.platform.specs.text import TABLES, config_names
 
     return _beginning(incomplete, (name.removeprefix(TABLES) for name in config_names() if name.startswith(TABLES)))
 

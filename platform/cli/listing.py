@@ -93,7 +93,7 @@ def _tables() -> Table:
     """The published tables `frisket reproduce` knows."""
     from rich.table import Table
 
-    from frisket.platform.specs.files import spec_names
+    from frisket.platform.specs.text import spec_names
     from frisket.platform.tables.table import load_table, table_names
 
     shown = Table()

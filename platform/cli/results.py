@@ -13,7 +13,7 @@ from frisket.platform.reports.rows import flat
 from frisket.platform.run.folder import RunFolder
 from frisket.platform.run.points import search_of
 from frisket.platform.specs.experiment import Experiment, load_spec
-from frisket.platform.specs.files import spec_names
+from frisket.platform.specs.text import spec_names
 from frisket.platform.tables.comparison import Comparison
 from frisket.platform.tables.reproduction import Reproduction
 

@@ -6,12 +6,17 @@ executed moves no number.
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable
 from typing import NamedTuple
 
-from frisket.errors import RunError
-from frisket.platform.run.folder import PackFolder
+import torch
+
+from frisket.errors import RunError, Stopped
+from frisket.platform.cluster.session import ray_session
+from frisket.platform.run.folder import PackFolder, RunFolder
+from frisket.platform.specs.experiment import Experiment
 
 Stop = Callable[[], bool]
 """Asked often; True means: checkpoint and stop."""
@@ -25,6 +30,52 @@ class Shares(NamedTuple):
 
     workers: int
     resources: dict[str, float]
+
+
+def execute(folder: RunFolder, *, local: bool, workers: int | None, data_dir: str | None, stop: Stop) -> None:
+    """Run every replica of ``folder`` that has no result yet.
+
+    Args:
+        folder: the run.
+        local: in this process, one pack after the other.
+        workers: of Ray Train, or trials of Ray Tune at once; None for one per pack, as far as CPUs (or GPUs) go.
+        data_dir: first place to look for data.
+        stop: True ends the run, after checkpoints.
+
+    Raises:
+        Stopped: ``stop`` said so.
+        UserError: data, device or folder are not as they must be.
+        FrisketError: a replica failed, or workers died again and again.
+    """
+    if local:
+        from frisket.platform.executors import local as in_process
+
+        in_process.execute(folder, data_dir=data_dir, stop=stop)
+        return
+    cpus = worker_count(folder.experiment, local=local, workers=workers) * folder.experiment.threads
+    with ray_session(cpus=cpus):
+        if folder.experiment.tune is not None:
+            from frisket.platform.executors import ray_tune
+
+            ray_tune.execute(folder, workers=workers, data_dir=data_dir, stop=stop)
+        else:
+            from frisket.platform.executors import ray_train
+
+            ray_train.execute(folder, workers=workers, data_dir=data_dir, stop=stop)
+    if not folder.done:
+        raise Stopped(f"run {folder.run_id} stopped")
+
+
+def worker_count(experiment: Experiment, *, local: bool, workers: int | None) -> int:
+    """How many will work on ``experiment`` at once, as far as this machine decides it: at most one per pack, by default
+    as many as it feeds."""
+    if local:
+        return 1
+    if workers is None:
+        cpus = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+        gpus = 0 if experiment.device == "cpu" else torch.cuda.device_count()
+        workers = gpus or max(1, cpus // experiment.threads)
+    return min(workers, len(experiment.packs()))
 
 
 def wait_until_free(files: PackFolder, patience: float = _DYING_SECONDS) -> None:

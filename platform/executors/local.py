@@ -2,23 +2,17 @@
 
 from __future__ import annotations
 
+from frisket.errors import RunError
 from frisket.platform.executors import Stop, wait_until_free
 from frisket.platform.run.engine import run_pack
 from frisket.platform.run.folder import RunFolder
 
 
 def execute(folder: RunFolder, *, data_dir: str | None, stop: Stop) -> None:
-    """Run every replica of ``folder`` that has no result yet.
-
-    Args:
-        folder: the run.
-        data_dir: first place to look for data.
-        stop: True ends the run at its next step, after a checkpoint.
-
-    Raises:
-        Stopped: ``stop`` said so.
-        UserError: data, device or folder are not as they must be.
-    """
+    """As `frisket.platform.executors.execute` says; raises `RunError` where only Ray Tune can run ``folder``."""
+    search = folder.experiment.tune
+    if search is not None and search.early_stopping:
+        raise RunError("local", folder.run_id, "stopping points early is Ray Tune's work: leave local out")
     for pack in folder.packs:
         wait_until_free(folder.pack(pack))
         run_pack(folder, pack, data_dir=data_dir, stop=stop)

@@ -8,18 +8,14 @@ workers as there is room for, and every pack goes on from its checkpoint.
 from __future__ import annotations
 
 import logging
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import torch
-
-from frisket.errors import Stopped
-from frisket.platform.cluster.session import ray_session, worker_environment
+from frisket.platform.cluster.session import worker_environment
 from frisket.platform.executors import Shares, Stop
 from frisket.platform.executors.stream_source import stream_service
-from frisket.platform.executors.supervision import MAX_DEATHS, StopFile, attempt, clear, conclude, supervise
+from frisket.platform.executors.supervision import MAX_DEATHS, StopFile, attempt, supervise
 from frisket.platform.run.folder import RunFolder
 from frisket.platform.specs.experiment import Experiment, share
 
@@ -27,34 +23,8 @@ _log = logging.getLogger(__name__)
 
 
 def execute(folder: RunFolder, *, workers: int | None, data_dir: str | None, stop: Stop) -> None:
-    """Run every replica of ``folder`` that has no result yet.
-
-    Args:
-        folder: the run.
-        workers: how many; None for one per pack, as far as CPUs (or GPUs) go.
-        data_dir: first place to look for data.
-        stop: True ends the run, after checkpoints.
-
-    Raises:
-        Stopped: ``stop`` said so.
-        UserError: a replica met a mistake of the user's.
-        FrisketError: a replica failed, or workers died again and again.
-    """
-    clear(folder)
-    with ray_session(cpus=worker_count(folder.experiment, workers) * folder.experiment.threads):
-        supervise(folder, lambda: _fit(folder, workers, data_dir), stop)
-    conclude(folder)
-    if not folder.done:
-        raise Stopped(f"run {folder.run_id} stopped")
-
-
-def worker_count(experiment: Experiment, wanted: int | None) -> int:
-    """Workers for ``experiment``: at most one per pack, by default as many as this machine feeds."""
-    if wanted is None:
-        cpus = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-        gpus = 0 if experiment.device == "cpu" else torch.cuda.device_count()
-        wanted = gpus or max(1, cpus // experiment.threads)
-    return min(wanted, len(experiment.packs()))
+    """As `frisket.platform.executors.execute` says."""
+    supervise(folder, lambda: _fit(folder, workers, data_dir), stop)
 
 
 def shares(experiment: Experiment, wanted: int | None, jobs: int, cluster: Mapping[str, float]) -> Shares:

@@ -14,43 +14,23 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from frisket.errors import Stopped
 from frisket.files import write_json
-from frisket.platform.cluster.session import ray_session
 from frisket.platform.executors import Stop
-from frisket.platform.executors.ray_train import shares, worker_count
+from frisket.platform.executors.ray_train import shares
 from frisket.platform.executors.stream_source import stream_service
-from frisket.platform.executors.supervision import MAX_DEATHS, clear, conclude, supervise
+from frisket.platform.executors.supervision import MAX_DEATHS, supervise
 from frisket.platform.run.folder import RunFolder
 from frisket.platform.run.points import search_of
 from frisket.platform.specs.build import build_stream, load_data
 
 
 def execute(folder: RunFolder, *, workers: int | None, data_dir: str | None, stop: Stop) -> None:
-    """Run every pack of the search in ``folder`` that has no result yet.
-
-    Args:
-        folder: the run.
-        workers: trials at once; None for as many as CPUs (or GPUs) allow.
-        data_dir: first place to look for data.
-        stop: True ends the run, after checkpoints.
-
-    Raises:
-        Stopped: ``stop`` said so.
-        UserError: a replica met a mistake of the user's.
-        FrisketError: a replica failed, or workers died again and again.
-    """
-    experiment = folder.experiment
-    rungs = rungs_of(folder, data_dir) if search_of(experiment).early_stopping else []
-    clear(folder)
-    with ray_session(cpus=worker_count(experiment, workers) * experiment.threads):
-        stopped = supervise(folder, lambda: _fit(folder, workers, data_dir, rungs), stop)
-    conclude(folder)
+    """As `frisket.platform.executors.execute` says."""
+    rungs = rungs_of(folder, data_dir) if search_of(folder.experiment).early_stopping else []
+    stopped = supervise(folder, lambda: _fit(folder, workers, data_dir, rungs), stop)
     shutil.rmtree(_tune_folder(folder), ignore_errors=True)
     if not stopped and rungs:
         mark_stopped(folder, rungs[-1])
-    if not folder.done:
-        raise Stopped(f"run {folder.run_id} stopped")
 
 
 def rungs_of(folder: RunFolder, data_dir: str | None) -> list[int]:

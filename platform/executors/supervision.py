@@ -14,7 +14,6 @@ import traceback
 from collections.abc import Callable
 from concurrent.futures import Future, wait
 from pathlib import Path
-from typing import Any
 
 from frisket import errors
 from frisket.errors import FrisketError, Stopped, UserError
@@ -32,15 +31,30 @@ _STOP_SECONDS = 60.0
 
 
 def supervise(folder: RunFolder, fit: Callable[[], None], stop: Stop) -> bool:
-    """Wait for ``fit``, Ray's own loop, in a thread of its own: in the main thread it would take over Ctrl-C.
+    """See ``fit``, Ray's own loop, to its end.
+
+    Args:
+        folder: the run.
+        fit: the loop.
+        stop: asked often; True asks the workers to stop.
 
     Returns:
         Whether ``stop`` ended it.
 
     Raises:
         Stopped: ``stop`` ended it, and the workers did not answer.
-        FrisketError: Ray gave up.
+        UserError: a replica met a mistake of the user's.
+        FrisketError: a replica failed, or Ray gave up.
     """
+    _error_file(folder).unlink(missing_ok=True)
+    _stop_file(folder).unlink(missing_ok=True)
+    stopped = _in_a_thread(folder, fit, stop)
+    conclude(folder)
+    return stopped
+
+
+def _in_a_thread(folder: RunFolder, fit: Callable[[], None], stop: Stop) -> bool:
+    """Wait for ``fit`` in a thread of its own: in the main thread it would take over Ctrl-C."""
     outcome = Future[None]()
 
     def run() -> None:
@@ -74,29 +88,21 @@ def attempt(folder: RunFolder, pack: Pack, data_dir: str | None, stop: Stop, ser
     except Stopped:
         return False
     except Exception as error:  # a failure is not a death: Ray would try it again and again
-        _keep(files.members[0], error)
+        _keep(folder, files.members[0], error)
         ask_to_stop(folder)
         return False
     return True
 
 
-def clear(folder: RunFolder) -> None:
-    """Forget how an earlier attempt ended."""
-    _stop_file(folder).unlink(missing_ok=True)
-    for files in folder.replicas():
-        _error_file(files).unlink(missing_ok=True)
-
-
 def conclude(folder: RunFolder) -> None:
-    """Tidy up after `supervise`, and raise the error that a worker kept."""
+    """Tidy up, and raise the error that a worker kept."""
     _stop_file(folder).unlink(missing_ok=True)
-    for files in folder.replicas():
-        kept = find_json(_error_file(files))
-        if kept is None:
-            continue
-        if "field" in kept:
-            raise getattr(errors, kept["kind"], UserError)(kept["field"], kept["value"], kept["fix"])
-        raise FrisketError(f"replica {files.key} failed: {kept['kind']}: {kept['text']}\n{kept['trace']}")
+    kept = find_json(_error_file(folder))
+    if kept is None:
+        return
+    if "field" in kept:
+        raise getattr(errors, kept["kind"], UserError)(kept["field"], kept["value"], kept["fix"])
+    raise FrisketError(f"replica {kept['replica']} failed: {kept['kind']}: {kept['text']}\n{kept['trace']}")
 
 
 class StopFile:
@@ -145,16 +151,22 @@ def _stop_file(folder: RunFolder) -> Path:
     return folder.path / "stop"
 
 
-def _error_file(files: ReplicaFolder) -> Path:
-    return files.path / "error.json"
+def _error_file(folder: RunFolder) -> Path:
+    return folder.path / "error.json"
 
 
-def _keep(files: ReplicaFolder, error: Exception) -> None:
-    kept: dict[str, Any] = {"kind": type(error).__name__, "text": str(error), "trace": traceback.format_exc()}
+def _keep(folder: RunFolder, files: ReplicaFolder, error: Exception) -> None:
+    """Keep the ``error`` of ``files`` for the driver. Of several, any: nobody works on after the first."""
+    kept = {
+        "replica": files.key,
+        "kind": type(error).__name__,
+        "text": str(error),
+        "trace": traceback.format_exc(),
+    }
     if isinstance(error, UserError):
         kept |= {"field": error.field, "value": _plain(error.value), "fix": error.fix}
     with contextlib.suppress(OSError):  # a full disk may well be the error
-        write_json(_error_file(files), kept)
+        write_json(_error_file(folder), kept)
 
 
 def _plain(value: object) -> object:

@@ -3,10 +3,10 @@ numbers, for JSON and tables, and as a picture."""
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -14,7 +14,6 @@ import numpy as np
 from frisket.algos.learner import KeepsTasks
 from frisket.algos.masks.store import Capacity, MaskStore
 from frisket.algos.state_file import load_state
-from frisket.files import write_json
 from frisket.platform.reports.figure import PALETTE, SHADES, Heading, Picture, frame, planned, whole_numbers
 from frisket.platform.run.folder import ReplicaFolder, RunFolder
 from frisket.platform.specs.build import Inputs, build_learner
@@ -102,10 +101,9 @@ def read_capacities(folder: RunFolder) -> dict[str, list[CapacityReport]]:
     return {label: found for label, every in reports.items() if (found := [one for one in every if one is not None])}
 
 
-def write_capacity(path: Path, taken: Mapping[str, Sequence[CapacityReport]]) -> None:
-    """Write ``{variant: [report of every seed]}`` as JSON."""
-    rows = {label: [one.as_dict() for one in seeds] for label, seeds in taken.items()}
-    write_json(path, rows, durable=False, indent=None)
+def in_numbers(taken: Mapping[str, Sequence[CapacityReport]]) -> str:
+    """``{variant: [report of every seed]}`` as JSON."""
+    return json.dumps({label: [one.as_dict() for one in seeds] for label, seeds in taken.items()})
 
 
 def draw_capacity(taken: Mapping[str, Sequence[CapacityReport]], heading: Heading) -> Figure:
@@ -136,5 +134,5 @@ CAPACITY = Picture(
     applies=keeps_tasks,
     read=read_capacities,
     draw=draw_capacity,
-    beside=lambda folder, taken, heading: write_capacity(folder / "capacity.json", taken),
+    beside=lambda taken: {"capacity.json": in_numbers(taken)},
 )

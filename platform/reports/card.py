@@ -8,8 +8,9 @@ from urllib.parse import quote
 
 from frisket.platform.reports.capacity import CAPACITY, keeps_tasks
 from frisket.platform.reports.figure import Picture, by_variant
-from frisket.platform.reports.figures import PICTURES, search_pictures
+from frisket.platform.reports.figures import PICTURES
 from frisket.platform.reports.masks import mask_pictures
+from frisket.platform.reports.search import SEARCHES
 from frisket.platform.run.folder import RunFolder
 from frisket.platform.run.points import PointFolder
 from frisket.platform.run.summary import summarise
@@ -98,7 +99,7 @@ def _search(folder: RunFolder, run_id: str) -> list[str]:
         f"## Search\n\nBest by {experiment.metric} ({search.mode}) of the {len(experiment.variants)} points of a "
         f"{search.search} search: {values}. All points are in the run's `summary.json`."
     )
-    return [text, *(_image(picture, run_id) for picture in search_pictures(folder.search))]
+    return [text, *(_image(picture, run_id) for picture in SEARCHES if picture.applies(folder.search))]
 
 
 def _results(experiment: Experiment, summary: Mapping[str, Any]) -> str:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, Literal, NamedTuple, TypeVar
 
-from frisket.files import replacing
+from frisket.files import replacing, write_text
 from frisket.platform.run.folder import ReplicaFolder, RunFolder
 from frisket.platform.run.journal import last_step
 from frisket.platform.specs.experiment import Experiment
@@ -61,7 +61,7 @@ class Picture(Generic[T]):
         applies: whether a finished run has it; asks what is cheap to know.
         read: what it shows of a finished run that has it.
         draw: of what was read.
-        beside: writes further files on what was read into the folder; None: there are none.
+        beside: texts on what was read, by the names of the files they are written to.
     """
 
     name: str
@@ -69,14 +69,14 @@ class Picture(Generic[T]):
     applies: Callable[[RunFolder], bool]
     read: Callable[[RunFolder], T]
     draw: Callable[[T, Heading], Figure]
-    beside: Callable[[Path, T, Heading], None] | None = None
+    beside: Callable[[T], Mapping[str, str]] = lambda found: {}
 
     def make(self, folder: RunFolder, target: Path) -> None:
         """Draw it of the finished run ``folder`` into the folder ``target``."""
         found, heading = self.read(folder), Heading.of(folder)
         save(self.draw(found, heading), target / self.name)
-        if self.beside is not None:
-            self.beside(target, found, heading)
+        for name, text in self.beside(found).items():
+            write_text(target / name, text, durable=False)
 
 
 # -- of a run ----------------------------------------------------------------------------------------------------------

@@ -24,16 +24,6 @@ PICTURES: Sequence[Picture[Any]] = (
 """Of what a run has measured; those of its masks, one for every variant, come after them."""
 
 
-def pictures_of(folder: RunFolder) -> list[Picture[Any]]:
-    """The pictures of the finished run ``folder``, or of the best point of a search."""
-    return [picture for picture in (*PICTURES, *mask_pictures(folder)) if picture.applies(folder)]
-
-
-def search_pictures(folder: RunFolder) -> list[Picture[Any]]:
-    """The pictures of the finished search ``folder`` as a whole; of another run none."""
-    return [picture for picture in SEARCHES if picture.applies(folder)]
-
-
 def draw_figures(folder: RunFolder) -> list[Path]:
     """The pictures of the finished run ``folder``, in ``folder/figures``; drawn once, then found there.
 
@@ -44,8 +34,8 @@ def draw_figures(folder: RunFolder) -> list[Path]:
         if not target.is_dir():
             with making_folder(target) as drawn:
                 made = product(folder)
-                for picture in pictures_of(made):
-                    picture.make(made, drawn)
-                for picture in search_pictures(folder):
-                    picture.make(folder, drawn)
+                of_product = [(made, picture) for picture in (*PICTURES, *mask_pictures(made))]
+                for run, picture in [*of_product, *((folder, picture) for picture in SEARCHES)]:
+                    if picture.applies(run):
+                        picture.make(run, drawn)
     return sorted(target.iterdir())

@@ -13,7 +13,6 @@ import numpy as np
 
 from frisket.algos.masks.mask_set import MaskSet
 from frisket.algos.masks.picture import mask_grid
-from frisket.files import write_text
 from frisket.platform.reports.figure import SHADES, Heading, Picture, by_variant, lined, panels
 from frisket.platform.run.folder import ReplicaFolder, RunFolder
 from frisket.platform.run.journal import read_journal
@@ -97,22 +96,20 @@ def draw_masks(masks: Sequence[MaskSet], heading: Heading, label: str) -> Figure
     return figure
 
 
-def write_mask_report(path: Path, title: str, masks: Sequence[MaskSet]) -> None:
-    """Write the page on ``masks`` (one per seed) to ``path``; the pictures are the first seed's."""
+def mask_report(title: str, masks: Sequence[MaskSet]) -> str:
+    """The page on ``masks``, one per seed, as HTML; the pictures are the first seed's."""
     first = masks[0]
     rows = [_row(name, first[name].shape, [m.sparsity(name) for m in masks]) for name in first]
     rows.append(_row("overall", (first.size,), [m.sparsity() for m in masks]))
     with tempfile.TemporaryDirectory() as folder:
         pictures = "".join(_picture(picture) for picture in first.draw(folder))
     seeds = "".join(f"<th>seed {i}</th>" for i in range(len(masks)))
-    write_text(
-        path,
+    return (
         f"<!doctype html><html lang=en><meta charset=utf-8><title>{html.escape(title)}</title><style>{_STYLE}</style>"
         f"<h1>{html.escape(title)}</h1><p>Share of closed weights (those that may not change) per tensor, at "
         f"the end of the stream.</p><table><tr><th>tensor</th><th>shape</th>{seeds}</tr>{''.join(rows)}</table>"
         f"<h2>Masks of seed 0</h2><p>Outputs down, inputs across, a kernel's taps as a small block; dark is closed.</p>"
-        f"{pictures}</html>\n",
-        durable=False,
+        f"{pictures}</html>\n"
     )
 
 
@@ -148,5 +145,5 @@ def _picture_of(folder: RunFolder, label: str) -> Picture[Sequence[MaskSet]]:
         applies=lambda folder: label in masked(folder),
         read=lambda folder: [MaskSet.load(f.masks) for f in masked(folder)[label]],
         draw=lambda masks, heading: draw_masks(masks, heading, label),
-        beside=lambda target, masks, heading: write_mask_report(target / f"{stem}.html", title, masks),
+        beside=lambda masks: {f"{stem}.html": mask_report(title, masks)},
     )

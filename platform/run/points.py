@@ -14,7 +14,7 @@ from typing import Any
 from frisket.platform.run.aggregate import aggregate
 from frisket.platform.run.folder import ReplicaFolder, RunFolder
 from frisket.platform.specs.experiment import Experiment, Replica
-from frisket.platform.specs.search import Search, values_of
+from frisket.platform.specs.search import Search
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -115,6 +115,12 @@ def product(folder: RunFolder) -> RunFolder:
     return folder if best is None else PointFolder(folder, best)
 
 
+def _values(experiment: Experiment, label: str) -> dict[str, Any]:
+    """Axis to value of one point."""
+    axes = {axis: axis.partition(".") for axis in search_of(experiment).axes}
+    return {axis: experiment.variants[label][section][field] for axis, (section, _, field) in axes.items()}
+
+
 def _point(experiment: Experiment, label: str, files: list[ReplicaFolder]) -> Point:
     results = [result for f in files if (result := f.result) is not None]
     ended = [r for r in results if "stopped" not in r]
@@ -122,7 +128,7 @@ def _point(experiment: Experiment, label: str, files: list[ReplicaFolder]) -> Po
     score = metrics.get(experiment.metric)
     return Point(
         label=label,
-        values=values_of(search_of(experiment), experiment.variants[label]),
+        values=_values(experiment, label),
         score=score["mean"] if score else None,
         std=score["std"] if score else None,
         n=len(ended),

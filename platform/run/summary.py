@@ -27,6 +27,7 @@ def summarise(folder: RunFolder) -> dict[str, Any]:
     by_label = {label: aggregate(found) for label, found in metrics.items()}
     points = [] if search is None else points_of(folder)
     best = points[0] if points and points[0].ranked else None
+    lost = divergences(folder)
     upload = find_json(folder.path / "upload.json") or {}
     summary: dict[str, Any] = {
         "spec": manifest["spec"],
@@ -47,7 +48,6 @@ def summarise(folder: RunFolder) -> dict[str, Any]:
         summary |= {"points": [point.as_dict() for point in points], "best": best and best.label}
     elif folder.experiment.variants:
         summary["variants"] = by_label
-    lost = divergences(folder)
     if lost:
         summary["diverged"] = lost
     return summary

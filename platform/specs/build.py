@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import torch
 
@@ -33,6 +33,16 @@ def load_data(experiment: Experiment, mode: DataMode, data_dir: str | None = Non
     """
     own = {**experiment.kinds.own_data, **(experiment.data or {})}
     return resolve(datasets(experiment), mode, data_dir, kind=Pictures, own=own)
+
+
+def mode_of(data: Mapping[str, Pictures]) -> Literal["real", "embedded"]:
+    """Which mode gives these data: ``embedded`` where all of them are."""
+    return "embedded" if all(one.provenance.kind == "embedded" for one in data.values()) else "real"
+
+
+def provenance_of(data: Mapping[str, Pictures]) -> dict[str, Any]:
+    """Provenance by the data set's own name, which is the name its metrics carry."""
+    return {one.name: one.provenance.as_dict() for one in data.values()}
 
 
 def build_stream(experiment: Experiment, data: Mapping[str, Pictures], seed: int) -> Stream:
@@ -130,15 +140,13 @@ def rehearse(experiment: Experiment, images: Mapping[str, Pictures]) -> None:
             except SpecError as error:  # a stream knows its own fields only
                 raise SpecError(f"stream.{error.field}", error.value, error.fix) from None
         stream = streams[described]
-        learner = build_learner(plain, Inputs.of(stream))
+        network, learner = build_network(plain, Inputs.of(stream)), build_learner(plain, Inputs.of(stream))
         require_suited(learner, stream)
         learner.pack([])
-        protocol = plain.protocol.row.build(plain.protocol.config, stream)
-        protocol.require_suited(build_network(plain, Inputs.of(stream)))
-        episodes = plain.stream.row.episodes
-        require(plain.pretrain is None or episodes is not None, "pretrain", plain.pretrain, "left out on this stream")
         if experiment.tune is not None:
             _require_measured(experiment.metric, stream, learner)
+        protocol = plain.protocol.row.build(plain.protocol.config, stream)
+        protocol.require_suited(network)
 
 
 def _require_measured(metric: str, stream: Stream, learner: Learner) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 
 from frisket.envs.data import OwnArrays, OwnData, OwnFolder
 from frisket.errors import SpecError
-from frisket.platform.specs.files import typed
+from frisket.platform.specs.typed import typed
 
 FORMS: Mapping[str, type[OwnData]] = MappingProxyType({"folder": OwnFolder, "arrays": OwnArrays})
 """The field that says what a data set is read from, to its configuration."""

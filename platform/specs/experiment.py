@@ -7,7 +7,6 @@ is left out takes the default of the component's own dataclass; nothing unknown 
 
 from __future__ import annotations
 
-import copy
 import dataclasses
 import json
 import re
@@ -26,13 +25,13 @@ from frisket.errors import SpecError, nearest, require
 from frisket.moves import NOTHING, ROUNDING, idle
 from frisket.platform.protocols.protocol import ProtocolKind
 from frisket.platform.specs.data import read_data
-from frisket.platform.specs.files import find_spec, merge, overridden, refuse_unknown, typed
 from frisket.platform.specs.kinds import SECTIONS, Kinds
 from frisket.platform.specs.names import require_label, require_name
 from frisket.platform.specs.search import MOST_REPLICAS, Search, flat_axes, points, require_comparable
 from frisket.platform.specs.section import Section, StreamSection, read_section
+from frisket.platform.specs.text import merge, read_raw
+from frisket.platform.specs.typed import refuse_unknown, typed
 from frisket.platform.specs.uses import Given, Use, blamed, kinds_with, resolve, taken
-from frisket.platform.specs.yaml_text import parse
 
 MOST_THREADS = 256
 """Of a pack: more than a machine has only wait for each other, and torch ends the process where it cannot make them."""
@@ -267,26 +266,6 @@ def load_spec(
     return from_dict(raw, folder=folder, passed=passed)
 
 
-def read_raw(
-    spec: str | Mapping[str, Any], overrides: Sequence[str] = (), *, seeds: int | None = None
-) -> tuple[dict[str, Any], Path]:
-    """What `load_spec` makes an experiment of: what is written, ``overrides`` laid over it; and the folder where the
-    files lie that it uses. Raises as `load_spec` does."""
-    folder = Path()
-    if isinstance(spec, Mapping):
-        name, raw = "experiment", copy.deepcopy(dict(spec))
-    else:
-        name, _, text, folder = find_spec(spec)
-        raw = parse(text, spec)
-    if not isinstance(raw, dict):
-        raise SpecError("SPEC", spec, "must be a mapping of sections")
-    for change in overrides:
-        raw = overridden(raw, change)
-    if seeds is not None:
-        raw["seeds"] = seeds
-    return {"name": name, **raw}, folder
-
-
 def from_dict(raw: Mapping[str, Any], *, folder: Path | None = None, passed: Sequence[Use] = ()) -> Experiment:
     """Validate a specification given as a dict.
 
@@ -303,8 +282,8 @@ def from_dict(raw: Mapping[str, Any], *, folder: Path | None = None, passed: Seq
     known = [f.name for f in dataclasses.fields(Experiment)]
     refuse_unknown(raw, known, prefix="")
     uses = resolve(raw.pop("uses", ()), folder, passed)
-    kinds = kinds_with(uses)
     with blamed(uses, "a configuration of it cannot be made"):
+        kinds = kinds_with(uses)
         sections: dict[str, Any] = {name: read_section(name, raw.pop(name, {}), kinds) for name in SECTIONS}
     pretrain = raw.pop("pretrain", None)
     published = raw.pop("published", None)
@@ -338,6 +317,9 @@ def from_dict(raw: Mapping[str, Any], *, folder: Path | None = None, passed: Seq
     methods = [plan.learner for plan in experiment.plans.values()]
     packed = experiment.pack == 1 or any(packed_fields(method.config) for method in methods)
     require(packed, "pack", experiment.pack, f"1: learner.kind {methods[0].kind} has no packs")
+    for plan in experiment.plans.values():
+        episodes = plan.pretrain is None or plan.stream.row.episodes is not None
+        require(episodes, "pretrain", plan.pretrain, "left out on this stream")
     return experiment
 
 

@@ -10,8 +10,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from frisket.platform.specs.files import DEFAULT_KINDS, spec_names, text_of
-from frisket.platform.specs.yaml_text import parse
+from frisket.platform.specs.text import DEFAULT_KINDS, parse, spec_names, text_of
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -13,10 +13,10 @@ from frisket.algos.inner.pretrain import PretrainConfig
 from frisket.platform.specs.arguments import Argument, arguments
 from frisket.platform.specs.data import FORMS
 from frisket.platform.specs.experiment import Experiment, Published
-from frisket.platform.specs.files import DEFAULT_KINDS
 from frisket.platform.specs.kinds import SECTIONS, known
 from frisket.platform.specs.search import Search
 from frisket.platform.specs.section import StreamSection
+from frisket.platform.specs.text import DEFAULT_KINDS
 
 Schema = dict[str, Any]
 

@@ -153,11 +153,6 @@ def require_comparable(search: Search, protocol: ProtocolKind, *, seeds: int, pa
         require(not moved, "tune.axes", moved, f"of other sections {asha}: points race on one stream")
 
 
-def values_of(search: Search, partial: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
-    """Axis to value of one of `points`."""
-    return {name: partial[name.partition(".")[0]][name.partition(".")[2]] for name in search.axes}
-
-
 def _check_axis(field: str, axis: Any, *, drawn: bool) -> None:
     if isinstance(axis, Mapping):
         require(drawn, field, axis, "a list of values; a range needs `samples` and search: random or asha")

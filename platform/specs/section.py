@@ -12,8 +12,9 @@ from frisket.envs.streams.kind import StreamKind
 from frisket.errors import SpecError, nearest
 from frisket.moves import NOTHING, idle
 from frisket.platform.protocols.protocol import ProtocolKind
-from frisket.platform.specs.files import DEFAULT_KINDS, typed
 from frisket.platform.specs.kinds import Kinds
+from frisket.platform.specs.text import DEFAULT_KINDS
+from frisket.platform.specs.typed import typed
 
 R = TypeVar("R", Method, NetworkKind, StreamKind, ProtocolKind)
 

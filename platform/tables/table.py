@@ -13,7 +13,8 @@ from typing import Any, ClassVar, Literal
 
 from frisket.errors import SpecError, nearest, require
 from frisket.platform.specs.experiment import load_spec
-from frisket.platform.specs.files import TABLES, config_names, read_config, spec_names
+from frisket.platform.specs.text import TABLES, config_names, spec_names
+from frisket.platform.specs.typed import read_config
 from frisket.platform.tables.claims import Claim
 from frisket.platform.tables.scales import SCALES, ScaleName
 

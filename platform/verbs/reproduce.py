@@ -14,7 +14,7 @@ from typing import Any
 from frisket.envs.data import Pictures, resolve
 from frisket.errors import RunError, SpecError
 from frisket.platform.cluster.session import require_device
-from frisket.platform.executors import Stop
+from frisket.platform.executors import Stop, worker_count
 from frisket.platform.reports.reproduction import as_json, write_picture, write_report
 from frisket.platform.run.folder import RunFolder
 from frisket.platform.run.kept import default_runs_folder
@@ -196,7 +196,7 @@ def execute(
                     if not ray_is_up:
                         session.enter_context(_ray(reproduction, workers))
                         ray_is_up = True
-                    count = launch.worker_count(run, local, workers)
+                    count = worker_count(run.experiment, local=local, workers=workers)
                     with watch(run, count, _wording(reproduction, index, local, workers)):
                         launch.execute(run, local=local, workers=workers, data_dir=data_dir, stop=stop)
                 write_report(reproduction, compare(reproduction))
@@ -232,10 +232,9 @@ def seconds_left(
 def _ray(reproduction: Reproduction, workers: int | None) -> contextlib.AbstractContextManager[None]:
     """One Ray session for all cells, which otherwise would each start their own."""
     from frisket.platform.cluster.session import ray_session
-    from frisket.platform.executors.ray_train import worker_count
 
     experiments = [load_spec(cell.spec, cell.overrides, seeds=cell.seeds) for cell in reproduction.cells]
-    return ray_session(cpus=max(worker_count(one, workers) * one.threads for one in experiments))
+    return ray_session(cpus=max(worker_count(one, local=False, workers=workers) * one.threads for one in experiments))
 
 
 def _taken_up(reproduction: Reproduction, index: int, data_dir: str | None) -> RunFolder:
@@ -280,7 +279,9 @@ def _wording(reproduction: Reproduction, index: int, local: bool, workers: int |
         run = reproduction.run_of(other)
         if run is not None and run.done:
             total = sum(result["seconds"] for result in run.results())
-            spent[cells[other].row, cells[other].column] = total / launch.worker_count(run, local, workers)
+            spent[cells[other].row, cells[other].column] = total / worker_count(
+                run.experiment, local=local, workers=workers
+            )
 
     begun = {cell.work for cell in cells[: index + 1]}
     waiting = list({cell.work: cell for cell in cells[index + 1 :] if cell.work not in begun}.values())

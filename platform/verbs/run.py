@@ -13,15 +13,15 @@ from pathlib import Path
 from typing import Any
 
 import frisket
-from frisket.envs.data import Pictures
 from frisket.errors import RunError, SpecError
 from frisket.files import write_json
+from frisket.platform import executors
 from frisket.platform.cluster.session import require_device
 from frisket.platform.executors import Stop
 from frisket.platform.run.folder import RunFolder
 from frisket.platform.run.kept import content_hashes, default_runs_folder
 from frisket.platform.run.summary import summarise
-from frisket.platform.specs.build import load_data, rehearse
+from frisket.platform.specs.build import load_data, mode_of, provenance_of, rehearse
 from frisket.platform.specs.experiment import Experiment, load_spec
 from frisket.platform.specs.uses import Given, blamed, taken
 from frisket.platform.tracking.settings import default_tracking
@@ -91,7 +91,7 @@ def carry_out(
     if elsewhere and not local:
         fix = "is in no file, so it reaches no other process: write it into one (uses: my_method.py), or say local=True"
         raise SpecError("uses", elsewhere[0], fix)
-    with watch(folder, worker_count(folder, local, workers)):
+    with watch(folder, executors.worker_count(folder.experiment, local=local, workers=workers)):
         summary = execute(folder, local=local, workers=workers, data_dir=place, stop=stop)
     return FinishedRun(run_id=folder.run_id, path=folder.path, summary=summary)
 
@@ -137,15 +137,16 @@ def prepare(
         there = _run_called(run_id, experiment, data, runs_dir)
         if there is not None:
             return reopen(str(there.path), data_dir=data_dir, search=search)
-    images = load_data(experiment, data, data_dir)
-    require_device(experiment.device)
     with blamed(experiment.uses, "cannot be built"):
+        require_device(experiment.device)
+        images = load_data(experiment, data, data_dir)
+        mode, provenance = mode_of(images), provenance_of(images)
         rehearse(experiment, images)
     return RunFolder.create(
         default_runs_folder() if runs_dir is None else runs_dir,
         experiment,
-        data_mode=_mode_of(images),
-        data=_provenance(images),
+        data_mode=mode,
+        data=provenance,
         register=register,
         tracking=default_tracking(experiment.name),
         run_id=run_id,
@@ -201,7 +202,7 @@ def reopen(
         raise RunError("resume", run, f"this run is on {folder.manifest['data_mode']} data; leave data out")
     if not folder.done:
         images = load_data(folder.experiment, folder.manifest["data_mode"], data_dir)
-        now, then = _provenance(images), folder.manifest["data"]
+        now, then = provenance_of(images), folder.manifest["data"]
         changed = [name for name in then if content_hashes(now.get(name)) != content_hashes(then[name])]
         if changed:
             raise RunError("resume", run, f"the data of {', '.join(changed)} are not those the run was started with")
@@ -222,7 +223,7 @@ def finished_run(
     none."""
     experiment = load_spec(spec, overrides, seeds=seeds)
     images = load_data(experiment, data, data_dir)
-    wanted = experiment.work(), {name: content_hashes(one) for name, one in _provenance(images).items()}
+    wanted = experiment.work(), {name: content_hashes(one) for name, one in provenance_of(images).items()}
     found = []
     for folder in RunFolder.all(default_runs_folder() if runs_dir is None else runs_dir):
         manifest = folder.manifest
@@ -262,49 +263,15 @@ def execute(
 
     data_dir = None if data_dir is None else os.path.abspath(data_dir)  # workers have another working folder
     with contextlib.nullcontext() if local else _uploading(folder):
-        if not folder.done and local:
-            from frisket.platform.executors import local as in_process
-
-            refuse_local_race(folder)
-            in_process.execute(folder, data_dir=data_dir, stop=stop)
-        elif not folder.done and folder.experiment.tune is not None:
-            from frisket.platform.executors import ray_tune
-
-            ray_tune.execute(folder, workers=workers, data_dir=data_dir, stop=stop)
-        elif not folder.done:
-            from frisket.platform.executors import ray_train
-
-            ray_train.execute(folder, workers=workers, data_dir=data_dir, stop=stop)
+        if not folder.done:
+            executors.execute(folder, local=local, workers=workers, data_dir=data_dir, stop=stop)
         draw_figures(folder)
     summary = summarise(folder)
     write_json(folder.path / "summary.json", summary)
     return summary
 
 
-def worker_count(folder: RunFolder, local: bool, workers: int | None) -> int:
-    """How many will work on ``folder`` at once, as far as this machine decides it; for estimates."""
-    from frisket.platform.executors.ray_train import worker_count as on_ray
-
-    return 1 if local else on_ray(folder.experiment, workers)
-
-
-def refuse_local_race(folder: RunFolder) -> None:
-    """Raise `RunError` where only Ray Tune can run ``folder``."""
-    search = folder.experiment.tune
-    if search is not None and search.early_stopping:
-        raise RunError("local", folder.run_id, "stopping points early is Ray Tune's work: leave local out")
-
-
 def _uploading(folder: RunFolder) -> contextlib.AbstractContextManager[object]:
     from frisket.platform.tracking.background import BackgroundUploader
 
     return BackgroundUploader(folder)
-
-
-def _mode_of(images: Mapping[str, Pictures]) -> str:
-    return "embedded" if all(images.provenance.kind == "embedded" for images in images.values()) else "real"
-
-
-def _provenance(images: Mapping[str, Pictures]) -> dict[str, Any]:
-    """Provenance by the data set's own name, which is the name its metrics carry."""
-    return {one.name: one.provenance.as_dict() for one in images.values()}

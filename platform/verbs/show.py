@@ -12,11 +12,10 @@ from frisket.envs.data import EMBEDDED, FOLDERS, SOURCES
 from frisket.platform.specs.arguments import Argument, arguments
 from frisket.platform.specs.build import datasets
 from frisket.platform.specs.experiment import Experiment, load_spec, read_raw
-from frisket.platform.specs.files import find_spec, merge
 from frisket.platform.specs.kinds import SECTIONS
 from frisket.platform.specs.section import Section
+from frisket.platform.specs.text import dump, find_spec, lines, merge
 from frisket.platform.specs.uses import Given
-from frisket.platform.specs.yaml_text import dump, lines
 
 _APART = ("published", "variants")
 """Fields of an experiment that have a place of their own in what `show` gives."""

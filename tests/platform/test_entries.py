@@ -11,8 +11,8 @@ from frisket.algos.kinds import LEARNERS
 from frisket.errors import SpecError
 from frisket.platform.cli.main import main
 from frisket.platform.specs.experiment import load_spec
-from frisket.platform.specs.files import spec_names
 from frisket.platform.specs.kinds import known
+from frisket.platform.specs.text import spec_names
 from frisket.platform.verbs.entries import SectionName, entry
 
 

@@ -13,8 +13,8 @@ from runs import MakeRun
 from frisket.algos.masks.mask_set import MaskSet
 from frisket.platform.reports.accuracy import OVERALL, Trace, read_trace, running, window_of
 from frisket.platform.reports.card import note
-from frisket.platform.reports.figures import draw_figures, pictures_of
-from frisket.platform.reports.masks import read_sparsity
+from frisket.platform.reports.figures import PICTURES, draw_figures
+from frisket.platform.reports.masks import mask_pictures, read_sparsity
 from frisket.platform.run.folder import RunFolder
 
 TRACE = Trace(np.array([0.0, 1.0, 0.5, 1.0, 0.0]), np.array(["a", "b", "a", "a", "b"]))
@@ -85,7 +85,7 @@ def test_the_card_shows_the_pictures_that_are_drawn(finished_run: MakeRun) -> No
     text = note(folder, "5", "abc")
     assert text == before  # it asks what the run is, not which files are there
     assert sorted(re.findall(r"figures%2F([^&]*)&", text)) == [path.name for path in drawn]
-    for picture in pictures_of(folder):
+    for picture in filter(lambda one: one.applies(folder), (*PICTURES, *mask_pictures(folder))):
         assert f"![{picture.shows}]" in text
 
 

@@ -22,7 +22,7 @@ from frisket.platform.run.folder import RunFolder
 from frisket.platform.run.journal import read_journal
 from frisket.platform.specs.build import Inputs, build_learner, build_stream, datasets
 from frisket.platform.specs.experiment import load_spec
-from frisket.platform.specs.files import spec_names
+from frisket.platform.specs.text import spec_names
 from frisket.platform.verbs.run import prepare, reopen
 
 IMAGENET = [name for name in spec_names() if name.startswith("pruning/imagenet-")]

@@ -13,7 +13,7 @@ import torch
 
 from frisket.algos.kinds import LEARNERS
 from frisket.algos.networks.conv4 import Conv4, Conv4Config
-from frisket.platform.specs.files import spec_names
+from frisket.platform.specs.text import spec_names
 from frisket.types import Batch, Task, TaskEnd
 
 FOLDER = Path(__file__).resolve().parents[2] / "docs" / "methods"

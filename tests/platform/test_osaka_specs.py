@@ -8,7 +8,7 @@ import pytest
 
 from frisket.algos.kinds import LEARNERS, NETWORKS
 from frisket.platform.specs.experiment import load_spec
-from frisket.platform.specs.files import spec_names
+from frisket.platform.specs.text import spec_names
 
 METHODS = (
     "sparse-cmaml", "sparse-relu-cmaml", "cmaml-fixed", "cmaml", "cmaml-s9", "cmaml-plain", "cmaml-um", "cmaml-pre",

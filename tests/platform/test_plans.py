@@ -17,9 +17,9 @@ from frisket.platform.specs import experiment as module
 from frisket.platform.specs import section
 from frisket.platform.specs.build import datasets
 from frisket.platform.specs.experiment import Experiment, from_dict, load_spec
-from frisket.platform.specs.files import typed
 from frisket.platform.specs.kinds import PROTOCOLS
 from frisket.platform.specs.search import Search
+from frisket.platform.specs.typed import typed
 
 BASE: dict[str, Any] = {
     "name": "tiny/search",

@@ -12,7 +12,8 @@ import pytest
 from watching import command, descendants, holder, measured, wait_for
 
 from frisket.errors import DataError, Stopped
-from frisket.platform.executors import local, ray_train
+from frisket.platform import executors
+from frisket.platform.executors import local
 from frisket.platform.run.folder import RunFolder
 from frisket.platform.verbs import run as launch
 
@@ -38,7 +39,7 @@ def undisturbed(tiny_spec: str, tmp_path_factory: pytest.TempPathFactory) -> dic
 @pytest.mark.parametrize("workers", [1, 2])
 def test_workers_move_no_number(workers: int, tiny_spec: str, undisturbed: dict[str, object]) -> None:
     folder = prepare(tiny_spec)
-    ray_train.execute(folder, workers=workers, data_dir=None, stop=never)
+    executors.execute(folder, local=False, workers=workers, data_dir=None, stop=never)
     assert folder.done
     assert measured(folder) == undisturbed
 
@@ -61,7 +62,7 @@ def test_killed_worker_is_replaced_and_leaves_no_trace_in_the_numbers(
 
     killer = threading.Thread(target=kill)
     killer.start()
-    ray_train.execute(folder, workers=2, data_dir=None, stop=never)
+    executors.execute(folder, local=False, workers=2, data_dir=None, stop=never)
     killer.join()
     assert killed
     assert measured(folder) == undisturbed
@@ -77,7 +78,7 @@ def test_ray_train_starts_only_what_packs_use(tiny_spec: str) -> None:
 
     looker = threading.Thread(target=look)
     looker.start()
-    ray_train.execute(folder, workers=2, data_dir=None, stop=never)
+    executors.execute(folder, local=False, workers=2, data_dir=None, stop=never)
     looker.join()
     assert {"RayTrainWorker", "TrainController"} <= seen
     assert not seen & {"DatasetManager", "PlacementGroupCleaner", "PreemptionWatcher"}
@@ -87,7 +88,7 @@ def test_stopped_run_checkpoints_and_goes_on(tiny_spec: str, undisturbed: dict[s
     folder = prepare(tiny_spec)
     last = folder.replicas()[-1]
     with pytest.raises(Stopped):
-        ray_train.execute(folder, workers=2, data_dir=None, stop=(last.path / "committed.json").exists)
+        executors.execute(folder, local=False, workers=2, data_dir=None, stop=(last.path / "committed.json").exists)
     assert last.result is None
     reopened = launch.reopen(str(folder.path))
     local.execute(reopened, data_dir=None, stop=never)
@@ -100,7 +101,7 @@ def test_mistake_seen_by_a_worker_reaches_the_user(tiny_spec: str, tmp_path: Pat
         tmp_path / "runs", ready.experiment, data_mode="real", data={}, register=False, tracking={}
     )  # fmt: skip
     with pytest.raises(DataError, match=r"nowhere.*not a folder"):
-        ray_train.execute(folder, workers=1, data_dir=str(tmp_path / "nowhere"), stop=never)
+        executors.execute(folder, local=False, workers=1, data_dir=str(tmp_path / "nowhere"), stop=never)
 
 
 def test_workers_have_the_priority_of_whoever_started_them() -> None:

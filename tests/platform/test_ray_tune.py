@@ -14,8 +14,9 @@ from searches import TINY, assert_all_there_once, never, prepare_search, write
 from watching import holders, measured, wait_for
 
 import frisket
+from frisket.platform import executors
 from frisket.platform.cli.main import main
-from frisket.platform.executors import local, ray_tune
+from frisket.platform.executors import local
 from frisket.platform.run.folder import RunFolder
 from frisket.platform.run.points import points_of
 from frisket.platform.tracking.record import Record
@@ -25,12 +26,12 @@ pytestmark = [pytest.mark.process, pytest.mark.usefixtures("ray_cluster", "workp
 DRIVER = """
 import sys
 from pathlib import Path
-from frisket.platform.executors import local, ray_tune
+from frisket.platform import executors
 from frisket.platform.run.folder import RunFolder
 from frisket.platform.tracking.background import BackgroundUploader
 folder = RunFolder.open(Path(sys.argv[1]))
 with BackgroundUploader(folder, pause=0.1):
-    ray_tune.execute(folder, workers=1, data_dir=None, stop=lambda: False)
+    executors.execute(folder, local=False, workers=1, data_dir=None, stop=lambda: False)
 """
 
 
@@ -86,7 +87,7 @@ def test_race_stops_points_and_finishes_others(workplace: Path) -> None:
     axes = {"learner.alpha_lr": [0.0, 1.0, 2.0, 3.0]}  # a rate that is not learned closes no weight
     tune = {"axes": axes, "search": "asha", "metric": "sparsity", "mode": "min", "grace": 0.5, "reduction": 2}
     folder = prepare_search(workplace, seeds=1, tune=tune)
-    ray_tune.execute(folder, workers=1, data_dir=None, stop=never)
+    executors.execute(folder, local=False, workers=1, data_dir=None, stop=never)
     assert folder.done
     best, *others = points_of(folder)
     assert (best.values, best.score, best.finished) == ({"learner.alpha_lr": 0.0}, 0.0, True)
@@ -101,4 +102,4 @@ def test_mistake_met_in_a_trial_reaches_the_user(workplace: Path) -> None:
         workplace / "other", ready.experiment, data_mode="real", data={}, register=False, tracking={}
     )  # fmt: skip
     with pytest.raises(frisket.UserError, match=r"nowhere.*not a folder"):
-        ray_tune.execute(folder, workers=1, data_dir=str(workplace / "nowhere"), stop=never)
+        executors.execute(folder, local=False, workers=1, data_dir=str(workplace / "nowhere"), stop=never)

@@ -19,7 +19,7 @@ from frisket.platform.run.folder import RunFolder
 from frisket.platform.run.journal import read_journal
 from frisket.platform.specs.build import datasets
 from frisket.platform.specs.experiment import load_spec
-from frisket.platform.specs.files import spec_names
+from frisket.platform.specs.text import spec_names
 from frisket.platform.verbs.run import prepare
 
 STREAMS = ("rotations", "permutations", "many-permutations")

@@ -11,10 +11,9 @@ from jsonschema import Draft7Validator
 
 from frisket.platform.cli.main import main
 from frisket.platform.specs.experiment import load_spec
-from frisket.platform.specs.files import overridden, spec_names, text_of
 from frisket.platform.specs.kinds import known
 from frisket.platform.specs.schema import schema
-from frisket.platform.specs.yaml_text import parse
+from frisket.platform.specs.text import overridden, parse, spec_names, text_of
 
 KINDS = [(section, kind) for section, kinds in known().sections.items() for kind in kinds]
 

@@ -9,8 +9,8 @@ import pytest
 
 from frisket.errors import SpecError
 from frisket.platform.specs.experiment import Experiment, from_dict, load_spec
-from frisket.platform.specs.files import spec_names
 from frisket.platform.specs.search import Search, points
+from frisket.platform.specs.text import spec_names
 
 BASE: dict[str, Any] = {
     "name": "tiny/search",

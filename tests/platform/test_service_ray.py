@@ -22,8 +22,9 @@ from watching import alive, measured, wait_for
 
 from frisket.errors import DataError, ServiceError, SourceLost, SpecError, Stopped
 from frisket.files import find_json, write_json
+from frisket.platform import executors
 from frisket.platform.cli.main import main
-from frisket.platform.executors import Shares, local, ray_tune
+from frisket.platform.executors import Shares, local
 from frisket.platform.executors.stream_source import opener, spans_nodes
 from frisket.platform.executors.supervision import attempt, conclude
 from frisket.platform.run.engine import run_pack
@@ -246,7 +247,7 @@ def test_search_on_ray_tune_with_a_service(workplace: Path) -> None:
     stream = {**plain.experiment.stream.as_dict(), "source": "service"}
     served = prepare_search(workplace / "served", stream=stream)
     local.execute(plain, data_dir=None, stop=never)
-    ray_tune.execute(served, workers=2, data_dir=None, stop=never)
+    executors.execute(served, local=False, workers=2, data_dir=None, stop=never)
     assert measured(served) == measured(plain)
 
 

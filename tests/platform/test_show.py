@@ -15,7 +15,7 @@ from frisket.errors import SpecError
 from frisket.platform.cli.columns import aligned
 from frisket.platform.cli.main import main
 from frisket.platform.specs.experiment import from_dict, load_spec
-from frisket.platform.specs.yaml_text import dump, lines, parse
+from frisket.platform.specs.text import dump, lines, parse
 from frisket.platform.verbs.show import complete
 
 VARIANTS = """\

@@ -11,8 +11,7 @@ from frisket.algos.learners.online.cmaml import SparseCMAMLConfig
 from frisket.envs.streams.osaka import OsakaConfig
 from frisket.errors import SpecError
 from frisket.platform.specs.experiment import Experiment, from_dict, load_spec
-from frisket.platform.specs.files import spec_names
-from frisket.platform.specs.yaml_text import dump, parse
+from frisket.platform.specs.text import dump, parse, spec_names
 
 SPARSE = "osaka/p98-sparse-cmaml"
 

@@ -16,7 +16,7 @@ from frisket.errors import SpecError
 from frisket.platform.run.engine import run_replica
 from frisket.platform.run.journal import read_journal
 from frisket.platform.specs.experiment import Experiment, load_spec
-from frisket.platform.specs.files import spec_names
+from frisket.platform.specs.text import spec_names
 from frisket.platform.tables.table import load_table, plan
 from frisket.platform.verbs.run import prepare
 

@@ -12,7 +12,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from frisket.errors import SpecError
 from frisket.platform.specs.experiment import load_spec
-from frisket.platform.specs.files import config_names, spec_names
+from frisket.platform.specs.text import config_names, spec_names
 from frisket.platform.tables.comparison import _Measured
 from frisket.platform.tables.table import Cell, Scale, Table, load_table, plan, table_names
 

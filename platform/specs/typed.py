@@ -1,0 +1,73 @@
+"""What is written, as typed values: dicts to dataclasses.
+
+Whatever is wrong is a `SpecError` which names the field, its value and what is allowed; nothing unknown passes.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Iterable, Mapping
+from functools import cache
+from typing import Any
+
+from frisket.errors import SpecError, nearest
+from frisket.platform.specs.text import parse, text_of
+
+
+def read_config(cls: type[Any], name: str) -> Any:
+    """The file ``name`` of tune_configs as the dataclass ``cls``, whose field ``name`` is set; as strict as a spec.
+
+    Raises:
+        SpecError: a field that is wrong.
+    """
+    return typed(cls, {"name": name, **parse(text_of(name), name)}, name)
+
+
+def typed(cls: type[Any], raw: Any, prefix: str) -> Any:
+    """``raw`` as the dataclass ``cls``: strict types (an int passes for a float), unknown keys refused."""
+    from pydantic import ValidationError
+
+    dot = f"{prefix}." if prefix else ""
+    if not isinstance(raw, dict):
+        raise SpecError(prefix, raw, f"must be a mapping of {', '.join(f.name for f in dataclasses.fields(cls))}")
+    refuse_unknown(raw, [f.name for f in dataclasses.fields(cls)], dot)
+    try:
+        # JSON is the one form pydantic reads strictly into dataclasses and tuples.
+        return _reader(cls).validate_json(json.dumps(raw), strict=True)
+    except (TypeError, ValueError) as error:
+        if not isinstance(error, ValidationError):
+            key = next((key for key, value in raw.items() if not _plain(value)), "")
+            field = f"{dot}{key}" if key else prefix
+            raise SpecError(field, raw.get(key, raw), f"must be a plain YAML value ({error})") from error
+        first = error.errors()[0]
+        cause = first.get("ctx", {}).get("error")
+        if isinstance(cause, SpecError):
+            raise SpecError(dot + cause.field, cause.value, cause.fix) from None
+        where = dot + ".".join(str(part) for part in first["loc"])
+        value = None if first["type"] == "missing" else first["input"]
+        raise SpecError(where.rstrip("."), value, first["msg"].lower()) from None
+
+
+@cache
+def _reader(cls: type[Any]) -> Any:
+    """Pydantic's reader of ``cls``, made once: a grid reads thousands of sections."""
+    from pydantic import TypeAdapter
+
+    return TypeAdapter(cls)
+
+
+def refuse_unknown(raw: Mapping[str, Any], known: Iterable[str], prefix: str) -> None:
+    """Raise `SpecError` for the first key of ``raw`` that is not ``known``; ``prefix`` says where ``raw`` lies."""
+    known = list(known)
+    for key in raw:
+        if key not in known:
+            raise SpecError(f"{prefix}{key}", raw[key], f"unknown key; {nearest(str(key), known)}")
+
+
+def _plain(value: Any) -> bool:
+    try:
+        json.dumps(value)
+    except (TypeError, ValueError):
+        return False
+    return True
