@@ -18,13 +18,14 @@ import socket
 import sys
 import tempfile
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import cache
 from pathlib import Path
 
 from frisket.errors import ClusterError, FrisketError
 from frisket.files import lock
 from frisket.folders import checkout
+from frisket.platform.cluster import in_turn
 from frisket.platform.cluster.environment import environment, unset
 from frisket.platform.specs.build import choose_device
 
@@ -39,14 +40,13 @@ _QUIET = {
     "RAY_AIR_NEW_OUTPUT": "0",  # the new one prints a banner even when told to be silent
     "RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S": "10",  # for slots; asked for again, with fewer workers if a node is lost
 }
+_METRICS = "RAY_enable_metrics_collection"
 _ALONE = {
-    "RAY_enable_metrics_collection": "0",  # nobody reads the metrics of a cluster that ends with the run
+    _METRICS: "0",  # nobody reads the metrics of a cluster that ends with the run
     "RAY_TRAIN_METRICS_ENABLED": "0",
-    # Nobody is sent its logs either (`log_to_driver`), but Ray would list them ten times a second to see if any is new.
-    "RAY_LOG_MONITOR_MANY_FILES_THRESHOLD": "0",
-    "LOG_NAME_UPDATE_INTERVAL_S": "3600",
+    "RAY_idle_worker_killing_time_threshold_ms": "30000",  # those held ready would end before the driver is
 }
-"""What a private cluster can do without. Ray's own processes wake up all the time, and cost the packs beside them."""
+"""What a private cluster can do without, beside what `LeanNode` and `SilentNode` leave out."""
 
 _INHERITED = "FRISKET_WORKERS_INHERIT"
 """Set while a private cluster lives: its workers have in their environment what `worker_environment` would say."""
@@ -57,11 +57,11 @@ _OBJECT_STORE_BYTES = 100 * 2**20  # replicas keep their data to themselves; Ray
 
 
 @contextlib.contextmanager
-def ray_session(cpus: int) -> Iterator[None]:
+def ray_session(cpus: int, preload: Sequence[str] = ()) -> Iterator[None]:
     """Ray is usable inside the block.
 
     Uses the session this process already has, else the cluster of RAY_ADDRESS, else a private one with ``cpus`` CPU
-    slots, which leaves no process and no file behind.
+    slots, which leaves no process and no file behind, and whose workers import the modules ``preload`` as they start.
     """
     with environment(unset(_QUIET)):
         import ray
@@ -75,7 +75,7 @@ def ray_session(cpus: int) -> Iterator[None]:
             finally:
                 ray.shutdown()
         else:
-            with _private_cluster(cpus):
+            with _private_cluster(cpus, preload):
                 yield
 
 
@@ -143,8 +143,10 @@ def _job_environment() -> dict[str, str]:
 
 
 @contextlib.contextmanager
-def _private_cluster(cpus: int) -> Iterator[None]:
+def _private_cluster(cpus: int, preload: Sequence[str]) -> Iterator[None]:
     import ray
+
+    from frisket.platform.cluster.lean import lean_head
 
     # With RAY_AUTH_MODE unset ray.init chooses "token" itself, for this process too, where setting it would come too
     # late once ray is imported.
@@ -153,8 +155,9 @@ def _private_cluster(cpus: int) -> Iterator[None]:
         token.touch(mode=0o600)
         token.write_text(_token(), encoding="ascii")
         auth = {} if os.environ.get("RAY_AUTH_MODE") else {"RAY_AUTH_TOKEN_PATH": str(token)}
-        with environment(unset(_ALONE | auth), also=("RAY_AUTH_MODE",)):
-            with environment(worker_environment()), _handlers_kept(), _start_explained():
+        metrics = os.environ.get(_METRICS, "0") != "0"
+        with environment(unset(_ALONE | auth | _preloading(preload, folder)), also=("RAY_AUTH_MODE",)):
+            with environment(worker_environment()), _handlers_kept(), _start_explained(), lean_head(metrics=metrics):
                 ray.init(
                     address="local",
                     num_cpus=cpus,
@@ -169,6 +172,17 @@ def _private_cluster(cpus: int) -> Iterator[None]:
                     yield
             finally:
                 ray.shutdown()
+
+
+def _preloading(modules: Sequence[str], folder: Path) -> dict[str, str]:
+    """The variables by which workers import ``modules`` as they start, in turns that are kept in ``folder``."""
+    if not modules:
+        return {}
+    return {
+        "RAY_preload_python_modules": in_turn.__name__,
+        in_turn.MODULES: ",".join(modules),
+        in_turn.FOLDER: str(folder),
+    }
 
 
 @contextlib.contextmanager

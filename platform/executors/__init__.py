@@ -21,6 +21,9 @@ from frisket.platform.specs.experiment import Experiment
 Stop = Callable[[], bool]
 """Asked often; True means: checkpoint and stop."""
 
+_TRIALS = ("frisket.platform.executors.ray_trial",)
+"""What a search's workers import as soon as they are there: five seconds of a core, while the driver gets ready."""
+
 _DYING_SECONDS = 20.0
 """How long a killed process may take to let go of its replicas; Ray starts new workers while the old ones still die."""
 
@@ -53,8 +56,9 @@ def execute(folder: RunFolder, *, local: bool, workers: int | None, data_dir: st
         in_process.execute(folder, data_dir=data_dir, stop=stop)
         return
     cpus = worker_count(folder.experiment, local=local, workers=workers) * folder.experiment.threads
-    with ray_session(cpus=cpus):
-        if folder.experiment.tune is not None:
+    search = folder.experiment.tune is not None
+    with ray_session(cpus=cpus, preload=_TRIALS if search else ()):
+        if search:
             from frisket.platform.executors import ray_tune
 
             ray_tune.execute(folder, workers=workers, data_dir=data_dir, stop=stop)

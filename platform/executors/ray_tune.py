@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from frisket.files import write_json
-from frisket.platform.executors import Stop
+from frisket.platform.executors import Shares, Stop
 from frisket.platform.executors.ray_train import shares
 from frisket.platform.executors.stream_source import stream_service
 from frisket.platform.executors.supervision import MAX_DEATHS, supervise
@@ -73,21 +73,27 @@ def mark_stopped(folder: RunFolder, steps: int) -> None:
 
 def _fit(folder: RunFolder, workers: int | None, data_dir: str | None, rungs: Sequence[int]) -> None:
     import ray
+
+    packs = _left(folder, everything=bool(rungs))
+    if packs:
+        share = shares(folder.experiment, workers, len(packs), ray.cluster_resources())
+        with stream_service(folder, share) as service:
+            _tune(folder, packs, rungs, share, {"run": str(folder.path), "data_dir": data_dir, "service": service})
+
+
+def _tune(folder: RunFolder, packs: Sequence[int], rungs: Sequence[int], share: Shares, config: dict[str, Any]) -> None:
+    """Run ``packs`` as trials; ``config`` is what all of them are told."""
     from ray import tune
     from ray.tune.schedulers import ASHAScheduler, FIFOScheduler
 
+    from frisket.platform.executors.at_hand import workers_at_hand
     from frisket.platform.executors.ray_trial import SCORE, STEP, PackTrial, RungTrial, StopWaiting
 
-    experiment = folder.experiment
-    search, packs = search_of(experiment), _left(folder, everything=bool(rungs))
-    if not packs:
-        return
-    share = shares(experiment, workers, len(packs), ray.cluster_resources())
-    config: dict[str, Any] = {"run": str(folder.path), "data_dir": data_dir}
     following = iter(packs)  # a list to search over (`grid_search`) Tune would copy deeply for every trial
-    config["pack"] = tune.sample_from(lambda _: next(following))
+    config |= {"pack": tune.sample_from(lambda _: next(following))}
     if rungs:
         trial, config["rungs"] = RungTrial, list(rungs[:-1])
+        search = search_of(folder.experiment)
         scheduler = ASHAScheduler(
             time_attr=STEP,
             metric=SCORE,
@@ -98,22 +104,23 @@ def _fit(folder: RunFolder, workers: int | None, data_dir: str | None, rungs: Se
         )
     else:
         trial, scheduler = PackTrial, FIFOScheduler()
-    with stream_service(folder, share) as service:
-        grid = tune.Tuner(
-            tune.with_resources(trial, share.resources),
-            param_space=config | {"service": service},
-            tune_config=tune.TuneConfig(
-                scheduler=scheduler, reuse_actors=True, max_concurrent_trials=share.workers, num_samples=len(packs)
-            ),
-            run_config=tune.RunConfig(
-                name=_tune_folder(folder).name,
-                storage_path=str(_tune_folder(folder).parent),
-                failure_config=tune.FailureConfig(max_failures=MAX_DEATHS),
-                checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),  # the run folder has them
-                stop=StopWaiting(folder),
-                verbose=0,
-            ),
-        ).fit()
+    tuner = tune.Tuner(
+        tune.with_resources(trial, share.resources),
+        param_space=config,
+        tune_config=tune.TuneConfig(
+            scheduler=scheduler, reuse_actors=True, max_concurrent_trials=share.workers, num_samples=len(packs)
+        ),
+        run_config=tune.RunConfig(
+            name=_tune_folder(folder).name,
+            storage_path=str(_tune_folder(folder).parent),
+            failure_config=tune.FailureConfig(max_failures=MAX_DEATHS),
+            checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),  # the run folder has them
+            stop=StopWaiting(folder),
+            verbose=0,
+        ),
+    )
+    with workers_at_hand():
+        grid = tuner.fit()
     if grid.errors:
         raise grid.errors[0]
 
