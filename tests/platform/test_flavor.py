@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 import subprocess
@@ -22,7 +21,8 @@ import frisket
 from frisket.algos.masks.mask_set import MaskSet
 from frisket.algos.parts.tree import flatten
 from frisket.errors import ModelError
-from frisket.files import read_json
+from frisket.files import read_sealed
+from frisket.platform.model.index import write_index
 from frisket.platform.model.model import FrisketModel
 from frisket.platform.run.folder import RunFolder
 from frisket.platform.tracking.flavor import save_model
@@ -156,11 +156,9 @@ def test_foreign_index_is_refused(broken: Path, text: str) -> None:
 
 
 def test_spec_of_another_version_is_refused(broken: Path) -> None:
-    for path in (broken / "data/spec.json", broken / "data/model.json"):
-        path.write_text(path.read_text().replace("sparse-cmaml", "method-of-tomorrow"))
-    index = json.loads((broken / "data/model.json").read_text())
-    del index["files"]["spec.json"]
-    (broken / "data/model.json").write_text(json.dumps(index))
+    spec = broken / "data/spec.json"
+    spec.write_text(spec.read_text().replace("sparse-cmaml", "method-of-tomorrow"))
+    write_index(broken / "data", read_sealed(broken / "data/model.json")["replicas"])
     with pytest.raises(ModelError, match=r"does not fit this frisket: .*method-of-tomorrow"):
         frisket.load_model(broken)
 
@@ -190,7 +188,7 @@ def test_every_kind_of_uri(tmp_path: Path, finished_run: MakeRun, monkeypatch: p
     (tmp_path / "store").mkdir()
     folder = finished_run(uri)
     assert Uploader(folder).push().complete
-    parent = read_json(folder.path / "upload.json")["parent"]
+    parent = read_sealed(folder.path / "upload.json")["parent"]
     MlflowClient(uri, registry_uri=uri).set_registered_model_alias("tiny-pair", "best", "1")
     expected = FrisketModel.of_run(folder).predict(X)
     (tmp_path / "elsewhere").mkdir()
