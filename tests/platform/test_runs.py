@@ -58,7 +58,7 @@ def test_every_run_is_told_of_newest_first(runs_folder: Path) -> None:
     assert (search["kind"], search["mean"], search["replicas"]) == ("search", 0.9, 2)
     assert cut_short["problem"] == "run.json is missing"
     assert "is not JSON" in torn["problem"]
-    assert "does not say what it should" in foreign["problem"]
+    assert "carries no digest of its content" in foreign["problem"]
     assert Path(torn["path"]) == runs_folder / "torn"
 
 
