@@ -170,7 +170,7 @@ class RunFolder(Kept):
                     stack.enter_context(pack.lock())
                 except RunError:
                     continue
-                pack.require_whole()
+                pack.load()
 
     @property
     def verb(self) -> str:

@@ -131,10 +131,10 @@ class PackFolder:
 
     def load(self) -> tuple[State, dict[str, Any]] | None:
         """``(state, metadata)`` to go on from: of the newest checkpoint that is whole; None where there is none. One
-        that is damaged gives way to the one before it, and that is logged.
+        that is damaged gives way to the one before it, and that is logged. To be called under `lock`.
 
         Raises:
-            RunError: what there is of checkpoints is damaged.
+            RunError: what there is of checkpoints is damaged, or of the journals up to there.
         """
         damaged: list[str] = []
         for path in (self.checkpoint, self.before):
@@ -149,20 +149,18 @@ class PackFolder:
             if damaged:
                 _log.warning("checkpoint %s; going on from the one before it, at step %d", damaged[0], said["cursor"])
                 os.replace(path, self.checkpoint)
+            self._require_journals(said["journal_bytes"])
             return state, said
         if damaged:
             raise RunError("checkpoint", str(self.checkpoint), f"{' and '.join(damaged)}; {self._from_the_start}")
         return None
 
-    def require_whole(self) -> None:
-        """Raise `RunError` unless the pack can go on from where it is: see that before anything is computed."""
-        found = self.load()
-        if found is not None:
-            for files, length in zip(self.members, found[1]["journal_bytes"], strict=True):
-                try:
-                    require_whole(files.journal, length)
-                except FileError as error:
-                    raise RunError("journal", str(files.journal), f"{error.fix}; {self._from_the_start}") from error
+    def _require_journals(self, lengths: Sequence[int]) -> None:
+        for files, length in zip(self.members, lengths, strict=True):
+            try:
+                require_whole(files.journal, length)
+            except FileError as error:
+                raise RunError("journal", str(files.journal), f"{error.fix}; {self._from_the_start}") from error
 
     @property
     def _from_the_start(self) -> str:
