@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import mlflow
 import numpy as np
@@ -21,7 +24,7 @@ import frisket
 from frisket.algos.masks.mask_set import MaskSet
 from frisket.algos.parts.tree import flatten
 from frisket.errors import ModelError
-from frisket.files import read_sealed
+from frisket.files import read_sealed, write_json, write_sealed
 from frisket.platform.model.index import write_index
 from frisket.platform.model.model import FrisketModel
 from frisket.platform.run.folder import RunFolder
@@ -139,6 +142,57 @@ def _flip(path: Path) -> None:
 def test_damage_is_found(broken: Path) -> None:
     _flip(broken / "data/replicas/fixed-seed1/state.safetensors")
     with pytest.raises(ModelError, match=r"replicas/fixed-seed1/state.safetensors is damaged"):
+        frisket.load_model(broken)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda index: index.update(files={}), "model.json has no digest of spec.json"),
+        (
+            lambda index: index["files"].pop("replicas/fixed-seed1/state.safetensors"),
+            "no digest of replicas/fixed",
+        ),
+        (lambda index: index["files"].update({"../../../../../../dev/zero": "0"}), "a file outside the folder: '../"),
+        (lambda index: index["files"].update({"/dev/zero": "0"}), "a file outside the folder: '/dev/zero'"),
+        (lambda index: index["files"].update({"link": "0"}), "a file outside the folder: 'link'"),
+        (lambda index: index["files"].update({"pipe": "0"}), "pipe is missing, or no regular file"),
+        (lambda index: index["files"].update({"replicas": "0"}), "replicas is missing, or no regular file"),
+        (lambda index: index["files"].update({"a\0b": "0"}), "damaged"),
+        (lambda index: index.update(replicas={}), "damaged"),
+        (lambda index: index["replicas"]["fixed-seed1"].update(ways=-5), "cannot be of a replica's inputs"),
+        (lambda index: index["replicas"]["fixed-seed1"].update(ways=True), "cannot be of a replica's inputs"),
+        (lambda index: index["replicas"]["fixed-seed1"].update(ways=10**12), "cannot be of a replica's inputs"),
+        (lambda index: index["replicas"]["fixed-seed1"].update(own=0), "cannot be of a replica's inputs"),
+        (lambda index: index["replicas"]["fixed-seed1"].update(shape=[1, 28]), "cannot be of a replica's inputs"),
+        (lambda index: index["replicas"]["fixed-seed1"].update(shape=[2**13] * 3), "cannot be of a replica's inputs"),
+        (lambda index: index["replicas"]["fixed-seed1"].update(names=[1]), "cannot be of a replica's inputs"),
+        (lambda index: index.update(format="frisket-model/1"), "has format 'frisket-model/1'"),
+    ],
+)
+def test_an_index_that_makes_no_sense_is_refused_unread(
+    broken: Path, change: Callable[[dict[str, Any]], object], message: str
+) -> None:
+    """Although its digest is right: whoever makes such a folder can make a digest too."""
+    index = read_sealed(broken / "data/model.json")
+    (broken / "data/link").symlink_to("/dev/zero")
+    os.mkfifo(broken / "data/pipe")
+    change(index)
+    write_sealed(broken / "data/model.json", index)
+    with pytest.raises(ModelError, match=re.escape(message)):
+        frisket.load_model(broken)
+
+
+def test_an_index_that_is_no_file_is_refused(broken: Path) -> None:
+    (broken / "data/model.json").unlink()
+    (broken / "data/model.json").symlink_to("/dev/zero")
+    with pytest.raises(ModelError, match="is no regular file"):
+        frisket.load_model(broken)
+
+
+def test_an_index_without_a_digest_is_refused(broken: Path) -> None:
+    write_json(broken / "data/model.json", read_sealed(broken / "data/model.json"))
+    with pytest.raises(ModelError, match=r"model.json carries no digest of its content.*earlier frisket"):
         frisket.load_model(broken)
 
 
