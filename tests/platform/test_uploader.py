@@ -202,6 +202,36 @@ def test_mlflow_away_costs_one_warning_and_no_time(tmp_path: Path, finished_run:
 
 
 @pytest.mark.process
+def test_damage_on_disk_is_not_blamed_on_mlflow(
+    tmp_path: Path, finished_run: MakeRun, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """One run's is told of and hinders no other; while a run is live it costs one warning."""
+    uri = f"sqlite:///{tmp_path}/m.db"
+    cut, changed, whole = (finished_run(uri, f"tiny/{name}", register=False) for name in ("cut", "changed", "whole"))
+    journal = cut.replicas()[0].journal
+    journal.write_bytes(journal.read_bytes()[:-10])
+    journal = changed.replicas()[0].journal
+    journal.write_bytes(journal.read_bytes().replace(b'"t":4', b'"t":3'))
+    (cut.path.parent / "torn").mkdir()
+    (cut.path.parent / "torn" / "run.json").write_text("{")
+    sync(runs_dir=cut.path.parent)
+    said = {line.partition(":")[0]: line for line in capsys.readouterr().out.splitlines()}
+    assert "skipped: journal" in said[cut.run_id]
+    assert "is cut short" in said[cut.run_id]
+    assert "a line is not as it was written" in said[changed.run_id]
+    assert "all of it is in MLflow" in said[whole.run_id]
+    assert "reachable" not in " ".join(said.values())
+    with pytest.raises(RunError, match="is cut short"):
+        Uploader(cut).push()
+    warnings: list[str] = []
+    with BackgroundUploader(cut, warn=warnings.append) as uploader:
+        pass
+    (warning,) = warnings
+    assert uploader.status.damaged
+    assert warning.startswith("journal = ")
+    assert "MLflow" not in warning
+
+
 def test_mlflow_not_installed_never_raises(finished_run: MakeRun) -> None:
     folder = finished_run("http://127.0.0.1:9")
     code = (
