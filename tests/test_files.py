@@ -232,6 +232,14 @@ def test_a_sealed_record_that_was_changed_is_refused(
     assert find_sealed(path) is None
 
 
+@pytest.mark.parametrize("depth", [100, 300, 900, 990, 5000])
+def test_nesting_without_end_is_damage(depth: int, tmp_path: Path) -> None:
+    path = tmp_path / "v.json"
+    path.write_text('{"sha256": "0", "a": ' + "[" * depth + "]" * depth + "}")
+    with pytest.raises(FileError, match="is damaged"):
+        read_sealed(path)
+
+
 def test_what_is_no_regular_file_is_not_waited_for(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")
     (tmp_path / "zero").symlink_to("/dev/zero")

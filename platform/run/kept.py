@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Sequence
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Any, ClassVar, TypeVar
 
@@ -56,11 +56,15 @@ def folders(parent: Path, manifest: str) -> list[Path]:
             read_sealed(file)
             found.append(file.parent)
         except (OSError, FileError) as error:
-            skipped.append(f"{file} {error.fix if isinstance(error, FileError) else 'cannot be read'}")
+            skipped.append(f"{file.absolute()} {error.fix if isinstance(error, FileError) else 'cannot be read'}")
     if skipped:
-        more = f", and so are {len(skipped) - 1} others" if len(skipped) > 1 else ""
-        _log.warning("skipped: %s%s; `frisket runs` tells of damaged folders", skipped[0], more)
+        _warn_once(f"skipped: {skipped[0]}" + (f"; so are {len(skipped) - 1} more" if len(skipped) > 1 else ""))
     return found
+
+
+@cache
+def _warn_once(text: str) -> None:
+    _log.warning("%s", text)  # a reproduction looks through the folders once for every cell
 
 
 def choose(wanted: str, kept: Sequence[K], none: str) -> K:

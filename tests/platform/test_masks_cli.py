@@ -179,9 +179,7 @@ def test_mistakes_about_tasks_are_told(
     assert [p.name for p in tmp_path.iterdir()] == ["store.safetensors"]
 
 
-@pytest.mark.parametrize(
-    "place", ["", "replicas/sparse-seed0", "replicas/new/deeper", "../{name}/replicas/x"]
-)
+@pytest.mark.parametrize("place", ["", "replicas/sparse-seed0", "replicas/new/deeper", "../{name}/replicas/x"])
 def test_nothing_is_written_into_a_model_or_a_run(place: str, finished: RunFolder, tmp_path: Path) -> None:
     run = Path(shutil.copytree(finished.path, tmp_path / "run"))
     write_model(RunFolder.open(run), tmp_path / "model")
