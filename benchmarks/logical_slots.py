@@ -14,7 +14,6 @@ not too long are sent to MLflow, into a SQLite file.
 
 from __future__ import annotations
 
-import json
 import os
 import tempfile
 import threading
@@ -25,6 +24,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from ray.tune import Trainable
 
 from benchmarks.cluster import family, free_memory, in_own_process, new_run, private_memory, table
+from frisket.files import write_sealed
 from frisket.platform.run.journal import Journal
 
 if TYPE_CHECKING:
@@ -72,7 +72,7 @@ def _write(folder: Path) -> None:
             journal.points(t, {f"metric{i}": t / (i + 1) for i in range(METRICS)})
         length = journal.commit()
     committed = {"journal_bytes": length, "cursor": LINES, "seconds": 0.0}
-    (folder / "committed.json").write_text(json.dumps(committed), encoding="utf-8")
+    write_sealed(folder / "committed.json", committed)
 
 
 class Rates(NamedTuple):

@@ -1,8 +1,12 @@
-"""Files: replaced whole or not at all, locked, as JSON, told apart by their digest. The one place that does so.
+"""Files: replaced whole or not at all, locked, as JSON, sealed with a digest of what they hold. The one place that does
+so.
 
 A writer works in a temporary beside the file (`replacing`) and holds the kernel's lock on it. So of what lies there
 anybody can tell whether its writer is alive, on every machine and in every pod that shares the folder, and `lock`
 removes what killed writers have left.
+
+What frisket writes for itself to read again is sealed: it carries the SHA-256 of its content under `SEAL`, in the same
+file, so that no death can come between the two. What does not have the content it was sealed with is not read.
 """
 
 from __future__ import annotations
@@ -15,8 +19,9 @@ import json
 import os
 import secrets
 import shutil
+import stat
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -27,12 +32,17 @@ _LEFT = f".part-{'[0-9a-f]' * 2 * _TOKEN_BYTES}-"  # how names of temporaries be
 _TRIES, _PAUSE = 5, 0.02  # how often, and seconds between: somebody may only be looking (`held`)
 _PIECE = 2**20  # bytes of a file in memory while it is digested
 
+SEAL = "sha256"
+"""Where a file that carries its digest has it: a key of the JSON object, an entry of the metadata."""
+NOT_SEALED = "carries no digest of its content: it is damaged, or of an earlier frisket, whose files are not read"
+NOT_AS_SEALED = "is damaged or was changed: its content is not what its sha256 says"
+
 
 # -- replacing ---------------------------------------------------------------------------------------------------------
 
 
 @contextlib.contextmanager
-def replacing(path: Path, *, durable: bool = True) -> Iterator[Path]:
+def replacing(path: Path, *, durable: bool = True, before: Path | None = None) -> Iterator[Path]:
     """An empty file to be written, which becomes ``path`` when the block ends; where the block fails, ``path`` is as it
     was and nothing is left beside it.
 
@@ -40,11 +50,15 @@ def replacing(path: Path, *, durable: bool = True) -> Iterator[Path]:
         path: in a folder that exists. The temporary has its suffix.
         durable: the content is on disk before it takes its name, and the name before the block has ended. Without, a
             power failure may leave an empty file: for what is made again where it is damaged, or shown and forgotten.
+        before: what was in ``path`` is kept there; a death may leave it there and nothing in ``path``.
     """
     with _part(path, _new_file) as part:
         yield part
         if durable:
             _sync(part)
+        if before is not None:
+            with contextlib.suppress(FileNotFoundError):
+                os.replace(path, before)
         os.replace(part, path)
         if durable:
             _sync(path.parent)
@@ -74,6 +88,12 @@ def write_json(path: Path, value: Any, *, durable: bool = True, indent: int | No
     write_text(path, json.dumps(value, indent=indent), durable=durable)
 
 
+def write_sealed(path: Path, record: Mapping[str, Any], *, durable: bool = True) -> None:
+    """Replace ``path`` by ``record`` as JSON, sealed; see `replacing`."""
+    plain = json.loads(json.dumps(record))  # as it will be read
+    write_json(path, {**plain, SEAL: _digest(plain)}, durable=durable)
+
+
 def sweep(path: Path) -> None:
     """Remove what killed writers have left of ``path``; that of living ones stays."""
     _sweep(path.parent, _LEFT + glob.escape(path.name))
@@ -86,9 +106,11 @@ def read_json(path: Path) -> Any:
     """The JSON in ``path``.
 
     Raises:
-        FileError: it is damaged.
+        FileError: it is damaged, or no regular file.
         OSError: it is not there, or cannot be read.
     """
+    if not stat.S_ISREG(path.stat().st_mode):
+        raise FileError("file", str(path), "is no regular file")
     content = path.read_bytes()
     try:
         return json.loads(content.decode())
@@ -100,6 +122,35 @@ def find_json(path: Path) -> Any:
     """The JSON in ``path``, None where there is no such file or it is damaged."""
     try:
         return read_json(path)
+    except (OSError, FileError):
+        return None
+
+
+def read_sealed(path: Path) -> dict[str, Any]:
+    """What `write_sealed` has written to ``path``.
+
+    Raises:
+        FileError: it is damaged, or was changed since.
+        OSError: it is not there, or cannot be read.
+    """
+    record = read_json(path)
+    seal = record.pop(SEAL, None) if isinstance(record, dict) else None
+    if seal is None:
+        raise FileError("file", str(path), NOT_SEALED)
+    try:
+        whole = seal == _digest(record)
+    except RecursionError:
+        whole = False
+    if not whole:
+        raise FileError("file", str(path), NOT_AS_SEALED)
+    return record
+
+
+def find_sealed(path: Path) -> dict[str, Any] | None:
+    """What `write_sealed` has written to ``path``, None where there is no such file or it is damaged: for what can be
+    done without."""
+    try:
+        return read_sealed(path)
     except (OSError, FileError):
         return None
 
@@ -116,6 +167,21 @@ def sha256_of(path: Path) -> str:
         while piece := file.read(_PIECE):
             digest.update(piece)
     return digest.hexdigest()
+
+
+def sha256_of_parts(about: str, parts: Mapping[str, Any]) -> str:
+    """SHA-256, in hex, of ``about`` and of the named ``parts``, whatever their order: buffers of one dimension.
+    ``about`` says where in their bytes one ends, as shapes do."""
+    digest = hashlib.sha256(about.encode())
+    for name in sorted(parts):
+        digest.update(name.encode())
+        digest.update(parts[name])
+    return digest.hexdigest()
+
+
+def _digest(record: Mapping[str, Any]) -> str:
+    """Of what the JSON object says, however it is laid out."""
+    return sha256(json.dumps(record, sort_keys=True).encode())
 
 
 # -- locking -----------------------------------------------------------------------------------------------------------

@@ -5,16 +5,33 @@ from __future__ import annotations
 import json
 import os
 import random
+import re
 import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from frisket.errors import FileError
-from frisket.files import find_json, lock, making_folder, read_json, replacing, sha256, sha256_of, sweep, write_json
+from frisket.files import (
+    SEAL,
+    find_json,
+    find_sealed,
+    lock,
+    making_folder,
+    read_json,
+    read_sealed,
+    replacing,
+    sha256,
+    sha256_of,
+    sha256_of_parts,
+    sweep,
+    write_json,
+    write_sealed,
+)
 
 ROOT = Path(__file__).resolve().parent.parent
 SIZE = 2**21
@@ -180,3 +197,70 @@ def test_digests_are_the_published_ones(tmp_path: Path) -> None:
     assert sha256_of(tmp_path / "million") == million
     (tmp_path / "more").write_bytes(os.urandom(3 * 2**20 + 1))
     assert sha256_of(tmp_path / "more") == sha256((tmp_path / "more").read_bytes())
+
+
+@pytest.mark.parametrize("value", [{}, {"ä": [1, 2.5, None, True, float("inf")], "deep": {"x": "±", "tuple": (1, 2)}}])
+def test_a_sealed_record_comes_back(value: dict[str, object], tmp_path: Path) -> None:
+    path = tmp_path / "v.json"
+    write_sealed(path, value)
+    assert read_sealed(path) == find_sealed(path) == json.loads(json.dumps(value))
+    assert re.fullmatch("[0-9a-f]{64}", json.loads(path.read_text())[SEAL])
+    path.write_text(json.dumps(json.loads(path.read_text())))  # laid out otherwise, it says the same
+    assert read_sealed(path) == json.loads(json.dumps(value))
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        (lambda record: record.update(a=2), "is damaged or was changed"),
+        (lambda record: record.update(more=1), "is damaged or was changed"),
+        (lambda record: record.pop("a"), "is damaged or was changed"),
+        (lambda record: record.update({SEAL: "0" * 64}), "is damaged or was changed"),
+        (lambda record: record.pop(SEAL), "carries no digest of its content"),
+    ],
+)
+def test_a_sealed_record_that_was_changed_is_refused(
+    change: Callable[[dict[str, object]], object], says: str, tmp_path: Path
+) -> None:
+    path = tmp_path / "v.json"
+    write_sealed(path, {"a": 1, "b": [0.1]})
+    record = json.loads(path.read_text())
+    change(record)
+    write_json(path, record)
+    with pytest.raises(FileError, match=rf"v\.json.*{says}"):
+        read_sealed(path)
+    assert find_sealed(path) is None
+
+
+@pytest.mark.parametrize("depth", [100, 300, 900, 990, 5000])
+def test_nesting_without_end_is_damage(depth: int, tmp_path: Path) -> None:
+    path = tmp_path / "v.json"
+    path.write_text('{"sha256": "0", "a": ' + "[" * depth + "]" * depth + "}")
+    with pytest.raises(FileError, match="is damaged"):
+        read_sealed(path)
+
+
+def test_what_is_no_regular_file_is_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "zero").symlink_to("/dev/zero")
+    for name in ("pipe", "zero"):
+        with pytest.raises(FileError, match="is no regular file"):
+            read_json(tmp_path / name)
+
+
+def test_a_digest_of_parts_tells_names_and_order_does_not_matter() -> None:
+    one = sha256_of_parts("x", {"a": b"12", "b": b"3"})
+    assert one == sha256_of_parts("x", {"b": b"3", "a": b"12"}) == sha256(b"xa12b3")
+    assert one != sha256_of_parts("x", {"a": b"3", "b": b"12"})
+
+
+def test_what_is_replaced_can_be_kept(tmp_path: Path) -> None:
+    path, before = tmp_path / "new", tmp_path / "before"
+    for text in ("1", "2", "3"):
+        with replacing(path, before=before) as part:
+            part.write_text(text)
+    assert (path.read_text(), before.read_text()) == ("3", "2")
+    with pytest.raises(KeyboardInterrupt), replacing(path, before=before) as part:
+        interrupted(part)
+    assert (path.read_text(), before.read_text()) == ("3", "2")
+    assert {p.name for p in tmp_path.iterdir()} == {"new", "before"}

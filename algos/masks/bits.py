@@ -1,9 +1,8 @@
 """Files of packed bits: safetensors of uint8 arrays (``numpy.packbits``, little bit order) whose metadata hold the
-format's name, the shapes of what was packed and a checksum of both. Reading takes bytes and JSON, nothing else."""
+format's name, the shapes of what was packed and the digest of both. Reading takes bytes and JSON, nothing else."""
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -13,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 
 from frisket.errors import MaskError
-from frisket.files import write_bytes
+from frisket.files import NOT_AS_SEALED, NOT_SEALED, SEAL, sha256_of_parts, write_bytes
 
 
 class BitFile(NamedTuple):
@@ -43,7 +42,7 @@ def write_bits(
 
     path = Path(path)
     described = json.dumps({k: list(shape) for k, shape in shapes.items()})
-    metadata = {"format": format_name, "shapes": described, "sha256": _checksum(bits, described)}
+    metadata = {"format": format_name, "shapes": described, SEAL: _digest(bits, described)}
     write_bytes(path, save(dict(bits), metadata=metadata))
     return path
 
@@ -59,13 +58,9 @@ def format_of(path: str | Path) -> str | None:
         return None
 
 
-def _checksum(bits: Mapping[str, np.ndarray], described: str) -> str:
+def _digest(bits: Mapping[str, np.ndarray], described: str) -> str:
     """Of the bytes and of the shapes' description."""
-    digest = hashlib.sha256(described.encode())
-    for name in sorted(bits):
-        digest.update(name.encode())
-        digest.update(np.ascontiguousarray(bits[name]).data)
-    return digest.hexdigest()
+    return sha256_of_parts(described, {name: np.ascontiguousarray(one).reshape(-1) for name, one in bits.items()})
 
 
 @contextmanager
@@ -91,8 +86,10 @@ def read_bits(path: str | Path, format_name: str, what: str) -> Iterator[BitFile
                 raise MaskError("mask file", str(path), f"not {what} of format {format_name}")
             shapes = {str(k): tuple(int(n) for n in v) for k, v in json.loads(metadata["shapes"]).items()}
             bits = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - safe_open is no mapping
-            if metadata.get("sha256") not in (None, _checksum(bits, metadata["shapes"])):
-                raise ValueError("its sha256 differs")
+            if SEAL not in metadata:
+                raise MaskError("mask file", str(path), NOT_SEALED)
+            if metadata[SEAL] != _digest(bits, metadata["shapes"]):
+                raise MaskError("mask file", str(path), f"{NOT_AS_SEALED}; restore it from the registry")
             yield BitFile(bits, shapes)
     except (SafetensorError, KeyError, TypeError, ValueError, AttributeError) as error:
         if isinstance(error, MaskError) and error.field == "mask file":

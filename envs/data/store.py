@@ -2,22 +2,23 @@
 
 A data folder and the cache share one layout, ``SOURCE_NAME/FILE``, so a cache can be carried to an offline machine and
 named in ``FRISKET_DATA``. The cache also keeps decoded arrays (``arrays/``) and the hashes of repacked files whose
-content was found canonical (``verified/``). It is never needed for a correct result: a damaged entry is made again, and
-a folder that cannot be written only costs time.
+content was found canonical (``verified/``). It is never needed for a correct result: arrays carry their digest, a
+damaged entry is made again, and a folder that cannot be written only costs time.
 """
 
 from __future__ import annotations
 
+import json
 import logging
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from frisket.errors import DataError
-from frisket.files import replacing, sweep
+from frisket.files import NOT_AS_SEALED, SEAL, replacing, sha256_of_parts, sweep
 from frisket.folders import cache_folder
 
 _log = logging.getLogger("frisket.data")
@@ -60,7 +61,10 @@ def cached_arrays(cache: Path, key: str, make: Callable[[], dict[str, np.ndarray
     path = cache / "arrays" / f"{key}.npz"
     try:
         with path.open("rb") as file, np.load(file, allow_pickle=False) as kept:
-            return {name: kept[name] for name in kept.files}
+            arrays = {name: kept[name] for name in kept.files}
+        if str(arrays.pop(SEAL)) != _digest(arrays):
+            raise ValueError(NOT_AS_SEALED)
+        return arrays
     except FileNotFoundError:
         pass
     except Exception as error:  # a damaged zip shows up as any of half a dozen types; whatever it is, make it again
@@ -70,7 +74,14 @@ def cached_arrays(cache: Path, key: str, make: Callable[[], dict[str, np.ndarray
         path.parent.mkdir(parents=True, exist_ok=True)
         sweep(path)
         with replacing(path, durable=False) as part, part.open("wb") as file:
-            np.savez(file, **arrays)  # pyright: ignore[reportArgumentType]
+            np.savez(file, **arrays, **{SEAL: np.array(_digest(arrays))})  # pyright: ignore[reportArgumentType]
     except OSError as error:
         _log.debug("cannot keep %s: %s", path, error)
     return arrays
+
+
+def _digest(arrays: Mapping[str, np.ndarray]) -> str:
+    """Of the arrays' names, types, shapes and bytes."""
+    about = {name: [array.dtype.str, list(array.shape)] for name, array in arrays.items()}
+    parts = {name: np.ascontiguousarray(array).reshape(-1).view(np.uint8) for name, array in arrays.items()}
+    return sha256_of_parts(json.dumps(about, sort_keys=True), parts)

@@ -120,7 +120,7 @@ def export(
     from rich.console import Console
 
     from frisket.algos.masks.store import MaskStore
-    from frisket.platform.verbs.masks import one_of, read_masks
+    from frisket.platform.verbs.masks import one_of, read_masks, require_apart
 
     found = read_masks(source, seed, variant, uses or ())
     if isinstance(found, MaskStore) and task is None:
@@ -129,7 +129,7 @@ def export(
         kept = one_of(found, source, task)
         sets = [(folder, kept)]
     file = folder / ("store.safetensors" if isinstance(kept, MaskStore) else "masks.safetensors")
-    _refuse_own(file, source)
+    require_apart(file, source)
     folder.mkdir(parents=True, exist_ok=True)
     kept.save(file)
     drawn = [path for target, masks in sets for path in masks.draw(target)] if pictures else []
@@ -144,16 +144,6 @@ def masks_of(
     from frisket.platform.verbs.masks import one_of, read_masks
 
     return one_of(read_masks(source, seed, variant, uses or ()), source, task)
-
-
-def _refuse_own(file: Path, source: str) -> None:
-    """Raise `MaskError` where ``file`` would replace what it is made from."""
-    from frisket.errors import MaskError
-
-    if file.exists() and Path(source).exists() and file.samefile(source):
-        raise MaskError(
-            "FOLDER", str(file.parent), f"{file.name} in it is the file to be exported; name another folder"
-        )
 
 
 def _show_tensors(masks: MaskSet, source: str) -> None:

@@ -26,19 +26,18 @@ def sync(
     """Send RUN, or every run with something unsent, to MLflow; exit code 1 if MLflow cannot be reached."""
     from rich.console import Console
 
-    from frisket.errors import RunError
-    from frisket.files import write_json
+    from frisket.errors import UserError
     from frisket.platform.run.folder import RunFolder
     from frisket.platform.run.kept import default_runs_folder
-    from frisket.platform.run.summary import summarise
+    from frisket.platform.run.summary import write_summary
     from frisket.platform.tables.reproduction import Reproduction
-    from frisket.platform.tracking.reproduction import send, sent
+    from frisket.platform.tracking.reproduction import due, send
     from frisket.platform.tracking.settings import public_uri
     from frisket.platform.tracking.uploader import Uploader, unsent
 
     console, parent = Console(soft_wrap=True, highlight=False), runs_dir or default_runs_folder()
     folders = [RunFolder.find(run, parent)] if run is not None else [f for f in RunFolder.all(parent) if unsent(f)]
-    tables = [] if run is not None else [table for table in Reproduction.all(parent) if table.done and not sent(table)]
+    tables = [] if run is not None else [table for table in Reproduction.all(parent) if due(table)]
     if not folders and not tables:
         console.print(f"nothing to send: every run in {parent} is in MLflow")
     failed = False
@@ -47,10 +46,10 @@ def sync(
         try:
             with uploader.lock():
                 status = uploader.push()
-        except RunError as error:
+        except UserError as error:
             if run is not None:
                 raise
-            console.print(f"{folder.run_id}: skipped, it {error.fix}")
+            console.print(f"{folder.run_id}: skipped: {error}")
             continue
         uri = public_uri(folder.manifest["tracking"]["uri"])
         if not status.reachable:
@@ -61,7 +60,7 @@ def sync(
         state = "all of it is in MLflow" if status.complete else "the run is not finished; what it has is in MLflow"
         console.print(f"{folder.run_id}: {status.points} points sent to {uri}; {state}{model}")
         if status.complete:
-            write_json(folder.path / "summary.json", summarise(folder))
+            write_summary(folder)
     for table in tables:
         status = send(table)
         uri = public_uri(table.manifest["tracking"]["uri"])

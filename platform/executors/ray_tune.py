@@ -14,7 +14,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from frisket.files import write_json
 from frisket.platform.executors import Shares, Stop
 from frisket.platform.executors.ray_train import shares
 from frisket.platform.executors.stream_source import stream_service
@@ -58,8 +57,7 @@ def mark_stopped(folder: RunFolder, steps: int) -> None:
     for replica, files in zip(folder.experiment.replicas(), folder.replicas(), strict=True):
         if files.result is None:
             points = [line["points"] for line, _ in read_journal(files.journal) if "points" in line]
-            write_json(
-                files.path / "result.json",
+            files.finish(
                 {
                     "replica": replica.key,
                     "variant": replica.variant,
@@ -68,6 +66,7 @@ def mark_stopped(folder: RunFolder, steps: int) -> None:
                     "metrics": points[-1] if points else {},
                     "seconds": (files.committed or {"seconds": 0.0})["seconds"],
                 },
+                files.committed_bytes(),
             )
 
 

@@ -4,7 +4,7 @@ The folder (data only: safetensors and JSON; loading it runs no code from it)::
 
     spec.json                              the experiment, complete
     provenance.json                        data, versions, results
-    model.json                             format, inputs of every replica, sha256 of every file
+    model.json                             format, inputs of every replica, sha256 of every file; itself sealed
     uses/NAME.py                           the user's own modules it was made with, to be read; never imported
     replicas/KEY/state.safetensors         the learner's whole State
     replicas/KEY/masks.safetensors         its MaskSet, one bit per weight; absent for a method without masks
@@ -13,7 +13,6 @@ The folder (data only: safetensors and JSON; loading it runs no code from it)::
 from __future__ import annotations
 
 import math
-import shutil
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -34,7 +33,8 @@ from frisket.algos.parts.tree import map_tensors
 from frisket.algos.state_file import load_state, save_state
 from frisket.envs.data import read_pictures
 from frisket.errors import FileError, ModelError, SpecError, UserError
-from frisket.files import read_json, sha256_of, write_json, write_text
+from frisket.files import read_json, write_json, write_text
+from frisket.platform.model.index import state_file, verified, write_index
 from frisket.platform.model.tasks import INFER, choose_task, keeping_tasks, task_number
 from frisket.platform.run.folder import RunFolder
 from frisket.platform.specs.build import Inputs, build_learner, build_network
@@ -42,8 +42,7 @@ from frisket.platform.specs.experiment import Experiment, Replica, from_dict
 from frisket.platform.specs.uses import Use
 from frisket.types import State, Task
 
-FORMAT = "frisket-model/1"
-_SPEC, _PROVENANCE, _INDEX = "spec.json", "provenance.json", "model.json"
+_SPEC, _PROVENANCE = "spec.json", "provenance.json"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,20 +91,12 @@ class FrisketModel:
         """
         path = Path(path)
         with _damage(path):
-            index = read_json(path / _INDEX)
-            if index["format"] != FORMAT:
-                raise ModelError("model", str(path), f"has format {index['format']!r}; this frisket reads {FORMAT}")
-            for name, digest in index["files"].items():
-                if sha256_of(path / name) != digest:
-                    raise ModelError(
-                        "model", str(path), f"{name} is damaged (its sha256 differs); fetch the model again"
-                    )
+            inputs = verified(path, [_SPEC, _PROVENANCE])
             experiment = _experiment(read_json(path / _SPEC), uses)
             members = {}
             for replica in experiment.replicas():
-                entry = index["replicas"][replica.key]
-                state, _ = load_state(path / "replicas" / replica.key / "state.safetensors")
-                members[replica] = Member(state=state, inputs=Inputs.from_dict(entry))
+                own = inputs[replica.key]
+                members[replica] = Member(state=load_state(path / state_file(replica.key))[0], inputs=own)
             return cls(experiment, members, read_json(path / _PROVENANCE))
 
     @classmethod
@@ -275,9 +266,9 @@ def write_model(folder: RunFolder, path: Path) -> None:
     for replica in folder.experiment.replicas():
         member, source, target = _member(folder, replica), folder.replica(replica), path / "replicas" / replica.key
         target.mkdir(parents=True)
-        save_state(target / "state.safetensors", member.state, {})
+        save_state(path / state_file(replica.key), member.state, {})
         if source.masks.exists():
-            shutil.copyfile(source.masks, target / source.masks.name)
+            MaskSet.load(source.masks).save(target / source.masks.name)
         replicas[replica.key] = member.inputs.as_dict()
     for use in folder.experiment.uses:
         if use.text is not None:  # to be read by people; loading a model imports nothing
@@ -285,10 +276,7 @@ def write_model(folder: RunFolder, path: Path) -> None:
             write_text(path / "uses" / use.name, use.text)
     write_json(path / _SPEC, folder.experiment.as_dict())
     write_json(path / _PROVENANCE, provenance(folder))
-    files = sorted(p.relative_to(path).as_posix() for p in path.rglob("*") if p.is_file())
-    write_json(
-        path / _INDEX, {"format": FORMAT, "replicas": replicas, "files": {n: sha256_of(path / n) for n in files}}
-    )
+    write_index(path, replicas)
 
 
 def require_passed(notes: object, uses: Sequence[Use]) -> None:
@@ -333,8 +321,7 @@ def _member(folder: RunFolder, replica: Replica) -> Member:
     result = files.result
     if result is None:
         raise ModelError("run", folder.run_id, f"replica {replica.key} has no result")
-    state, _ = load_state(files.final)
-    return Member(state=state, inputs=Inputs.from_dict(result["input"]))
+    return Member(state=files.state, inputs=Inputs.from_dict(result["input"]))
 
 
 def _require_done(folder: RunFolder) -> None:

@@ -13,9 +13,9 @@ import numpy as np
 
 from frisket.algos.learner import KeepsTasks
 from frisket.algos.masks.store import Capacity, MaskStore
-from frisket.algos.state_file import load_state
 from frisket.platform.reports.figure import PALETTE, SHADES, Heading, Picture, frame, planned, whole_numbers
-from frisket.platform.run.folder import ReplicaFolder, RunFolder
+from frisket.platform.run.folder import RunFolder
+from frisket.platform.run.replicas import ReplicaFolder
 from frisket.platform.specs.build import Inputs, build_learner
 from frisket.platform.specs.experiment import Experiment
 
@@ -78,7 +78,7 @@ class CapacityReport:
 def read_capacity(experiment: Experiment, files: ReplicaFolder) -> CapacityReport | None:
     """The report on a finished replica of ``experiment``, a plain one; None for a method without masks of tasks."""
     learner = _learner(experiment, files)
-    return None if learner is None else CapacityReport.of(learner.tasks(load_state(files.final)[0]).store)
+    return None if learner is None else CapacityReport.of(learner.tasks(files.state).store)
 
 
 def keeps_tasks(folder: RunFolder) -> bool:

@@ -12,8 +12,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, Literal, NamedTuple, TypeVar
 
 from frisket.files import replacing, write_text
-from frisket.platform.run.folder import ReplicaFolder, RunFolder
+from frisket.platform.run.folder import RunFolder
 from frisket.platform.run.journal import last_step
+from frisket.platform.run.replicas import ReplicaFolder
 from frisket.platform.specs.experiment import Experiment
 
 if TYPE_CHECKING:

@@ -10,7 +10,6 @@ import torch
 
 from frisket.algos.learner import TaskWeights
 from frisket.algos.networks.latent import LatentNetwork
-from frisket.algos.state_file import load_state
 from frisket.platform.protocols.log_likelihood import LogLikelihood
 from frisket.platform.reports.figure import (
     ASIDE,
@@ -24,8 +23,9 @@ from frisket.platform.reports.figure import (
     planned,
     published,
 )
-from frisket.platform.run.folder import ReplicaFolder, RunFolder
+from frisket.platform.run.folder import RunFolder
 from frisket.platform.run.journal import read_steps
+from frisket.platform.run.replicas import ReplicaFolder
 from frisket.platform.specs.build import Inputs, build_learner
 from frisket.platform.specs.experiment import Experiment
 from frisket.rng import torch_generator
@@ -85,7 +85,7 @@ def sample_images(plain: Experiment, files: ReplicaFolder) -> np.ndarray:
     prior, [T, n, H, W] in [0, 1]."""
     result = files.result
     assert result is not None
-    learner, (state, _) = build_learner(plain, Inputs.from_dict(result["input"])), load_state(files.final)
+    learner, state = build_learner(plain, Inputs.from_dict(result["input"])), files.state
     assert isinstance(learner, TaskWeights)
     network = learner.computes
     assert isinstance(network, LatentNetwork)

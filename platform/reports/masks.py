@@ -14,8 +14,9 @@ import numpy as np
 from frisket.algos.masks.mask_set import MaskSet
 from frisket.algos.masks.picture import mask_grid
 from frisket.platform.reports.figure import SHADES, Heading, Picture, by_variant, lined, panels
-from frisket.platform.run.folder import ReplicaFolder, RunFolder
+from frisket.platform.run.folder import RunFolder
 from frisket.platform.run.journal import read_journal
+from frisket.platform.run.replicas import ReplicaFolder
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

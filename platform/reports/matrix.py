@@ -9,8 +9,8 @@ import numpy as np
 
 from frisket.platform.protocols.retained_accuracy import RetainedAccuracy
 from frisket.platform.reports.figure import SHADES, Heading, Picture, each, frame, journalled, whole_numbers
-from frisket.platform.run.folder import ReplicaFolder
 from frisket.platform.run.journal import read_steps
+from frisket.platform.run.replicas import ReplicaFolder
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -11,8 +11,8 @@ import numpy as np
 from frisket.algos.masks.survivors import EDGES, PARTS, Survivors
 from frisket.platform.protocols.pruning_curve import Curve, read_curve, read_survivors
 from frisket.platform.reports.figure import Heading, Picture, each, frame, journalled, lined
-from frisket.platform.run.folder import ReplicaFolder
 from frisket.platform.run.journal import last_step
+from frisket.platform.run.replicas import ReplicaFolder
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from frisket.files import find_json, write_json, write_text
+from frisket.files import find_sealed, write_json, write_text
 from frisket.platform.reports.figure import PALETTE, Heading, frame, lined, save
 from frisket.platform.tables.comparison import Comparison, counts
 from frisket.platform.tables.reproduction import Reproduction
@@ -61,7 +61,7 @@ def as_json(reproduction: Reproduction, lines: Sequence[Comparison]) -> dict[str
             results += [here | {k: result[k] for k in kept} for result in reproduction.results_of(index)]
         cells.append(about)
     modes = sorted({cell["data"] for cell in cells if "data" in cell})
-    sent = find_json(reproduction.path / "sent.json") or {}
+    sent = find_sealed(reproduction.path / "sent.json") or {}
     return {
         "table": table.title_name,
         "title": table.title,

@@ -4,7 +4,6 @@ the drive's (`frisket.platform.run.drive`). Knows neither Ray nor MLflow."""
 from __future__ import annotations
 
 import contextlib
-import json
 import time
 from collections.abc import Callable, Mapping
 from functools import cached_property
@@ -15,17 +14,18 @@ import torch
 from frisket.algos.inner import pretrain
 from frisket.algos.masks.mask_set import MaskSet
 from frisket.algos.parts.tree import to_device
-from frisket.algos.state_file import load_state, save_state
+from frisket.algos.state_file import save_state
 from frisket.envs.data import Pictures
 from frisket.envs.stream import Stream
 from frisket.errors import Stopped
-from frisket.files import write_json
+from frisket.files import write_sealed
 from frisket.heap import give_back_freed_memory, keep_freed_memory
 from frisket.platform.protocols.protocol import Protocol
 from frisket.platform.run.divergence import is_lost, sentence
 from frisket.platform.run.drive import Drive, Supervised, on_device
-from frisket.platform.run.folder import PackFolder, RunFolder
+from frisket.platform.run.folder import RunFolder
 from frisket.platform.run.journal import Journal
+from frisket.platform.run.replicas import PackFolder
 from frisket.platform.specs.build import Inputs, build_learner, build_network, build_stream, choose_device, load_data
 from frisket.platform.specs.experiment import Experiment, Pack, Replica
 from frisket.platform.specs.uses import blamed
@@ -102,11 +102,11 @@ class _Walk:
         self.scores: list[State] = [self.protocol.init() for _ in pack]
         self.diverged: list[int | None] = [None] * len(pack)
         self.pretrained: State | None = None
-        if files.checkpoint.exists():
-            saved, metadata = load_state(files.checkpoint)
-            self.cursor, self.journal_bytes = int(metadata["cursor"]), json.loads(metadata["journal_bytes"])
-            self.seconds = float(metadata["seconds"])
-            self.diverged = json.loads(metadata.get("diverged", "null")) or self.diverged
+        found = files.load()
+        if found is not None:
+            saved, metadata = found
+            self.cursor, self.journal_bytes = metadata["cursor"], metadata["journal_bytes"]
+            self.seconds, self.diverged = metadata["seconds"], metadata["diverged"]
             if "pretrain" in saved:
                 self.pretrained = to_device(saved["pretrain"], self.device)
             else:
@@ -126,8 +126,11 @@ class _Walk:
 
     def run(self, stop: Callable[[], bool]) -> None:
         with contextlib.ExitStack() as stack:
-            each = zip(self.files.members, self.journal_bytes, strict=True)
-            journals = [stack.enter_context(Journal(files.journal, keep=keep)) for files, keep in each]
+            finals = [(files.committed or {"journal_bytes": 0})["journal_bytes"] for files in self.files.members]
+            each = zip(self.files.members, self.journal_bytes, finals, strict=True)
+            journals = [stack.enter_context(Journal(files.journal, keep, final)) for files, keep, final in each]
+            if any(self.journal_bytes) or any(finals):  # a death, or damage, may have left it unsaid or said too much
+                self._commit(journals)
             if not self.state:
                 self.state = self._start(self._pretrain(journals, stop) if self.experiment.pretrain else None)
             give_back_freed_memory()  # what reading the data and making the state took
@@ -214,17 +217,19 @@ class _Walk:
             progress = {"cursor": self.cursor, "steps": steps, "seconds": self._elapsed()} | _said(diverged)
             score = self.protocol.final(scores).get(headline) if done else None
             progress |= {} if score is None else {headline: score}
-            write_json(files.path / "progress.json", progress, durable=False)
+            write_sealed(files.path / "progress.json", progress, durable=False)
         self.shown = time.monotonic()
 
     def _save(self, journals: list[Journal], state: State) -> None:
         """Journals first, then the checkpoint that refers to them, then word of it to whoever reads the journals."""
-        journal_bytes = [journal.commit() for journal in journals]
-        metadata = {"cursor": self.cursor, "journal_bytes": journal_bytes, "seconds": self._elapsed()}
-        metadata["diverged"] = self.diverged
-        save_state(self.files.checkpoint, state, {k: json.dumps(v) for k, v in metadata.items()})
-        self.files.commit(journal_bytes, self.cursor, metadata["seconds"])
+        self.journal_bytes = [journal.commit() for journal in journals]
+        metadata = {"cursor": self.cursor, "journal_bytes": self.journal_bytes, "seconds": self._elapsed()}
+        self.files.save(state, metadata | {"diverged": self.diverged})
+        self._commit(journals)
         self.saved = time.monotonic()
+
+    def _commit(self, journals: list[Journal]) -> None:
+        self.files.commit([journal.final for journal in journals], self.cursor, self._elapsed())
 
     def _finish(self) -> None:
         for i, (replica, files) in enumerate(zip(self.replicas, self.files.members, strict=True)):
@@ -232,8 +237,7 @@ class _Walk:
             if masks:
                 masks.save(files.masks)
             save_state(files.final, self.pack.replica(self.state, i), {})
-            write_json(
-                files.path / "result.json",
+            files.finish(
                 {
                     "replica": replica.key,
                     "variant": replica.variant,
@@ -245,8 +249,9 @@ class _Walk:
                     "seconds": self._elapsed(),
                     **_said(self.diverged[i]),
                 },
+                self.journal_bytes[i],
             )
-        self.files.checkpoint.unlink(missing_ok=True)
+        self.files.clear()
 
 
 def _said(diverged: int | None) -> dict[str, int]:

@@ -2,16 +2,19 @@
 
 ::
 
-    RUN/run.json                              written once: specification, data, versions
+    RUN/run.json                              written once, sealed: specification, data, versions
     RUN/uses/NAME.py                          once: the user's own modules, as text
     RUN/replicas/KEY/journal.jsonl            `frisket.platform.run.journal`
     RUN/replicas/KEY/committed.json           how far the last checkpoint is: cursor, journal bytes, seconds
     RUN/replicas/KEY/final.safetensors        the learner's State once the replica is done
     RUN/packs/KEY.safetensors                 State and scores of the pack that begins with KEY, replaced atomically
+    RUN/packs/KEY.before.safetensors          the checkpoint before that one, taken where the newest is damaged
     RUN/replicas/KEY/progress.json            about once a second, for the progress line
     RUN/replicas/KEY/result.json              once, when the replica is done, or was stopped early for good
     RUN/replicas/KEY/masks.safetensors        final masks, where the method has masks
     RUN/figures/  RUN/summary.json  RUN/upload.json
+
+Everything of it that is read again carries its digest (`frisket.files`, `frisket.algos.state_file`).
 """
 
 from __future__ import annotations
@@ -20,97 +23,20 @@ import contextlib
 import datetime
 import secrets
 import subprocess
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import frisket
 from frisket.algos.program import compiler
-from frisket.errors import RunError
-from frisket.files import find_json, lock, sweep, write_json, write_text
+from frisket.errors import FileError, RunError
+from frisket.files import write_sealed, write_text
 from frisket.folders import checkout
 from frisket.platform.run.kept import Kept, choose, folders
+from frisket.platform.run.replicas import PackFolder, ReplicaFolder
 from frisket.platform.specs.experiment import Experiment, Pack, Replica, from_dict
 from frisket.platform.specs.uses import Use
-
-
-class ReplicaFolder:
-    """Files of one replica under ``path``."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self.key = path.name
-        self.journal = path / "journal.jsonl"
-        self.final = path / "final.safetensors"
-        self.masks = path / "masks.safetensors"
-
-    @property
-    def result(self) -> dict[str, Any] | None:
-        """The result once the replica is done, else None. One that a search stopped early says so under ``stopped``."""
-        return find_json(self.path / "result.json")
-
-    def committed_bytes(self) -> int:
-        """Length of the part of the journal that is final."""
-        if self.result is not None:
-            return self.journal.stat().st_size
-        return 0 if self.committed is None else int(self.committed["journal_bytes"])
-
-    @property
-    def committed(self) -> dict[str, Any] | None:
-        """``{"journal_bytes", "cursor", "seconds"}`` of the last checkpoint, None before the first."""
-        return find_json(self.path / "committed.json")
-
-    def progress(self) -> dict[str, Any] | None:
-        """``{"cursor", "steps", "seconds"}`` and the headline metric so far, where there is one; None before the first
-        step."""
-        return find_json(self.path / "progress.json")
-
-    @property
-    def diverged(self) -> int | None:
-        """Position of the first loss that was no finite number, None where all were so far."""
-        return (self.result or self.progress() or {}).get("diverged")
-
-    @contextlib.contextmanager
-    def lock(self) -> Iterator[None]:
-        """Hold the replica for this process; the kernel lets go when the process dies, however it dies.
-
-        Raises:
-            RunError: another live process works on it.
-        """
-        self.path.mkdir(parents=True, exist_ok=True)
-        busy = RunError("replica", str(self.path), "is being worked on by another process; wait or end it")
-        with lock(self.path / ".lock", busy=busy):
-            yield
-
-
-class PackFolder:
-    """Files of a pack of replicas. Attributes: members: its replicas' files; checkpoint: all of them at one cursor."""
-
-    def __init__(self, run: Path, members: Sequence[ReplicaFolder]) -> None:
-        self.members = members
-        self.checkpoint = run / "packs" / f"{members[0].key}.safetensors"
-
-    @property
-    def done(self) -> bool:
-        """Whether every replica of the pack is done."""
-        return all(files.result is not None for files in self.members)
-
-    def commit(self, journal_bytes: Sequence[int], cursor: int, seconds: float) -> None:
-        """Say how far the checkpoint is. What a death prevents from being said is said by the next one."""
-        for files, length in zip(self.members, journal_bytes, strict=True):
-            committed = {"journal_bytes": length, "cursor": cursor, "seconds": seconds}
-            write_json(files.path / "committed.json", committed)
-
-    @contextlib.contextmanager
-    def lock(self) -> Iterator[None]:
-        """Hold all of the pack's replicas, as `ReplicaFolder.lock` does."""
-        self.checkpoint.parent.mkdir(parents=True, exist_ok=True)
-        with contextlib.ExitStack() as stack:
-            for files in self.members:
-                stack.enter_context(files.lock())
-            sweep(self.checkpoint)
-            yield
 
 
 class RunFolder(Kept):
@@ -160,17 +86,21 @@ class RunFolder(Kept):
             if use.text is not None:
                 folder.uses.mkdir(exist_ok=True)
                 write_text(folder.uses / use.name, use.text)
-        write_json(folder.path / cls.MANIFEST, manifest)
+        write_sealed(folder.path / cls.MANIFEST, manifest)
         vars(folder)["experiment"] = experiment  # with what was handed over as objects, which no file can give back
         return folder
 
     @classmethod
     def open(cls, path: Path) -> RunFolder:
-        """The run in ``path``. Raises `RunError` where there is none."""
+        """The run in ``path``. Raises `RunError` where there is none, or its manifest is not as it was written."""
         folder = cls(path.absolute())
-        manifest = find_json(folder.path / cls.MANIFEST)
-        if not isinstance(manifest, dict) or not {"run_id", "experiment"} <= manifest.keys():
-            raise RunError("run", str(path), "not a run folder (it has no readable run.json)")
+        try:
+            _ = folder.manifest
+        except OSError as error:
+            raise RunError("run", str(path), "not a run folder (it has no readable run.json)") from error
+        except FileError as error:
+            way = "restore it as it was; a run with other settings is a run of its own: start one"
+            raise RunError("run", str(path), f"its run.json {error.fix}; {way}") from error
         return folder
 
     @classmethod
@@ -224,6 +154,23 @@ class RunFolder(Kept):
     def results(self) -> list[dict[str, Any]]:
         """Results of the replicas that have run to their end, in the experiment's order."""
         return [result for r in self.replicas() if (result := r.result) is not None and "stopped" not in result]
+
+    def require_whole(self) -> None:
+        """Raise `RunError` unless the run can go on from where it is, and what is done is whole, as far as a look at
+        their sizes and digests tells. A pack that somebody works on is left to them."""
+        for one in self.packs:
+            pack = self.pack(one)
+            if pack.done:
+                for files in pack.members:
+                    files.committed_bytes()
+                pack.clear()
+                continue
+            with contextlib.ExitStack() as stack:
+                try:
+                    stack.enter_context(pack.lock())
+                except RunError:
+                    continue
+                pack.load()
 
     @property
     def verb(self) -> str:

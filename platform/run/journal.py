@@ -2,12 +2,16 @@
 
 Three kinds of lines::
 
-    {"t": 12, "step": {"accuracy": 0.5, "domain": "mnist", "switch": true, ...}}     every position
-    {"t": 31, "warning": "alpha-5-seed0: the loss at step 31 is no finite number. ..."}      what the user is told
-    {"t": 49, "time": 1763000000000, "points": {"accuracy": 0.41, ...}}              every `log_every` positions
+    {"t": 12, "step": {"accuracy": 0.5, "domain": "mnist", "switch": true, ...}, "crc": "0f3a..."}     every position
+    {"t": 31, "warning": "alpha-5-seed0: the loss at step 31 is ...", "crc": ...}           what the user is told
+    {"t": 49, "time": 1763000000000, "points": {"accuracy": 0.41, ...}, "crc": ...}         every `log_every` positions
+
+``crc`` is the CRC-32 of the line without it, and is checked whenever the line is read.
 
 A checkpoint names the length of the journal it belongs to; what a killed run wrote after it is cut off on resume and
-written again. So the bytes up to the last checkpoint are final, and only those are sent to MLflow.
+written again. So the bytes up to the last checkpoint are final, and only those are sent to MLflow. Where a run has to
+go on from an earlier checkpoint, its lines after that one are made again and stay as they are: also their time, by
+which MLflow knows a point that it has.
 """
 
 from __future__ import annotations
@@ -16,11 +20,16 @@ import json
 import math
 import os
 import time
+import zlib
+from collections import deque
 from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+from frisket.errors import FileError
+
+_CRC = b',"crc":"%08x"}\n'
 _TAIL = 2**16  # bytes; most records of a position are shorter
 
 
@@ -29,13 +38,21 @@ class Journal:
 
     Args:
         path: the file, made if missing.
-        keep: bytes to keep of what is there; the rest is cut off.
+        keep: bytes that belong to the checkpoint.
+        final: bytes that belonged to a later one; what is in them is made again, and kept for as long as it comes out
+            the same. The rest is cut off.
+
+    Raises:
+        FileError: not all of the first ``keep`` bytes are there and whole.
     """
 
-    def __init__(self, path: Path, keep: int) -> None:
-        self._file = path.open("ab")
-        self._file.truncate(keep)
-        self._file.seek(keep)
+    def __init__(self, path: Path, keep: int, final: int = 0) -> None:
+        require_whole(path, keep)
+        self._again = deque(_whole_lines(path, keep, final))
+        self._length, self._final = keep, keep + sum(map(len, self._again))
+        self._file = os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT, 0o666), "r+b")
+        self._file.truncate(self._final)
+        self._file.seek(self._final)
 
     def step(self, position: int, record: dict[str, Any]) -> None:
         """Keep what happened at ``position``; a NaN says "nothing to measure here" and is left out."""
@@ -51,13 +68,29 @@ class Journal:
         self._write({"t": position, "warning": text})
 
     def commit(self) -> int:
-        """Make all that was written durable; returns the journal's length in bytes."""
+        """Make all that was written durable; returns the journal's length in bytes, as of this position."""
         self._file.flush()
         os.fsync(self._file.fileno())
-        return self._file.tell()
+        return self._length
+
+    @property
+    def final(self) -> int:
+        """Bytes that are final once `commit` has returned: its length, or more where lines are made again."""
+        return max(self._length, self._final)
 
     def _write(self, line: dict[str, Any]) -> None:
-        self._file.write(json.dumps(line, separators=(",", ":")).encode() + b"\n")
+        raw = _sealed(line)
+        if self._again:
+            known = self._again.popleft()
+            if _timeless(json.loads(known)) == _timeless(json.loads(raw)):
+                self._length += len(known)
+                return
+            self._again.clear()
+            self._final = self._length
+            self._file.seek(self._length)
+            self._file.truncate()
+        self._file.write(raw)
+        self._length += len(raw)
 
     def __enter__(self) -> Journal:
         return self
@@ -82,7 +115,7 @@ def last_step(path: Path) -> dict[str, Any]:
             file.seek(max(size - length, 0))
             whole = file.read().split(b"\n")[0 if length >= size else 1 : -1]  # the first line may be cut
             for raw in reversed(whole):
-                if "step" in (line := json.loads(raw)):
+                if "step" in (line := _opened(raw + b"\n", path)):
                     return line["step"]
             if length >= size:
                 return {}
@@ -91,7 +124,30 @@ def last_step(path: Path) -> dict[str, Any]:
 
 def read_journal(path: Path, start: int = 0, stop: int | None = None) -> Iterator[tuple[dict[str, Any], int]]:
     """``(line, offset after it)`` for the whole lines in bytes ``start`` to ``stop`` (None: all); a torn last line is
-    left out."""
+    left out.
+
+    Raises:
+        FileError: a line is not as it was written.
+    """
+    offset = start
+    for raw in _raw(path, start, stop):
+        offset += len(raw)
+        yield _opened(raw, path), offset
+
+
+def require_whole(path: Path, length: int) -> None:
+    """Raise `FileError` unless the first ``length`` bytes of the journal ``path`` are there, in lines as they were
+    written."""
+    found = path.stat().st_size if path.exists() else 0
+    if found < length:
+        raise FileError("journal", str(path), f"is cut short: {found} bytes of at least {length}")
+    read = sum(len(raw) for raw in _raw(path, 0, length) if _opened(raw, path)) if length else 0
+    if read != length:
+        raise FileError("journal", str(path), f"is damaged: no line ends at byte {length}")
+
+
+def _raw(path: Path, start: int, stop: int | None) -> Iterator[bytes]:
+    """The lines, as they lie in the file."""
     with path.open("rb") as file:
         file.seek(start)
         offset = start
@@ -99,4 +155,33 @@ def read_journal(path: Path, start: int = 0, stop: int | None = None) -> Iterato
             offset += len(raw)
             if not raw.endswith(b"\n") or (stop is not None and offset > stop):
                 return
-            yield json.loads(raw), offset
+            yield raw
+
+
+def _whole_lines(path: Path, start: int, stop: int) -> Iterator[bytes]:
+    """The lines in those bytes, up to the first that is damaged."""
+    for raw in _raw(path, start, stop) if stop > start and path.exists() else ():
+        try:
+            _opened(raw, path)
+        except FileError:
+            return
+        yield raw
+
+
+def _sealed(line: dict[str, Any]) -> bytes:
+    text = json.dumps(line, separators=(",", ":")).encode()
+    return text[:-1] + _CRC % zlib.crc32(text)
+
+
+def _opened(raw: bytes, path: Path) -> dict[str, Any]:
+    """The line of the journal ``path`` that was written as ``raw``."""
+    body = raw[: -len(_CRC % 0)]
+    text = body + b"}"
+    if raw != body + _CRC % zlib.crc32(text):
+        raise FileError("journal", str(path), f"is damaged: a line is not as it was written ({raw[:40]!r})")
+    return json.loads(text)
+
+
+def _timeless(line: dict[str, Any]) -> str:
+    """What a line says, but for when."""
+    return json.dumps({k: v for k, v in line.items() if k not in ("time", "crc")})

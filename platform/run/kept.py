@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Sequence
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Any, ClassVar, TypeVar
 
-from frisket.errors import RunError, nearest
-from frisket.files import find_json, read_json
+from frisket.errors import FileError, RunError, nearest
+from frisket.files import read_sealed
+
+_log = logging.getLogger("frisket.run")
 
 
 class Kept:
@@ -27,8 +30,8 @@ class Kept:
 
     @cached_property
     def manifest(self) -> dict[str, Any]:
-        """What the file `MANIFEST` says. Raises `FileError` where it is damaged."""
-        return read_json(self.path / self.MANIFEST)
+        """What the file `MANIFEST` says. Raises `FileError` where it is damaged, or was changed since."""
+        return read_sealed(self.path / self.MANIFEST)
 
     @property
     def run_id(self) -> str:
@@ -45,13 +48,23 @@ K = TypeVar("K", bound=Kept)
 
 
 def folders(parent: Path, manifest: str) -> list[Path]:
-    """The folders under ``parent`` whose ``manifest`` can be read, by name; `frisket.runs` tells of damaged ones."""
-    found = []
+    """The folders under ``parent`` whose ``manifest`` can be read, by name; that others are passed over is logged, and
+    `frisket.runs` tells of each."""
+    found, skipped = [], []
     for file in sorted(parent.glob(f"*/{manifest}")):
-        said = find_json(file)
-        if isinstance(said, dict) and {"run_id", "created"} <= said.keys():
+        try:
+            read_sealed(file)
             found.append(file.parent)
+        except (OSError, FileError) as error:
+            skipped.append(f"{file.absolute()} {error.fix if isinstance(error, FileError) else 'cannot be read'}")
+    if skipped:
+        _warn_once(f"skipped: {skipped[0]}" + (f"; so are {len(skipped) - 1} more" if len(skipped) > 1 else ""))
     return found
+
+
+@cache
+def _warn_once(text: str) -> None:
+    _log.warning("%s", text)  # a reproduction looks through the folders once for every cell
 
 
 def choose(wanted: str, kept: Sequence[K], none: str) -> K:

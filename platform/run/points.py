@@ -12,7 +12,8 @@ from functools import cached_property
 from typing import Any
 
 from frisket.platform.run.aggregate import aggregate
-from frisket.platform.run.folder import ReplicaFolder, RunFolder
+from frisket.platform.run.folder import RunFolder
+from frisket.platform.run.replicas import ReplicaFolder
 from frisket.platform.specs.experiment import Experiment, Replica
 from frisket.platform.specs.search import Search
 

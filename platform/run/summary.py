@@ -4,11 +4,18 @@ from __future__ import annotations
 
 from typing import Any
 
-from frisket.files import find_json
+from frisket.files import find_sealed, write_sealed
 from frisket.platform.run.aggregate import aggregate
 from frisket.platform.run.divergence import divergences
 from frisket.platform.run.folder import RunFolder
 from frisket.platform.run.points import points_of
+
+
+def write_summary(folder: RunFolder) -> dict[str, Any]:
+    """`summarise`, kept in the run's folder."""
+    summary = summarise(folder)
+    write_sealed(folder.path / "summary.json", summary)
+    return summary
 
 
 def summarise(folder: RunFolder) -> dict[str, Any]:
@@ -28,7 +35,7 @@ def summarise(folder: RunFolder) -> dict[str, Any]:
     points = [] if search is None else points_of(folder)
     best = points[0] if points and points[0].ranked else None
     lost = divergences(folder)
-    upload = find_json(folder.path / "upload.json") or {}
+    upload = find_sealed(folder.path / "upload.json") or {}
     summary: dict[str, Any] = {
         "spec": manifest["spec"],
         "frisket": manifest["frisket"],

@@ -62,7 +62,7 @@ class Chunk(NamedTuple):
     length: number of items; fewer than asked for where the feed has no more.
     structure: the items as JSON, see the module's text.
     columns: their tensors.
-    digest: blake2b of structure and columns; equal items, equal digest, on any machine.
+    digest: blake2b of all the rest; equal items at one position, equal digest, on any machine.
     """
 
     cursor: int
@@ -95,13 +95,14 @@ def pack(items: Sequence[Item], cursor: int = 0) -> Chunk:
             lengths.append(1)
     text = json.dumps([lengths, shapes], separators=(",", ":"))
     made = tuple(_column(column.tensors) for column in columns.values())
-    return Chunk(cursor, len(items), text, made, digest_of(text, made))
+    chunk = Chunk(cursor, len(items), text, made, "")
+    return chunk._replace(digest=digest_of(chunk))
 
 
-def digest_of(structure: str, columns: Sequence[Column]) -> str:
+def digest_of(chunk: Chunk) -> str:
     """The digest a chunk of this content carries."""
-    found = hashlib.blake2b(structure.encode(), digest_size=16)
-    for column in columns:
+    found = hashlib.blake2b(f"{chunk.cursor} {chunk.length} {chunk.structure}".encode(), digest_size=16)
+    for column in chunk.columns:
         dtype, layouts, entries, (coding, data, levels) = column
         found.update(repr((dtype, layouts, entries, coding)).encode())
         for numbers in (data, levels):
@@ -132,7 +133,7 @@ class Unpacked:
     """
 
     def __init__(self, chunk: Chunk) -> None:
-        if digest_of(chunk.structure, chunk.columns) != chunk.digest:
+        if digest_of(chunk) != chunk.digest:
             raise DamagedChunk(f"the chunk at {chunk.cursor} does not have the content that was sent")
         self.cursor, self.size = chunk.cursor, chunk.size
         self._length = 0
@@ -145,6 +146,8 @@ class Unpacked:
             self._length += length
             for column in own:
                 used[column] += length
+        if self._length != chunk.length:
+            raise DamagedChunk(f"the chunk at {chunk.cursor} has {self._length} items, not {chunk.length}")
 
     def __len__(self) -> int:
         return self._length

@@ -20,8 +20,8 @@ from pathlib import Path
 from typing import Any
 
 import frisket
-from frisket.errors import RunError
-from frisket.files import find_json, lock, write_json
+from frisket.errors import FileError, RunError
+from frisket.files import lock, write_sealed
 from frisket.platform.run.folder import RunFolder, git_revision
 from frisket.platform.run.kept import Kept, choose, folders
 from frisket.platform.tables.table import PlannedCell, Table, load_table
@@ -42,9 +42,14 @@ class Reproduction(Kept):
 
     def __init__(self, path: Path) -> None:
         super().__init__(path.absolute())
-        if find_json(self.path / self.MANIFEST) is None:
+        try:
+            _ = self.manifest
+        except OSError as error:
             fix = f"not a reproduction's folder (it has no readable {self.MANIFEST})"
-            raise RunError("reproduction", str(path), fix)
+            raise RunError("reproduction", str(path), fix) from error
+        except FileError as error:
+            fix = f"its {self.MANIFEST} {error.fix}; restore it, or reproduce again: finished runs are taken again"
+            raise RunError("reproduction", str(path), fix) from error
         cells = [row["cell"] for row in self.manifest["cells"]]
         self.cells = [PlannedCell(**{**cell, "overrides": tuple(cell["overrides"])}) for cell in cells]
 
@@ -85,7 +90,7 @@ class Reproduction(Kept):
             "tracking": tracking,
             "cells": [{"cell": dataclasses.asdict(cell), "run": None, "reused": False} for cell in cells],
         }
-        write_json(path / cls.MANIFEST, manifest)
+        write_sealed(path / cls.MANIFEST, manifest)
         return cls(path)
 
     @classmethod
@@ -132,7 +137,7 @@ class Reproduction(Kept):
     def assign(self, index: int, run: RunFolder, *, reused: bool) -> None:
         """Note down, durably, that ``run`` is the run of cell ``index``."""
         self.manifest["cells"][index] |= {"run": run.path.name, "reused": reused}
-        write_json(self.path / self.MANIFEST, self.manifest)
+        write_sealed(self.path / self.MANIFEST, self.manifest)
 
     @property
     def done(self) -> bool:

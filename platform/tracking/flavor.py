@@ -22,7 +22,8 @@ from mlflow.models import Model, ModelSignature
 from mlflow.types import DataType, ParamSchema, ParamSpec, Schema, TensorSpec
 
 import frisket
-from frisket.platform.model.model import FORMAT, FrisketModel, write_model
+from frisket.platform.model.index import FORMAT
+from frisket.platform.model.model import FrisketModel, write_model
 from frisket.platform.run.folder import RunFolder
 
 FLAVOR = "frisket"

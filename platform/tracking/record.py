@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from frisket.files import find_json, write_json
+from frisket.files import find_sealed, write_sealed
 from frisket.platform.run.folder import RunFolder
 
 
@@ -44,7 +44,7 @@ class Record:
     def of(cls, folder: RunFolder) -> Record:
         """The record of ``folder``; an empty one where nothing was sent or the file is damaged."""
         path = folder.path / "upload.json"
-        raw: dict[str, Any] = find_json(path) or {}
+        raw: dict[str, Any] = find_sealed(path) or {}
         try:
             children = {k: Child(**v) for k, v in raw.pop("children", {}).items()}
             return cls(path, children=children, **raw)
@@ -55,4 +55,4 @@ class Record:
         """Write the record."""
         values = dataclasses.asdict(self)
         del values["path"]
-        write_json(self.path, values)
+        write_sealed(self.path, values)

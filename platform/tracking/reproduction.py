@@ -6,12 +6,14 @@ about to create, so that sending again, from any point, leaves exactly one run.
 
 from __future__ import annotations
 
+import logging
 import re
 import sys
 import time
 from typing import TYPE_CHECKING, Any
 
-from frisket.files import find_json, write_json
+from frisket.errors import UserError
+from frisket.files import find_sealed, write_sealed
 from frisket.platform.reports.reproduction import report_path, write_report
 from frisket.platform.tables.comparison import compare, counts
 from frisket.platform.tables.reproduction import Reproduction
@@ -22,6 +24,7 @@ from frisket.platform.tracking.uploader import UploadStatus, reason_of
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
+_log = logging.getLogger("frisket.tracking")
 TAG = "frisket.reproduction"
 
 
@@ -45,14 +48,24 @@ def send(reproduction: Reproduction) -> UploadStatus:
         run_id = _send(reproduction)
     except Exception as error:  # a client has many ways to fail, and none of them may end the command
         return UploadStatus(reachable=False, reason=reason_of(error))
-    write_json(reproduction.path / "sent.json", {"run_id": run_id})
+    write_sealed(reproduction.path / "sent.json", {"run_id": run_id})
     write_report(reproduction, compare(reproduction))  # now with the MLflow run in it
     return UploadStatus(reachable=True, complete=True)
 
 
 def sent(reproduction: Reproduction) -> bool:
     """Whether its table is in MLflow."""
-    return find_json(reproduction.path / "sent.json") is not None
+    return find_sealed(reproduction.path / "sent.json") is not None
+
+
+def due(reproduction: Reproduction) -> bool:
+    """Whether it is finished, and its table not in MLflow. One whose runs cannot be read is passed over, and that is
+    logged."""
+    try:
+        return reproduction.done and not sent(reproduction)
+    except UserError as error:
+        _log.warning("%s: skipped: %s", reproduction.run_id, error)
+        return False
 
 
 def _send(reproduction: Reproduction) -> str:

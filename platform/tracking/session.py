@@ -19,8 +19,9 @@ from mlflow.exceptions import MlflowException
 from frisket.platform.reports.card import note
 from frisket.platform.reports.figures import draw_figures
 from frisket.platform.reports.rows import flat
-from frisket.platform.run.folder import ReplicaFolder, RunFolder
+from frisket.platform.run.folder import RunFolder
 from frisket.platform.run.points import PointFolder, points_of, product
+from frisket.platform.run.replicas import ReplicaFolder
 from frisket.platform.run.summary import summarise
 from frisket.platform.specs.experiment import Experiment, Replica
 from frisket.platform.tracking.points import BATCH, chunks, last_points, metrics

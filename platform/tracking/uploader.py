@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from frisket.errors import RunError
+from frisket.errors import RunError, UserError
 from frisket.files import lock
 from frisket.platform.run.folder import RunFolder
 from frisket.platform.tracking.record import Record
@@ -29,7 +29,7 @@ class UploadStatus:
         points: metrics sent in this pass.
         complete: the run is done and all of it is in MLflow.
         model, version: the registered model, once there is one.
-        reason: why MLflow was not reachable, in words.
+        reason: why MLflow was not reachable, in words; or what is the matter with the run's own files, if ``damaged``.
     """
 
     reachable: bool
@@ -38,6 +38,7 @@ class UploadStatus:
     model: str | None = None
     version: str | None = None
     reason: str = ""
+    damaged: bool = False
 
 
 class Uploader:
@@ -73,11 +74,15 @@ class Uploader:
         return any(files.journal.exists() for files in self.folder.replicas())
 
     def push(self) -> UploadStatus:
-        """One pass: send what is final and not sent; close the run once it is done. Never raises."""
+        """One pass: send what is final and not sent; close the run once it is done.
+
+        Raises:
+            UserError: the run's own files are damaged. Never while it is live, and never for MLflow's sake.
+        """
         return self._guarded(self._push)
 
     def close(self, status: str) -> UploadStatus:
-        """Send what is left of a run that ended early, and mark it ``FAILED`` or ``KILLED`` there. Never raises."""
+        """Send what is left of a run that ended early, and mark it ``FAILED`` or ``KILLED`` there. Raises as `push`."""
 
         def closing() -> None:
             self._push()
@@ -105,9 +110,13 @@ class Uploader:
         return self._session
 
     def _guarded(self, action: Callable[[], None]) -> UploadStatus:
-        self._points, reason = 0, ""
+        self._points, reason, damaged = 0, "", False
         try:
             action()
+        except UserError as error:
+            if not self.live:
+                raise
+            reason, damaged = str(error), True
         except Exception as error:  # a client has many ways to fail, and none of them may end the run
             _log.debug("sending %s failed", self.folder.run_id, exc_info=True)
             self._session = None
@@ -119,6 +128,7 @@ class Uploader:
             model=self.record.model,
             version=self.record.version,
             reason=reason,
+            damaged=damaged,
         )
 
 
@@ -128,24 +138,26 @@ def reason_of(error: Exception) -> str:
 
 
 def unreachable_message(folder: RunFolder, status: UploadStatus) -> str:
-    """The one warning a run gives when MLflow is away."""
+    """The one warning a run gives when it cannot be sent."""
     uri = public_uri(folder.manifest["tracking"]["uri"])
-    return (
-        f"MLflow at {uri} is not reachable ({status.reason}); the run goes on and its results are in {folder.path}; "
-        f"send them later with `frisket sync`"
-    )
+    why = status.reason if status.damaged else f"MLflow at {uri} is not reachable ({status.reason})"
+    return f"{why}; the run goes on and its results are in {folder.path}; send them later with `frisket sync`"
 
 
 def unsent(folder: RunFolder) -> bool:
-    """Whether something of the run is not in MLflow, or still counts as running there."""
+    """Whether something of the run is not in MLflow, or still counts as running there; also where damage hides what
+    there is, which sending it will tell."""
     record = Record.of(folder)
     if record.done:
         return False
-    behind = any(
-        files.committed_bytes() > (record.children[files.key].sent if files.key in record.children else 0)
-        for files in folder.replicas()
-    )
-    return behind or folder.done or record.open
+    try:
+        behind = any(
+            files.committed_bytes() > (record.children[files.key].sent if files.key in record.children else 0)
+            for files in folder.replicas()
+        )
+        return behind or folder.done or record.open
+    except UserError:
+        return True
 
 
 def _worked_on(folder: RunFolder) -> bool:

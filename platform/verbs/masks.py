@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 
 from frisket.algos.masks import store as mask_store
 from frisket.algos.masks.bits import format_of
 from frisket.algos.masks.mask_set import MaskSet
 from frisket.algos.masks.store import MaskStore
 from frisket.errors import MaskError
+from frisket.platform.model.index import INDEX
 from frisket.platform.model.tasks import task_number
+from frisket.platform.run.folder import RunFolder
 from frisket.platform.specs.uses import Given
 from frisket.platform.verbs.load import load_model
 
 FREE = "free"
+_MARKS = ("MLmodel", INDEX, RunFolder.MANIFEST)
+"""Files by which a folder is known as a model's or a run's."""
 
 
 def read_masks(
@@ -55,3 +60,15 @@ def one_of(found: MaskSet | MaskStore, source: str, task: str | None) -> MaskSet
     if task is not None:
         raise MaskError("task", task, f"{source} has no masks of tasks; leave it out")
     return found
+
+
+def require_apart(file: Path, source: str) -> None:
+    """Raise `MaskError` where writing ``file`` would change a model or a run, or replace what it is made from."""
+    if file.exists() and Path(source).exists() and file.samefile(source):
+        fix = f"{file.name} in it is the file to be exported; name another folder"
+        raise MaskError("FOLDER", str(file.parent), fix)
+    for folder in file.resolve().parents:
+        mark = next((name for name in _MARKS if (folder / name).is_file()), None)
+        if mark is not None:
+            fix = f"lies in a model or a run ({folder / mark}), whose own files stay as they are; name another folder"
+            raise MaskError("FOLDER", str(file.parent), fix)

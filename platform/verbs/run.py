@@ -14,13 +14,12 @@ from typing import Any
 
 import frisket
 from frisket.errors import RunError, SpecError
-from frisket.files import write_json
 from frisket.platform import executors
 from frisket.platform.cluster.session import require_device
 from frisket.platform.executors import Stop
 from frisket.platform.run.folder import RunFolder
 from frisket.platform.run.kept import content_hashes, default_runs_folder
-from frisket.platform.run.summary import summarise
+from frisket.platform.run.summary import write_summary
 from frisket.platform.specs.build import load_data, mode_of, provenance_of, rehearse
 from frisket.platform.specs.experiment import Experiment, load_spec
 from frisket.platform.specs.uses import Given, blamed, taken
@@ -189,7 +188,8 @@ def reopen(
         uses: classes that were handed over as objects when the run began, and are in no file.
 
     Raises:
-        UserError: no such run, one of another specification, or its data are not here any more.
+        UserError: no such run, one of another specification, one whose files are damaged, or its data are not here any
+            more.
     """
     folder = RunFolder.find(run, default_runs_folder() if runs_dir is None else runs_dir)
     folder.pass_uses(taken(uses))
@@ -200,6 +200,7 @@ def reopen(
         raise RunError("resume", run, f"is a run of {name}, not of {spec}; leave SPEC out")
     if data not in ("auto", folder.manifest["data_mode"]):
         raise RunError("resume", run, f"this run is on {folder.manifest['data_mode']} data; leave data out")
+    folder.require_whole()
     if not folder.done:
         images = load_data(folder.experiment, folder.manifest["data_mode"], data_dir)
         now, then = provenance_of(images), folder.manifest["data"]
@@ -266,9 +267,7 @@ def execute(
         if not folder.done:
             executors.execute(folder, local=local, workers=workers, data_dir=data_dir, stop=stop)
         draw_figures(folder)
-    summary = summarise(folder)
-    write_json(folder.path / "summary.json", summary)
-    return summary
+    return write_summary(folder)
 
 
 def _uploading(folder: RunFolder) -> contextlib.AbstractContextManager[object]:

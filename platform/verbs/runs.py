@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from frisket.errors import RunError, SpecError
-from frisket.files import find_json, held, read_json
+from frisket.files import held, read_sealed
 from frisket.platform.run.kept import default_runs_folder
 from frisket.platform.verbs.finished import STATES, StateName
 
@@ -78,12 +78,12 @@ def _look(path: Path) -> dict[str, Any]:
 
 def _read(path: Path) -> dict[str, Any]:
     """What the files of the run in ``path`` say. Raises whatever a damaged one provokes."""
-    manifest = read_json(path / _MANIFEST)
+    manifest = read_sealed(path / _MANIFEST)
     experiment, search = manifest["experiment"], manifest["experiment"].get("tune")
     _moment(manifest["created"])
     folders = sorted((path / "replicas").iterdir())  # made, one per replica, before the manifest is
     files = {folder: folder / "result.json" for folder in folders}
-    results = [read_json(file) for file in files.values() if file.exists()]
+    results = [read_sealed(file) for file in files.values() if file.exists()]
     if len(results) == len(folders):
         state = "done"
     else:
@@ -109,7 +109,8 @@ def _read(path: Path) -> dict[str, Any]:
 def _headline(path: Path, manifest: Mapping[str, Any], *, done: bool) -> dict[str, Any]:
     """What the run is judged by: of a search its best point's. Without numbers until the run is summed up."""
     metric = manifest.get("headline")  # runs before it was noted down have it first
-    metrics = (find_json(path / "summary.json") or {}).get("summary", {}) if done else {}
+    file = path / "summary.json"
+    metrics = read_sealed(file).get("summary", {}) if done and file.exists() else {}
     metric = next(iter(metrics), None) if metric is None else metric
     number = metrics.get(metric) or {}
     return {"metric": metric, **{part: number.get(part) for part in ("mean", "std", "n")}}

@@ -12,6 +12,7 @@ from matplotlib.image import imread
 from frisket.algos.masks.mask_set import MaskSet
 from frisket.algos.masks.picture import CLOSED
 from frisket.errors import MaskError
+from frisket.files import SEAL, sha256_of_parts
 from frisket.rng import torch_generator
 
 
@@ -122,8 +123,9 @@ def test_missing_and_foreign_files(tmp_path: Path) -> None:
 def test_lying_header(shapes: str, tmp_path: Path) -> None:
     from safetensors.numpy import save_file
 
-    metadata = {"format": "frisket-masks/1", "shapes": shapes}
-    save_file({"w": np.zeros(3, dtype=np.uint8)}, tmp_path / "m.safetensors", metadata=metadata)
+    bits = np.zeros(3, dtype=np.uint8)
+    metadata = {"format": "frisket-masks/1", "shapes": shapes, SEAL: sha256_of_parts(shapes, {"w": bits})}
+    save_file({"w": bits}, tmp_path / "m.safetensors", metadata=metadata)
     with pytest.raises(MaskError, match="damaged"):
         MaskSet.load(tmp_path / "m.safetensors")
 

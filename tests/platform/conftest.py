@@ -12,7 +12,7 @@ from searches import prepare_search
 from servers import Server
 
 import frisket
-from frisket.files import write_json
+from frisket.files import write_sealed
 from frisket.platform.executors import local
 from frisket.platform.run.engine import run_replica
 from frisket.platform.run.folder import RunFolder
@@ -81,10 +81,10 @@ def copied(small_table: Path, workplace: Path) -> Path:
     uri = f"sqlite:///{workplace}/mlflow.db"
     tracking = reproduction.manifest["tracking"] | {"uri": uri}
     changes = {"out": str(reproduction.path), "tracking": tracking}
-    write_json(reproduction.path / "reproduction.json", reproduction.manifest | changes)
+    write_sealed(reproduction.path / "reproduction.json", reproduction.manifest | changes)
     for run in RunFolder.all(workplace / "frisket_runs"):
         tracking = run.manifest["tracking"] | {"uri": uri}
-        write_json(run.path / "run.json", run.manifest | {"tracking": tracking, "register": False})
+        write_sealed(run.path / "run.json", run.manifest | {"tracking": tracking, "register": False})
     return workplace / "frisket_runs"
 
 

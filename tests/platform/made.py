@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from frisket.files import write_json
+from frisket.files import write_sealed
 from frisket.platform.run.folder import RunFolder
-from frisket.platform.run.summary import summarise
+from frisket.platform.run.summary import write_summary
 from frisket.platform.specs.experiment import from_dict
 
 PLAIN: dict[str, Any] = {
@@ -52,7 +52,7 @@ def made_run(
             about = {"replica": replica.key, "variant": replica.variant, "seed": replica.seed, "seconds": 2.0}
             config = {"learner": {"inner_steps": 1}}
             result = about | {"config": config, "metrics": metrics, "sparsity": {"overall": 0.5, "conv1.weight": 0.25}}
-            write_json(folder.replica(replica).path / "result.json", result)
+            write_sealed(folder.replica(replica).path / "result.json", result)
     if folder.done:
-        write_json(folder.path / "summary.json", summarise(folder))
+        write_summary(folder)
     return folder

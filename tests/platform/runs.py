@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 import time
 from collections.abc import Callable
@@ -10,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from frisket.envs.data import resolve
-from frisket.files import write_json
+from frisket.files import read_sealed, write_sealed
 from frisket.platform.run.folder import RunFolder
 from frisket.platform.specs.build import datasets
 from frisket.platform.specs.experiment import from_dict
@@ -53,10 +52,10 @@ def tracked_copy(run: RunFolder, parent: Path, uri: str, name: str, *, register:
     run_id = f"{name.replace('/', '-')}-{time.time_ns()}"
     path = parent / run_id
     shutil.copytree(run.path, path)
-    manifest = json.loads((path / "run.json").read_text())
+    manifest = read_sealed(path / "run.json")
     tracking = {"uri": uri, "experiment": f"frisket/{name}"}
     manifest |= {"run_id": run_id, "spec": name, "register": register, "tracking": tracking}
-    write_json(path / "run.json", manifest)
+    write_sealed(path / "run.json", manifest)
     return RunFolder.open(path)
 
 

@@ -8,7 +8,7 @@ import pytest
 from runs import MakeRun
 
 from frisket.envs.kinds import STREAMS
-from frisket.files import read_json, write_json
+from frisket.files import read_sealed, write_sealed
 from frisket.platform.reports.card import LIMIT, card, note
 from frisket.platform.run.folder import RunFolder
 from frisket.platform.run.summary import summarise
@@ -65,9 +65,9 @@ def test_card_says_what_how_well_and_how_to_load(finished: RunFolder) -> None:
 )
 def test_card_says_what_kind_of_stream(section: dict[str, Any], said: str, finished_run: MakeRun) -> None:
     folder = finished_run("sqlite:///none.db")
-    manifest = read_json(folder.path / "run.json")
+    manifest = read_sealed(folder.path / "run.json")
     manifest["experiment"]["stream"] = section
-    write_json(folder.path / "run.json", manifest)
+    write_sealed(folder.path / "run.json", manifest)
     kind = section["kind"]
     assert f". Learned on the stream {kind} ({said}), network conv4 (" in make(RunFolder.open(folder.path))
 
@@ -88,13 +88,13 @@ def test_a_stream_without_words_of_its_own_has_its_summary() -> None:
 
 def test_published_number_stands_beside_ours(finished_run: MakeRun) -> None:
     folder = finished_run("sqlite:///none.db")
-    manifest = read_json(folder.path / "run.json")
+    manifest = read_sealed(folder.path / "run.json")
     manifest["data_mode"] = "real"
     manifest["experiment"]["published"] = {
         "source": "SPARSE21, Table 6", "n": 5,
         "metrics": {"accuracy": {"mean": 0.942, "std": 0.004}}, "searched": ["learner.alpha_0"],
     }  # fmt: skip
-    write_json(folder.path / "run.json", manifest)
+    write_sealed(folder.path / "run.json", manifest)
     text = make(RunFolder.open(folder.path))
     (row,) = [line for line in text.splitlines() if line.startswith("| sparse | accuracy |")]
     assert row.endswith("| 0.942 ± 0.004 |")
@@ -108,9 +108,9 @@ def test_published_number_stands_beside_ours(finished_run: MakeRun) -> None:
 def test_card_fits_the_registry_whole_sections_only(finished_run: MakeRun) -> None:
     folder = finished_run("sqlite:///none.db")
     path = folder.replica("sparse-seed0").path / "result.json"
-    result = read_json(path)
+    result = read_sealed(path)
     result["sparsity"] |= {f"layer{i}.weight": 0.5 for i in range(300)}
-    write_json(path, result)
+    write_sealed(path, result)
     text = make(folder)
     assert len(text) <= LIMIT
     assert "layer1.weight" not in text

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-import json
 import os
+import re
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import mlflow
 import numpy as np
@@ -22,7 +24,8 @@ import frisket
 from frisket.algos.masks.mask_set import MaskSet
 from frisket.algos.parts.tree import flatten
 from frisket.errors import ModelError
-from frisket.files import read_json
+from frisket.files import read_sealed, write_json, write_sealed
+from frisket.platform.model.index import write_index
 from frisket.platform.model.model import FrisketModel
 from frisket.platform.run.folder import RunFolder
 from frisket.platform.tracking.flavor import save_model
@@ -142,6 +145,57 @@ def test_damage_is_found(broken: Path) -> None:
         frisket.load_model(broken)
 
 
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda index: index.update(files={}), "model.json has no digest of spec.json"),
+        (
+            lambda index: index["files"].pop("replicas/fixed-seed1/state.safetensors"),
+            "no digest of replicas/fixed",
+        ),
+        (lambda index: index["files"].update({"../../../../../../dev/zero": "0"}), "a file outside the folder: '../"),
+        (lambda index: index["files"].update({"/dev/zero": "0"}), "a file outside the folder: '/dev/zero'"),
+        (lambda index: index["files"].update({"link": "0"}), "a file outside the folder: 'link'"),
+        (lambda index: index["files"].update({"pipe": "0"}), "pipe is missing, or no regular file"),
+        (lambda index: index["files"].update({"replicas": "0"}), "replicas is missing, or no regular file"),
+        (lambda index: index["files"].update({"a\0b": "0"}), "damaged"),
+        (lambda index: index.update(replicas={}), "damaged"),
+        (lambda index: index["replicas"]["fixed-seed1"].update(ways=-5), "cannot be of a replica's inputs"),
+        (lambda index: index["replicas"]["fixed-seed1"].update(ways=True), "cannot be of a replica's inputs"),
+        (lambda index: index["replicas"]["fixed-seed1"].update(ways=10**12), "cannot be of a replica's inputs"),
+        (lambda index: index["replicas"]["fixed-seed1"].update(own=0), "cannot be of a replica's inputs"),
+        (lambda index: index["replicas"]["fixed-seed1"].update(shape=[1, 28]), "cannot be of a replica's inputs"),
+        (lambda index: index["replicas"]["fixed-seed1"].update(shape=[2**13] * 3), "cannot be of a replica's inputs"),
+        (lambda index: index["replicas"]["fixed-seed1"].update(names=[1]), "cannot be of a replica's inputs"),
+        (lambda index: index.update(format="frisket-model/1"), "has format 'frisket-model/1'"),
+    ],
+)
+def test_an_index_that_makes_no_sense_is_refused_unread(
+    broken: Path, change: Callable[[dict[str, Any]], object], message: str
+) -> None:
+    """Although its digest is right: whoever makes such a folder can make a digest too."""
+    index = read_sealed(broken / "data/model.json")
+    (broken / "data/link").symlink_to("/dev/zero")
+    os.mkfifo(broken / "data/pipe")
+    change(index)
+    write_sealed(broken / "data/model.json", index)
+    with pytest.raises(ModelError, match=re.escape(message)):
+        frisket.load_model(broken)
+
+
+def test_an_index_that_is_no_file_is_refused(broken: Path) -> None:
+    (broken / "data/model.json").unlink()
+    (broken / "data/model.json").symlink_to("/dev/zero")
+    with pytest.raises(ModelError, match="is no regular file"):
+        frisket.load_model(broken)
+
+
+def test_an_index_without_a_digest_is_refused(broken: Path) -> None:
+    write_json(broken / "data/model.json", read_sealed(broken / "data/model.json"))
+    with pytest.raises(ModelError, match=r"model.json carries no digest of its content.*earlier frisket"):
+        frisket.load_model(broken)
+
+
 def test_missing_file_is_found(broken: Path) -> None:
     (broken / "data/replicas/fixed-seed1/state.safetensors").unlink()
     with pytest.raises(ModelError, match=r"state.safetensors is missing"):
@@ -156,11 +210,9 @@ def test_foreign_index_is_refused(broken: Path, text: str) -> None:
 
 
 def test_spec_of_another_version_is_refused(broken: Path) -> None:
-    for path in (broken / "data/spec.json", broken / "data/model.json"):
-        path.write_text(path.read_text().replace("sparse-cmaml", "method-of-tomorrow"))
-    index = json.loads((broken / "data/model.json").read_text())
-    del index["files"]["spec.json"]
-    (broken / "data/model.json").write_text(json.dumps(index))
+    spec = broken / "data/spec.json"
+    spec.write_text(spec.read_text().replace("sparse-cmaml", "method-of-tomorrow"))
+    write_index(broken / "data", read_sealed(broken / "data/model.json")["replicas"])
     with pytest.raises(ModelError, match=r"does not fit this frisket: .*method-of-tomorrow"):
         frisket.load_model(broken)
 
@@ -190,7 +242,7 @@ def test_every_kind_of_uri(tmp_path: Path, finished_run: MakeRun, monkeypatch: p
     (tmp_path / "store").mkdir()
     folder = finished_run(uri)
     assert Uploader(folder).push().complete
-    parent = read_json(folder.path / "upload.json")["parent"]
+    parent = read_sealed(folder.path / "upload.json")["parent"]
     MlflowClient(uri, registry_uri=uri).set_registered_model_alias("tiny-pair", "best", "1")
     expected = FrisketModel.of_run(folder).predict(X)
     (tmp_path / "elsewhere").mkdir()

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
+import time
 from pathlib import Path
 
 import pytest
 
-from frisket.platform.run.journal import Journal, last_step, read_journal, read_steps
+from frisket.errors import FileError
+from frisket.platform.run.journal import Journal, last_step, read_journal, read_steps, require_whole
 
 
 def test_lines_come_back_with_their_offsets(tmp_path: Path) -> None:
@@ -67,3 +69,70 @@ def test_a_journal_without_records_has_no_last_one(tmp_path: Path) -> None:
         journal.points(0, {"pretrain/accuracy": 0.5})
         journal.commit()
         assert last_step(path) == {}
+
+
+@pytest.mark.parametrize("there", [None, 0, 10, 39])
+def test_a_journal_is_never_made_longer_than_it_is(there: int | None, tmp_path: Path) -> None:
+    path = tmp_path / "journal.jsonl"
+    with Journal(path, keep=0) as journal:
+        journal.step(0, {"a": 1})
+        keep = journal.commit()
+    content = path.read_bytes()[:there]
+    path.unlink()
+    if there is not None:
+        path.write_bytes(content)
+    with pytest.raises(FileError, match=rf"is cut short: {there or 0} bytes of at least {keep}"):
+        Journal(path, keep=keep)
+    assert (path.read_bytes() if path.exists() else None) == (None if there is None else content)
+
+
+def test_a_checkpoint_belongs_to_the_end_of_a_line(tmp_path: Path) -> None:
+    path = tmp_path / "journal.jsonl"
+    with Journal(path, keep=0) as journal:
+        journal.step(0, {"a": 1})
+        keep = journal.commit()
+    with pytest.raises(FileError, match="no line ends at byte"):
+        require_whole(path, keep - 5)
+
+
+def test_a_line_that_was_changed_is_not_read(tmp_path: Path) -> None:
+    path = tmp_path / "journal.jsonl"
+    with Journal(path, keep=0) as journal:
+        journal.step(0, {"a": 1})
+        journal.step(1, {"a": 2})
+    path.write_bytes(path.read_bytes().replace(b'"a":2', b'"a":3'))
+    lines = read_journal(path)
+    assert next(lines)[0] == {"t": 0, "step": {"a": 1}}
+    for read in (lambda: next(lines), lambda: last_step(path), lambda: list(read_steps(path))):
+        with pytest.raises(FileError, match=r"journal\.jsonl.*a line is not as it was written"):
+            read()
+
+
+def test_final_lines_stay_as_they_are_when_they_are_made_again(tmp_path: Path) -> None:
+    """Also their times, by which MLflow knows a point that it has; up to the first that comes out otherwise."""
+    path = tmp_path / "journal.jsonl"
+
+    def write(journal: Journal, **values: float) -> None:
+        for position, value in values.items():
+            journal.points(int(position[1:]), {"a": value})
+
+    with Journal(path, keep=0) as journal:
+        journal.step(0, {"a": 1})
+        keep = journal.commit()
+        write(journal, p1=1.5, p2=math.nan, p3=3.0)
+        final = journal.commit()
+    before = path.read_bytes()
+    time.sleep(0.005)
+    with Journal(path, keep=keep, final=final) as journal:
+        write(journal, p1=1.5)
+        assert journal.commit() == before.index(b"\n", keep) + 1
+        assert journal.final == final
+        write(journal, p2=math.nan)
+    assert path.read_bytes() == before
+    with Journal(path, keep=keep, final=final) as journal:
+        write(journal, p1=1.5, p2=math.nan, p3=4.0, p4=5.0)
+        assert journal.commit() == journal.final == len(path.read_bytes())
+    assert path.read_bytes().splitlines()[:3] == before.splitlines()[:3]
+    assert [line["points"]["a"] for line, _ in read_journal(path, start=keep)][1:] == pytest.approx(
+        [math.nan, 4.0, 5.0], nan_ok=True
+    )

@@ -25,6 +25,7 @@ from frisket.algos.masks.store import MaskStore
 from frisket.errors import MaskError, ModelError, UserError
 from frisket.platform.cli.masks import app, masks_of
 from frisket.platform.cli.ui import ui
+from frisket.platform.model.model import write_model
 from frisket.platform.run.folder import RunFolder
 
 
@@ -176,6 +177,19 @@ def test_mistakes_about_tasks_are_told(
         invoke(*(argument.format(**names) for argument in arguments))
     assert file.read_bytes() == before
     assert [p.name for p in tmp_path.iterdir()] == ["store.safetensors"]
+
+
+@pytest.mark.parametrize("place", ["", "replicas/sparse-seed0", "replicas/new/deeper", "../{name}/replicas/x"])
+def test_nothing_is_written_into_a_model_or_a_run(place: str, finished: RunFolder, tmp_path: Path) -> None:
+    run = Path(shutil.copytree(finished.path, tmp_path / "run"))
+    write_model(RunFolder.open(run), tmp_path / "model")
+    (tmp_path / "other").symlink_to(tmp_path / "model")
+    for source in ("run", "model", "other"):
+        target = tmp_path / source / place.format(name=source)
+        before = {path: path.read_bytes() for path in (tmp_path / source).rglob("*") if path.is_file()}
+        with pytest.raises(MaskError, match="whose own files stay as they are"):
+            invoke("export", str(run), str(target), "--variant", "sparse")
+        assert {path: path.read_bytes() for path in (tmp_path / source).rglob("*") if path.is_file()} == before
 
 
 def test_a_damaged_store_is_refused_and_left_alone(sequence: RunFolder, tmp_path: Path) -> None:

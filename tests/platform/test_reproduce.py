@@ -13,7 +13,7 @@ from PIL import Image
 from runs import SMOKE
 
 from frisket.errors import RunError, SpecError, Stopped
-from frisket.files import write_json
+from frisket.files import write_sealed
 from frisket.platform.cli.main import main
 from frisket.platform.reports.reproduction import as_json, as_markdown
 from frisket.platform.run.folder import RunFolder
@@ -118,7 +118,7 @@ def test_finished_runs_are_reused_when_asked(copied: Path) -> None:
 
 def test_a_run_of_another_version_is_not_reused(copied: Path) -> None:
     for run in RunFolder.all(copied):
-        write_json(run.path / "run.json", run.manifest | {"frisket": "0.0.0"})
+        write_sealed(run.path / "run.json", run.manifest | {"frisket": "0.0.0"})
     cell = plan(load_table("lamaml/table1"), rows=["Online"], columns=["rotations"], scale="smoke", seeds=2)[0]
     assert reproduce.launch.finished_run(cell.spec, cell.overrides, seeds=2, data="embedded") is None
 
@@ -281,7 +281,7 @@ def test_resumed_as_another_table(copied: Path) -> None:
 def test_resumed_after_the_table_has_lost_a_cell(copied: Path) -> None:
     (reproduction,) = Reproduction.all(copied)
     reproduction.manifest["cells"][0]["cell"]["row"] = "Offline"
-    write_json(reproduction.path / "reproduction.json", reproduction.manifest)
+    write_sealed(reproduction.path / "reproduction.json", reproduction.manifest)
     with pytest.raises(RunError, match=r"no Offline, rotations any more; start anew with reuse"):
         reproduce.reopen("last")
 

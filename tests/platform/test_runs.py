@@ -11,7 +11,7 @@ from made import made_run
 
 import frisket
 from frisket.errors import RunError, SpecError
-from frisket.files import lock, write_json
+from frisket.files import lock, write_sealed
 from frisket.platform.cli.main import main
 from frisket.platform.run.folder import RunFolder
 
@@ -28,7 +28,7 @@ def runs_folder(workplace: Path) -> Path:
 
     def dated(run: RunFolder) -> None:
         changes = {"created": f"2026-01-{next(days):02d}T12:00:00+00:00"}
-        write_json(run.path / "run.json", run.manifest | changes)
+        write_sealed(run.path / "run.json", run.manifest | changes)
 
     dated(made_run(parent, "finished", {"accuracy": {0: 0.5, 1: 0.7}}, name="osaka/one", mode="real"))
     dated(made_run(parent, "half", {"accuracy": {0: 0.5, 1: None, 2: None}}))
@@ -58,7 +58,7 @@ def test_every_run_is_told_of_newest_first(runs_folder: Path) -> None:
     assert (search["kind"], search["mean"], search["replicas"]) == ("search", 0.9, 2)
     assert cut_short["problem"] == "run.json is missing"
     assert "is not JSON" in torn["problem"]
-    assert "does not say what it should" in foreign["problem"]
+    assert "carries no digest of its content" in foreign["problem"]
     assert Path(torn["path"]) == runs_folder / "torn"
 
 

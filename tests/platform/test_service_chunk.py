@@ -158,11 +158,11 @@ def test_items_own_their_tensors() -> None:
 
 
 def test_digest_is_of_the_content() -> None:
-    def digest(value: float, cursor: int = 0, name: str = "a", shape: tuple[int, ...] = (2, 3)) -> str:
+    def digest(value: float, cursor: int = 7, name: str = "a", shape: tuple[int, ...] = (2, 3)) -> str:
         return pack([{name: torch.full(shape, value)}], cursor).digest
 
-    assert digest(0.1) == digest(0.1) == digest(0.1, cursor=7)
-    assert len({digest(0.1), digest(0.2), digest(0.1, name="b"), digest(0.1, shape=(3, 2))}) == 4
+    assert digest(0.1) == digest(0.1)
+    assert len({digest(0.1), digest(0.1, cursor=8), digest(0.2), digest(0.1, name="b"), digest(0.1, shape=(3, 2))}) == 5
 
 
 def test_damage_is_seen() -> None:
@@ -174,6 +174,8 @@ def test_damage_is_seen() -> None:
         good._replace(columns=(column._replace(coded=column.coded._replace(data=data)),)),
         good._replace(structure=good.structure.replace("x", "z")),
         good._replace(columns=(column._replace(layouts=(((5, 2), (2, 1)),)),)),
+        good._replace(cursor=good.cursor + 1),
+        good._replace(length=good.length + 1),
     ):
         with pytest.raises(DamagedChunk, match="does not have the content"):
             Unpacked(bad)

@@ -27,7 +27,7 @@ from frisket.algos.state_file import load_state, save_state
 from frisket.envs.data import resolve
 from frisket.envs.task_stream import TaskStream
 from frisket.errors import MaskError, ModelError
-from frisket.files import read_json
+from frisket.files import read_sealed
 from frisket.platform.model.model import FrisketModel
 from frisket.platform.reports.card import card
 from frisket.platform.run.folder import RunFolder
@@ -262,7 +262,7 @@ def test_sequence_is_one_registered_version_with_its_capacity_report(
         assert np.array_equal(ours.predict(X, task=task), answer)
     told = loaded.predict(X, params={"task": "infer", "return_task": True})
     assert np.array_equal(told["probabilities"], own_answer(sequence, "epn", X, told["task"]))
-    parent = read_json(folder.path / "upload.json")["parent"]
+    parent = read_sealed(folder.path / "upload.json")["parent"]
     names = {item.path for item in client.list_artifacts(parent, "figures")}
     assert {"figures/capacity.png", "figures/capacity.json"} <= names
     report = json.loads(Path(download_artifacts(f"runs:/{parent}/figures/capacity.json")).read_text())

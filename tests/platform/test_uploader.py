@@ -21,7 +21,7 @@ from servers import Server
 from stored import assert_all_there_once, journal_points
 
 from frisket.errors import RunError, Stopped
-from frisket.files import find_json, read_json
+from frisket.files import find_sealed, read_sealed, write_sealed
 from frisket.platform.cli.sync import sync
 from frisket.platform.run.engine import run_replica
 from frisket.platform.run.folder import RunFolder
@@ -69,7 +69,7 @@ def test_replica_that_ends_while_it_is_sent_loses_no_point(
     result.unlink()
     offsets = [offset for _, offset in read_journal(files.journal)]
     committed = {"journal_bytes": offsets[len(offsets) // 2], "cursor": 15, "seconds": 1.0}
-    (files.path / "committed.json").write_text(json.dumps(committed))
+    write_sealed(files.path / "committed.json", committed)
     send = MlflowClient.log_batch
 
     def send_and_end(client: MlflowClient, run_id: str, *arguments: Any, **named: Any) -> Any:
@@ -90,7 +90,7 @@ def test_parent_carries_summary_spec_and_figures(tmp_path: Path, finished_run: M
     assert status.complete
     assert status.version is None
     client = MlflowClient(f"sqlite:///{tmp_path}/m.db")
-    parent = client.get_run(read_json(folder.path / "upload.json")["parent"])
+    parent = client.get_run(read_sealed(folder.path / "upload.json")["parent"])
     assert parent.info.run_name == folder.run_id
     values = [r["metrics"]["accuracy"] for r in folder.results() if r["variant"] == "sparse"]
     mean = sum(values) / 2
@@ -141,7 +141,7 @@ def test_a_run_nobody_works_on_does_not_stay_running(tmp_path: Path) -> None:
         run_replica(folder, replica, stop=lambda: next(calls) == 8)
     Uploader(folder, live=True).push()
     client = MlflowClient(uri)
-    run_id = read_json(folder.path / "upload.json")["parent"]
+    run_id = read_sealed(folder.path / "upload.json")["parent"]
     assert client.get_run(run_id).info.status == "RUNNING"
     with folder.replica(replica).lock():  # as long as a worker lives, it is left alone
         Uploader(folder).push()
@@ -202,6 +202,36 @@ def test_mlflow_away_costs_one_warning_and_no_time(tmp_path: Path, finished_run:
 
 
 @pytest.mark.process
+def test_damage_on_disk_is_not_blamed_on_mlflow(
+    tmp_path: Path, finished_run: MakeRun, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """One run's is told of and hinders no other; while a run is live it costs one warning."""
+    uri = f"sqlite:///{tmp_path}/m.db"
+    cut, changed, whole = (finished_run(uri, f"tiny/{name}", register=False) for name in ("cut", "changed", "whole"))
+    journal = cut.replicas()[0].journal
+    journal.write_bytes(journal.read_bytes()[:-10])
+    journal = changed.replicas()[0].journal
+    journal.write_bytes(journal.read_bytes().replace(b'"t":4', b'"t":3'))
+    (cut.path.parent / "torn").mkdir()
+    (cut.path.parent / "torn" / "run.json").write_text("{")
+    sync(runs_dir=cut.path.parent)
+    said = {line.partition(":")[0]: line for line in capsys.readouterr().out.splitlines()}
+    assert "skipped: journal" in said[cut.run_id]
+    assert "is cut short" in said[cut.run_id]
+    assert "a line is not as it was written" in said[changed.run_id]
+    assert "all of it is in MLflow" in said[whole.run_id]
+    assert "reachable" not in " ".join(said.values())
+    with pytest.raises(RunError, match="is cut short"):
+        Uploader(cut).push()
+    warnings: list[str] = []
+    with BackgroundUploader(cut, warn=warnings.append) as uploader:
+        pass
+    (warning,) = warnings
+    assert uploader.status.damaged
+    assert warning.startswith("journal = ")
+    assert "MLflow" not in warning
+
+
 def test_mlflow_not_installed_never_raises(finished_run: MakeRun) -> None:
     folder = finished_run("http://127.0.0.1:9")
     code = (
@@ -238,12 +268,12 @@ def test_server_killed_in_mid_run_and_synchronised_later(own_server: Server, tmp
     own_server.start()
     sync(runs_dir=tmp_path / "runs")
     assert_all_there_once(folder)
-    assert read_json(folder.path / "summary.json")["mlflow"]["version"] == "1"
+    assert read_sealed(folder.path / "summary.json")["mlflow"]["version"] == "1"
 
 
 def read_sent(folder: RunFolder, key: str) -> int:
     """Acknowledged journal bytes of a replica."""
-    record = find_json(folder.path / "upload.json") or {}
+    record = find_sealed(folder.path / "upload.json") or {}
     return record.get("children", {}).get(key, {}).get("sent", 0)
 
 

@@ -191,17 +191,17 @@ def test_a_model_imports_nothing_by_itself(mine: Path, tmp_path: Path) -> None:
 
 def test_a_model_that_asks_for_an_import_is_refused(mine: Path, tmp_path: Path) -> None:
     """A foreign model's specification names a module where frisket only notes one: nothing of it is executed."""
-    from frisket.files import read_json, sha256_of, write_json
+    from frisket.files import read_json, read_sealed, write_json
+    from frisket.platform.model.index import write_index
     from frisket.platform.model.model import FrisketModel, write_model
 
     done = ran(str(mine / "mine.yaml"), tmp_path)
     write_model(RunFolder.open(done.path), tmp_path / "model")
     evil = tmp_path / "evil.py"
     evil.write_text(f"open({str(tmp_path / 'executed')!r}, 'w')\n{METHOD}", encoding="utf-8")
-    spec, index = read_json(tmp_path / "model/spec.json"), read_json(tmp_path / "model/model.json")
+    spec, index = read_json(tmp_path / "model/spec.json"), read_sealed(tmp_path / "model/model.json")
     write_json(tmp_path / "model/spec.json", {**spec, "uses": [str(evil)]})
-    index["files"]["spec.json"] = sha256_of(tmp_path / "model/spec.json")
-    write_json(tmp_path / "model/model.json", index)
+    write_index(tmp_path / "model", index["replicas"])
     with pytest.raises(ModelError, match="uses"):
         FrisketModel.load(tmp_path / "model")
     assert not (tmp_path / "executed").exists()

@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from frisket.algos.masks.mask_set import MaskSet
-from frisket.platform.run.folder import ReplicaFolder, RunFolder
+from frisket.platform.run.folder import RunFolder
 from frisket.platform.run.journal import read_journal
+from frisket.platform.run.replicas import ReplicaFolder
 
 
 def measured(folder: RunFolder) -> dict[str, Any]:

@@ -1,0 +1,191 @@
+"""The files of replicas and of packs in a run's folder (`frisket.platform.run.folder`), and what of them can be gone on
+from."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import logging
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from frisket.algos.state_file import load_state, save_state
+from frisket.errors import FileError, RunError
+from frisket.files import find_sealed, lock, read_sealed, sweep, write_sealed
+from frisket.platform.run.journal import require_whole
+from frisket.types import State
+
+_log = logging.getLogger("frisket.run")
+_AGAIN = "remove {} and resume the run: the replica runs again from its first step, the others keep what they have"
+
+
+class ReplicaFolder:
+    """Files of one replica under ``path``."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.key = path.name
+        self.journal = path / "journal.jsonl"
+        self.final = path / "final.safetensors"
+        self.masks = path / "masks.safetensors"
+
+    @property
+    def result(self) -> dict[str, Any] | None:
+        """The result once the replica is done, else None. One that a search stopped early says so under ``stopped``.
+
+        Raises:
+            RunError: it is damaged.
+        """
+        try:
+            return read_sealed(self.path / "result.json")
+        except FileNotFoundError:
+            return None
+        except FileError as error:
+            raise RunError("result", str(error.value), f"{error.fix}; {_AGAIN.format('it')}") from error
+
+    def finish(self, result: Mapping[str, Any], journal_bytes: int) -> None:
+        """Write the result, the last of the replica's files, with how long its journal is."""
+        write_sealed(self.path / "result.json", {**result, "journal_bytes": journal_bytes})
+
+    @property
+    def state(self) -> State:
+        """The learner's State of a replica that is done.
+
+        Raises:
+            RunError: it is damaged.
+            FileNotFoundError: there is none.
+        """
+        try:
+            return load_state(self.final)[0]
+        except FileError as error:
+            way = _AGAIN.format("it and the result.json beside it")
+            raise RunError("final state", str(self.final), f"{error.fix}; {way}") from error
+
+    def committed_bytes(self) -> int:
+        """Length of the part of the journal that is final.
+
+        Raises:
+            RunError: not so much of it is there.
+        """
+        said = self.result or self.committed
+        length = 0 if said is None else int(said["journal_bytes"])
+        found = self.journal.stat().st_size if length and self.journal.exists() else 0
+        if found < length:
+            way = _AGAIN.format("result.json beside it, if it is there,")
+            raise RunError("journal", str(self.journal), f"is cut short: {found} bytes of at least {length}; {way}")
+        return length
+
+    @property
+    def committed(self) -> dict[str, Any] | None:
+        """``{"journal_bytes", "cursor", "seconds"}`` of the last checkpoint; None before the first, and where it is
+        damaged, until the run goes on."""
+        return find_sealed(self.path / "committed.json")
+
+    def progress(self) -> dict[str, Any] | None:
+        """``{"cursor", "steps", "seconds"}`` and the headline metric so far, where there is one; None before the first
+        step."""
+        return find_sealed(self.path / "progress.json")
+
+    @property
+    def diverged(self) -> int | None:
+        """Position of the first loss that was no finite number, None where all were so far."""
+        return (self.result or self.progress() or {}).get("diverged")
+
+    @contextlib.contextmanager
+    def lock(self) -> Iterator[None]:
+        """Hold the replica for this process; the kernel lets go when the process dies, however it dies.
+
+        Raises:
+            RunError: another live process works on it.
+        """
+        self.path.mkdir(parents=True, exist_ok=True)
+        busy = RunError("replica", str(self.path), "is being worked on by another process; wait or end it")
+        with lock(self.path / ".lock", busy=busy):
+            yield
+
+
+class PackFolder:
+    """Files of a pack of replicas.
+
+    Attributes:
+        members: its replicas' files.
+        checkpoint: all of them at one cursor.
+        before: the checkpoint before that one.
+    """
+
+    def __init__(self, run: Path, members: Sequence[ReplicaFolder]) -> None:
+        self.members = members
+        self.checkpoint = run / "packs" / f"{members[0].key}.safetensors"
+        self.before = self.checkpoint.with_suffix(".before.safetensors")
+
+    @property
+    def done(self) -> bool:
+        """Whether every replica of the pack is done."""
+        return all(files.result is not None for files in self.members)
+
+    def save(self, state: State, metadata: Mapping[str, Any]) -> None:
+        """Write a checkpoint; the one there was becomes the one before it."""
+        save_state(self.checkpoint, state, {k: json.dumps(v) for k, v in metadata.items()}, before=self.before)
+
+    def load(self) -> tuple[State, dict[str, Any]] | None:
+        """``(state, metadata)`` to go on from: of the newest checkpoint that is whole; None where there is none. One
+        that is damaged gives way to the one before it, and that is logged. To be called under `lock`.
+
+        Raises:
+            RunError: what there is of checkpoints is damaged, or of the journals up to there.
+        """
+        damaged: list[str] = []
+        for path in (self.checkpoint, self.before):
+            try:
+                state, metadata = load_state(path)
+            except FileNotFoundError:
+                continue
+            except FileError as error:
+                damaged.append(f"{path.name} {error.fix}")
+                continue
+            said = {k: json.loads(v) for k, v in metadata.items()}
+            if damaged:
+                _log.warning("checkpoint %s; going on from the one before it, at step %d", damaged[0], said["cursor"])
+                os.replace(path, self.checkpoint)
+            self._require_journals(said["journal_bytes"])
+            return state, said
+        if damaged:
+            raise RunError("checkpoint", str(self.checkpoint), f"{' and '.join(damaged)}; {self._from_the_start}")
+        return None
+
+    def _require_journals(self, lengths: Sequence[int]) -> None:
+        for files, length in zip(self.members, lengths, strict=True):
+            try:
+                require_whole(files.journal, length)
+            except FileError as error:
+                raise RunError("journal", str(files.journal), f"{error.fix}; {self._from_the_start}") from error
+
+    @property
+    def _from_the_start(self) -> str:
+        """What can be done where a pack cannot go on."""
+        there = " and ".join(path.name for path in (self.checkpoint, self.before) if path.exists())
+        way = f"restore it, or remove {there} in {self.checkpoint.parent} and resume the run"
+        return f"{way}: this part of it runs again from its first step, the others keep what they have"
+
+    def commit(self, journal_bytes: Sequence[int], cursor: int, seconds: float) -> None:
+        """Say how far the checkpoint is. What a death prevents from being said is said when the run goes on."""
+        for files, length in zip(self.members, journal_bytes, strict=True):
+            committed = {"journal_bytes": length, "cursor": cursor, "seconds": seconds}
+            write_sealed(files.path / "committed.json", committed)
+
+    def clear(self) -> None:
+        """Remove the checkpoints of a pack that is done."""
+        self.before.unlink(missing_ok=True)
+        self.checkpoint.unlink(missing_ok=True)
+
+    @contextlib.contextmanager
+    def lock(self) -> Iterator[None]:
+        """Hold all of the pack's replicas, as `ReplicaFolder.lock` does."""
+        self.checkpoint.parent.mkdir(parents=True, exist_ok=True)
+        with contextlib.ExitStack() as stack:
+            for files in self.members:
+                stack.enter_context(files.lock())
+            sweep(self.checkpoint)
+            yield
