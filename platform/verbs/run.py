@@ -235,15 +235,25 @@ def finished_run(
 def runs_of(experiment: Experiment, runs_dir: Path) -> Iterator[RunFolder]:
     """The runs in a folder, finished or not, that do what ``experiment`` does: the same specification up to what moves
     numbers by rounding alone, the same version of frisket; on whatever data, with however many seeds."""
-    wanted = _but_seeds(experiment)
     for folder in RunFolder.all(runs_dir):
         manifest = folder.manifest
         if (manifest["spec"], manifest["frisket"]) != (experiment.name, frisket.__version__):
             continue
         if manifest["experiment"].get("uses", []) != [use.as_dict() for use in experiment.uses]:
             continue
-        if _but_seeds(folder.experiment) == wanted:
+        try:
+            same = same_work(folder.experiment, experiment)
+        except SpecError:  # of a kind or field that is no more, so of other work
+            continue
+        if same:
             yield folder
+
+
+def same_work(one: Experiment, other: Experiment, *, exact: bool = False) -> bool:
+    """Whether a seed of ``one`` and that seed of ``other`` have equal results, up to rounding; if ``exact``, to the bit
+    on one machine (where packs have one replica)."""
+    first, second = (dataclasses.replace(experiment, seeds=1).work(exact=exact) for experiment in (one, other))
+    return first == second
 
 
 def same_data(these: Mapping[str, Any], those: Mapping[str, Any]) -> bool:
@@ -251,10 +261,6 @@ def same_data(these: Mapping[str, Any], those: Mapping[str, Any]) -> bool:
     return {name: content_hashes(one) for name, one in these.items()} == {
         name: content_hashes(one) for name, one in those.items()
     }
-
-
-def _but_seeds(experiment: Experiment) -> dict[str, Any]:
-    return dataclasses.replace(experiment, seeds=1).work()
 
 
 def execute(
