@@ -19,7 +19,7 @@ from pathlib import Path
 
 from docs.evidence.entry import FAILED, STOPPED
 from docs.evidence.pages import write_pages
-from docs.evidence.queue import KEPT, Entry, note, read_queue, run_name, standing
+from docs.evidence.queue import KEPT, ROOT, Entry, note, read_queue, run_name, standing
 from frisket.errors import FrisketError, RunError, SpecError
 from frisket.files import lock
 from frisket.platform.cli.stopping import Stop, stopping
@@ -102,7 +102,8 @@ def _run(entry: Entry, runs: Path, stop: Stop) -> str | None:
     log = runs / "logs" / f"{name}.log"
     log.parent.mkdir(exist_ok=True)
     command = [sys.executable, "-m", "docs.evidence.entry", json.dumps(dataclasses.asdict(entry)), str(runs)]
-    environment = os.environ | dict.fromkeys(_THREADS, "1")
+    path = os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH"))))
+    environment = os.environ | dict.fromkeys(_THREADS, "1") | {"PYTHONPATH": path}
     with log.open("wb") as out:
         process = subprocess.Popen(
             command, env=environment, stdin=subprocess.PIPE, stdout=out, stderr=out, start_new_session=True
