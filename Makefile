@@ -2,6 +2,8 @@
 # make test        all tests but the slow ones        make test-slow   the slow ones
 # make check       format, lint, types                make format      mend format and lint
 # make bench       benchmarks                         make docs        write the docs' tables anew
+# make evidence    work through docs/results/queue.yaml, on one core at the lowest priority; stopped, it goes on
+# make evidence-status   what is done, what is running, time left      make evidence-pages   its pages, to be committed
 # make clean       remove what make made
 # make constraints pin the newest versions again (needs the package index)
 
@@ -12,7 +14,7 @@ READY := $(VENV)/ready
 # One thread per process: replicas and test workers run side by side.
 RUN := OMP_NUM_THREADS=1
 
-.PHONY: demo test test-slow check format types bench docs constraints clean
+.PHONY: demo test test-slow check format types bench docs evidence evidence-status evidence-pages constraints clean
 .DEFAULT_GOAL := help
 
 .PHONY: help
@@ -55,6 +57,16 @@ bench: $(READY)
 
 docs: $(READY)
 	$(RUN) $(BIN)/python -m docs.tables
+
+# Days of work, of which nothing is lost however it ends. FRISKET_DATA says where real data are.
+evidence: $(READY)
+	$(RUN) $(BIN)/python -m docs.evidence
+
+evidence-status: $(READY)
+	@$(RUN) $(BIN)/python -m docs.evidence status
+
+evidence-pages: $(READY)
+	$(RUN) $(BIN)/python -m docs.evidence pages
 
 constraints:
 	rm -rf build/pins

@@ -13,6 +13,7 @@ from frisket.files import find_sealed, write_json, write_text
 from frisket.platform.reports.figure import PALETTE, Heading, frame, lined, save
 from frisket.platform.tables.comparison import Comparison, counts
 from frisket.platform.tables.reproduction import Reproduction
+from frisket.platform.tables.table import run_command
 from frisket.platform.tables.verdict import RULE, Number, difference_text, number_text
 
 if TYPE_CHECKING:
@@ -56,6 +57,7 @@ def as_json(reproduction: Reproduction, lines: Sequence[Comparison]) -> dict[str
         if run is not None:
             sets |= run.manifest["data"]
             about |= {"run": run.run_id, "git": run.manifest["git"], "data": run.manifest["data_mode"]}
+            about["command"] = run_command(*cell.work, run.manifest["data_mode"])
             kept = ("seed", "config", "metrics", "sparsity", "seconds")
             here = {"row": cell.row, "column": cell.column, "spec": cell.spec}
             results += [here | {k: result[k] for k in kept} for result in reproduction.results_of(index)]
@@ -96,7 +98,7 @@ def as_markdown(reproduction: Reproduction, lines: Sequence[Comparison]) -> str:
     parts = [
         f"# {table.title_name}: {table.title}",
         f"{table.source}. {setting(reproduction)}.",
-        f"    {command(reproduction)}",
+        f"    {reproduction.command}",
         _markdown_table(HEAD, [row_of(line) for line in lines]),
         f"![published and ours]({report_path(reproduction, 'png').name})",
         f"Mean ± standard deviation over n seeds (ours: the population's). {RULE}",
@@ -105,7 +107,7 @@ def as_markdown(reproduction: Reproduction, lines: Sequence[Comparison]) -> str:
         parts.append("\n".join(f"* {note}" for note in table.notes))
     parts += [
         "## Runs",
-        _markdown_table(("row", "column", "run", "seconds a seed", "commit"), list(_runs(reproduction))),
+        _markdown_table(("row", "column", "run", "seconds a seed", "commit", "command"), list(_runs(reproduction))),
     ]
     return "\n\n".join(parts) + "\n"
 
@@ -125,25 +127,6 @@ def row_of(line: Comparison) -> tuple[str, ...]:
     )
 
 
-def command(reproduction: Reproduction) -> str:
-    """The command line that asks for the same."""
-    table, cells, manifest = reproduction.table, reproduction.cells, reproduction.manifest
-    words = ["frisket", "reproduce", manifest["table"]]
-    for option, asked, all_labels in (
-        ("--rows", {cell.row for cell in cells}, list(table.rows)),
-        ("--columns", {cell.column for cell in cells}, list(table.columns)),
-    ):
-        chosen = [label for label in all_labels if label in asked]
-        if chosen != all_labels:
-            labels = ",".join(chosen)
-            words += [option, f'"{labels}"' if " " in labels else labels]
-    words += ["--scale", manifest["scale"], "--data", manifest["data"]]
-    seeds = sorted({cell.seeds for cell in cells})
-    if len(seeds) == 1:
-        words += ["--seeds", str(seeds[0])]
-    return " ".join(words)
-
-
 def setting(reproduction: Reproduction) -> str:
     """``paper scale, real data``."""
     runs = [reproduction.run_of(index) for index in range(len(reproduction.cells))]
@@ -155,12 +138,18 @@ def _runs(reproduction: Reproduction) -> Iterator[tuple[str, ...]]:
     for index, cell in enumerate(reproduction.cells):
         run = reproduction.run_of(index)
         if run is None:
-            yield cell.row, cell.column, "not run", "", ""
+            yield cell.row, cell.column, "not run", "", "", ""
             continue
         seconds = [result["seconds"] for result in reproduction.results_of(index)]
         name = f"{run.run_id} (reused)" if reproduction.reused(index) else run.run_id
         pace = f"{sum(seconds) / len(seconds):.1f}" if seconds else ""
-        yield cell.row, cell.column, name, pace, (run.manifest["git"] or "")[:12]
+        asked = f"`{run_command(*cell.work, run.manifest['data_mode'])}`"
+        yield cell.row, cell.column, name, pace, commit_text(run.manifest["git"]), asked
+
+
+def commit_text(git: str | None) -> str:
+    """A commit as a manifest has it, shortened; the ``+`` of uncommitted changes stays."""
+    return "" if git is None else git[:12] + ("+" if git.endswith("+") else "")
 
 
 def _markdown_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

@@ -140,6 +140,24 @@ class Reproduction(Kept):
         write_sealed(self.path / self.MANIFEST, self.manifest)
 
     @property
+    def command(self) -> str:
+        """The command line that asks for the same."""
+        words = ["frisket", "reproduce", self.manifest["table"]]
+        for option, asked, all_labels in (
+            ("--rows", {cell.row for cell in self.cells}, list(self.table.rows)),
+            ("--columns", {cell.column for cell in self.cells}, list(self.table.columns)),
+        ):
+            chosen = [label for label in all_labels if label in asked]
+            if chosen != all_labels:
+                labels = ",".join(chosen)
+                words += [option, f'"{labels}"' if " " in labels else labels]
+        words += ["--scale", self.manifest["scale"], "--data", self.manifest["data"]]
+        seeds = sorted({cell.seeds for cell in self.cells})
+        if len(seeds) == 1:
+            words += ["--seeds", str(seeds[0])]
+        return " ".join(words)
+
+    @property
     def done(self) -> bool:
         """Whether the run of every cell is done."""
         runs = [self.run_of(index) for index in range(len(self.cells))]

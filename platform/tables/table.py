@@ -7,6 +7,7 @@ has none (`Cell.published`).
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal
@@ -210,6 +211,11 @@ class PlannedCell:
     def work(self) -> tuple[str, tuple[str, ...], int]:
         """What its run does."""
         return self.spec, self.overrides, self.seeds
+
+
+def run_command(spec: str, overrides: Sequence[str], seeds: int, data: str) -> str:
+    """The command line that runs a cell by itself."""
+    return shlex.join(["frisket", "run", spec, *overrides, "--seeds", str(seeds), "--data", data])
 
 
 def table_names() -> tuple[str, ...]:

@@ -6,9 +6,10 @@ The one road of `frisket.run`, `frisket.tune` and their commands, `carry_out`, a
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import os
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -223,19 +224,44 @@ def finished_run(
     what moves numbers by rounding alone, the same seeds and data, the same version of frisket; None where there is
     none."""
     experiment = load_spec(spec, overrides, seeds=seeds)
-    images = load_data(experiment, data, data_dir)
-    wanted = experiment.work(), {name: content_hashes(one) for name, one in provenance_of(images).items()}
-    found = []
-    for folder in RunFolder.all(default_runs_folder() if runs_dir is None else runs_dir):
+    wanted = provenance_of(load_data(experiment, data, data_dir))
+    found = [
+        folder
+        for folder in runs_of(experiment, default_runs_folder() if runs_dir is None else runs_dir)
+        if folder.experiment.seeds == experiment.seeds and same_data(folder.manifest["data"], wanted) and folder.done
+    ]
+    return max(found, key=lambda folder: folder.created, default=None)
+
+
+def runs_of(experiment: Experiment, runs_dir: Path) -> Iterator[RunFolder]:
+    """The runs in a folder, finished or not, that do what ``experiment`` does: the same specification up to what moves
+    numbers by rounding alone, the same version of frisket; on whatever data, with however many seeds."""
+    for folder in RunFolder.all(runs_dir):
         manifest = folder.manifest
         if (manifest["spec"], manifest["frisket"]) != (experiment.name, frisket.__version__):
             continue
         if manifest["experiment"].get("uses", []) != [use.as_dict() for use in experiment.uses]:
             continue
-        work = folder.experiment.work(), {name: content_hashes(one) for name, one in manifest["data"].items()}
-        if work == wanted and folder.done:
-            found.append(folder)
-    return max(found, key=lambda folder: folder.created, default=None)
+        try:
+            same = same_work(folder.experiment, experiment)
+        except SpecError:  # of a kind or field that is no more, so of other work
+            continue
+        if same:
+            yield folder
+
+
+def same_work(one: Experiment, other: Experiment, *, exact: bool = False) -> bool:
+    """Whether a seed of ``one`` and that seed of ``other`` have equal results, up to rounding; if ``exact``, to the bit
+    on one machine (where packs have one replica)."""
+    first, second = (dataclasses.replace(experiment, seeds=1).work(exact=exact) for experiment in (one, other))
+    return first == second
+
+
+def same_data(these: Mapping[str, Any], those: Mapping[str, Any]) -> bool:
+    """Whether two provenances, as manifests have them, are of data sets of one content."""
+    return {name: content_hashes(one) for name, one in these.items()} == {
+        name: content_hashes(one) for name, one in those.items()
+    }
 
 
 def execute(

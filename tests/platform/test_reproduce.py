@@ -15,7 +15,7 @@ from runs import SMOKE
 from frisket.errors import RunError, SpecError, Stopped
 from frisket.files import write_sealed
 from frisket.platform.cli.main import main
-from frisket.platform.reports.reproduction import as_json, as_markdown
+from frisket.platform.reports.reproduction import as_json, as_markdown, commit_text
 from frisket.platform.run.folder import RunFolder
 from frisket.platform.run.progress import Snapshot
 from frisket.platform.tables.comparison import counts
@@ -55,6 +55,8 @@ def test_cells_are_ordinary_runs_and_the_report_tells_of_them(small_table: Path)
     assert f"    {command} --data embedded --seeds 2\n" in text
     assert "| La-MAML | rotations | RA | 77.42 ± 0.65 | " in text
     assert text.count("| no verdict: smoke scale |") == 4
+    smaller = "stream.tasks=2 stream.samples=40 stream.test_samples=100"
+    assert f"| `frisket run replay/rotations-la-maml {smaller} --seeds 2 --data embedded` |" in text
     for run in runs:
         assert run.run_id in text
     with Image.open(reproduction.path / "lamaml-table1.png") as picture:
@@ -121,6 +123,21 @@ def test_a_run_of_another_version_is_not_reused(copied: Path) -> None:
         write_sealed(run.path / "run.json", run.manifest | {"frisket": "0.0.0"})
     cell = plan(load_table("lamaml/table1"), rows=["Online"], columns=["rotations"], scale="smoke", seeds=2)[0]
     assert reproduce.launch.finished_run(cell.spec, cell.overrides, seeds=2, data="embedded") is None
+
+
+def test_a_run_of_a_field_that_is_no_more_is_not_reused(copied: Path) -> None:
+    for run in RunFolder.all(copied):
+        run.manifest["experiment"]["learner"]["no_such_field"] = 1
+        write_json(run.path / "run.json", run.manifest)
+    cell = plan(load_table("lamaml/table1"), rows=["Online"], columns=["rotations"], scale="smoke", seeds=2)[0]
+    assert reproduce.launch.finished_run(cell.spec, cell.overrides, seeds=2, data="embedded") is None
+
+
+@pytest.mark.parametrize(
+    ("git", "text"), [(None, ""), ("a" * 40, "aaaaaaaaaaaa"), ("a" * 40 + "+", "aaaaaaaaaaaa+"), ("v1", "v1")]
+)
+def test_a_report_says_when_a_commit_had_changes(git: str | None, text: str) -> None:
+    assert commit_text(git) == text
 
 
 def test_two_processes_cannot_work_on_one(copied: Path) -> None:
