@@ -14,6 +14,7 @@ from frisket.platform.reports.figure import PALETTE, Heading, frame, lined, save
 from frisket.platform.tables.comparison import Comparison, counts
 from frisket.platform.tables.reproduction import Reproduction
 from frisket.platform.tables.verdict import RULE, Number, difference_text, number_text
+from frisket.redaction import redacted
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -81,7 +82,7 @@ def as_json(reproduction: Reproduction, lines: Sequence[Comparison]) -> dict[str
         "cells": cells,
         "reproduction": reproduction.run_id,
         "mlflow": {
-            "tracking_uri": manifest["tracking"]["uri"],
+            "tracking_uri": redacted(manifest["tracking"]["uri"]),
             "experiment": manifest["tracking"]["experiment"],
             "run_id": sent.get("run_id"),
             "model": None,

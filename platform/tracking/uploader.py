@@ -8,11 +8,11 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from frisket.errors import RunError
+from frisket.errors import RunError, TrackingError
 from frisket.files import lock
 from frisket.platform.run.folder import RunFolder
 from frisket.platform.tracking.record import Record
-from frisket.platform.tracking.settings import public_uri
+from frisket.redaction import censored, redacted
 
 if TYPE_CHECKING:
     from frisket.platform.tracking.session import Session
@@ -123,17 +123,21 @@ class Uploader:
 
 
 def reason_of(error: Exception) -> str:
-    """An error of the client's in one line."""
-    return f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
+    """An error of the client's in one line, to be shown."""
+    if isinstance(error, TrackingError):
+        return str(error)
+    return f"{type(error).__name__}: {censored(' '.join(str(error).split()))[:200]}"
+
+
+def not_sent(uri: str, status: UploadStatus) -> str:
+    """What keeps MLflow at ``uri`` from having everything, after a pass that achieved ``status``."""
+    return f"MLflow at {redacted(uri)} is not reachable ({status.reason})"
 
 
 def unreachable_message(folder: RunFolder, status: UploadStatus) -> str:
     """The one warning a run gives when MLflow is away."""
-    uri = public_uri(folder.manifest["tracking"]["uri"])
-    return (
-        f"MLflow at {uri} is not reachable ({status.reason}); the run goes on and its results are in {folder.path}; "
-        f"send them later with `frisket sync`"
-    )
+    away = not_sent(folder.manifest["tracking"]["uri"], status)
+    return f"{away}; the run goes on and its results are in {folder.path}; send them later with `frisket sync`"
 
 
 def unsent(folder: RunFolder) -> bool:
