@@ -39,11 +39,9 @@ def listening() -> Iterator[ipaddress.IPv4Address | ipaddress.IPv6Address]:
         for line in Path(f"/proc/net/{table}").read_text().splitlines()[1:]:
             words = line.split()
             if words[3] == "0A" and words[9] in ours:  # the state LISTEN; the socket's number
-                words_of_four = bytes.fromhex(words[1].partition(":")[0])
-                parts = (words_of_four[i : i + 4] for i in range(0, len(words_of_four), 4))
-                address = ipaddress.ip_address(
-                    b"".join(part[::-1] if sys.byteorder == "little" else part for part in parts)
-                )
+                shown = bytes.fromhex(words[1].partition(":")[0])  # four bytes at a time, as this machine keeps them
+                order = -1 if sys.byteorder == "little" else 1
+                address = ipaddress.ip_address(b"".join(shown[i : i + 4][::order] for i in range(0, len(shown), 4)))
                 yield getattr(address, "ipv4_mapped", None) or address
 
 
