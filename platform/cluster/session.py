@@ -180,7 +180,7 @@ def _private_cluster(cpus: int) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _on_loopback() -> Iterator[None]:
-    """Where Ray was imported before, it has read its variable already (see `_ALONE`): what it took from it is mended."""
+    """Where Ray was imported before, it has read its variable (see `_ALONE`) too early: what it took from it goes."""
     from ray._private import ray_constants
 
     before = ray_constants.ENABLE_RAY_CLUSTER
