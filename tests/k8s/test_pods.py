@@ -38,7 +38,8 @@ def test_pods_meet_the_restricted_standard(pod: Pod) -> None:
     assert security["seccompProfile"] == {"type": "RuntimeDefault"}
     restricted(container["securityContext"])
     assert not {"hostNetwork", "hostPID", "hostIPC"} & set(pod.spec)
-    assert all({"persistentVolumeClaim", "emptyDir"} & set(volume) for volume in pod.spec.get("volumes", ()))
+    kinds = {"persistentVolumeClaim", "emptyDir", "projected"}
+    assert all(kinds & set(volume) for volume in pod.spec.get("volumes", ()))
     assert all("hostPort" not in port for port in container.get("ports", ()))
 
 
@@ -56,8 +57,21 @@ def test_the_namespace_refuses_other_pods_and_the_autoscaler_is_as_restricted(ov
 
 
 @pytest.mark.parametrize("pod", ALL_PODS)
-def test_only_the_autoscalers_pod_may_ask_the_kubernetes_api(pod: Pod) -> None:
-    assert pod.spec.get("automountServiceAccountToken", True) is (pod.name == "ray-head")
+def test_only_what_writes_all_over_its_root_may(pod: Pod) -> None:
+    assert pod.container["securityContext"].get("readOnlyRootFilesystem", False) is (pod.name not in RAY)
+
+
+@pytest.mark.parametrize("pod", ALL_PODS)
+def test_only_the_autoscaler_may_ask_the_kubernetes_api(pod: Pod) -> None:
+    """Kubernetes mounts the account's token into no container, and the head's pod has one for the autoscaler's."""
+    assert pod.spec["automountServiceAccountToken"] is False
+    tokens = {v["name"] for v in pod.spec.get("volumes", ()) if "projected" in v}
+    assert tokens == ({"kubernetes-api"} if pod.name == "ray-head" else set())
+    assert not tokens & {mount["name"] for mount in pod.container.get("volumeMounts", ())}
+    if tokens:
+        (mount,) = pod.owner["spec"]["autoscalerOptions"]["volumeMounts"]
+        assert (mount["name"], mount["readOnly"]) == ("kubernetes-api", True)
+        assert mount["mountPath"] == "/var/run/secrets/kubernetes.io/serviceaccount"  # where its client looks
     # Service links would set MLFLOW_PORT=tcp://..., which `mlflow server` takes for its --port.
     assert pod.spec["enableServiceLinks"] is False
 
@@ -92,7 +106,7 @@ def test_dev_fits_on_a_small_machine() -> None:
     assert sum(n * quantity(r["memory"]) for n, r in requests) <= 12 * GIB
 
 
-@pytest.mark.parametrize("pod", [p for p in ALL_PODS if "ray-submitter" not in str(p.id)])
+@pytest.mark.parametrize("pod", [p for p in ALL_PODS if not str(p.id).endswith(("ray-submitter", "postgres-backup"))])
 def test_probes_ask_what_answers_without_a_token(pod: Pod) -> None:
     from ray._private.ray_constants import DEFAULT_DASHBOARD_AGENT_LISTEN_PORT
     from ray.dashboard.http_server_agent import PUBLIC_EXACT_PATHS
