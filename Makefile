@@ -4,6 +4,7 @@
 # make bench       benchmarks                         make docs        write the docs' tables anew
 # make clean       remove what make made
 # make constraints pin the newest versions again (needs the package index)
+# make hashes      write the hashes of the image's packages, on its platform and Python (needs the package index)
 
 PYTHON ?= python3
 VENV := .venv
@@ -12,7 +13,7 @@ READY := $(VENV)/ready
 # One thread per process: replicas and test workers run side by side.
 RUN := OMP_NUM_THREADS=1
 
-.PHONY: demo test test-slow check format types bench docs constraints clean
+.PHONY: demo test test-slow check format types bench docs constraints hashes clean
 .DEFAULT_GOAL := help
 
 .PHONY: help
@@ -63,6 +64,13 @@ constraints:
 	{ sed -n '/^#/p' constraints.txt; build/pins/bin/python -m pip freeze --exclude frisket \
 	  | sed -e 's/+[a-z0-9.]*$$//' -e '/ @ /d' | sort -f; } > build/constraints.txt
 	mv build/constraints.txt constraints.txt
+
+hashes: $(READY)
+	mkdir -p build
+	$(BIN)/python -m pip install --quiet --dry-run --ignore-installed --report build/report.json \
+	  --constraint constraints.txt --requirement k8s/requirements.txt setuptools .
+	$(BIN)/python k8s/hashes.py build/report.json > build/hashes.txt
+	mv build/hashes.txt k8s/hashes.txt
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info .pytest_cache .ruff_cache

@@ -40,9 +40,10 @@ def test_images_secrets_and_versions(page: str) -> None:
     manifests = [m for name in ("gpu", "run") for m in render(check.find(name))]
     images = {c["image"] for c in containers(manifests) if c["image"].startswith("frisket:")}
     assert set(re.findall(r"frisket:\d[\w.-]+", page)) == images
-    made = re.findall(r"create secret generic (\S+) --from-file=(\w+)=", page)
+    commands = re.findall(r"create secret generic (\S+)((?: *(?:\\\n)? *--from-file=.*)+)", page)
+    made = [(name, key) for name, keys in commands for key in re.findall(r"--from-file=(\w+)=", keys)]
     assert set(made) == secrets(manifests)
-    assert len(made) == 3
+    assert len(made) == 5
     assert re.search(r"helm install \S+ kuberay/kuberay-operator --version 1\.7\.0 .*--namespace kuberay-system", page)
     (peer,) = named(manifests, "NetworkPolicy", "ray-head")["spec"]["ingress"][0]["from"][1:]
     assert peer["namespaceSelector"]["matchLabels"] == {"kubernetes.io/metadata.name": "kuberay-system"}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import configparser
 import re
 from pathlib import Path
 from typing import Any
@@ -38,7 +39,7 @@ def test_pods_meet_the_restricted_standard(pod: Pod) -> None:
     assert security["seccompProfile"] == {"type": "RuntimeDefault"}
     restricted(container["securityContext"])
     assert not {"hostNetwork", "hostPID", "hostIPC"} & set(pod.spec)
-    kinds = {"persistentVolumeClaim", "emptyDir", "projected"}
+    kinds = {"persistentVolumeClaim", "emptyDir", "projected", "configMap"}
     assert all(kinds & set(volume) for volume in pod.spec.get("volumes", ()))
     assert all("hostPort" not in port for port in container.get("ports", ()))
 
@@ -158,7 +159,28 @@ def test_mlflow_knows_its_arguments_and_writes_to_its_volume(server: list[str]) 
     given = command.make_context("server", list(server)).params  # an unknown option ends it
     assert (given["host"], given["port"]) == ("0.0.0.0", 5000)
     (pod,) = (pod for pod in pods(render(check.find("cpu"))) if pod.name == "mlflow")
-    assert given["artifacts_destination"] == pod.container["volumeMounts"][0]["mountPath"]
+    places = {mount["mountPath"]: mount["name"] for mount in pod.container["volumeMounts"]}
+    assert places[given["artifacts_destination"]] == "artifacts"
+
+
+def test_mlflow_asks_for_a_login_which_ray_pods_have(server: list[str]) -> None:
+    from mlflow.cli import server as command
+
+    assert command.make_context("server", list(server)).params["app_name"] == "basic-auth"
+    there = {pod.name: pod for pod in pods(render(check.find("gpu")))}
+    said = {one["name"]: one for one in there["mlflow"].container["env"]}
+    assert {"MLFLOW_AUTH_ADMIN_PASSWORD", "MLFLOW_FLASK_SERVER_SECRET_KEY"} <= set(said)
+    for name in RAY:
+        given = {one["name"]: one for one in there[name].container["env"]}
+        assert given["MLFLOW_TRACKING_USERNAME"]["value"] == said["MLFLOW_AUTH_ADMIN_USERNAME"]["value"]
+        assert given["MLFLOW_TRACKING_PASSWORD"]["valueFrom"] == said["MLFLOW_AUTH_ADMIN_PASSWORD"]["valueFrom"]
+    places = {mount["mountPath"]: mount["name"] for mount in there["mlflow"].container["volumeMounts"]}
+    file = Path(said["MLFLOW_AUTH_CONFIG_PATH"]["value"])
+    settings = configparser.ConfigParser()
+    settings.read_string(named(render(check.find("cpu")), "ConfigMap", "mlflow-login")["data"][file.name])
+    users = Path(settings["mlflow"]["database_uri"].removeprefix("sqlite:///"))
+    assert (places[str(file.parent)], places[str(users.parent)]) == ("login", "artifacts")
+    assert "password" not in str(dict(settings["mlflow"]))
 
 
 @pytest.mark.parametrize(
@@ -187,11 +209,12 @@ def test_the_image_runs_as_the_pods_user_and_is_pinned(checkout: Path) -> None:
     security = cluster_of("cpu")["headGroupSpec"]["template"]["spec"]["securityContext"]
     assert user == (str(security["runAsUser"]), str(security["runAsGroup"]))
     assert recipe.index("USER ") > recipe.rindex("RUN ")
-    installs = re.findall(r"pip install (?:\\\n|[^&\n])+", recipe)
+    hashed, *installs = re.findall(r"pip install (?:\\\n|[^&;\n])+", recipe)
+    assert "--no-deps --require-hashes" in hashed
     assert len(installs) == 2
     assert all("--constraint constraints.txt" in command for command in installs)
     extra = (checkout / "k8s" / "requirements.txt").read_text(encoding="utf-8")
     assert all("==" in line for line in extra.splitlines() if line and not line.startswith("#"))
     kept = re.findall(r"^!(.+)$", (checkout / ".dockerignore").read_text(encoding="utf-8"), re.M)
-    assert all((checkout / name).exists() for name in kept)
+    assert all(any(checkout.glob(name)) for name in kept)
     assert {"constraints.txt", "pyproject.toml", "frisket", "platform", "envs", "algos", "tune_configs"} <= set(kept)

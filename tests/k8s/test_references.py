@@ -48,6 +48,8 @@ def test_secrets_are_referred_to_and_never_written(world: list[Manifest]) -> Non
     assert secrets(world) == {
         ("frisket-ray-token", "auth_token"),
         ("frisket-postgres", "password"),
+        ("frisket-mlflow", "password"),
+        ("frisket-mlflow", "key"),
         ("frisket-redis", "password"),
     }
     for variable in (m for m in everything(world) if {"name", "value"} <= set(m)):
@@ -72,6 +74,8 @@ def test_configuration_maps_and_claims_exist(world: list[Manifest], there: dict[
     settings = {m["metadata"]["name"] for m in of_kind(world, "ConfigMap")}
     claims = {m["metadata"]["name"] for m in of_kind(world, "PersistentVolumeClaim")}
     asked_settings = {m["configMapRef"]["name"] for m in everything(world) if "configMapRef" in m}
+    asked_settings |= {m["configMap"]["name"] for m in everything(world) if "configMap" in m}
+    asked_settings -= {"kube-root-ca.crt"}  # which Kubernetes makes in every namespace
     asked_claims = {m["persistentVolumeClaim"]["claimName"] for m in everything(world) if "persistentVolumeClaim" in m}
     assert asked_settings == settings
     assert asked_claims == claims

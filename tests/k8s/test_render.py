@@ -136,7 +136,7 @@ def test_check_says_what_is_wrong_and_ends_with_2_on_a_name_that_is_not_there(
     assert "did you mean 'gpu'?" in said
     assert "Traceback" not in said
     assert check.main(["cpu", "jobs/run", str(mine)]) == 0
-    assert "cpu: 27 objects, no mistakes" in capsys.readouterr().out
+    assert "cpu: 28 objects, no mistakes" in capsys.readouterr().out
     file = mine / "kustomization.yaml"
     file.write_text(file.read_text(encoding="utf-8").replace("nodeSelector", "nodeSelectr"), encoding="utf-8")
     assert check.main([str(mine)]) == 1
