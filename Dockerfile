@@ -6,7 +6,8 @@
 # The tag says which frisket and which Ray are inside, and the manifests in k8s/ name it. All versions are those of
 # constraints.txt. The package index's build of torch brings CUDA's libraries along and runs on CPUs as well;
 # TORCH_INDEX may name a further index whose build of the same version is preferred, PyTorch's own index of CPU builds
-# for example, which saves several GB.
+# for example, which saves several GB. Without it, and with the file k8s/hashes.txt that `make hashes` writes, every package
+must be the very file whose hash is there.
 ARG DEVICE=cpu
 
 FROM python:3.11-slim-bookworm AS cpu
@@ -29,9 +30,13 @@ ARG DEVICE
 ARG TORCH_INDEX
 WORKDIR /src
 # The large and seldom changing part first, so that a change of frisket rebuilds the last layer alone.
-COPY constraints.txt k8s/requirements.txt ./
-RUN pip install ${TORCH_INDEX:+--extra-index-url "$TORCH_INDEX"} --constraint constraints.txt \
-    --requirement requirements.txt setuptools torch \
+COPY constraints.txt k8s/requirements.txt k8s/hashes*.txt ./
+RUN if [ -f hashes.txt ] && [ -z "$TORCH_INDEX" ]; then \
+    pip install --no-deps --require-hashes --requirement hashes.txt; \
+    else \
+    pip install ${TORCH_INDEX:+--extra-index-url "$TORCH_INDEX"} --constraint constraints.txt \
+    --requirement requirements.txt setuptools torch; \
+    fi \
     && if [ "$DEVICE" = cuda ]; then python -c "import torch; assert torch.version.cuda, 'a build without CUDA'"; fi
 COPY . .
 RUN pip install --constraint constraints.txt --no-build-isolation . && rm -rf build *.egg-info

@@ -6,6 +6,7 @@
 # make evidence-status   what is done, what is running, time left      make evidence-pages   its pages, to be committed
 # make clean       remove what make made
 # make constraints pin the newest versions again (needs the package index)
+# make hashes      write the hashes of the image's packages, on its platform and Python (needs the package index)
 
 PYTHON ?= python3
 VENV := .venv
@@ -14,7 +15,7 @@ READY := $(VENV)/ready
 # One thread per process: replicas and test workers run side by side.
 RUN := OMP_NUM_THREADS=1
 
-.PHONY: demo test test-slow check format types bench docs evidence evidence-status evidence-pages constraints clean
+.PHONY: demo test test-slow check format types bench docs evidence evidence-status evidence-pages constraints hashes clean
 .DEFAULT_GOAL := help
 
 .PHONY: help
@@ -75,6 +76,13 @@ constraints:
 	{ sed -n '/^#/p' constraints.txt; build/pins/bin/python -m pip freeze --exclude frisket \
 	  | sed -e 's/+[a-z0-9.]*$$//' -e '/ @ /d' | sort -f; } > build/constraints.txt
 	mv build/constraints.txt constraints.txt
+
+hashes: $(READY)
+	mkdir -p build
+	$(BIN)/python -m pip install --quiet --dry-run --ignore-installed --report build/report.json \
+	  --constraint constraints.txt --requirement k8s/requirements.txt setuptools .
+	$(BIN)/python k8s/hashes.py build/report.json > build/hashes.txt
+	mv build/hashes.txt k8s/hashes.txt
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info .pytest_cache .ruff_cache

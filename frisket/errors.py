@@ -15,6 +15,7 @@
         ├── MaskError       a mask file or MaskSet that does not fit
         ├── ModelError      a model URI that leads nowhere, or a damaged model folder
         ├── RunError        a run folder: not found, not resumable, in use
+        ├── TrackingError   MLflow: where it is, or what it asks for, is not known
         ├── FileError       a file that is damaged
         ├── ClusterError    a Ray cluster: not reached, its token refused, another version, too much to send it
         └── ServiceError    a streaming service: unknown, or not reachable
@@ -77,6 +78,10 @@ class ModelError(UserError):
 
 class RunError(UserError):
     """A run folder cannot be found, resumed or synchronised."""
+
+
+class TrackingError(UserError):
+    """The place of MLflow, or what it asks of who comes there, is not known."""
 
 
 class FileError(UserError):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import http.client
 import importlib.metadata
 import os
 import re
@@ -12,8 +13,6 @@ import sqlite3
 import subprocess
 import sys
 import tempfile
-import urllib.error
-import urllib.request
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,7 +24,9 @@ from frisket.algos import program
 from frisket.folders import checkout
 from frisket.platform.cluster.session import worker_environment
 from frisket.platform.run.kept import default_runs_folder
-from frisket.platform.tracking.settings import public_uri, sqlite_file, tracking_uri
+from frisket.platform.tracking.settings import SERVERS, authorization, sqlite_file, tracking_uri
+from frisket.redaction import censored, redacted
+from frisket.web import answer
 
 RAY_SECONDS = 120
 _MLFLOW_SECONDS = 5
@@ -54,7 +55,7 @@ def _guarded(check: Callable[[], Iterator[Check]]) -> Iterator[Check]:
     try:
         yield from check()
     except Exception as error:
-        text = f"{type(error).__name__}: {error}"
+        text = f"{type(error).__name__}: {censored(str(error))}"
         yield Check(what=name, status="fail", found=text, fix="install frisket again against constraints.txt")
 
 
@@ -155,22 +156,23 @@ def data() -> Iterator[Check]:
 def mlflow() -> Iterator[Check]:
     """The store that runs would be sent to answers. Nothing is made or changed there."""
     uri = tracking_uri()
-    shown, path = public_uri(uri), sqlite_file(uri)
-    if path is None and not uri.startswith(("http://", "https://")):
+    shown, path = redacted(uri), sqlite_file(uri)
+    if path is None and not uri.startswith(SERVERS):
         yield Check(what="mlflow", status="warn", found=shown, fix="not a kind of store the doctor can look into")
         return
     try:
         state = _ask_server(uri) if path is None else _open_store(path)
-    except (OSError, sqlite3.Error) as error:
+    except (OSError, http.client.HTTPException, ValueError, sqlite3.Error) as error:
         fix = "start it, or correct MLFLOW_TRACKING_URI; runs go on without it, and `frisket sync` sends them later"
-        yield Check(what="mlflow", status="warn", found=f"{shown}: {error}", fix=fix)
+        yield Check(what="mlflow", status="warn", found=f"{shown}: {censored(str(error))}", fix=fix)
     else:
         yield Check(what="mlflow", status="ok", found=f"{shown}: {state}")
 
 
 def _ask_server(uri: str) -> str:
-    with urllib.request.urlopen(f"{uri.rstrip('/')}/version", timeout=_MLFLOW_SECONDS) as answer:
-        return f"server {answer.read(40).decode(errors='replace')}"
+    bare, headers = authorization(uri)
+    with answer(f"{bare.rstrip('/')}/version", headers, _MLFLOW_SECONDS) as said:
+        return f"server {said.read(40).decode(errors='replace')}"
 
 
 def _open_store(path: Path) -> str:
@@ -208,7 +210,7 @@ def ray() -> Iterator[Check]:
     else:
         last = (complaints.strip().splitlines() or ["no message"])[-1]
         fix = "check RAY_ADDRESS and its token" if address else "`frisket run --local` does without Ray"
-        yield Check(what=what, status="fail", found=last, fix=fix)
+        yield Check(what=what, status="fail", found=censored(last), fix=fix)
 
 
 def _requirements() -> list[Requirement]:

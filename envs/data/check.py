@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from frisket.envs.data.containers import Damaged
+from frisket.envs.data.containers import Damaged, require_regular
 from frisket.envs.data.decode import content_digest
-from frisket.envs.data.sources import CANONICAL, Source, SourceFile
+from frisket.envs.data.sources import CANONICAL, UNPACKED, Source, SourceFile
 from frisket.envs.data.store import Store
 from frisket.errors import DataError
-from frisket.files import sha256, write_bytes
+from frisket.files import sha256_of, write_bytes
 
 _log = logging.getLogger("frisket.data")
 
@@ -73,36 +73,39 @@ class FileReport:
 def check_file(source: Source, file: SourceFile, path: Path, store: Store) -> tuple[FileReport, bytes]:
     """Compare the file at ``path`` with what ``source`` says of it.
 
-    The content of an unknown container is read in full once; a good result is remembered in the cache by the hash of
-    the container.
+    Nothing is unpacked, or in memory as a whole, before the container's hash is known. The content of an unknown
+    container is then read in full once, within the bounds of its layout; a good result is remembered in the cache by
+    the hash of the container.
 
     Returns:
-        The report and the file's bytes (empty if it cannot be read).
+        The report and the file's bytes (empty if it cannot be used).
     """
 
     def report(status: Status, found: str = "", detail: str = "") -> FileReport:
         return FileReport(source.name, file.name, path, status, file.containers[0], found, detail, source.form)
 
     try:
-        data = path.read_bytes()
+        require_regular(path, UNPACKED[source.layout])
+        found = sha256_of(path)
     except (FileNotFoundError, NotADirectoryError):
         return report("missing"), b""
     except OSError as error:
         return report("damaged", "nothing readable", f"cannot be read ({error.strerror})"), b""
-    found = sha256(data)
+    except Damaged as error:
+        return report("damaged", "nothing readable", str(error)), b""
     if found in file.containers:
-        return report("ok", found), data
+        return report("ok", found), path.read_bytes()
     if file.content is None:
-        return report("damaged", found, "it is not the published file, and nothing else is accepted for it"), data
-    remembered = store.cache / "verified" / f"{found}-{file.content}"
+        return report("damaged", found, "it is not the published file, and nothing else is accepted for it"), b""
+    remembered, data = store.cache / "verified" / f"{found}-{file.content}", path.read_bytes()
     if remembered.exists():
         return report("repacked", found), data
     try:
         content = content_digest(source.layout, data)
     except Damaged as error:
-        return report("damaged", found, str(error)), data
+        return report("damaged", found, str(error)), b""
     if content != file.content:
-        return report("damaged", found, f"its content has digest {content}, not {file.content}"), data
+        return report("damaged", found, f"its content has digest {content}, not {file.content}"), b""
     try:
         remembered.parent.mkdir(parents=True, exist_ok=True)
         write_bytes(remembered, b"", durable=False)

@@ -18,7 +18,8 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 
 from frisket.envs.data.containers import Damaged, gunzip, reading, tar_members, zip_members, zip_names
-from frisket.envs.data.sources import Layout
+from frisket.envs.data.pictures import opened
+from frisket.envs.data.sources import UNPACKED, Layout
 from frisket.files import sha256
 
 if TYPE_CHECKING:
@@ -31,6 +32,7 @@ SIDE = 28
 """Pixels along an edge of every picture here."""
 
 _PAPER = 255
+_DRAWING = 2**16  # pixels of one of Omniglot's, which has 105 x 105, at most
 _UBYTE = 8
 
 
@@ -61,12 +63,10 @@ def omniglot_pictures(data: bytes) -> Iterator[tuple[str, Image]]:
     Raises:
         Damaged: not a zip, or a member that cannot be read.
     """
-    from PIL import Image
-
     with reading("zip of PNG files"), zipfile.ZipFile(io.BytesIO(data)) as archive:
-        names = [n for n in zip_names(archive) if n.endswith(".png")]
+        names = [n for n in zip_names(archive, UNPACKED["omniglot"]) if n.endswith(".png")]
         for name in sorted(names, key=lambda n: n.split("/")):
-            with Image.open(io.BytesIO(archive.read(name)), formats=["PNG"]) as picture:
+            with opened(archive.read(name), ["PNG"], _DRAWING) as picture:
                 yield name, picture.convert("L")
 
 
@@ -76,15 +76,16 @@ def content_digest(layout: Layout, data: bytes) -> str:
     Raises:
         Damaged: the file cannot be read to its end.
     """
+    most = UNPACKED[layout]
     if layout == "idx":
-        return sha256(gunzip(data))
+        return sha256(gunzip(data, most))
     digest = hashlib.sha256()
     if layout == "omniglot":
         for name, picture in omniglot_pictures(data):
             digest.update(f"{name}\0{picture.width}x{picture.height}\0".encode())
             digest.update(picture.tobytes())
         return digest.hexdigest()
-    files = zip_members(data) if layout in ("tiles", "tiny-imagenet") else tar_members(data)
+    files = (zip_members if layout in ("tiles", "tiny-imagenet") else tar_members)(data, most)
     for name, content in files.items():
         digest.update(f"{name}\0{len(content)}\0".encode())
         digest.update(content)
@@ -97,7 +98,7 @@ def idx_arrays(images: bytes, labels: bytes) -> dict[str, np.ndarray]:
     Raises:
         Damaged: unreadable, or the two do not fit together.
     """
-    pictures, classes = parse_idx(gunzip(images)), parse_idx(gunzip(labels))
+    pictures, classes = (parse_idx(gunzip(data, UNPACKED["idx"])) for data in (images, labels))
     if pictures.ndim != 3 or classes.shape != pictures.shape[:1]:
         raise Damaged(f"images of shape {pictures.shape} do not fit labels of shape {classes.shape}")
     return {"images": pictures[:, None], "labels": classes.astype(np.int64)}

@@ -7,10 +7,10 @@ from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, BinaryIO
 
 from frisket.envs.data.check import FileReport, candidates, check_file, mending
-from frisket.envs.data.sources import SOURCES, Source, SourceFile
+from frisket.envs.data.sources import SOURCES, UNPACKED, Source, SourceFile
 from frisket.envs.data.store import Store
 from frisket.errors import DataError, nearest
 from frisket.files import sweep, write_bytes
@@ -89,7 +89,7 @@ def _fetch_file(source: Source, file: SourceFile, store: Store, target: Path, ba
         try:
             with tempfile.TemporaryDirectory(prefix="frisket-fetch-") as scratch:
                 part = Path(scratch) / file.name
-                _download(mirror + file.name, part, bars)
+                _download(mirror + file.name, part, UNPACKED[source.layout], bars)
                 report, data = check_file(source, file, part, store)
         except OSError as error:  # requests' errors are all of this type
             reasons.append(f"{mirror}: {_short(error)}")
@@ -114,11 +114,14 @@ def _fetch_file(source: Source, file: SourceFile, store: Store, target: Path, ba
     )
 
 
-def _download(url: str, part: Path, bars: Progress | None) -> None:
+def _download(url: str, part: Path, most: int, bars: Progress | None) -> None:
+    """Bring ``url`` to ``part``. Raises OSError where it cannot be had, or has more than ``most`` bytes."""
     import pooch
 
     bar = _Bar(bars, bars.add_task(url, total=None)) if bars is not None else False
-    pooch.HTTPDownloader(progressbar=bar, timeout=_TIMEOUT)(url, str(part), None)  # pyright: ignore[reportArgumentType]
+    with part.open("wb") as file:
+        fetch = pooch.HTTPDownloader(progressbar=bar, timeout=_TIMEOUT)  # pyright: ignore[reportArgumentType]
+        fetch(url, _Bounded(file, most), None)  # pyright: ignore[reportArgumentType]
 
 
 def _short(error: OSError) -> str:
@@ -134,6 +137,23 @@ def _progress() -> Progress:
 
     columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn())
     return Progress(*columns, console=Console(stderr=True))
+
+
+@dataclass
+class _Bounded:
+    """A file that takes no more than ``left`` bytes: a mirror may send without end."""
+
+    file: BinaryIO
+    left: int
+
+    def write(self, piece: bytes) -> None:
+        self.left -= len(piece)
+        if self.left < 0:
+            raise OSError("it sends more bytes than such a file may have")
+        self.file.write(piece)
+
+    def flush(self) -> None:
+        self.file.flush()
 
 
 @dataclass

@@ -24,6 +24,7 @@ import numpy as np
 from frisket.envs.data.containers import Damaged
 from frisket.envs.data.imageset import Pictures, Provenance
 from frisket.envs.data.photos import decoded
+from frisket.envs.data.pictures import picture_bytes
 from frisket.envs.data.store import Store
 from frisket.errors import DataError, nearest
 
@@ -103,7 +104,7 @@ class PictureFolder(Pictures):
         """
         path = self.folder / self.files[index]
         try:
-            return decoded(self.files[index], path.read_bytes(), ("JPEG", "PNG"))
+            return decoded(self.files[index], picture_bytes(path), ("JPEG", "PNG"))
         except (Damaged, OSError) as error:
             reason = error.strerror if isinstance(error, OSError) else error
             fix = f"cannot be read ({reason}); put a good copy there"

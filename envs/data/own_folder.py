@@ -21,9 +21,11 @@ from pathlib import Path
 
 import numpy as np
 
+from frisket.envs.data.containers import Damaged
 from frisket.envs.data.imageset import ImageSet
 from frisket.envs.data.own import TEST, OwnData, Samples, described, find, held_out, share_note
 from frisket.envs.data.own_pictures import SUFFIXES, Colour, read_pictures
+from frisket.envs.data.pictures import picture_bytes
 from frisket.envs.data.store import cached_arrays
 from frisket.errors import DataError, require
 from frisket.folders import cache_folder
@@ -148,11 +150,10 @@ def _digest(root: Path, paths: Sequence[str]) -> str:
     digest = hashlib.sha256()
     for path in paths:
         try:
-            content = (root / path).read_bytes()
-        except OSError as error:
-            raise DataError(
-                "picture", str(root / path), f"cannot be read ({error.strerror}); mend or remove it"
-            ) from None
+            content = picture_bytes(root / path)
+        except (OSError, Damaged) as error:
+            reason = error.strerror if isinstance(error, OSError) else error
+            raise DataError("picture", str(root / path), f"cannot be read ({reason}); mend or remove it") from None
         digest.update(f"{path}\0{len(content)}\0".encode())
         digest.update(content)
     return digest.hexdigest()

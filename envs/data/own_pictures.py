@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
+from frisket.envs.data.pictures import opened
 from frisket.errors import DataError
 
 if TYPE_CHECKING:
@@ -31,13 +32,13 @@ def read_picture(path: Path, size: int, colour: Colour) -> np.ndarray:
     """The picture in ``path``, ``[C, size, size]`` uint8.
 
     Raises:
-        DataError: no picture, or one that is cut short.
+        DataError: no picture, one that is cut short, or one too large to be decoded (`frisket.envs.data.pictures`).
     """
     from PIL import Image, ImageOps
 
     try:
-        with Image.open(path) as opened:
-            upright = ImageOps.exif_transpose(opened)
+        with opened(path) as picture:
+            upright = ImageOps.exif_transpose(picture)
             plain = _eight_bits(upright).convert("RGB" if colour == "rgb" else "L")
     except MemoryError:
         raise

@@ -19,6 +19,8 @@ from types import MappingProxyType
 import numpy as np
 
 from frisket.envs.data.containers import Damaged, reading, tar_members, zip_members
+from frisket.envs.data.pictures import MOST_PIXELS, opened
+from frisket.envs.data.sources import UNPACKED
 
 CIFAR_SIDE, TINY_SIDE = 32, 64
 
@@ -55,7 +57,7 @@ def cifar_arrays(layout: CifarLayout, data: bytes, split: str) -> Arrays:
     Raises:
         Damaged: not such an archive.
     """
-    files = {name.rpartition("/")[2]: content for name, content in tar_members(data).items()}
+    files = {name.rpartition("/")[2]: content for name, content in tar_members(data, UNPACKED["cifar10"]).items()}
     classes = _member(files, layout.names).decode("utf-8", "replace").split()
     length = layout.labels + 3 * CIFAR_SIDE**2
     parts = []
@@ -82,7 +84,8 @@ def tiny_imagenet_arrays(data: bytes, split: str) -> Arrays:
     Raises:
         Damaged: not such an archive.
     """
-    files = {name.partition("/")[2]: content for name, content in zip_members(data).items()}
+    members = zip_members(data, UNPACKED["tiny-imagenet"])
+    files = {name.partition("/")[2]: content for name, content in members.items()}
     train = [name.split("/") for name in files if name.startswith("train/") and name.endswith(".JPEG")]
     classes = sorted({parts[1] for parts in train})
     label_of = {wnid: label for label, wnid in enumerate(classes)}
@@ -96,7 +99,7 @@ def tiny_imagenet_arrays(data: bytes, split: str) -> Arrays:
         chosen = [(f"val/images/{row[0]}", row[1]) for row in sorted(rows, key=lambda row: _number(row[0]))]
     images = np.empty((len(chosen), 3, TINY_SIDE, TINY_SIDE), np.uint8)
     for place, (name, _) in zip(images, chosen, strict=True):
-        pixels = decoded(name, _member(files, name))
+        pixels = decoded(name, _member(files, name), most=TINY_SIDE**2)
         if pixels.shape != place.shape:
             raise Damaged(f"{name} is {pixels.shape[2]} x {pixels.shape[1]} pixels, not {TINY_SIDE} x {TINY_SIDE}")
         place[:] = pixels
@@ -112,7 +115,7 @@ def tile_arrays(data: bytes, split: str) -> Arrays:
     Raises:
         Damaged: not such an archive.
     """
-    files = zip_members(data)
+    files = zip_members(data, UNPACKED["tiles"])
     rows = csv.DictReader(io.StringIO(_member(files, "classes.csv").decode("utf-8", "replace")))
     numbered = {row.get("id"): row.get("name") for row in rows}
     classes = [numbered.get(str(i)) for i in range(len(numbered))]
@@ -152,20 +155,19 @@ def _number(name: str) -> int:
     return int(digits)
 
 
-def decoded(name: str, data: bytes, formats: tuple[str, ...] = ("JPEG",)) -> np.ndarray:
+def decoded(name: str, data: bytes, formats: tuple[str, ...] = ("JPEG",), most: int = MOST_PIXELS) -> np.ndarray:
     """A picture's file as ``[3, H, W]`` uint8; some of ImageNet's are grey, or of four inks.
 
     Args:
         name: what to call it where it is damaged.
         data: the file.
         formats: Pillow's names of the formats it may have.
+        most: pixels that it may have.
 
     Raises:
-        Damaged: no such file, or one that is cut short.
+        Damaged: no such file, one that is cut short, or has more pixels.
     """
-    from PIL import Image
-
-    with reading(f"{formats[0]} file, {name}"), Image.open(io.BytesIO(data), formats=formats) as picture:
+    with reading(f"{formats[0]} file, {name}"), opened(data, formats, most) as picture:
         return np.asarray(picture.convert("RGB")).transpose(2, 0, 1)
 
 

@@ -26,6 +26,18 @@ Layout = Literal["idx", "omniglot", "cifar10", "cifar100", "tiny-imagenet", "til
 """How files are read: gzipped IDX files (images, labels), zips of PNGs, CIFAR's binary records in a tar.gz, a zip of
 JPEGs, a zip of JPEGs made of tiles (see `decode.py` and `photos.py`)."""
 
+UNPACKED: Mapping[Layout, int] = MappingProxyType(
+    {
+        "idx": 2**26,  # MNIST's training pictures: 47 MB
+        "omniglot": 2**26,  # 19,280 pictures of a few hundred bytes
+        "cifar10": 2**28,  # 60,000 records of 3,073 bytes
+        "cifar100": 2**28,
+        "tiny-imagenet": 2**29,  # 237 MB, pictures that are packed already
+        "tiles": 2**28,
+    }
+)
+"""The most bytes that a file of a layout may unpack to; its container has no more either."""
+
 CANONICAL, TILED, SAMPLE = "canonical files", "tiled pictures, lossy", "10,000-image sample"
 
 

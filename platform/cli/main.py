@@ -8,6 +8,7 @@ from __future__ import annotations
 import logging
 import signal
 import sys
+import traceback
 from collections.abc import Sequence
 from typing import Annotated
 
@@ -27,6 +28,7 @@ from frisket.platform.cli.submit import submit
 from frisket.platform.cli.sync import sync
 from frisket.platform.cli.tune import tune
 from frisket.platform.cli.ui import ui
+from frisket.redaction import censored
 
 app = typer.Typer(
     name="frisket",
@@ -85,11 +87,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _complain(str(error), 1)
     except KeyboardInterrupt:
         return 128 + signal.SIGINT
+    except Exception:  # a fault of ours; as Python says it, but for secrets in it
+        return _complain(f"this should not have happened\n{traceback.format_exc()}", 1)
     return 0
 
 
 def _complain(message: str, code: int) -> int:
-    typer.echo(f"frisket: {message}", err=True)
+    typer.echo(f"frisket: {censored(message)}", err=True)
     return code
 
 
@@ -97,7 +101,7 @@ class _Stderr(logging.Handler):
     """Frisket's own warnings, to whatever standard error is at the moment (a progress line may have wrapped it)."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        print(f"{record.levelname.lower()}: {self.format(record)}", file=sys.stderr)
+        print(f"{record.levelname.lower()}: {censored(self.format(record))}", file=sys.stderr)
 
 
 def _show_warnings() -> None:

@@ -118,7 +118,6 @@ def _report(reproduction: Reproduction, lines: Sequence[Comparison], summary: di
     from frisket.platform.cli.results import comparison_table
     from frisket.platform.cli.tables import show_table
     from frisket.platform.reports.reproduction import report_path
-    from frisket.platform.tracking.settings import public_uri
 
     console = Console()
     show_table(comparison_table(reproduction, lines), console)
@@ -131,6 +130,6 @@ def _report(reproduction: Reproduction, lines: Sequence[Comparison], summary: di
     if mlflow["run_id"] is None:
         said.append("mlflow    nothing sent yet" + ("; send it with: frisket sync" if local else ""))
     else:
-        said.append(f"mlflow    {public_uri(mlflow['tracking_uri'])}, experiment {mlflow['experiment']}")
+        said.append(f"mlflow    {mlflow['tracking_uri']}, experiment {mlflow['experiment']}")
     for line in said:
         console.print(line, markup=False, highlight=False, soft_wrap=True)

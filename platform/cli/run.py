@@ -151,7 +151,6 @@ def _report(folder: RunFolder, summary: dict[str, Any], local: bool) -> None:
     from frisket.platform.cli.results import points_table, results_table, scale_note
     from frisket.platform.cli.tables import show_table
     from frisket.platform.run.divergence import divergences
-    from frisket.platform.tracking.settings import public_uri
 
     console = Console()
     show_table((results_table if folder.experiment.tune is None else points_table)(folder, summary), console)
@@ -167,9 +166,7 @@ def _report(folder: RunFolder, summary: dict[str, Any], local: bool) -> None:
     if mlflow["run_id"] is None:
         lines.append("mlflow    nothing sent yet" + (f"; send it with: frisket sync {_name(folder)}" if local else ""))
     else:
-        lines.append(
-            f"mlflow    {public_uri(mlflow['tracking_uri'])}, experiment {mlflow['experiment']}; frisket ui shows it"
-        )
+        lines.append(f"mlflow    {mlflow['tracking_uri']}, experiment {mlflow['experiment']}; frisket ui shows it")
         if mlflow["model"]:
             lines.append(f"model     models:/{mlflow['model']}/{mlflow['version']}")
     for line in lines:

@@ -32,8 +32,8 @@ def sync(
     from frisket.platform.run.summary import write_summary
     from frisket.platform.tables.reproduction import Reproduction
     from frisket.platform.tracking.reproduction import due, send
-    from frisket.platform.tracking.settings import public_uri
-    from frisket.platform.tracking.uploader import Uploader, unsent
+    from frisket.platform.tracking.uploader import Uploader, not_sent, unsent
+    from frisket.redaction import redacted
 
     console, parent = Console(soft_wrap=True, highlight=False), runs_dir or default_runs_folder()
     folders = [RunFolder.find(run, parent)] if run is not None else [f for f in RunFolder.all(parent) if unsent(f)]
@@ -51,24 +51,25 @@ def sync(
                 raise
             console.print(f"{folder.run_id}: skipped: {error}")
             continue
-        uri = public_uri(folder.manifest["tracking"]["uri"])
+        uri = folder.manifest["tracking"]["uri"]
         if not status.reachable:
             failed = True
-            console.print(f"{folder.run_id}: not sent, MLflow at {uri} is not reachable ({status.reason})")
+            console.print(f"{folder.run_id}: not sent, {not_sent(uri, status)}", markup=False)
             continue
         model = f", model {status.model} version {status.version}" if status.version else ""
         state = "all of it is in MLflow" if status.complete else "the run is not finished; what it has is in MLflow"
-        console.print(f"{folder.run_id}: {status.points} points sent to {uri}; {state}{model}")
+        console.print(f"{folder.run_id}: {status.points} points sent to {redacted(uri)}; {state}{model}")
         if status.complete:
             write_summary(folder)
     for table in tables:
         status = send(table)
-        uri = public_uri(table.manifest["tracking"]["uri"])
+        uri = table.manifest["tracking"]["uri"]
         failed = failed or not status.reachable
         console.print(
-            f"{table.run_id}: its table is in MLflow at {uri}"
+            f"{table.run_id}: its table is in MLflow at {redacted(uri)}"
             if status.reachable
-            else f"{table.run_id}: not sent, MLflow at {uri} is not reachable ({status.reason})"
+            else f"{table.run_id}: not sent, {not_sent(uri, status)}",
+            markup=False,
         )
     if failed:
         raise typer.Exit(1)

@@ -18,22 +18,24 @@ def ui(
     from rich.console import Console
 
     from frisket.errors import UserError
-    from frisket.platform.tracking.settings import public_uri, tracking_uri
+    from frisket.platform.tracking.settings import SERVERS, tracking_uri
     from frisket.platform.tracking.store import make_store
+    from frisket.redaction import censored, redacted
 
     console, uri = Console(soft_wrap=True, highlight=False), tracking_uri()
-    if uri.startswith(("http://", "https://")):
-        console.print(f"MLflow already runs at {public_uri(uri)} (MLFLOW_TRACKING_URI)")
+    if uri.startswith(SERVERS):
+        console.print(f"MLflow already runs at {redacted(uri)} (MLFLOW_TRACKING_URI)")
         return
     if _taken(port):
         raise UserError("--port", port, "is in use; choose another")
     try:
         make_store(uri)  # by the server, it could be left half made
     except (OSError, sqlite3.Error) as error:
-        raise UserError("MLFLOW_TRACKING_URI", public_uri(uri), f"cannot be made there ({error})") from None
+        fix = f"cannot be made there ({censored(str(error))})"
+        raise UserError("MLFLOW_TRACKING_URI", redacted(uri), fix) from None
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # the server must not outlive us
-    server = subprocess.Popen(server_command(uri, port), env=_environment(), start_new_session=True)
-    console.print(f"MLflow: http://127.0.0.1:{port}  (store: {public_uri(uri)}; Ctrl-C ends it)")
+    server = subprocess.Popen(server_command(uri, port), env=server_environment(uri), start_new_session=True)
+    console.print(f"MLflow: http://127.0.0.1:{port}  (store: {redacted(uri)}; Ctrl-C ends it)")
     try:
         code = server.wait()
     except KeyboardInterrupt:
@@ -45,22 +47,25 @@ def ui(
 
 
 def server_command(uri: str, port: int) -> list[str]:
-    """The command that serves the store ``uri`` on this machine only."""
+    """The command that serves a store on this machine only. It does not say which, as a password in the store's ``uri``
+    would stand in every list of processes: that is in `server_environment`."""
     from frisket.platform.tracking.settings import sqlite_file
 
     database = sqlite_file(uri)
     artifacts = [] if database is None else ["--artifacts-destination", str(database.absolute().parent / "mlartifacts")]
     return [
-        sys.executable, "-m", "mlflow", "server", "--backend-store-uri", uri, *artifacts,
-        "--host", "127.0.0.1", "--port", str(port), "--workers", "1",
+        sys.executable, "-m", "mlflow", "server", *artifacts, "--host", "127.0.0.1", "--port", str(port),
+        "--workers", "1",
     ]  # fmt: skip
 
 
-def _environment() -> dict[str, str]:
+def server_environment(uri: str) -> dict[str, str]:
+    """The environment of `server_command`, for the store ``uri``."""
     import os
 
     # Job execution starts further processes, for features this page does not use.
-    return {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", "MLFLOW_DISABLE_TELEMETRY": "true", **os.environ}
+    unused = {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", "MLFLOW_DISABLE_TELEMETRY": "true"}
+    return {**unused, **os.environ, "MLFLOW_BACKEND_STORE_URI": uri}
 
 
 def _taken(port: int) -> bool:

@@ -12,10 +12,11 @@ import json
 import os
 import stat
 import urllib.error
-import urllib.request
 from pathlib import Path
 
 from frisket.errors import ClusterError
+from frisket.redaction import redacted
+from frisket.web import answer
 
 DEFAULT_ADDRESS = "http://127.0.0.1:8265"
 SECONDS = 10.0
@@ -77,17 +78,21 @@ def require_same_ray(address: str, token: str | None, seconds: float = SECONDS) 
     """Ask the head at ``address`` which Ray it runs.
 
     Raises:
-        ClusterError: nobody answers within ``seconds``, it is no Ray head, it refuses the token, or it runs another
-            version of Ray than this machine, whose jobs it might misread.
+        ClusterError: nobody answers within ``seconds``, it is no Ray head, it sends us to another place, which the
+            token is not for, it refuses the token, or it runs another version of Ray than this machine, whose jobs it
+            might misread.
     """
-    request = urllib.request.Request(f"{address}/api/version", headers=auth_headers(token))
     try:
-        with urllib.request.urlopen(request, timeout=seconds) as answer:
-            theirs = str(json.load(answer)["ray_version"])
+        with answer(f"{address}/api/version", auth_headers(token), seconds) as said:
+            theirs = str(json.load(said)["ray_version"])
     except urllib.error.HTTPError as error:
         if error.code in (401, 403):
             place = os.environ.get("RAY_AUTH_TOKEN_PATH")
             raise ClusterError("RAY_AUTH_TOKEN_PATH", place, _refused(error.code)) from None
+        if 300 <= error.code < 400:
+            there = redacted(str(error.headers.get("Location")))
+            fix = f"sends us on to {there}, where the token does not go; if that is the head, name it with --address"
+            raise ClusterError("address", address, fix) from None
         raise ClusterError("address", address, f"is no Ray head: it answers {error.code} to /api/version") from None
     except (ValueError, KeyError, TypeError):
         raise ClusterError("address", address, "is no Ray head: its answer names no version of Ray") from None

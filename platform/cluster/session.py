@@ -1,8 +1,10 @@
 """A Ray cluster for the length of a run: the one the environment names, or a private one on this machine.
 
 Ray 2.60 turns token authentication on by itself and, finding no token, writes one into the user's home. So a private
-cluster gets a throw-away token in its own temporary folder, readable by its owner alone, unless the user has decided
-about RAY_AUTH_MODE. Everything the session sets in the environment is taken back at its end.
+cluster gets a throw-away token in a temporary folder that its owner alone may enter, unless the user has decided about
+RAY_AUTH_MODE. Ray opens the folder it is given to everybody on the machine (mode 0777); it is given one inside that
+folder, without the token. Its processes listen on 127.0.0.1 alone. Everything the session sets in the environment is
+taken back at its end.
 """
 
 from __future__ import annotations
@@ -15,6 +17,7 @@ import secrets
 import shutil
 import signal
 import socket
+import stat
 import sys
 import tempfile
 import threading
@@ -45,6 +48,8 @@ _ALONE = {
     _METRICS: "0",  # nobody reads the metrics of a cluster that ends with the run
     "RAY_TRAIN_METRICS_ENABLED": "0",
     "RAY_idle_worker_killing_time_threshold_ms": "30000",  # those held ready would end before the driver is
+    # What Ray does where a firewall would ask about it: this machine is 127.0.0.1, and nothing else is listened on.
+    "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
 }
 """What a private cluster can do without, beside what `LeanNode` and `SilentNode` leave out."""
 
@@ -53,6 +58,8 @@ _INHERITED = "FRISKET_WORKERS_INHERIT"
 
 _CONNECT_SECONDS = 10.0
 _PREFIX = "frisket-ray-"
+_SOCKET_BYTES = 107  # of the path of a socket, at most
+_BELOW = "r/session_YYYY-MM-DD_hh-mm-ss_uuuuuu_ppppppp/sockets/plasma_store"  # the longest one in the session's folder
 _OBJECT_STORE_BYTES = 100 * 2**20  # replicas keep their data to themselves; Ray would reserve 30 % of the memory
 
 
@@ -157,7 +164,8 @@ def _private_cluster(cpus: int, preload: Sequence[str]) -> Iterator[None]:
         auth = {} if os.environ.get("RAY_AUTH_MODE") else {"RAY_AUTH_TOKEN_PATH": str(token)}
         metrics = os.environ.get(_METRICS, "0") != "0"
         with environment(unset(_ALONE | auth | _preloading(preload, folder)), also=("RAY_AUTH_MODE",)):
-            with environment(worker_environment()), _handlers_kept(), _start_explained(), lean_head(metrics=metrics):
+            lean = lean_head(metrics=metrics)
+            with environment(worker_environment()), _handlers_kept(), _on_loopback(), _start_explained(), lean:
                 ray.init(
                     address="local",
                     num_cpus=cpus,
@@ -165,7 +173,7 @@ def _private_cluster(cpus: int, preload: Sequence[str]) -> Iterator[None]:
                     object_store_memory=_OBJECT_STORE_BYTES,
                     log_to_driver=False,
                     logging_level=logging.ERROR,
-                    _temp_dir=str(folder),
+                    _temp_dir=str(folder / Path(_BELOW).parts[0]),
                 )
             try:
                 with environment({_INHERITED: "1"}):
@@ -186,6 +194,19 @@ def _preloading(modules: Sequence[str], folder: Path) -> dict[str, str]:
 
 
 @contextlib.contextmanager
+def _on_loopback() -> Iterator[None]:
+    """Where Ray was imported before, it has read its variable (see `_ALONE`) too early: what it took from it goes."""
+    from ray._private import ray_constants
+
+    before = ray_constants.ENABLE_RAY_CLUSTER
+    ray_constants.ENABLE_RAY_CLUSTER = os.environ[ray_constants.ENABLE_RAY_CLUSTERS_ENV_VAR] != "0"
+    try:
+        yield
+    finally:
+        ray_constants.ENABLE_RAY_CLUSTER = before
+
+
+@contextlib.contextmanager
 def _start_explained() -> Iterator[None]:
     """Whatever keeps Ray's own processes from starting, said in a line: Ray raises plain exceptions."""
     try:
@@ -200,15 +221,19 @@ def _start_explained() -> Iterator[None]:
 
 @contextlib.contextmanager
 def _temporary_folder() -> Iterator[Path]:
-    """A folder that goes with the session; those of sessions that were killed go now.
+    """A folder that goes with the session, for this user alone; those of this user's sessions that were killed go now.
 
-    Its name is short, because the path of Ray's sockets inside it may not be longer than 107 bytes.
+    Raises:
+        ClusterError: it could only lie where the paths of Ray's sockets would be too long.
     """
     parent = Path("/tmp" if os.access("/tmp", os.W_OK) else tempfile.gettempdir())
+    if len(os.fsencode(parent / f"{_PREFIX}12345678" / _BELOW)) > _SOCKET_BYTES:
+        raise ClusterError("TMPDIR", str(parent), "is too long a path for Ray's sockets; set it to a shorter one")
     for left in parent.glob(f"{_PREFIX}*"):
-        if (left / "lock").exists():
-            with contextlib.suppress(OSError), lock(left / "lock", busy=BlockingIOError()):  # while its session lives
-                shutil.rmtree(left, ignore_errors=True)
+        with contextlib.suppress(OSError):  # while its session lives, or it has no lock yet
+            if _mine(left) and (left / "lock").exists():
+                with lock(left / "lock", busy=BlockingIOError()):
+                    shutil.rmtree(left, ignore_errors=True)
     folder = Path(tempfile.mkdtemp(prefix=_PREFIX, dir=parent))
     try:
         with lock(folder / "lock.new"):
@@ -216,6 +241,12 @@ def _temporary_folder() -> Iterator[Path]:
             yield folder
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def _mine(folder: Path) -> bool:
+    """Whether it is a folder of this user's: anybody may put what he likes into /tmp, under any name."""
+    found = folder.lstat()
+    return stat.S_ISDIR(found.st_mode) and found.st_uid == os.getuid()
 
 
 @cache

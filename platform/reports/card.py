@@ -24,6 +24,13 @@ _WHICH_TASK = (
 )
 
 
+_WHOSE_CODE = "The folder holds safetensors and JSON only, and `frisket.load_model` runs no code from it."
+_PYFUNC = (
+    " `mlflow.pyfunc.load_model` runs code by MLflow's own rules (what the file `MLmodel` names as `loader_module`, "
+    "and a folder `code`): use it on folders that nobody else could have changed."
+)
+
+
 def card(folder: RunFolder, experiment_id: str, run_id: str, name: str, version: str) -> str:
     """The card of version ``version`` of model ``name``, made by the finished run ``folder``.
 
@@ -149,7 +156,7 @@ def _loading(folder: RunFolder, name: str, version: str) -> str:
         f"{named}"
         f"masks = model.masks(seed=0)\n\n{served}```\n\n"
         f"{_WHICH_TASK if tasks else ''}x is float32 [N, C, H, W], judged as one batch. "
-        "The folder holds safetensors and JSON only; loading runs no code from it."
+        f"{_WHOSE_CODE}{'' if uses else _PYFUNC}"
     )
 
 

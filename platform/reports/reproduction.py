@@ -15,6 +15,7 @@ from frisket.platform.tables.comparison import Comparison, counts
 from frisket.platform.tables.reproduction import Reproduction
 from frisket.platform.tables.table import run_command
 from frisket.platform.tables.verdict import RULE, Number, difference_text, number_text
+from frisket.redaction import redacted
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -83,7 +84,7 @@ def as_json(reproduction: Reproduction, lines: Sequence[Comparison]) -> dict[str
         "cells": cells,
         "reproduction": reproduction.run_id,
         "mlflow": {
-            "tracking_uri": manifest["tracking"]["uri"],
+            "tracking_uri": redacted(manifest["tracking"]["uri"]),
             "experiment": manifest["tracking"]["experiment"],
             "run_id": sent.get("run_id"),
             "model": None,

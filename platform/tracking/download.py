@@ -10,9 +10,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from frisket.errors import ModelError
-from frisket.platform.tracking.settings import public_uri
 from frisket.platform.tracking.settings import tracking_uri as default_uri
+from frisket.platform.tracking.settings import with_credentials
 from frisket.platform.tracking.store import connect
+from frisket.redaction import censored, redacted
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -31,14 +32,17 @@ def download(uri: str, folder: Path, tracking_uri: str | None = None) -> Path:
     """
     store = tracking_uri or default_uri()
     try:
+        store = with_credentials(store)
         location = _location(connect(store), uri)
         from mlflow.artifacts import download_artifacts
 
         return Path(download_artifacts(location, dst_path=str(folder), tracking_uri=store))
     except Exception as error:  # whatever the client, the database or the network raises, the user asked for a model
-        reason = " ".join(str(error).split())[:300]
+        reason = censored(" ".join(str(error).split()))[:300]
         raise ModelError(
-            "model", uri, f"cannot be had from MLflow at {public_uri(store)} ({reason}); `frisket ui` lists the models"
+            "model",
+            redacted(uri),
+            f"cannot be had from MLflow at {redacted(store)} ({reason}); `frisket ui` lists the models",
         ) from error
 
 

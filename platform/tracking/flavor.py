@@ -4,7 +4,9 @@
 
     MLmodel  requirements.txt  python_env.yaml  data/      (the folder of `frisket.platform.model.model`)
 
-``mlflow.pyfunc.load_model`` calls `_load_pyfunc` here, in the installed package; nothing in the folder is executed.
+``mlflow.pyfunc.load_model`` calls `_load_pyfunc` here, in the installed package, as ``MLmodel`` says. In a folder
+that somebody has changed it may name any other module, and a folder ``code`` to import it from: that is MLflow's rule.
+`frisket.load_model` reads ``data/`` alone, and runs nothing.
 """
 
 from __future__ import annotations

@@ -17,6 +17,7 @@ from frisket.platform.reports.card import card
 from frisket.platform.run.folder import RunFolder
 from frisket.platform.run.points import PointFolder
 from frisket.platform.tracking.flavor import save_model
+from frisket.redaction import redacted
 
 TAG = "frisket.run_id"
 ARTIFACT = "model"
@@ -106,7 +107,7 @@ def _source(uri: str, model: LoggedModel) -> str:
     A database store (no server) looks that up in the process's default store, whichever store it is itself; where that
     is another one, the folder must do.
     """
-    if uri.startswith("http") or mlflow.get_tracking_uri() == uri:
+    if uri.startswith("http") or redacted(mlflow.get_tracking_uri()) == uri:
         return f"models:/{model.model_id}"
     return model.artifact_location
 

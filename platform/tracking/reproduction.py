@@ -17,9 +17,8 @@ from frisket.files import find_sealed, write_sealed
 from frisket.platform.reports.reproduction import report_path, write_report
 from frisket.platform.tables.comparison import compare, counts
 from frisket.platform.tables.reproduction import Reproduction
-from frisket.platform.tracking.settings import public_uri
 from frisket.platform.tracking.store import connect
-from frisket.platform.tracking.uploader import UploadStatus, reason_of
+from frisket.platform.tracking.uploader import UploadStatus, not_sent, reason_of
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -32,10 +31,9 @@ def send_or_warn(reproduction: Reproduction) -> None:
     """Send; one warning on standard error where MLflow is away."""
     status = send(reproduction)
     if not status.reachable:
-        uri = public_uri(reproduction.manifest["tracking"]["uri"])
+        away = not_sent(reproduction.manifest["tracking"]["uri"], status)
         print(
-            f"warning: MLflow at {uri} is not reachable ({status.reason}); the table is in {reproduction.out}; "
-            "send it later with `frisket sync`",
+            f"warning: {away}; the table is in {reproduction.out}; send it later with `frisket sync`",
             file=sys.stderr,
         )
 

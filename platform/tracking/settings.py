@@ -2,12 +2,22 @@
 
 from __future__ import annotations
 
+import base64
 import logging
 import os
 from pathlib import Path
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
+
+from frisket.errors import TrackingError
+from frisket.redaction import HIDDEN, redacted
 
 _SQLITE = "sqlite:///"
+SERVERS = ("http://", "https://")
+"""How the URI of a server begins."""
+
+_LOGIN, _TOKEN = ("MLFLOW_TRACKING_USERNAME", "MLFLOW_TRACKING_PASSWORD"), "MLFLOW_TRACKING_TOKEN"
+_LOGIN_FILE = Path("~/.mlflow/credentials")
+"""Where MLflow's client finds by itself what a server wants to hear."""
 
 # MLflow's own limits (7 retries, 120 s each) would hold a run's end for many minutes when the server is away, and its
 # retry of a request whose answer got lost creates things twice. We repeat the sending ourselves, looking first for what
@@ -28,8 +38,9 @@ def tracking_uri() -> str:
 
 
 def default_tracking(name: str) -> dict[str, str]:
-    """What a new run of the experiment ``name`` keeps under ``tracking`` in its manifest: ``{"uri", "experiment"}``."""
-    return {"uri": tracking_uri(), "experiment": f"frisket/{name}"}
+    """What a new run of the experiment ``name`` keeps under ``tracking`` in its manifest: ``{"uri", "experiment"}``,
+    without secrets; `with_credentials` makes the URI one to be used."""
+    return {"uri": redacted(tracking_uri()), "experiment": f"frisket/{name}"}
 
 
 def sqlite_file(uri: str) -> Path | None:
@@ -37,10 +48,39 @@ def sqlite_file(uri: str) -> Path | None:
     return Path(uri.removeprefix(_SQLITE)) if uri.startswith(_SQLITE) else None
 
 
-def public_uri(uri: str) -> str:
-    """``uri`` without user name and password, for messages and files."""
-    parts = urlsplit(uri)
-    return uri if "@" not in parts.netloc else parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()
+def with_credentials(uri: str) -> str:
+    """``uri`` to be used: one that was `redacted` with what is secret of it taken from the environment.
+
+    Raises:
+        TrackingError: the environment does not have it (any more); it says which variables to set.
+    """
+    if HIDDEN not in uri:
+        return uri
+    named = os.environ.get("MLFLOW_TRACKING_URI", "")
+    if named != uri and redacted(named) == uri:
+        return named
+    bare = uri.replace(f"{HIDDEN}@", "")
+    is_server = HIDDEN not in bare and bare.startswith(SERVERS)  # which MLflow's client asks with these by itself
+    if is_server and (_LOGIN_FILE.expanduser().exists() or any(map(os.environ.get, (*_LOGIN, _TOKEN)))):
+        return bare
+    also = f", or {' and '.join(_LOGIN)}" if is_server else ""
+    fix = f"the password of {uri} is kept nowhere: set it to that URI with its password{also}"
+    raise TrackingError("MLFLOW_TRACKING_URI", redacted(named) or None, fix)
+
+
+def authorization(uri: str) -> tuple[str, dict[str, str]]:
+    """The server's ``uri`` without user and password, and the headers of a request to it, as MLflow's client makes
+    them: by the URI, else by MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, else by MLFLOW_TRACKING_TOKEN."""
+    user, at, _ = urlsplit(uri).netloc.rpartition("@")
+    name, _, password = map(unquote, user.partition(":"))
+    if not at:
+        name, password = (os.environ.get(variable, "") for variable in _LOGIN)
+    token = os.environ.get(_TOKEN)
+    if name:
+        said = f"Basic {base64.b64encode(f'{name}:{password}'.encode()).decode()}"
+    else:
+        said = f"Bearer {token}" if token else ""
+    return uri.replace(f"{user}@", "", 1) if at else uri, {"Authorization": said} if said else {}
 
 
 def artifact_location(uri: str, experiment: str) -> str | None:

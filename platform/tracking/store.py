@@ -15,7 +15,7 @@ import sqlite3
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from frisket.platform.tracking.settings import limit_client, sqlite_file
+from frisket.platform.tracking.settings import limit_client, sqlite_file, with_credentials
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -24,9 +24,14 @@ if TYPE_CHECKING:
 def connect(uri: str) -> MlflowClient:
     """A client of the store at ``uri``, for runs and for models; a missing SQLite store is made.
 
+    Args:
+        uri: of the store; what was kept without its password will do (`with_credentials`).
+
     Raises:
+        TrackingError: the password is not known any more.
         Exception: whatever MLflow, the database or the file system raises.
     """
+    uri = with_credentials(uri)
     make_store(uri)
     from mlflow import MlflowClient
 

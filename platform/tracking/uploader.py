@@ -8,11 +8,11 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from frisket.errors import RunError, UserError
+from frisket.errors import RunError, TrackingError, UserError
 from frisket.files import lock
 from frisket.platform.run.folder import RunFolder
 from frisket.platform.tracking.record import Record
-from frisket.platform.tracking.settings import public_uri
+from frisket.redaction import censored, redacted
 
 if TYPE_CHECKING:
     from frisket.platform.tracking.session import Session
@@ -113,6 +113,9 @@ class Uploader:
         self._points, reason, damaged = 0, "", False
         try:
             action()
+        except TrackingError as error:  # of where MLflow is, not of the run
+            self._session = None
+            reason = reason_of(error)
         except UserError as error:
             if not self.live:
                 raise
@@ -133,15 +136,21 @@ class Uploader:
 
 
 def reason_of(error: Exception) -> str:
-    """An error of the client's in one line."""
-    return f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
+    """An error of the client's in one line, to be shown."""
+    if isinstance(error, TrackingError):
+        return str(error)
+    return f"{type(error).__name__}: {censored(' '.join(str(error).split()))[:200]}"
+
+
+def not_sent(uri: str, status: UploadStatus) -> str:
+    """What keeps MLflow at ``uri`` from having everything, after a pass that achieved ``status``."""
+    return f"MLflow at {redacted(uri)} is not reachable ({status.reason})"
 
 
 def unreachable_message(folder: RunFolder, status: UploadStatus) -> str:
     """The one warning a run gives when it cannot be sent."""
-    uri = public_uri(folder.manifest["tracking"]["uri"])
-    why = status.reason if status.damaged else f"MLflow at {uri} is not reachable ({status.reason})"
-    return f"{why}; the run goes on and its results are in {folder.path}; send them later with `frisket sync`"
+    away = status.reason if status.damaged else not_sent(folder.manifest["tracking"]["uri"], status)
+    return f"{away}; the run goes on and its results are in {folder.path}; send them later with `frisket sync`"
 
 
 def unsent(folder: RunFolder) -> bool:

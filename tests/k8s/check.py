@@ -6,11 +6,12 @@ Exit codes: 0 every object is valid, 1 one is not, 2 a name that does not exist 
 
 from __future__ import annotations
 
+import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from kustomize import KustomizeError, Manifest, render
+from kustomize import KustomizeError, Manifest, containers, render
 from schema import problems
 
 from frisket.errors import UserError, nearest
@@ -40,6 +41,17 @@ def find(name: str) -> Path:
     raise KustomizeError("overlay", name, f"{nearest(name, names)}; or the folder of a kustomization")
 
 
+def image_problems(manifest: Manifest) -> Iterator[str]:
+    """Images that may be another one tomorrow: each must have a tag that is not moved, or the digest of what it is."""
+    for container in containers(manifest):
+        name, at, digest = container["image"].partition("@")
+        tag = name.rpartition("/")[2].partition(":")[2]
+        if at and re.fullmatch("sha256:[0-9a-f]{64}", digest) is None:
+            yield f"image {container['image']}: the digest must be sha256: and 64 hexadecimal digits"
+        elif not at and tag in ("", "latest"):
+            yield f"image {container['image']}: needs a tag other than latest, or a digest (images: in a kustomization)"
+
+
 def label(manifest: Manifest) -> str:
     """``Kind/name``."""
     return f"{manifest.get('kind')}/{manifest.get('metadata', {}).get('name')}"
@@ -55,7 +67,7 @@ def main(arguments: Sequence[str]) -> int:
         return 2
     wrong = 0
     for name, manifests in rendered.items():
-        complaints = [f"  {label(m)}: {problem}" for m in manifests for problem in problems(m)]
+        complaints = [f"  {label(m)}: {problem}" for m in manifests for problem in (*problems(m), *image_problems(m))]
         print(f"{name}: {len(manifests)} objects, {len(complaints) or 'no'} mistakes", *complaints, sep="\n")
         wrong += len(complaints)
     return int(wrong > 0)

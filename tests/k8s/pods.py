@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -58,6 +59,8 @@ def _templates(manifest: Manifest) -> Iterator[tuple[str, dict[str, Any]]]:
         yield "ray-head", spec["headGroupSpec"]["template"]
         for group in spec["workerGroupSpecs"]:
             yield group["groupName"], group["template"]
+    elif kind == "CronJob":
+        yield manifest["metadata"]["name"], spec["jobTemplate"]["spec"]["template"]
     elif kind == "RayJob":
         yield "ray-submitter", spec["submitterPodTemplate"]
 
@@ -87,6 +90,14 @@ def selects(selector: dict[str, Any], labels: dict[str, str]) -> bool:
     return all(labels.get(key) == value for key, value in selector.get("matchLabels", {}).items())
 
 
+def reaches_address(manifests: Sequence[Manifest], source: Pod, address: str, port: int) -> bool:
+    """Whether the network policies let ``source`` open a TCP connection to ``port`` of what is no pod of ours."""
+    return any(
+        _port_matches(rule, port) and any(_is_in(address, peer) for peer in rule.get("to", [{}]))
+        for rule in _rules(manifests, "egress", source)
+    )
+
+
 def reaches(manifests: Sequence[Manifest], source: Pod, target: Pod, port: int) -> bool:
     """Whether the network policies let ``source`` open a TCP connection to ``port`` of ``target``, both in their
     namespace: one rule must let it out, one must let it in."""
@@ -94,19 +105,35 @@ def reaches(manifests: Sequence[Manifest], source: Pod, target: Pod, port: int) 
 
 
 def _open(manifests: Sequence[Manifest], way: str, mine: Pod, other: Pod, port: int) -> bool:
+    return any(_matches(rule, way, other, port) for rule in _rules(manifests, way, mine))
+
+
+def _rules(manifests: Sequence[Manifest], way: str, mine: Pod) -> list[dict[str, Any]]:
+    """The rules that say what ``mine`` may; without any policy for it, the one that allows everything."""
     policies = [
         p["spec"] for p in of_kind(manifests, "NetworkPolicy") if selects(p["spec"]["podSelector"], mine.labels)
     ]
     policies = [policy for policy in policies if way.capitalize() in policy["policyTypes"]]
-    rules = [rule for policy in policies for rule in policy.get(way, ())]
-    return not policies or any(_matches(rule, way, other, port) for rule in rules)
+    return [rule for policy in policies for rule in policy.get(way, ())] if policies else [{}]
 
 
 def _matches(rule: dict[str, Any], way: str, other: Pod, port: int) -> bool:
     peers = rule.get("to" if way == "egress" else "from")
-    if "ports" in rule and not any(p["protocol"] == "TCP" and p["port"] == port for p in rule["ports"]):
+    if not _port_matches(rule, port):
         return False
-    # A peer with a namespaceSelector is in another namespace: nothing of ours.
+    # A peer with a namespaceSelector is in another namespace, one with an ipBlock is no pod: nothing of ours.
     return peers is None or any(
-        "namespaceSelector" not in peer and selects(peer["podSelector"], other.labels) for peer in peers
+        "podSelector" in peer and "namespaceSelector" not in peer and selects(peer["podSelector"], other.labels)
+        for peer in peers
     )
+
+
+def _port_matches(rule: dict[str, Any], port: int) -> bool:
+    return "ports" not in rule or any(p["protocol"] == "TCP" and p["port"] == port for p in rule["ports"])
+
+
+def _is_in(address: str, peer: dict[str, Any]) -> bool:
+    """Whether a peer of a rule is a block with that address, or everything there is."""
+    if not peer:
+        return True
+    return "ipBlock" in peer and ipaddress.ip_address(address) in ipaddress.ip_network(peer["ipBlock"]["cidr"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import configparser
 import re
 from pathlib import Path
 from typing import Any
@@ -38,7 +39,8 @@ def test_pods_meet_the_restricted_standard(pod: Pod) -> None:
     assert security["seccompProfile"] == {"type": "RuntimeDefault"}
     restricted(container["securityContext"])
     assert not {"hostNetwork", "hostPID", "hostIPC"} & set(pod.spec)
-    assert all({"persistentVolumeClaim", "emptyDir"} & set(volume) for volume in pod.spec.get("volumes", ()))
+    kinds = {"persistentVolumeClaim", "emptyDir", "projected", "configMap"}
+    assert all(kinds & set(volume) for volume in pod.spec.get("volumes", ()))
     assert all("hostPort" not in port for port in container.get("ports", ()))
 
 
@@ -56,8 +58,21 @@ def test_the_namespace_refuses_other_pods_and_the_autoscaler_is_as_restricted(ov
 
 
 @pytest.mark.parametrize("pod", ALL_PODS)
-def test_only_the_autoscalers_pod_may_ask_the_kubernetes_api(pod: Pod) -> None:
-    assert pod.spec.get("automountServiceAccountToken", True) is (pod.name == "ray-head")
+def test_only_what_writes_all_over_its_root_may(pod: Pod) -> None:
+    assert pod.container["securityContext"].get("readOnlyRootFilesystem", False) is (pod.name not in RAY)
+
+
+@pytest.mark.parametrize("pod", ALL_PODS)
+def test_only_the_autoscaler_may_ask_the_kubernetes_api(pod: Pod) -> None:
+    """Kubernetes mounts the account's token into no container, and the head's pod has one for the autoscaler's."""
+    assert pod.spec["automountServiceAccountToken"] is False
+    tokens = {v["name"] for v in pod.spec.get("volumes", ()) if "projected" in v}
+    assert tokens == ({"kubernetes-api"} if pod.name == "ray-head" else set())
+    assert not tokens & {mount["name"] for mount in pod.container.get("volumeMounts", ())}
+    if tokens:
+        (mount,) = pod.owner["spec"]["autoscalerOptions"]["volumeMounts"]
+        assert (mount["name"], mount["readOnly"]) == ("kubernetes-api", True)
+        assert mount["mountPath"] == "/var/run/secrets/kubernetes.io/serviceaccount"  # where its client looks
     # Service links would set MLFLOW_PORT=tcp://..., which `mlflow server` takes for its --port.
     assert pod.spec["enableServiceLinks"] is False
 
@@ -92,7 +107,7 @@ def test_dev_fits_on_a_small_machine() -> None:
     assert sum(n * quantity(r["memory"]) for n, r in requests) <= 12 * GIB
 
 
-@pytest.mark.parametrize("pod", [p for p in ALL_PODS if "ray-submitter" not in str(p.id)])
+@pytest.mark.parametrize("pod", [p for p in ALL_PODS if not str(p.id).endswith(("ray-submitter", "postgres-backup"))])
 def test_probes_ask_what_answers_without_a_token(pod: Pod) -> None:
     from ray._private.ray_constants import DEFAULT_DASHBOARD_AGENT_LISTEN_PORT
     from ray.dashboard.http_server_agent import PUBLIC_EXACT_PATHS
@@ -144,7 +159,28 @@ def test_mlflow_knows_its_arguments_and_writes_to_its_volume(server: list[str]) 
     given = command.make_context("server", list(server)).params  # an unknown option ends it
     assert (given["host"], given["port"]) == ("0.0.0.0", 5000)
     (pod,) = (pod for pod in pods(render(check.find("cpu"))) if pod.name == "mlflow")
-    assert given["artifacts_destination"] == pod.container["volumeMounts"][0]["mountPath"]
+    places = {mount["mountPath"]: mount["name"] for mount in pod.container["volumeMounts"]}
+    assert places[given["artifacts_destination"]] == "artifacts"
+
+
+def test_mlflow_asks_for_a_login_which_ray_pods_have(server: list[str]) -> None:
+    from mlflow.cli import server as command
+
+    assert command.make_context("server", list(server)).params["app_name"] == "basic-auth"
+    there = {pod.name: pod for pod in pods(render(check.find("gpu")))}
+    said = {one["name"]: one for one in there["mlflow"].container["env"]}
+    assert {"MLFLOW_AUTH_ADMIN_PASSWORD", "MLFLOW_FLASK_SERVER_SECRET_KEY"} <= set(said)
+    for name in RAY:
+        given = {one["name"]: one for one in there[name].container["env"]}
+        assert given["MLFLOW_TRACKING_USERNAME"]["value"] == said["MLFLOW_AUTH_ADMIN_USERNAME"]["value"]
+        assert given["MLFLOW_TRACKING_PASSWORD"]["valueFrom"] == said["MLFLOW_AUTH_ADMIN_PASSWORD"]["valueFrom"]
+    places = {mount["mountPath"]: mount["name"] for mount in there["mlflow"].container["volumeMounts"]}
+    file = Path(said["MLFLOW_AUTH_CONFIG_PATH"]["value"])
+    settings = configparser.ConfigParser()
+    settings.read_string(named(render(check.find("cpu")), "ConfigMap", "mlflow-login")["data"][file.name])
+    users = Path(settings["mlflow"]["database_uri"].removeprefix("sqlite:///"))
+    assert (places[str(file.parent)], places[str(users.parent)]) == ("login", "artifacts")
+    assert "password" not in str(dict(settings["mlflow"]))
 
 
 @pytest.mark.parametrize(
@@ -173,11 +209,12 @@ def test_the_image_runs_as_the_pods_user_and_is_pinned(checkout: Path) -> None:
     security = cluster_of("cpu")["headGroupSpec"]["template"]["spec"]["securityContext"]
     assert user == (str(security["runAsUser"]), str(security["runAsGroup"]))
     assert recipe.index("USER ") > recipe.rindex("RUN ")
-    installs = re.findall(r"pip install (?:\\\n|[^&\n])+", recipe)
+    hashed, *installs = re.findall(r"pip install (?:\\\n|[^&;\n])+", recipe)
+    assert "--no-deps --require-hashes" in hashed
     assert len(installs) == 2
     assert all("--constraint constraints.txt" in command for command in installs)
     extra = (checkout / "k8s" / "requirements.txt").read_text(encoding="utf-8")
     assert all("==" in line for line in extra.splitlines() if line and not line.startswith("#"))
     kept = re.findall(r"^!(.+)$", (checkout / ".dockerignore").read_text(encoding="utf-8"), re.M)
-    assert all((checkout / name).exists() for name in kept)
+    assert all(any(checkout.glob(name)) for name in kept)
     assert {"constraints.txt", "pyproject.toml", "frisket", "platform", "envs", "algos", "tune_configs"} <= set(kept)

@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 import check
 import pytest
 from kustomize import Manifest, render
-from pods import Pod, everything, named, of_kind, pods, reaches, secrets, selects
+from pods import Pod, everything, named, of_kind, pods, reaches, reaches_address, secrets, selects
 
 import frisket
 from frisket.platform.doctor import pins
@@ -32,7 +32,7 @@ def there(world: list[Manifest]) -> dict[str, Pod]:
 
 def test_pods_of_each_overlay() -> None:
     found = {name: {pod.name for pod in pods(render(check.find(name)))} for name in OVERLAYS}
-    common = {"ray-head", "cpu", "mlflow", "postgres", "redis"}
+    common = {"ray-head", "cpu", "mlflow", "postgres", "postgres-backup", "redis"}
     assert found == {"cpu": common, "dev": common, "gpu": common | {"gpu"}}
 
 
@@ -48,6 +48,8 @@ def test_secrets_are_referred_to_and_never_written(world: list[Manifest]) -> Non
     assert secrets(world) == {
         ("frisket-ray-token", "auth_token"),
         ("frisket-postgres", "password"),
+        ("frisket-mlflow", "password"),
+        ("frisket-mlflow", "key"),
         ("frisket-redis", "password"),
     }
     for variable in (m for m in everything(world) if {"name", "value"} <= set(m)):
@@ -72,13 +74,18 @@ def test_configuration_maps_and_claims_exist(world: list[Manifest], there: dict[
     settings = {m["metadata"]["name"] for m in of_kind(world, "ConfigMap")}
     claims = {m["metadata"]["name"] for m in of_kind(world, "PersistentVolumeClaim")}
     asked_settings = {m["configMapRef"]["name"] for m in everything(world) if "configMapRef" in m}
+    asked_settings |= {m["configMap"]["name"] for m in everything(world) if "configMap" in m}
+    asked_settings -= {"kube-root-ca.crt"}  # which Kubernetes makes in every namespace
     asked_claims = {m["persistentVolumeClaim"]["claimName"] for m in everything(world) if "persistentVolumeClaim" in m}
     assert asked_settings == settings
     assert asked_claims == claims
     for pod in there.values():
         templates = pod.owner["spec"].get("volumeClaimTemplates", ())
         volumes = {v["name"] for v in pod.spec.get("volumes", ())} | {t["metadata"]["name"] for t in templates}
-        assert {mount["name"] for mount in pod.container.get("volumeMounts", ())} == volumes, pod.name
+        mounts = pod.container.get("volumeMounts", [])
+        if pod.name == "ray-head":  # whose autoscaler, which KubeRay adds, has mounts of its own
+            mounts = mounts + pod.owner["spec"]["autoscalerOptions"]["volumeMounts"]
+        assert {mount["name"] for mount in mounts} == volumes, pod.name
 
 
 def test_ray_pods_share_their_settings_and_the_folder_of_runs(world: list[Manifest], there: dict[str, Pod]) -> None:
@@ -87,7 +94,8 @@ def test_ray_pods_share_their_settings_and_the_folder_of_runs(world: list[Manife
     for pod in ray:
         assert pod.container["envFrom"] == [{"configMapRef": {"name": "frisket-settings"}}]
         (mount,) = pod.container["volumeMounts"]
-        assert pod.spec["volumes"] == [{"name": mount["name"], "persistentVolumeClaim": {"claimName": "frisket-runs"}}]
+        (volume,) = [volume for volume in pod.spec["volumes"] if volume["name"] == mount["name"]]
+        assert volume["persistentVolumeClaim"] == {"claimName": "frisket-runs"}
         for folder in ("FRISKET_RUNS", "FRISKET_CACHE"):
             assert Path(mount["mountPath"]) in Path(settings[folder]).parents
     modes = named(world, "PersistentVolumeClaim", "frisket-runs")["spec"]["accessModes"]
@@ -136,8 +144,8 @@ def test_versions_are_those_of_the_package(world: list[Manifest], there: dict[st
     assert named(world, "RayCluster", "frisket")["spec"]["rayVersion"] == ray
     for pod in there.values():
         image = pod.container["image"]
-        if pod.name in ("postgres", "redis"):
-            assert re.fullmatch(rf"{pod.name}:\d+\.\d+(\.\d+)?", image)
+        if pod.name in ("postgres", "postgres-backup", "redis"):
+            assert re.fullmatch(rf"{pod.name.partition('-')[0]}:\d+\.\d+(\.\d+)?", image)
         else:
             device = "cuda" if pod.name == "gpu" else "cpu"
             assert image == f"frisket:{frisket.__version__}-ray{ray}-{device}", pod.name
@@ -154,6 +162,7 @@ def test_versions_are_those_of_the_package(world: list[Manifest], there: dict[st
         ("ray-head", "redis"),
         ("ray-submitter", "ray-head"),
         ("mlflow", "postgres"),
+        ("postgres-backup", "postgres"),
     ],
 )
 def test_the_network_lets_through_what_is_needed(source: str, target: str) -> None:
@@ -167,7 +176,12 @@ def test_the_network_lets_through_what_is_needed(source: str, target: str) -> No
 def test_the_network_lets_nothing_else_through(world: list[Manifest], there: dict[str, Pod]) -> None:
     ray = {"ray-head", "cpu", "gpu"}
     wanted = {(a, b) for a in ray for b in ray | {"mlflow"}}
-    wanted |= {("ray-head", "redis"), ("ray-submitter", "ray-head"), ("mlflow", "postgres")}
+    wanted |= {
+        ("ray-head", "redis"),
+        ("ray-submitter", "ray-head"),
+        ("mlflow", "postgres"),
+        ("postgres-backup", "postgres"),
+    }
     found = {
         (source.name, target.name)
         for source in there.values()
@@ -186,12 +200,48 @@ def test_every_policy_chooses_pods_and_every_port_is_one_of_theirs(
         assert chosen, policy["metadata"]["name"]
         rules = [(chosen, rule) for rule in spec.get("ingress", ())]
         for rule in spec.get("egress", ()):
-            peers = [peer for peer in rule.get("to", ()) if "namespaceSelector" not in peer]
+            assert rule.get("to"), policy["metadata"]["name"]  # else it would be the whole world
+            peers = [peer for peer in rule["to"] if "podSelector" in peer]
             rules += [([p for p in there.values() if selects(peer["podSelector"], p.labels)], rule) for peer in peers]
         for targets, rule in rules:
             assert targets
             for port in rule.get("ports", ()):
                 assert all(port["port"] in pod.ports.values() for pod in targets)
+
+
+@pytest.mark.parametrize("port", [443, 6443, 8443, 16443])
+@pytest.mark.parametrize(
+    ("address", "inside"), [("10.96.0.1", True), ("172.18.0.2", True), ("192.168.49.2", True), ("140.82.121.3", False)]
+)
+def test_the_head_alone_reaches_the_kubernetes_api_and_nobody_the_internet(
+    there: dict[str, Pod], world: list[Manifest], address: str, inside: bool, port: int
+) -> None:
+    found = {name for name, pod in there.items() if reaches_address(world, pod, address, port)}
+    assert found == ({"ray-head"} if inside else set())
+
+
+def test_every_pod_reaches_a_resolver_of_names(there: dict[str, Pod], world: list[Manifest]) -> None:
+    for pod in there.values():
+        assert reaches_address(world, pod, "169.254.20.10", 53)
+        assert not reaches_address(world, pod, "8.8.8.8", 53)
+    rules = named(world, "NetworkPolicy", "dns")["spec"]["egress"]
+    asked = {
+        (peer["namespaceSelector"]["matchLabels"]["kubernetes.io/metadata.name"], port["protocol"], port["port"])
+        for rule in rules for peer in rule["to"] if "namespaceSelector" in peer for port in rule["ports"]
+    }  # fmt: skip
+    assert asked == {
+        (namespace, protocol, port)
+        for namespace, port in (("kube-system", 53), ("openshift-dns", 5353))
+        for protocol in ("UDP", "TCP")
+    }
+
+
+def test_what_there_is_one_of_is_not_drained_unasked(world: list[Manifest], there: dict[str, Pod]) -> None:
+    chosen = set[str]()
+    for budget in of_kind(world, "PodDisruptionBudget"):
+        assert budget["spec"]["minAvailable"] == 1
+        chosen |= {name for name, pod in there.items() if selects(budget["spec"]["selector"], pod.labels)}
+    assert chosen == {"ray-head", "redis", "postgres", "mlflow"}
 
 
 @pytest.mark.parametrize("job", JOBS)

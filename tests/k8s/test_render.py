@@ -24,6 +24,10 @@ images:
   - {{name: redis, newTag: 7.4.6}}
   - {{name: postgres, digest: "sha256:{digest}"}}
 patches:
+  - target: {{kind: NetworkPolicy, name: kubernetes-api}}
+    patch: |
+      - {{op: replace, path: /spec/egress/0/to, value: [{{ipBlock: {{cidr: 172.18.0.2/32}}}}]}}
+      - {{op: replace, path: /spec/egress/0/ports, value: [{{protocol: TCP, port: 6443}}]}}
   - target: {{kind: RayCluster, name: frisket}}
     patch: |
       - {{op: add, path: /spec/workerGroupSpecs/0/template/spec/nodeSelector, value: {{}}}}
@@ -80,6 +84,8 @@ def test_an_overlay_of_ones_own_is_valid_and_moves_every_image(mine: Path) -> No
     assert len(own) == 2
     assert images - own == {"redis:7.4.6", f"postgres@sha256:{'0' * 64}"}
     assert named(manifests, "Namespace", "elsewhere")
+    (rule,) = named(manifests, "NetworkPolicy", "kubernetes-api")["spec"]["egress"]
+    assert rule == {"to": [{"ipBlock": {"cidr": "172.18.0.2/32"}}], "ports": [{"protocol": "TCP", "port": 6443}]}
     groups = named(manifests, "RayCluster", "frisket")["spec"]["workerGroupSpecs"]
     assert groups[0]["template"]["spec"]["nodeSelector"] == {"example.com/pool": "cpu"}
     assert "nodeSelector" not in groups[1]["template"]["spec"]
@@ -130,13 +136,30 @@ def test_check_says_what_is_wrong_and_ends_with_2_on_a_name_that_is_not_there(
     assert "did you mean 'gpu'?" in said
     assert "Traceback" not in said
     assert check.main(["cpu", "jobs/run", str(mine)]) == 0
-    assert "cpu: 19 objects, no mistakes" in capsys.readouterr().out
+    assert "cpu: 28 objects, no mistakes" in capsys.readouterr().out
     file = mine / "kustomization.yaml"
     file.write_text(file.read_text(encoding="utf-8").replace("nodeSelector", "nodeSelectr"), encoding="utf-8")
     assert check.main([str(mine)]) == 1
     assert re.search(r"RayCluster/frisket: spec\.workerGroupSpecs\.0\..*nodeSelectr", capsys.readouterr().out)
     file.write_text("resources: [nowhere]", encoding="utf-8")
     assert check.main([str(mine)]) == 2
+
+
+@pytest.mark.parametrize(
+    ("image", "said"),
+    [
+        ("redis:7.4.5", None),
+        (f"redis@sha256:{'0' * 64}", None),
+        (f"registry:5000/redis:7.4.5@sha256:{'0' * 64}", None),
+        ("redis", "needs a tag"),
+        ("redis:latest", "needs a tag"),
+        ("registry:5000/redis", "needs a tag"),
+        ("redis@sha256:123", "64 hexadecimal digits"),
+    ],
+)
+def test_images_are_pinned(image: str, said: str | None) -> None:
+    found = list(check.image_problems({"spec": {"initContainers": [{"image": image}]}}))
+    assert [bool(said and said in one) for one in found] == ([] if said is None else [True])
 
 
 def test_kuberays_definitions_are_unchanged(checkout: Path) -> None:

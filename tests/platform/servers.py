@@ -10,7 +10,7 @@ import time
 import urllib.request
 from pathlib import Path
 
-from frisket.platform.cli.ui import server_command
+from frisket.platform.cli.ui import server_command, server_environment
 
 
 class Server:
@@ -21,18 +21,19 @@ class Server:
             probe.bind(("127.0.0.1", 0))
             self.port: int = probe.getsockname()[1]
         self.uri = f"http://127.0.0.1:{self.port}"
-        self._command = server_command(f"sqlite:///{folder / 'mlflow.db'}", self.port)
+        self._store = f"sqlite:///{folder / 'mlflow.db'}"
         self._log = folder / "server.log"
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
         """Start and wait until it answers."""
-        environment = {
-            **os.environ, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", "MLFLOW_DISABLE_TELEMETRY": "true"
-        }  # fmt: skip
         with self._log.open("ab") as log:
             self._process = subprocess.Popen(
-                self._command, stdout=log, stderr=log, env=environment, start_new_session=True
+                server_command(self._store, self.port),
+                stdout=log,
+                stderr=log,
+                env=server_environment(self._store),
+                start_new_session=True,
             )
         for _ in range(600):
             try:

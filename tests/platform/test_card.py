@@ -118,6 +118,13 @@ def test_card_fits_the_registry_whole_sections_only(finished_run: MakeRun) -> No
     assert text.count("```") == 2
 
 
+def test_card_says_whose_loading_runs_code(finished: RunFolder) -> None:
+    text = make(finished)
+    assert "`frisket.load_model` runs no code from it" in text
+    assert "`mlflow.pyfunc.load_model` runs code by MLflow's own rules" in text
+    assert "`loader_module`" in text
+
+
 def test_note_of_a_run_names_no_version(finished: RunFolder) -> None:
     text = note(finished, "5", "abc")
     assert "models:/" not in text

@@ -128,7 +128,7 @@ def test_a_run_of_another_version_is_not_reused(copied: Path) -> None:
 def test_a_run_of_a_field_that_is_no_more_is_not_reused(copied: Path) -> None:
     for run in RunFolder.all(copied):
         run.manifest["experiment"]["learner"]["no_such_field"] = 1
-        write_json(run.path / "run.json", run.manifest)
+        write_sealed(run.path / "run.json", run.manifest)
     cell = plan(load_table("lamaml/table1"), rows=["Online"], columns=["rotations"], scale="smoke", seeds=2)[0]
     assert reproduce.launch.finished_run(cell.spec, cell.overrides, seeds=2, data="embedded") is None
 

@@ -29,7 +29,7 @@ TOKEN = "0123456789abcdef"
 class FakeHead:
     """Answers as a head's dashboard does, and keeps what it is asked. Attributes: version; status: of every answer, for
     refusals; jobs: it knows; asked: method and path of every request; sent: bodies of submitted jobs; packages: bodies
-    of uploads; patience: seconds before it answers."""
+    of uploads; silent: gives no answer; elsewhere: where a redirect leads."""
 
     def __init__(self) -> None:
         self.version, self.status, self.jobs, self.wait = (
@@ -39,7 +39,7 @@ class FakeHead:
             threading.Event(),
         )
         self.asked, self.sent, self.packages = list[str](), list[dict[str, Any]](), list[bytes]()
-        self.silent = False
+        self.silent, self.elsewhere = False, ""
         head = self
 
         class Handler(BaseHTTPRequestHandler):
@@ -50,7 +50,7 @@ class FakeHead:
                 if self.headers.get("Authorization") != f"Bearer {TOKEN}":
                     self._answer(403 if self.headers.get("Authorization") else 401, "no")
                 elif self.path == "/api/version":
-                    self._answer(head.status, {"version": "4", "ray_version": head.version})
+                    self._answer(head.status, {"version": "4", "ray_version": head.version}, head.elsewhere)
                 elif self.path == "/api/jobs/":
                     self._answer(200, head.jobs)
                 else:
@@ -66,10 +66,12 @@ class FakeHead:
                 head.sent.append(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
                 self._answer(200, {"job_id": "1", "submission_id": head.sent[-1]["submission_id"]})
 
-            def _answer(self, status: int, body: object) -> None:
+            def _answer(self, status: int, body: object, elsewhere: str = "") -> None:
                 raw = (body if isinstance(body, str) else json.dumps(body)).encode()
                 self.send_response(status)
                 self.send_header("Content-Length", str(len(raw)))
+                if elsewhere:
+                    self.send_header("Location", elsewhere)
                 self.end_headers()
                 self.wfile.write(raw)
 
@@ -201,6 +203,18 @@ def test_what_is_no_head(head: FakeHead) -> None:
     for nowhere in ("http://127.0.0.1:9", "http://", "http://127.0.0.1:port"):
         with pytest.raises(ClusterError, match="no Ray head answers there"):
             require_same_ray(nowhere, TOKEN)
+
+
+@pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
+def test_a_head_that_sends_us_elsewhere_gets_nobody_the_token(head: FakeHead, status: int) -> None:
+    other = FakeHead()
+    head.status, head.elsewhere = status, f"{other.url}/api/version"
+    try:
+        with pytest.raises(ClusterError, match=r"sends us on to http://127\.0\.0\.1.*where the token does not go"):
+            require_same_ray(head.url, TOKEN)
+    finally:
+        other.close()
+    assert (head.asked, other.asked) == (["GET /api/version"], [])
 
 
 def test_unknown_address_of_a_cluster_is_said_at_once(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -29,7 +29,7 @@ from frisket.platform.run.journal import Journal, read_journal
 from frisket.platform.tracking.background import BackgroundUploader
 from frisket.platform.tracking.points import chunks, metrics
 from frisket.platform.tracking.session import flatten
-from frisket.platform.tracking.settings import default_tracking, public_uri
+from frisket.platform.tracking.settings import default_tracking
 from frisket.platform.tracking.uploader import Uploader, unsent
 
 
@@ -184,10 +184,6 @@ def test_flatten_leaves_nothing_but_text() -> None:
     assert flatten({"a": {"b": 1, "c": None}, "d": [1, 2], "e": "x", "f": {}, "g": True}) == {
         "a.b": "1", "d": "[1, 2]", "e": "x", "g": "true"
     }  # fmt: skip
-
-
-def test_password_never_shows() -> None:
-    assert public_uri("https://me:secret@host:5000/x") == "https://host:5000/x"
 
 
 def test_mlflow_away_costs_one_warning_and_no_time(tmp_path: Path, finished_run: MakeRun) -> None:
