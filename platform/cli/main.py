@@ -6,6 +6,7 @@ Exit codes: 0 done; 2 the user's mistake (one message on stderr, no traceback); 
 from __future__ import annotations
 
 import logging
+import os
 import signal
 import sys
 import traceback
@@ -16,6 +17,7 @@ import typer
 
 import frisket
 from frisket.errors import FrisketError, UserError
+from frisket.places import in_a_line
 from frisket.platform.cli import data, listing, masks
 from frisket.platform.cli.check import check
 from frisket.platform.cli.compare import compare
@@ -24,6 +26,7 @@ from frisket.platform.cli.reproduce import reproduce
 from frisket.platform.cli.run import run
 from frisket.platform.cli.runs import runs
 from frisket.platform.cli.show import schema, show
+from frisket.platform.cli.streams import say_what_can_be_said
 from frisket.platform.cli.submit import submit
 from frisket.platform.cli.sync import sync
 from frisket.platform.cli.tune import tune
@@ -74,6 +77,7 @@ def _top(
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code. ``arguments``: None for the process's own."""
     _show_warnings()
+    say_what_can_be_said()
     try:
         app(args=None if arguments is None else list(arguments), prog_name="frisket")
     except SystemExit as end:  # how typer returns, its own usage errors included (2)
@@ -87,6 +91,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _complain(str(error), 1)
     except KeyboardInterrupt:
         return 128 + signal.SIGINT
+    except BrokenPipeError:  # whoever read has had enough: `frisket runs | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 128 + signal.SIGPIPE
+    except OSError as error:
+        return _complain(str(in_a_line(error)), 2)
     except Exception:  # a fault of ours; as Python says it, but for secrets in it
         return _complain(f"this should not have happened\n{traceback.format_exc()}", 1)
     return 0

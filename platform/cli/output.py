@@ -10,6 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from frisket.errors import SpecError
+from frisket.places import in_a_line
 
 JsonFile = Annotated[Path | None, typer.Option("--json", metavar="FILE", help="Write the results there as JSON.")]
 CsvFile = Annotated[
@@ -24,8 +25,21 @@ def require_folders(json_file: Path | None, csv_file: Path | None) -> None:
             raise SpecError(option, str(file), "its folder does not exist")
         if file is not None and file.is_dir():
             raise SpecError(option, str(file), "is a folder; name a file in it")
+        if file is not None:
+            _try(option, file)
     if json_file is not None and csv_file is not None and json_file.absolute() == csv_file.absolute():
         raise SpecError("--csv", str(csv_file), "is the file of --json too; give each its own")
+
+
+def _try(option: str, file: Path) -> None:
+    """Open ``file`` as it will be, and leave what is there, or is not there, as it is."""
+    new = not file.exists()
+    try:
+        file.open("a").close()
+    except OSError as error:
+        raise SpecError(option, str(file), in_a_line(error, file).fix) from None
+    if new:
+        file.unlink()
 
 
 def write(

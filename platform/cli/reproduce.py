@@ -93,8 +93,8 @@ def reproduce(
 
     reproduction = Reproduction(done.path)
     lines = compare(reproduction)
-    _report(reproduction, lines, done.summary, local)
     write(json_file, csv_file, done.summary, lambda: number_rows(lines))
+    _report(reproduction, lines, done.summary, local)
 
 
 @contextlib.contextmanager

@@ -120,8 +120,8 @@ def carry_out(
     from frisket.platform.run.folder import RunFolder
 
     folder = RunFolder.open(done.path)
-    _report(folder, done.summary, local)
     write(json_file, csv_file, done.summary, lambda: replica_rows(folder))
+    _report(folder, done.summary, local)
 
 
 @contextlib.contextmanager

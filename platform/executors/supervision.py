@@ -18,6 +18,7 @@ from pathlib import Path
 from frisket import errors
 from frisket.errors import FrisketError, Stopped, UserError
 from frisket.files import find_json, write_json
+from frisket.places import in_a_line
 from frisket.platform.executors import Stop, wait_until_free
 from frisket.platform.executors.stream_source import opener
 from frisket.platform.run.engine import run_pack
@@ -88,7 +89,7 @@ def attempt(folder: RunFolder, pack: Pack, data_dir: str | None, stop: Stop, ser
     except Stopped:
         return False
     except Exception as error:  # a failure is not a death: Ray would try it again and again
-        _keep(folder, files.members[0], error)
+        _keep(folder, files.members[0], in_a_line(error, folder.path) if isinstance(error, OSError) else error)
         ask_to_stop(folder)
         return False
     return True

@@ -22,6 +22,7 @@ from __future__ import annotations
 import contextlib
 import datetime
 import secrets
+import shutil
 import subprocess
 from collections.abc import Sequence
 from functools import cached_property
@@ -65,9 +66,6 @@ class RunFolder(Kept):
         run_id = new if run_id is None else run_id
         folder = cls(parent.absolute() / run_id)
         folder.experiment = experiment  # which is what the manifest will say: read once, not again
-        for replica in experiment.replicas():
-            # A given name may be that of a run whose beginning was cut short: its manifest, written last, is missing.
-            folder.replica(replica).path.mkdir(parents=True, exist_ok=run_id != new)
         manifest = {
             "run_id": run_id,
             "spec": experiment.name,
@@ -82,11 +80,19 @@ class RunFolder(Kept):
             "register": register,
             "tracking": tracking,
         }
-        for use in experiment.uses:
-            if use.text is not None:
-                folder.uses.mkdir(exist_ok=True)
-                write_text(folder.uses / use.name, use.text)
-        write_sealed(folder.path / cls.MANIFEST, manifest)
+        try:
+            for replica in experiment.replicas():
+                # A given name may be that of a run whose beginning was cut short: its manifest, written last, is not
+                # there.
+                folder.replica(replica).path.mkdir(parents=True, exist_ok=run_id != new)
+            for use in experiment.uses:
+                if use.text is not None:
+                    folder.uses.mkdir(exist_ok=True)
+                    write_text(folder.uses / use.name, use.text)
+            write_sealed(folder.path / cls.MANIFEST, manifest)
+        except OSError:
+            shutil.rmtree(folder.path, ignore_errors=True)  # nothing of a run is in it
+            raise
         vars(folder)["experiment"] = experiment  # with what was handed over as objects, which no file can give back
         return folder
 

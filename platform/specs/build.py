@@ -16,6 +16,7 @@ from frisket.envs.stream import Stream
 from frisket.envs.task_stream import TaskStream
 from frisket.errors import SpecError, UserError, nearest, require
 from frisket.platform.specs.experiment import Experiment
+from frisket.platform.specs.fits import require_fits
 
 
 def datasets(experiment: Experiment) -> tuple[str, ...]:
@@ -141,6 +142,7 @@ def rehearse(experiment: Experiment, images: Mapping[str, Pictures]) -> None:
                 raise SpecError(f"stream.{error.field}", error.value, error.fix) from None
         stream = streams[described]
         network, learner = build_network(plain, Inputs.of(stream)), build_learner(plain, Inputs.of(stream))
+        require_fits(network, plain.network.config)
         require_suited(learner, stream)
         learner.pack([])
         if experiment.tune is not None:

@@ -30,6 +30,7 @@ TABLES = "tables/"
 _DEEPEST = 30
 """Levels of lists and mappings in each other."""
 _MOST_VALUES = 1_000_000
+_TOO_DEEP = "is nested too deeply to be a specification"
 _LONGEST_INTEGER = 20
 """Characters, as 64 bits take; nothing that is specified is as large."""
 
@@ -119,8 +120,10 @@ class SpecFile(NamedTuple):
 
 def find_spec(spec: str) -> SpecFile:
     """The file of a name in tune_configs, or of a YAML path. Raises `SpecError` where there is none."""
+    if "\0" in spec:
+        raise SpecError("SPEC", spec, "must be a name or a path, without NUL")
     path = Path(spec)
-    if path.suffix in (".yaml", ".yml"):
+    if path.suffix.lower() in (".yaml", ".yml"):
         if not path.is_file():
             raise SpecError("SPEC", spec, "no such file")
         try:
@@ -153,12 +156,15 @@ def read_raw(
     files lie that it uses. Raises as `load_spec` does."""
     folder = Path()
     if isinstance(spec, Mapping):
+        _require_bounded(dict(spec), "a dict", "SPEC")
         name, raw = "experiment", copy.deepcopy(dict(spec))
     else:
         name, _, text, folder = find_spec(spec)
         raw = parse(text, spec)
     if not isinstance(raw, dict):
         raise SpecError("SPEC", spec, "must be a mapping of sections")
+    if isinstance(overrides, str) or not isinstance(overrides, Sequence):
+        raise SpecError("overrides", overrides, "must be a list of texts: ['stream.steps=300']")
     for change in overrides:
         raw = overridden(raw, change)
     if seeds is not None:
@@ -182,6 +188,8 @@ def merge(base: Mapping[str, Any], partial: Mapping[str, Any]) -> dict[str, Any]
 
 def overridden(raw: dict[str, Any], text: str) -> dict[str, Any]:
     """``raw`` with one ``key.path=value`` laid over it."""
+    if not isinstance(text, str):
+        raise SpecError("override", text, "must be key.path=value, as text")
     path, equals, value = text.partition("=")
     first, *rest = path.strip().split(".")
     if not equals or not first or not all(rest):
@@ -204,7 +212,6 @@ def parse(text: str, source: str, field: str = "SPEC") -> Any:
     try:
         _require_shallow(text)
         said = yaml.load(text, Loader=_Loader)
-        values = _measured(said, _DEEPEST, {})
     except yaml.YAMLError as error:
         raise SpecError(field, source, f"is not valid YAML: {' '.join(str(error).split())}") from None
     except (
@@ -216,10 +223,19 @@ def parse(text: str, source: str, field: str = "SPEC") -> Any:
     ) as error:  # a date of month 13, !!int abc
         raise SpecError(field, source, f"has a value that is not what its form or tag says ({error})") from None
     except RecursionError:
-        raise SpecError(field, source, "is nested too deeply to be a specification") from None
+        raise SpecError(field, source, _TOO_DEEP) from None
+    _require_bounded(said, source, field)
+    return said
+
+
+def _require_bounded(said: Any, source: str, field: str) -> None:
+    """Raise `SpecError` where ``said`` is deeper or larger than anything that is specified."""
+    try:
+        values = _measured(said, _DEEPEST, {})
+    except RecursionError:
+        raise SpecError(field, source, _TOO_DEEP) from None
     if values > _MOST_VALUES:
         raise SpecError(field, source, f"is {values:.3g} values once its aliases are followed: too many")
-    return said
 
 
 def _require_shallow(text: str) -> None:
@@ -236,7 +252,7 @@ def _measured(said: Any, depth: int, known: dict[int, int]) -> int:
     """How many values ``said`` is, those that aliases repeat counted again. Raises `RecursionError` below ``depth``."""
     if depth == 0:
         raise RecursionError
-    inside = list(said.values()) if isinstance(said, dict) else said if isinstance(said, list) else []
+    inside = list(said.values()) if isinstance(said, dict) else said if isinstance(said, (list, tuple)) else []
     for one in inside:
         if id(one) not in known:
             known[id(one)] = _measured(one, depth - 1, known)

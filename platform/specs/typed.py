@@ -14,6 +14,9 @@ from typing import Any
 from frisket.errors import SpecError, nearest
 from frisket.platform.specs.text import parse, text_of
 
+_LARGEST = 2**53
+"""Of whole numbers: beyond it a float has none of its own, and there is nothing that one could have so many of."""
+
 
 def read_config(cls: type[Any], name: str) -> Any:
     """The file ``name`` of tune_configs as the dataclass ``cls``, whose field ``name`` is set; as strict as a spec.
@@ -32,14 +35,18 @@ def typed(cls: type[Any], raw: Any, prefix: str) -> Any:
     if not isinstance(raw, dict):
         raise SpecError(prefix, raw, f"must be a mapping of {', '.join(f.name for f in dataclasses.fields(cls))}")
     refuse_unknown(raw, [f.name for f in dataclasses.fields(cls)], dot)
+    for key, value in raw.items():
+        if isinstance(value, int) and abs(value) > _LARGEST:
+            shown = value if abs(value) < _LARGEST**2 else "a number of more than 31 digits"
+            raise SpecError(f"{dot}{key}", shown, f"must be at most {_LARGEST:,}")
     try:
         # JSON is the one form pydantic reads strictly into dataclasses and tuples.
-        return _reader(cls).validate_json(json.dumps(raw), strict=True)
+        return _reader(cls).validate_json(json.dumps(raw, allow_nan=False), strict=True)
     except (TypeError, ValueError) as error:
         if not isinstance(error, ValidationError):
             key = next((key for key, value in raw.items() if not _plain(value)), "")
             field = f"{dot}{key}" if key else prefix
-            raise SpecError(field, raw.get(key, raw), f"must be a plain YAML value ({error})") from error
+            raise SpecError(field, raw.get(key), "must be a plain YAML value, and numbers finite") from error
         first = error.errors()[0]
         cause = first.get("ctx", {}).get("error")
         if isinstance(cause, SpecError):
@@ -67,7 +74,7 @@ def refuse_unknown(raw: Mapping[str, Any], known: Iterable[str], prefix: str) ->
 
 def _plain(value: Any) -> bool:
     try:
-        json.dumps(value)
+        json.dumps(value, allow_nan=False)
     except (TypeError, ValueError):
         return False
     return True

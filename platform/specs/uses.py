@@ -178,7 +178,7 @@ def file_of(path: Path) -> Use:
     """The file ``path``. Raises `SpecError` where it cannot be read."""
     try:
         text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
+    except (OSError, ValueError) as error:  # not UTF-8, or a name with NUL
         why = "no such file" if isinstance(error, FileNotFoundError) else f"cannot be read: {error}"
         raise SpecError("uses", str(path), why) from None
     return Use(name=path.name, sha256=sha256(text.encode()), path=path.absolute(), text=text)
@@ -194,6 +194,8 @@ def package_of(name: str) -> Use:
         raise SpecError("uses", name, f"no such module on the path; install it, set PYTHONPATH, or name {name}.py")
     if spec.origin is None:
         raise SpecError("uses", name, "is a folder without __init__.py; give it one, or name a file in it")
+    if not spec.has_location:
+        raise SpecError("uses", name, "is a part of Python itself and declares nothing")
     origin = Path(spec.origin)
     sources = sorted(origin.parent.rglob("*.py")) if spec.submodule_search_locations else [origin]
     parts = ((p.relative_to(origin.parent).as_posix().encode(), p.read_bytes()) for p in sources)

@@ -13,6 +13,7 @@ from typing import Any
 
 from frisket.envs.data import Pictures, resolve
 from frisket.errors import RunError, SpecError
+from frisket.places import require_place, told
 from frisket.platform.cluster.session import require_device
 from frisket.platform.executors import Stop, worker_count
 from frisket.platform.reports.reproduction import as_json, write_picture, write_report
@@ -27,6 +28,7 @@ from frisket.platform.tables.scales import ScaleName
 from frisket.platform.tables.table import PlannedCell, load_table, plan
 from frisket.platform.tracking.settings import default_tracking
 from frisket.platform.verbs import run as launch
+from frisket.platform.verbs.asked import require_count, require_mode, require_switch
 from frisket.platform.verbs.finished import FinishedReproduction
 from frisket.types import DataMode
 
@@ -37,6 +39,7 @@ Around = Callable[[Reproduction], contextlib.AbstractContextManager[object]]
 """What is to surround the work on a reproduction."""
 
 
+@told()
 def carry_out(
     *,
     table: str | None = None,
@@ -70,8 +73,13 @@ def carry_out(
         Stopped: ``stop`` said so; the reproduction can be resumed.
         UserError: the table, the selection, a specification, the data, the device or what is to be resumed.
     """
-    place = None if data_dir is None else str(data_dir)
-    runs = None if runs_dir is None else Path(runs_dir)
+    require_count("workers", workers)
+    require_mode(data)
+    for name, value in (("reuse", reuse), ("local", local)):
+        require_switch(name, value)
+    found, runs = require_place("data_dir", data_dir), require_place("runs_dir", runs_dir)
+    place, out = None if found is None else str(found), require_place("out", out)
+    require_place("resume", resume)
     if resume is not None:
         given = {
             "rows": rows is not None, "columns": columns is not None, "seeds": seeds is not None,
@@ -87,7 +95,7 @@ def carry_out(
     else:
         reproduction = start(
             table, rows=rows, columns=columns, seeds=seeds, scale=scale or "paper", data=data, data_dir=place,
-            runs_dir=runs, out=None if out is None else Path(out), register=register, reuse=reuse,
+            runs_dir=runs, out=out, register=register, reuse=reuse,
         )  # fmt: skip
     with around(reproduction):
         summary = execute(reproduction, local=local, workers=workers, data_dir=place, stop=stop, watch=watch)

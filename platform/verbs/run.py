@@ -15,6 +15,7 @@ from typing import Any
 
 import frisket
 from frisket.errors import RunError, SpecError
+from frisket.places import require_place, told
 from frisket.platform import executors
 from frisket.platform.cluster.session import require_device
 from frisket.platform.executors import Stop
@@ -25,6 +26,7 @@ from frisket.platform.specs.build import load_data, mode_of, provenance_of, rehe
 from frisket.platform.specs.experiment import Experiment, load_spec
 from frisket.platform.specs.uses import Given, blamed, taken
 from frisket.platform.tracking.settings import default_tracking
+from frisket.platform.verbs.asked import require_count, require_mode, require_switch
 from frisket.platform.verbs.finished import FinishedRun
 from frisket.types import DataMode
 
@@ -32,6 +34,7 @@ Watch = Callable[[RunFolder, int], contextlib.AbstractContextManager[object]]
 """``(run, workers)`` to what shows the run's progress while it lasts."""
 
 
+@told()
 def carry_out(
     *,
     spec: str | Mapping[str, Any] | None = None,
@@ -63,10 +66,15 @@ def carry_out(
         Stopped: ``stop`` said so; the run can be resumed.
         UserError: the specification, the data, the device or the run to resume.
     """
-    place = None if data_dir is None else str(data_dir)
-    runs = None if runs_dir is None else Path(runs_dir)
+    require_count("workers", workers)
+    require_mode(data)
+    for name, value in (("register", register), ("local", local)):
+        require_switch(name, value)
+    found, runs = require_place("data_dir", data_dir), require_place("runs_dir", runs_dir)
+    place = None if found is None else str(found)
     if runs is not None and runs.exists() and not runs.is_dir():
         raise RunError("runs_dir", str(runs), "is a file; name a folder")
+    require_place("resume", resume)
     if resume is not None:
         if isinstance(spec, str) and "=" in spec:
             overrides, spec = [spec, *overrides], None
@@ -155,8 +163,8 @@ def prepare(
 
 def _run_called(run_id: str, experiment: Experiment, data: DataMode, runs_dir: Path | None) -> RunFolder | None:
     """The run of that name, which must be what is asked for; None where there is none."""
-    if re.fullmatch(r"[A-Za-z0-9][\w.-]*", run_id) is None:
-        raise RunError("run_id", run_id, "must be letters, digits, '.', '_' and '-'")
+    if not isinstance(run_id, str) or re.fullmatch(r"[A-Za-z0-9][\w.-]{0,199}", run_id, re.ASCII) is None:
+        raise RunError("run_id", run_id, "must be up to 200 letters, digits, '.', '_' and '-'")
     path = (default_runs_folder() if runs_dir is None else runs_dir) / run_id
     if not (path / "run.json").is_file():
         return None

@@ -1,0 +1,26 @@
+"""What a Python call asks for, looked at before anything is read or made: the command line looks by itself."""
+
+from __future__ import annotations
+
+from typing import Any, get_args
+
+from frisket.errors import RunError, nearest
+from frisket.types import DataMode
+
+
+def require_count(field: str, value: Any) -> None:
+    """Raise `RunError` unless ``value`` is a whole number of at least 1, or None."""
+    if value is not None and (not isinstance(value, int) or isinstance(value, bool) or value < 1):
+        raise RunError(field, value, "must be a whole number of at least 1, or None")
+
+
+def require_switch(field: str, value: Any) -> None:
+    """Raise `RunError` unless ``value`` is True or False."""
+    if not isinstance(value, bool):
+        raise RunError(field, value, "must be True or False")
+
+
+def require_mode(value: Any) -> None:
+    """Raise `RunError` unless ``value`` says which data."""
+    if value not in get_args(DataMode):
+        raise RunError("data", value, nearest(str(value), get_args(DataMode)))
