@@ -21,16 +21,18 @@ import stat
 import sys
 import tempfile
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import cache
 from pathlib import Path
 
-from frisket.errors import ClusterError, FrisketError
+from frisket.errors import ClusterError, FrisketError, UserError
 from frisket.files import lock
 from frisket.folders import checkout
 from frisket.platform.cluster import in_turn
 from frisket.platform.cluster.environment import environment, unset
 from frisket.platform.specs.build import choose_device
+
+_log = logging.getLogger(__name__)
 
 _QUIET = {
     "RAY_USAGE_STATS_ENABLED": "0",
@@ -82,8 +84,20 @@ def ray_session(cpus: int, preload: Sequence[str] = ()) -> Iterator[None]:
             finally:
                 ray.shutdown()
         else:
-            with _private_cluster(cpus, preload):
+            with contextlib.ExitStack() as stack:
+                _enter(stack, lambda: _private_cluster(cpus, preload))
                 yield
+
+
+def _enter(stack: contextlib.ExitStack, cluster: Callable[[], contextlib.AbstractContextManager[None]]) -> None:
+    """Start a private cluster, and another one where the first does not come up: a machine may be busy for a moment."""
+    try:
+        stack.enter_context(cluster())
+    except FrisketError as error:
+        if isinstance(error, UserError):
+            raise
+        _log.warning("%s; trying once more", error)
+        stack.enter_context(cluster())
 
 
 def require_device(wanted: str) -> None:
@@ -212,6 +226,9 @@ def _start_explained() -> Iterator[None]:
     try:
         yield
     except Exception as error:
+        import ray
+
+        ray.shutdown()  # of what did start
         reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
         raise FrisketError(
             f"Ray did not start on this machine ({reason}). Is it short of memory or very busy? Try again, or run "

@@ -57,7 +57,11 @@ def execute(folder: RunFolder, *, local: bool, workers: int | None, data_dir: st
         return
     cpus = worker_count(folder.experiment, local=local, workers=workers) * folder.experiment.threads
     search = folder.experiment.tune is not None
+    if stop():
+        raise Stopped(f"run {folder.run_id} stopped")
     with ray_session(cpus=cpus, preload=_TRIALS if search else ()):
+        if stop():  # while Ray started
+            raise Stopped(f"run {folder.run_id} stopped")
         if search:
             from frisket.platform.executors import ray_tune
 

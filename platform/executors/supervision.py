@@ -129,11 +129,13 @@ def ask_to_stop(folder: RunFolder) -> None:
 
 
 def _wait(outcome: Future[None], folder: RunFolder, stop: Stop) -> bool:
-    deadline: float | None = None
+    deadline, since = None, time.time()
     while not wait([outcome], timeout=_LOOK_SECONDS / 2).done:
         if deadline is None and stop():
             ask_to_stop(folder)
             deadline = time.monotonic() + _STOP_SECONDS
+        if deadline is not None and not any(files.begun(since) for files in folder.replicas()):
+            raise Stopped(f"run {folder.run_id} stopped")  # there is nothing to wait for
         if deadline is not None and time.monotonic() > deadline:
             raise Stopped(f"run {folder.run_id} stopped; its workers did not answer in {_STOP_SECONDS:.0f} s")
     error = outcome.exception()

@@ -13,7 +13,7 @@ from typing import Any
 
 from frisket.algos.state_file import load_state, save_state
 from frisket.errors import FileError, RunError
-from frisket.files import find_sealed, lock, read_sealed, sweep, write_sealed
+from frisket.files import find_sealed, held, lock, read_sealed, sweep, write_sealed
 from frisket.platform.run.journal import require_whole
 from frisket.types import State
 
@@ -92,6 +92,13 @@ class ReplicaFolder:
     def diverged(self) -> int | None:
         """Position of the first loss that was no finite number, None where all were so far."""
         return (self.result or self.progress() or {}).get("diverged")
+
+    def begun(self, since: float) -> bool:
+        """Whether a living process holds the replica, or has worked on it ``since`` then, in seconds of the clock."""
+        with contextlib.suppress(OSError):
+            if (self.path / "progress.json").stat().st_mtime >= since:
+                return True
+        return held(self.path / ".lock")
 
     @contextlib.contextmanager
     def lock(self) -> Iterator[None]:

@@ -198,6 +198,16 @@ class Experiment(_Settings):
         fix = nearest(str(label), self.variants)
         raise SpecError("variant", label, fix if self.variants else "leave it out: this experiment has no variants")
 
+    def unreached(self, change: str) -> list[str]:
+        """Labels of the variants that the override ``section.field=value`` leaves as they are, because they say that
+        field themselves, or another kind."""
+        section, _, field = change.partition("=")[0].strip().partition(".")
+        if self.tune is not None or section not in SECTIONS:
+            return []
+        kind = getattr(self, section).kind
+        said = {label: partial.get(section, {}) for label, partial in self.variants.items()}
+        return [label for label, own in said.items() if field in own or own.get("kind", kind) != kind]
+
     def replicas(self) -> list[Replica]:
         """Every run, headline variant first, seeds in order."""
         return [Replica(variant=label, seed=s) for label in self.plans for s in range(self.seeds)]

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import logging
 import os
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -29,6 +30,8 @@ from frisket.platform.tracking.settings import default_tracking
 from frisket.platform.verbs.asked import require_count, require_mode, require_switch
 from frisket.platform.verbs.finished import FinishedRun
 from frisket.types import DataMode
+
+_log = logging.getLogger(__name__)
 
 Watch = Callable[[RunFolder, int], contextlib.AbstractContextManager[object]]
 """``(run, workers)`` to what shows the run's progress while it lasts."""
@@ -141,6 +144,11 @@ def prepare(
         raise SpecError(
             "SPEC", experiment.name, "is a search: `frisket tune` runs it; with tune=null its base point can be run"
         )
+    for change in overrides:
+        left = experiment.unreached(change)
+        if left:
+            way = f"variants.LABEL.{change} does"
+            _log.warning("%s does not reach %s: they say their own; %s", change, ", ".join(left), way)
     if run_id is not None:
         there = _run_called(run_id, experiment, data, runs_dir)
         if there is not None:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -13,8 +15,9 @@ from ray._private import node, utils
 from ray.tune.execution import class_cache
 from watching import descendants
 
+from frisket.errors import FrisketError
 from frisket.files import lock
-from frisket.platform.cluster import in_turn
+from frisket.platform.cluster import in_turn, session
 from frisket.platform.cluster.lean import LeanNode, SilentNode, lean_head
 from frisket.platform.executors.at_hand import workers_at_hand
 
@@ -47,6 +50,26 @@ def test_ray_is_as_it_was_after_a_start() -> None:
     with lean_head(metrics=True):
         assert node.Node is LeanNode
     assert (node.Node, utils.get_dashboard_dependency_error) == before
+
+
+def test_a_cluster_that_does_not_come_up_is_tried_once_more(caplog: pytest.LogCaptureFixture) -> None:
+    tried = []
+
+    @contextlib.contextmanager
+    def cluster(failures: int) -> Iterator[None]:
+        tried.append(failures)
+        if len(tried) <= failures:
+            raise FrisketError("Ray did not start on this machine")
+        yield
+
+    with contextlib.ExitStack() as stack:
+        session._enter(stack, lambda: cluster(1))
+    assert len(tried) == 2
+    assert "trying once more" in caplog.text
+    tried.clear()
+    with pytest.raises(FrisketError), contextlib.ExitStack() as stack:
+        session._enter(stack, lambda: cluster(5))
+    assert len(tried) == 2
 
 
 def test_trials_take_waiting_workers_of_a_private_cluster_alone(monkeypatch: pytest.MonkeyPatch) -> None:

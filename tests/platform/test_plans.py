@@ -161,3 +161,24 @@ def test_readers_of_pictures_move_nothing_and_share_a_pack() -> None:
 def test_what_fields_say_of_themselves_is_known(kinds: Any) -> None:
     said = {f.metadata["moves"] for kind in kinds.values() for f in dataclasses.fields(kind.config) if f.metadata}
     assert said <= {NOTHING["moves"], ROUNDING["moves"]}
+
+
+@pytest.mark.parametrize(
+    ("change", "left"),
+    [
+        ("learner.inner_steps=8", ["own", "other"]),
+        ("learner.kind=bgd", ["other"]),
+        ("network.channels=8", []),
+        ("seeds=3", []),
+        ("stream.steps=3", ["shorter"]),
+    ],
+)
+def test_variants_that_an_override_leaves_as_they_are_are_named(change: str, left: list[str]) -> None:
+    variants = {
+        "plain": {},
+        "own": {"learner": {"inner_steps": 4}},
+        "other": {"learner": {"kind": "online-adam"}},
+        "shorter": {"stream": {"steps": 5}},
+    }
+    raw = {"name": "x", "learner": {"kind": "cmaml"}, "variants": variants}
+    assert from_dict(raw).unreached(change) == left
