@@ -1,4 +1,4 @@
-"""A mask as a picture: outputs down, inputs across, a kernel's taps as a small block; ink = closed, whoever draws it."""
+"""A mask as a picture: outputs down, inputs across, a kernel's taps as a small block; ink = closed, everywhere."""
 
 from __future__ import annotations
 
@@ -13,11 +13,12 @@ from torch import Tensor
 if TYPE_CHECKING:
     from matplotlib.colors import ListedColormap
 
-OPEN, CLOSED = (0xF4, 0xF1, 0xEA), (0x1F, 0x4E, 0x79)
+OPEN, CLOSED = (0xE9, 0xE2, 0xD0), (0x1F, 0x4E, 0x79)
 """The colours of an open and of a closed weight, in every picture of masks."""
 BETWEEN = "white"
 """What is between the parts of a folded mask."""
-SIDE = 640  # pixels the longer edge is enlarged to, so that a small mask can be seen
+SIDE = 640  # pixels the longer edge is enlarged to, so that a small mask can be seen,
+CELL = 24  # but no cell to more than so many
 _SLENDER = 4  # a matrix whose sides differ by a larger factor is folded
 _TITLE = 0.45  # inches above the picture, for two lines
 _LEAST = 2.6  # inches across, so that the title has room
@@ -42,7 +43,7 @@ def mask_grid(masks: Sequence[Tensor]) -> np.ndarray:
 
 
 def _folded(grid: np.ndarray, unit: int) -> np.ndarray:
-    """The wide matrix ``grid`` cut into pieces of whole ``unit`` columns, one below the other: about as wide as high."""
+    """The wide matrix ``grid`` in pieces of whole ``unit`` columns, one below the other: about as wide as high."""
     height, width = grid.shape
     if not height:
         return grid
@@ -72,7 +73,7 @@ def draw_mask(mask: Tensor, title: str, path: Path) -> Path:
 
     grid = mask_grid([mask])
     height, width = grid.shape
-    scale = SIDE / max(height, width, 1) / 100
+    scale = min(SIDE / max(height, width, 1), CELL) / 100
     across, down = max(width * scale, _LEAST), max(height * scale, 0.24)
     figure = Figure(figsize=(across, down + _TITLE), dpi=100)
     axes = figure.add_axes((0, 0, 1, down / (down + _TITLE)))

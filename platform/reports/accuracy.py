@@ -46,8 +46,8 @@ _LEAST_BAR = 0.22  # inches, so that the numbers above two bars do not touch
 
 @dataclass(frozen=True)
 class Trace:
-    """What one replica answered. Attributes: accuracy ``[T]``; domain ``[T]``, names; switch ``[T]``, whether another task
-    than before begins there."""
+    """What one replica answered. Attributes: accuracy ``[T]``; domain ``[T]``, names; switch ``[T]``, whether a task
+    begins there."""
 
     accuracy: np.ndarray
     domain: np.ndarray
@@ -129,8 +129,8 @@ def parts_of(domains: Sequence[str]) -> dict[str, str]:
 
 
 def boundaries(answered: Answered) -> np.ndarray:
-    """Positions after the first at which a task begins, where it does for all replicas alike, as in a sequence of tasks;
-    none of a sequence so long that they would hide the lines."""
+    """Positions after the first at which a task begins, where it does for all replicas alike, as in a sequence of
+    tasks; none of a sequence so long that they would hide the lines."""
     first, *others = [trace.switch for group in answered.traces.values() for trace in group]
     alike = all(np.array_equal(first, other) for other in others)
     found = np.flatnonzero(first[1:]) + 1
@@ -154,23 +154,22 @@ def draw_accuracy(answered: Answered, heading: Heading) -> Figure:
     window, begins = window_of(steps), boundaries(answered)
     figure, axes = panels(heading, "accuracy before a batch's labels are seen", len(shown))
     for (title, part), ax in zip(shown.items(), axes, strict=True):
-        for at in begins:
-            ax.axvline(at - 0.5, color=ASIDE, lw=0.6, alpha=0.5, label="a new task" if at == begins[0] else None)
         for (label, group), colour in zip(answered.traces.items(), colours(answered.traces).values(), strict=True):
             _line(ax, [running(t, part, window) for t in group], color=colour, lw=0.8, alpha=0.45)
             low_high = _line(ax, [running(t, part, None) for t in group], color=colour, lw=2, label=label)
             if len(group) > 1:
                 ax.fill_between(*low_high, color=colour, alpha=0.15, lw=0)
-        for name in (title, part):
-            if name in answered.published:
-                ax.axhline(answered.published[name], color=ASIDE, ls=":", lw=1.2, label="published, full scale")
-                break
+        printed = [answered.published[name] for name in (part, title) if name in answered.published]
+        if printed:
+            ax.axhline(printed[0], color=ASIDE, ls=":", lw=1.2, label="published, full scale")
+        for at in begins:
+            ax.axvline(at - 0.5, color=ASIDE, ls="--", lw=0.7, label="a new task" if at == begins[0] else None)
         ax.set(
             title=_title(title, part, answered), xlabel="stream position", ylim=(0, 1.02), xlim=(0, max(steps - 1, 1))
         )
         whole_numbers(ax.xaxis)
     axes[0].plot([], [], color=ASIDE, lw=2, label="mean so far")
-    axes[0].plot([], [], color=ASIDE, lw=0.8, alpha=0.6, label=f"mean of the last {window} batches")
+    axes[0].plot([], [], color=ASIDE, lw=0.8, alpha=0.6, label=f"last {window} batches")
     lined(*axes)
     figure.supylabel("accuracy", fontsize=9)
     legend_below(figure, axes[0])

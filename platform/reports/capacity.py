@@ -98,6 +98,12 @@ def keeps_tasks(folder: RunFolder) -> bool:
     return any(_learner(plan, files[0]) is not None for _, plan, files in planned(folder))
 
 
+def headline_keeps_tasks(folder: RunFolder) -> bool:
+    """Whether its headline's method does."""
+    _, plan, files = planned(folder)[0]
+    return _learner(plan, files[0]) is not None
+
+
 def _learner(experiment: Experiment, files: ReplicaFolder) -> KeepsTasks | None:
     """The method that keeps masks of tasks; None for another, and where a search stopped the replica early."""
     result = files.result

@@ -36,7 +36,7 @@ WIDEST = 7.0
 _LEAST = (6.4, 3.4)  # inches, so that title and caption have room
 _DPI = 110
 _LINE = 0.19  # inches from one line of a title to the next
-_LETTERS, _SMALL_LETTERS = 10.5, 15.5  # of a title and a caption in an inch
+_LETTERS, _SMALL_LETTERS = 11.5, 16.5  # of a title and a caption in an inch
 
 T = TypeVar("T")
 
@@ -204,11 +204,16 @@ def whole_numbers(*axes: Axis) -> None:
         axis.set_major_locator(MaxNLocator(integer=True))
 
 
-def legend_below(figure: Figure, ax: Axes, *, columns: int = 4) -> None:
+def legend_below(figure: Figure, ax: Axes) -> None:
     """The legend of ``ax``, which is that of all, below the axes, where it covers nothing."""
     handles, labels = ax.get_legend_handles_labels()
-    if handles:
-        figure.legend(handles, labels, loc="outside lower center", ncols=columns, fontsize=8, frameon=False)
+    columns = legend_columns(labels, figure.get_figwidth())
+    figure.legend(handles, labels, loc="outside lower center", ncols=columns, fontsize=8, frameon=False)
+
+
+def legend_columns(labels: Sequence[str], width: float) -> int:
+    """How many of ``labels`` have room side by side in a legend of ``width`` inches."""
+    return max(1, min(len(labels), int(width / (0.6 + 0.075 * max(map(len, labels), default=0)))))
 
 
 def colour_bar_below(figure: Figure, image: ScalarMappable, axes: Sequence[Axes], label: str) -> Colorbar:

@@ -23,6 +23,7 @@ from frisket.platform.reports.figure import (
     by_variant,
     colour_bar_below,
     legend_below,
+    legend_columns,
     lined,
     panels,
     whole_numbers,
@@ -39,7 +40,6 @@ _STYLE = (
     "table{border-collapse:collapse}td,th{padding:.25rem .8rem;border-bottom:1px solid #ddd;text-align:right}"
     "td:first-child,th:first-child{text-align:left}img{max-width:100%;margin:.6rem 0;image-rendering:pixelated}"
 )
-_LEGEND = 5  # entries side by side
 
 
 class Sparsity(NamedTuple):
@@ -70,8 +70,9 @@ def draw_sparsity(found: Mapping[str, Sequence[Sparsity]], heading: Heading) -> 
     """One panel per variant: a line for every tensor, the mean over seeds, on the scale of what is there."""
     tensors = list(dict.fromkeys(n for seeds in found.values() for n in seeds[0].closed if n != "overall"))
     shades = layer_colours(list(dict.fromkeys(n.rpartition(".")[0] for n in tensors)))
-    legend = 0.17 * math.ceil((len(tensors) + 1) / _LEGEND)  # inches that it takes for itself
-    figure, axes = panels(heading, "share of weights closed to learning", len(found), height=2.8 + legend)
+    rows = math.ceil((len(tensors) + 1) / legend_columns([*tensors, "overall"], 6.4))
+    height = 2.8 + 0.17 * rows  # inches, of which the legend takes its own
+    figure, axes = panels(heading, "share of weights closed to learning", len(found), height=height)
     lowest, highest = 1.0, 0.0
     for ax, (label, seeds) in zip(axes, found.items(), strict=True):
         positions = seeds[0].positions
@@ -83,6 +84,8 @@ def draw_sparsity(found: Mapping[str, Sequence[Sparsity]], heading: Heading) -> 
             mark = "." if len(positions) == 1 else ""  # a single point makes no line
             style = "--" if part == "bias" else "-"
             ax.plot(positions, mean, style, color=colour, lw=width, marker=mark, label=name)
+            if mark:
+                ax.set_xlim(positions[0] - 1, positions[0] + 1)
         ax.set(title=label, xlabel="stream position")
         whole_numbers(ax.xaxis)
     room = max(0.08 * (highest - lowest), 0.005)
@@ -90,7 +93,7 @@ def draw_sparsity(found: Mapping[str, Sequence[Sparsity]], heading: Heading) -> 
         ax.set_ylim(max(lowest - room, -0.02), min(highest + room, 1.02))
     lined(*axes)
     figure.supylabel("sparsity (1 = nothing may change)", fontsize=9)
-    legend_below(figure, axes[0], columns=_LEGEND)
+    legend_below(figure, axes[0])
     return figure
 
 
@@ -123,8 +126,8 @@ def draw_masks(masks: Sequence[MaskSet], heading: Heading, label: str) -> Figure
         shape = "x".join(map(str, masks[0][name].shape))
         ax.set_title(f"{name}\n{shape}, {closed:.0%} closed", fontsize=8)
         ax.set(xticks=[], yticks=[])
-    figure.supxlabel("inputs x taps", fontsize=9)
-    figure.supylabel("outputs x taps", fontsize=9)
+    axes[0].set_xlabel("inputs x taps", fontsize=8)
+    axes[0].set_ylabel("outputs x taps", fontsize=8)
     if seeds == 1:
         kinds = [Patch(facecolor=shades(i), edgecolor=ASIDE, lw=0.5, label=("open", "closed")[i]) for i in (0, 1)]
         figure.legend(handles=kinds, loc="outside lower center", ncols=2, fontsize=8, frameon=False)

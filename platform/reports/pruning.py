@@ -50,8 +50,8 @@ def draw_curve(curves: Mapping[str, Sequence[Curve]], heading: Heading) -> Figur
     for ax in (left, right):
         ax.set(xscale="log", xlabel="fraction of the weights that is kept", ylim=(0, 1.02))
     lined(left, right)
-    left.set_ylabel("accuracy on the test set")
-    right.set_ylabel("overlap of the masks at start and end")
+    left.set_ylabel("accuracy on the test set", fontsize=9)
+    right.set_ylabel("overlap of the masks at start and end", fontsize=9)
     legend_below(figure, left)
     return figure
 
@@ -75,15 +75,21 @@ def draw_survivors(found: Mapping[str, Sequence[Survivors]], heading: Heading) -
         here = np.stack([np.divide(one.surviving_by_start, np.maximum(one.by_start, 1)) for one in seeds])
         _band(shares, (np.arange(PARTS) + 0.5) / PARTS, here, label, by_label[label])
     changed = [np.array([one.flipped / one.kept for one in seeds]) for seeds in found.values()]
-    bars = signs.bar(list(found), [c.mean() for c in changed], color=list(by_label.values()), yerr=_spreads(changed))
+    bars = signs.bar(
+        list(found),
+        [c.mean() for c in changed],
+        color=list(by_label.values()),
+        yerr=_spreads(changed),
+        error_kw={"capsize": 2},
+    )
     signs.bar_label(bars, fmt="%.2g", fontsize=7, padding=2)
     for ax, title in ((start, "before training"), (end, "after training")):
         ax.set(title=title, xlabel="weight", yscale="log")
         ax.locator_params(axis="x", nbins=5)
     start.set_ylabel("share of the surviving weights")
     shares.set(xlabel="rank of the starting magnitude in its tensor", ylabel="share that survives", ylim=(0, None))
-    signs.set(ylabel="share with another sign than at the start", ylim=(0, None))
     signs.margins(y=0.15)
+    signs.set(ylabel="share that changed its sign", ylim=(0, None))
     signs.tick_params(axis="x", labelsize=8)
     legend_below(figure, start)
     lined(start, end, shares, signs)
