@@ -17,8 +17,9 @@ from frisket.platform.run.summary import summarise
 from frisket.platform.specs.experiment import Experiment
 
 LIMIT = 5000  # characters a registry's database keeps of a description
-LISTED = 32  # characters of its first line that MLflow's list of versions shows, as they are
-_APART = "&emsp;"  # between two columns of a table: MLflow's page leaves no room there
+APART = "\u2007\u2007\u2060"
+"""Two spaces as wide as a digit, at the end of a table's cell, where MLflow's page leaves no room; they break no line,
+and behind the joiner, which has no width, they are not stripped as the end of a line would be."""
 _WHICH_TASK = (
     "Every task has a mask of its own, and the model must be told which task x comes from, by its number or "
     '`"infer"`: the one that the whole of x seems to come from. `model.task(x)`, or `"return_task": True` in `params`, '
@@ -79,8 +80,8 @@ def _body(folder: RunFolder, experiment_id: str, run_id: str) -> list[str]:
 
 
 def _what(folder: RunFolder, summary: Mapping[str, Any]) -> str:
-    """What was learned and how. The title is what MLflow's list shows of a version, whose model's name stands above it:
-    the headline's result, underlined, since a list shows "#" as it is."""
+    """What was learned and how. The title is what MLflow's list of a model's versions shows, its first 32
+    characters as they are: the headline's result, underlined, since a "#" would be shown too."""
     experiment, manifest = folder.experiment, folder.manifest
     result = _groups(experiment, summary)[0][1].get(experiment.metric)
     said = "" if result is None else f"{experiment.metric} {result['mean']:.3f}, "
@@ -154,11 +155,9 @@ def _results(experiment: Experiment, summary: Mapping[str, Any]) -> str:
 
 
 def _table(head: Sequence[str], rows: Sequence[Sequence[str]], *, numbers: int) -> str:
-    """``rows`` below ``head``; the columns from ``numbers`` on are aligned to the right, and as wide as their heads."""
-    lines = [[cell if i >= numbers - 1 else cell + _APART for i, cell in enumerate(row)] for row in (head, *rows)]
-    lines[0] = [cell if i < numbers else 3 * _APART + cell for i, cell in enumerate(lines[0])]
-    first, *others = (f"| {' | '.join(line)} |" for line in lines)
+    """``rows`` below ``head``; the columns from ``numbers`` on are aligned to the right."""
     rule = "|" + "".join("---|" if i < numbers else "---:|" for i in range(len(head)))
+    first, *others = (f"| {f'{APART} | '.join(line)} |" for line in (head, *rows))
     return "\n".join([first, rule, *others])
 
 
