@@ -97,8 +97,10 @@ def draw_line(found: Searched, heading: Heading) -> Figure:
     shown = sorted((at[_key(p.values[axis])], _score(p), p.std) for p in points)
     x, mean, std = (np.array(column, float) for column in zip(*shown, strict=True))
     ax.plot(x, mean, "o-", color=PALETTE[0])
-    ax.fill_between(x, mean - std, mean + std, color=PALETTE[0], alpha=0.15, lw=0)
-    ax.set(xlabel=axis, ylabel=f"{metric}: mean ± std over seeds")
+    several = any(p.n > 1 for p in points)  # a single seed has no spread
+    if several:
+        ax.fill_between(x, mean - std, mean + std, color=PALETTE[0], alpha=0.15, lw=0)
+    ax.set(xlabel=axis, ylabel=f"{metric}: mean ± std over seeds" if several else metric)
     lined(ax)
     return figure
 

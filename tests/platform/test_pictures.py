@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from matplotlib.axes import Axes
-from matplotlib.colors import to_hex
+from matplotlib.colors import to_hex, to_rgb
 from matplotlib.figure import Figure
+from PIL import Image
 
 from frisket.algos.masks.mask_set import MaskSet
 from frisket.algos.masks.picture import CLOSED, OPEN
@@ -36,6 +38,7 @@ from frisket.platform.reports.matrix import draw_matrices
 from frisket.platform.reports.pruning import draw_curve, draw_survivors
 from frisket.platform.run.folder import RunFolder
 
+RESULTS = Path(__file__).parents[2] / "docs/results"
 HEADING = Heading("tiny/picture", "embedded data: digits  |  2 seeds")
 STEPS = 20
 
@@ -138,8 +141,8 @@ def test_a_line_does_not_jump_where_a_seed_meets_a_domain() -> None:
 def test_one_seed_has_no_error_bar() -> None:
     rows = {label: {"accuracy": {"mean": 0.5, "std": 0.0, "n": n}} for label, n in (("one", 1), ("two", 2))}
     (ax,) = draw_variants(Compared(rows=rows, names={"digits": "accuracy"}), HEADING).axes
-    ends = [bar.lines[2][0].get_segments()[0][:, 1] for bar in ax.containers if hasattr(bar, "has_yerr")]
-    assert [bool(np.isnan(end).any()) for end in ends] == [True, False]
+    drawn = [bar.lines[2][0].get_segments()[0] for bar in ax.containers if hasattr(bar, "has_yerr")]
+    assert [len(points) for points in drawn] == [0, 2]
 
 
 # -- masks -------------------------------------------------------------------------------------------------------------
@@ -265,6 +268,16 @@ def test_pictures_of_one_run_give_a_variant_one_colour() -> None:
     assert [to_hex(bar.get_facecolor()).upper() for bar in signs.patches] == list(PALETTE[:2])
 
 
+@pytest.mark.parametrize("path", sorted(RESULTS.rglob("*.png")), ids=lambda path: path.stem)
+def test_the_documentations_pictures_have_the_house_palette(path: Path) -> None:
+    with Image.open(path) as picture:
+        colours = {tuple(pixel) for pixel in np.unique(np.asarray(picture.convert("RGB")).reshape(-1, 3), axis=0)}
+    default = [
+        tuple(round(255 * part) for part in to_rgb(f"tab:{name}")) for name in ("blue", "orange", "green", "red")
+    ]
+    assert not colours.intersection(default)
+
+
 # -- the frame ---------------------------------------------------------------------------------------------------------
 
 
@@ -281,7 +294,7 @@ def test_no_picture_is_wider_than_a_registrys_page(count: int, width: float) -> 
 def test_titles_and_captions_are_whole_and_apart(spec: str) -> None:
     caption = "  |  ".join(["embedded data: " + ", ".join(["patches"] * 8), "5 seeds", spec.replace("/", "-")])
     figure, (ax,) = panels(Heading(spec, caption), "share of weights closed to learning", 1)
-    figure.canvas.draw()
+    figure.draw_without_rendering()
     (below,) = figure.texts[1:] if figure.texts[0] is figure._suptitle else figure.texts[:1]
     above = figure._suptitle
     assert above is not None
