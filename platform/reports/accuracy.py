@@ -41,7 +41,7 @@ DRAWN_POINTS = 1000  # more than a panel has pixels
 MOST_BOUNDARIES = 50
 WINDOWS = 20  # a stream is drawn with a moving mean over a twentieth of it
 OVERALL = "all domains"
-_LEAST_BAR = 0.22  # inches, so that the numbers above two bars do not touch
+_NUMBER = 0.22  # inches across that a bar must have for a number above it
 
 
 @dataclass(frozen=True)
@@ -197,7 +197,8 @@ def read_compared(folder: RunFolder) -> Compared:
 def draw_variants(compared: Compared, heading: Heading) -> Figure:
     """A bar for every variant, overall and by domain; of several seeds with their standard deviation."""
     rows, names = compared.rows, list(compared.names.values())
-    across = max(min(2.0 + 1.6 * len(names), WIDEST), _LEAST_BAR * len(names) * (len(rows) + 1))
+    across = min(2.0 + 1.6 * len(names), WIDEST)
+    room = across >= _NUMBER * len(names) * (len(rows) + 1)
     figure, (ax,) = panels(heading, "accuracy over the whole stream", 1, width=across)
     width = 0.8 / len(rows)
     for i, ((label, row), colour) in enumerate(zip(rows.items(), colours(rows).values(), strict=True)):
@@ -205,7 +206,7 @@ def draw_variants(compared: Compared, heading: Heading) -> Figure:
         at = [k + (i - (len(rows) - 1) / 2) * width for k, _ in shown]
         means, spread = [v["mean"] for _, v in shown], [v["std"] if v["n"] > 1 else math.nan for _, v in shown]
         ax.bar(at, means, 0.92 * width, yerr=spread, color=colour, label=label, error_kw={"lw": 1, "capsize": 2})
-        for x, mean, std in zip(at, means, np.nan_to_num(spread), strict=True):
+        for x, mean, std in zip(at, means, np.nan_to_num(spread), strict=True) if room else ():
             ax.text(x, mean + std + 0.02, f"{mean:.2f}", ha="center", fontsize=7)
     ax.set_xticks(range(len(names)), list(compared.names))
     ax.set(ylim=(0, 1.08), ylabel="accuracy")

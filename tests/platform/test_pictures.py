@@ -145,6 +145,15 @@ def test_one_seed_has_no_error_bar() -> None:
     assert [len(points) for points in drawn] == [0, 2]
 
 
+@pytest.mark.parametrize(("variants", "domains", "numbers"), [(3, 4, 12), (5, 1, 5), (5, 10, 0)])
+def test_numbers_stand_above_bars_that_have_room_for_them(variants: int, domains: int, numbers: int) -> None:
+    names = {str(i): f"accuracy/{i}" for i in range(domains)}
+    row = {name: {"mean": 0.5, "std": 0.1, "n": 2} for name in names.values()}
+    figure = draw_variants(Compared(rows={f"v{i}": row for i in range(variants)}, names=names), HEADING)
+    assert figure.get_figwidth() <= WIDEST
+    assert len(figure.axes[0].texts) == numbers
+
+
 # -- masks -------------------------------------------------------------------------------------------------------------
 
 
