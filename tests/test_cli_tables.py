@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.table import Table
 
 from frisket.platform.cli.main import main
+from frisket.platform.cli.results import measured
 from frisket.platform.cli.tables import show_table
 from frisket.platform.specs.experiment import load_spec
 from frisket.platform.specs.kinds import known
@@ -53,6 +54,31 @@ def test_on_a_narrow_terminal_a_row_is_a_paragraph_and_on_a_wide_one_a_row() -> 
     wide = shown(110, terminal=True).splitlines()
     assert max(map(len, wide)) <= 110
     assert any(NAME in line and "some words" in line for line in wide)
+
+
+HEADS = ["accuracy/\nfashion_mnist", "capacity_free", "learner.\nsamples_per_step", "answers to", "overlap"]
+
+
+@pytest.mark.parametrize("no_wrap", [True, False])
+def test_a_head_is_broken_between_words_only(no_wrap: bool) -> None:
+    """On a terminal of any width: after a slash or dot that was made for it, or at a space."""
+    rules = 0
+    for width in range(20, 160):
+        table = Table("")
+        for head in HEADS:
+            table.add_column(head, justify="right", no_wrap=no_wrap)
+        table.add_row("cmaml-fixed", *["0.660 ± 0.066"] * len(HEADS))
+        text = io.StringIO()
+        show_table(table, Console(file=text, width=width, force_terminal=True, color_system=None))
+        rules += "┏" in text.getvalue()
+        for piece in " ".join(HEADS).split():
+            assert piece in text.getvalue(), (width, piece)
+    assert 0 < rules < 140  # both kinds of table were seen
+
+
+@pytest.mark.parametrize(("n", "said"), [(1, "0.512"), (2, "0.512 ± 0.010")])
+def test_one_seed_has_no_spread(n: int, said: str) -> None:
+    assert measured({"mean": 0.512, "std": 0.01, "n": n}) == said
 
 
 @pytest.mark.parametrize("what", ["specs", "streams", "learners", "tables", "data"])

@@ -37,7 +37,7 @@ def results_table(folder: RunFolder, summary: Mapping[str, Any]) -> Table:
     table.add_column("n", justify="right")
     for label, metrics in rows.items():
         counts = sorted({metric["n"] for metric in metrics.values()})
-        cells = [spread(metrics[name]["mean"], metrics[name]["std"]) if name in metrics else "" for name in columns]
+        cells = [measured(metrics[name]) if name in metrics else "" for name in columns]
         table.add_row(label, *cells, str(counts[-1]) if counts else "0")
     published = experiment.published
     if published is not None and published.metrics:
@@ -66,7 +66,7 @@ def points_table(folder: RunFolder, summary: Mapping[str, Any]) -> Table:
         table.add_column(name, justify="right", no_wrap=True)
     for point in summary["points"]:
         stopped, score = point["stopped"], point["score"]
-        said = "-" if score is None else spread(score, point["std"])
+        said = "-" if score is None else measured({"mean": score, "std": point["std"], "n": point["n"]})
         if stopped:
             said = f"stopped at step {stopped['step']} of {stopped['of']}"
         values = [str(point["values"][axis]) for axis in search.axes]
@@ -123,6 +123,11 @@ def worth_showing(headline: str, rows: Iterable[Mapping[str, Any]]) -> list[str]
     parts = [name for name in names if name.startswith(f"{headline}/")]
     others = [name for name in names if "/" not in name and name != headline]
     return [headline, *(parts if len(parts) <= _MOST_PARTS else []), *others]
+
+
+def measured(row: Mapping[str, Any]) -> str:
+    """`spread` of a metric's mean over seeds; a single seed has none."""
+    return spread(row["mean"], row["std"] if row["n"] > 1 else None)
 
 
 def spread(mean: float, std: float | None) -> str:

@@ -13,7 +13,19 @@ import numpy as np
 
 from frisket.algos.learner import KeepsTasks
 from frisket.algos.masks.store import Capacity, MaskStore
-from frisket.platform.reports.figure import PALETTE, SHADES, Heading, Picture, frame, planned, whole_numbers
+from frisket.platform.reports.figure import (
+    PALETTE,
+    SHADES,
+    WIDEST,
+    Heading,
+    Picture,
+    colour_bar_below,
+    frame,
+    legend_below,
+    lined,
+    planned,
+    whole_numbers,
+)
 from frisket.platform.run.folder import RunFolder
 from frisket.platform.run.replicas import ReplicaFolder
 from frisket.platform.specs.build import Inputs, build_learner
@@ -86,6 +98,12 @@ def keeps_tasks(folder: RunFolder) -> bool:
     return any(_learner(plan, files[0]) is not None for _, plan, files in planned(folder))
 
 
+def headline_keeps_tasks(folder: RunFolder) -> bool:
+    """Whether its headline's method does."""
+    _, plan, files = planned(folder)[0]
+    return _learner(plan, files[0]) is not None
+
+
 def _learner(experiment: Experiment, files: ReplicaFolder) -> KeepsTasks | None:
     """The method that keeps masks of tasks; None for another, and where a search stopped the replica early."""
     result = files.result
@@ -107,24 +125,24 @@ def in_numbers(taken: Mapping[str, Sequence[CapacityReport]]) -> str:
 
 
 def draw_capacity(taken: Mapping[str, Sequence[CapacityReport]], heading: Heading) -> Figure:
-    """Two panels per method: its replicas' mean shares after every task, the overlaps of the first one's masks."""
-    size = (3.6 * len(taken) + 0.8, 7.2)
-    figure, axes = frame(heading, "what the tasks' masks take", size, rows=2, columns=len(taken))
-    above, below = axes[: len(taken)], axes[len(taken) :]
+    """A row per method: its replicas' mean shares after every task, and the overlaps of the first one's masks. Tasks
+    count from 0, as everywhere."""
+    size = (WIDEST, 3.3 * len(taken) + 1.6)
+    figure, axes = frame(heading, "what the tasks' masks take", size, rows=len(taken), columns=2)
+    left, right = axes[::2], axes[1::2]
     image = None
-    for (label, seeds), curves, matrix in zip(taken.items(), above, below, strict=True):
+    for (label, seeds), curves, matrix in zip(taken.items(), left, right, strict=True):
         for (name, meaning), colour in zip(SHARES.items(), PALETTE, strict=False):
             mean = np.mean([getattr(one.capacity, name) for one in seeds], axis=0)
-            curves.plot(np.arange(1, len(mean) + 1), mean, color=colour, marker=".", label=meaning)
-        curves.set(title=label, xlabel="tasks finished", ylim=(0, 1.02))
+            curves.plot(np.arange(len(mean)), mean, color=colour, marker=".", label=meaning)
+        curves.set(title=label, xlabel="after task", ylabel="fraction of the weights", ylim=(-0.02, 1.02))
         image = matrix.imshow(seeds[0].capacity.overlap, cmap=SHADES, vmin=0, vmax=1, interpolation="nearest")
-        matrix.set(xlabel="task")
+        matrix.set(title="overlap of the masks" + " (first seed)" * (len(seeds) > 1), xlabel="task", ylabel="task")
         whole_numbers(curves.xaxis, matrix.xaxis, matrix.yaxis)
-    above[0].set_ylabel("fraction of the weights")
-    above[0].legend(fontsize=8)
-    below[0].set_ylabel("task")
+    lined(*left)
+    legend_below(figure, left[0])
     if image is not None:
-        figure.colorbar(image, ax=below, label="overlap of masks (first seed)", shrink=0.9)
+        colour_bar_below(figure, image, right, "overlap of two masks")
     return figure
 
 

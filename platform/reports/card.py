@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 from urllib.parse import quote
 
-from frisket.platform.reports.capacity import CAPACITY, keeps_tasks
+from frisket.platform.reports.capacity import CAPACITY, headline_keeps_tasks
 from frisket.platform.reports.figure import Picture, by_variant
 from frisket.platform.reports.figures import PICTURES
-from frisket.platform.reports.masks import mask_pictures
+from frisket.platform.reports.masks import mask_pictures, masked
 from frisket.platform.reports.search import SEARCHES
 from frisket.platform.run.folder import RunFolder
 from frisket.platform.run.points import PointFolder
@@ -17,6 +17,9 @@ from frisket.platform.run.summary import summarise
 from frisket.platform.specs.experiment import Experiment
 
 LIMIT = 5000  # characters a registry's database keeps of a description
+APART = "\u2007\u2007\u2060"
+"""Two spaces as wide as a digit, at the end of a table's cell, where MLflow's page leaves no room; they break no line,
+and behind the joiner, which has no width, they are not stripped as the end of a line would be."""
 _WHICH_TASK = (
     "Every task has a mask of its own, and the model must be told which task x comes from, by its number or "
     '`"infer"`: the one that the whole of x seems to come from. `model.task(x)`, or `"return_task": True` in `params`, '
@@ -63,8 +66,9 @@ def _body(folder: RunFolder, experiment_id: str, run_id: str) -> list[str]:
     """Sections on a run, or on the best point of a search."""
     summary = summarise(folder)
     return [
-        _what(folder),
+        _what(folder, summary),
         _results(folder.experiment, summary),
+        _whole(experiment_id, run_id),
         *_search(folder, run_id),
         *_tasks(folder, run_id),
         *_masks(folder, experiment_id, run_id),
@@ -75,8 +79,13 @@ def _body(folder: RunFolder, experiment_id: str, run_id: str) -> list[str]:
     ]
 
 
-def _what(folder: RunFolder) -> str:
+def _what(folder: RunFolder, summary: Mapping[str, Any]) -> str:
+    """What was learned and how. The title is what MLflow's list of a model's versions shows, its first 32
+    characters as they are: the headline's result, underlined, since a "#" would be shown too."""
     experiment, manifest = folder.experiment, folder.manifest
+    result = _groups(experiment, summary)[0][1].get(experiment.metric)
+    said = "" if result is None else f"{experiment.metric} {result['mean']:.3f}, "
+    title = f"{said}{manifest['data_mode']} data"
     stream = experiment.stream
     methods = "; ".join(
         f"{'**' if i == 0 else ''}{label or learner.kind}{'**' if i == 0 else ''}: {learner.row.summary}"
@@ -88,11 +97,20 @@ def _what(folder: RunFolder) -> str:
         else " That is stand-in data: the numbers do not compare with published ones."
     )  # fmt: skip
     return (
-        f"# {manifest['spec']}\n\n"
-        f"{methods}. Learned on the stream {stream.kind} ({stream.row.in_words(stream.config)}), "
-        f"network {experiment.network.kind} ({network}), seeds 0 to {experiment.seeds - 1}, "
+        f"{title}\n{'=' * len(title)}\n\n"
+        f"`{manifest['spec']}`: {methods}. Learned on the stream {stream.kind} ({stream.row.in_words(stream.config)}), "
+        f"network {experiment.network.kind} ({network}), {_seeds(experiment.seeds)}, "
         f"on **{manifest['data_mode']} data** ({', '.join(_names(folder))}).{warning}"
     )
+
+
+def _seeds(count: int) -> str:
+    return "seed 0" if count == 1 else f"seeds 0 to {count - 1}"
+
+
+def _whole(experiment_id: str, run_id: str) -> str:
+    """A page cuts off what is wider than itself, and lets nobody say how wide a picture is to be."""
+    return f"[The pictures, for a narrow window](#/experiments/{experiment_id}/runs/{run_id}/artifacts/figures)"
 
 
 def _search(folder: RunFolder, run_id: str) -> list[str]:
@@ -109,24 +127,38 @@ def _search(folder: RunFolder, run_id: str) -> list[str]:
     return [text, *(_image(picture, run_id) for picture in SEARCHES if picture.applies(folder.search))]
 
 
+def _groups(experiment: Experiment, summary: Mapping[str, Any]) -> list[tuple[str, Mapping[str, Any]]]:
+    """The metrics of every variant, the headline's first."""
+    return list((summary.get("variants") or {experiment.learner.kind: summary["summary"]}).items())
+
+
 def _results(experiment: Experiment, summary: Mapping[str, Any]) -> str:
-    groups: Mapping[str, Any] = summary.get("variants") or {experiment.learner.kind: summary["summary"]}
-    headline = next(iter(groups))
-    published = experiment.published
+    """Every metric; a published number beside it, in a column that is there only where one is."""
+    groups, published = _groups(experiment, summary), experiment.published
     against = published.metrics if published else {}
-    lines = ["## Results", "", "| variant | metric | mean | std | n | published |", "|---|---|---:|---:|---:|---:|"]
-    for label, rows in groups.items():
+    beside = any(metric in against for metric in groups[0][1])
+    head = ["variant", "metric", "mean", "std", "n", *["published"] * beside]
+    lines = []
+    for i, (label, rows) in enumerate(groups):
+        lines += [["&nbsp;", *[""] * (len(head) - 1)]] if i else []  # a line between two variants
         for metric, row in rows.items():
-            said = against.get(metric) if label == headline else None
-            ours = f"{row['mean']:.4f} | {row['std']:.4f} | {row['n']}"
-            lines.append(f"| {label} | {metric} | {ours} | {_said(said)} |")
-    lines.append("\nstd is the population standard deviation over the n seeds.")
+            std = f"{row['std']:.4f}" if row["n"] > 1 else ""
+            said = [_said(against.get(metric) if i == 0 else None)] * beside
+            lines.append([label, metric, f"{row['mean']:.4f}", std, str(row["n"]), *said])
+    notes = ["std is the population standard deviation over the n seeds."] * (experiment.seeds > 1)
     if published:
         seeds = f" ({published.n} seeds)" if published.n else ""
-        lines[-1] += f" Published: {published.source}{seeds}, real data, full scale."
+        notes.append(f"Published: {published.source}{seeds}, real data, full scale.")
         if published.searched:
-            lines[-1] += f" Not its settings, but searched: {', '.join(published.searched)}."
-    return "\n".join(lines)
+            notes.append(f"Not its settings, but searched: {', '.join(published.searched)}.")
+    return f"## Results\n\n{_table(head, lines, numbers=2)}\n\n{' '.join(notes)}".strip()
+
+
+def _table(head: Sequence[str], rows: Sequence[Sequence[str]], *, numbers: int) -> str:
+    """``rows`` below ``head``; the columns from ``numbers`` on are aligned to the right."""
+    rule = "|" + "".join("---|" if i < numbers else "---:|" for i in range(len(head)))
+    first, *others = (f"| {f'{APART} | '.join(line)} |" for line in (head, *rows))
+    return "\n".join([first, rule, *others])
 
 
 def _said(published: Mapping[str, float] | None) -> str:
@@ -137,8 +169,9 @@ def _said(published: Mapping[str, float] | None) -> str:
 
 
 def _loading(folder: RunFolder, name: str, version: str) -> str:
-    variant = "" if not folder.experiment.variants else f', variant="{list(folder.experiment.variants)[-1]}"'
-    tasks = keeps_tasks(folder)
+    label = folder.experiment.headline_label
+    variant = "" if label is None else f', variant="{label}"'
+    tasks = headline_keeps_tasks(folder)
     named = "names = [model.classes()[i] for i in probabilities.argmax(1)]\n" if _classes(folder) else ""
     task, params = (", task=0", '"seed": 0, "task": 0') if tasks else ("", '"seed": 0')
     uses = [use.name for use in folder.experiment.uses]
@@ -153,11 +186,19 @@ def _loading(folder: RunFolder, name: str, version: str) -> str:
         "import frisket\n\n"
         f'model = frisket.load_model("models:/{name}/{version}"{passed})\n'
         f"probabilities = model.predict(x, seed=0{variant}{task})\n"
-        f"{named}"
-        f"masks = model.masks(seed=0)\n\n{served}```\n\n"
+        f"{named}{_masks_line(folder)}\n{served}```\n\n"
         f"{_WHICH_TASK if tasks else ''}x is float32 [N, C, H, W], judged as one batch. "
         f"{_WHOSE_CODE}{'' if uses else _PYFUNC}"
     )
+
+
+def _masks_line(folder: RunFolder) -> str:
+    """The masks of the first variant that has any: the headline's, where it has; nothing where none has."""
+    labels = list(masked(folder))
+    if not labels:
+        return ""
+    variant = f', variant="{labels[0]}"' if folder.experiment.variants else ""
+    return f"masks = model.masks(seed=0{variant})\n"
 
 
 def _tasks(folder: RunFolder, run_id: str) -> list[str]:
@@ -179,9 +220,9 @@ def _masks(folder: RunFolder, experiment_id: str, run_id: str) -> list[str]:
 
 
 def _sparsity(label: str, rows: Mapping[str, list[float]]) -> str:
-    lines = [f"## Sparsity of {label}", "", "| tensor | closed (mean over seeds) |", "|---|---:|"]
-    lines += [f"| {name} | {sum(values) / len(values):.1%} |" for name, values in rows.items()]
-    return "\n".join(lines)
+    lines = [[name, f"{sum(values) / len(values):.1%}"] for name, values in rows.items()]
+    closed = "closed (mean over seeds)" if any(len(values) > 1 for values in rows.values()) else "closed"
+    return f"## Sparsity of {label}\n\n{_table(['tensor', closed], lines, numbers=1)}"
 
 
 def _sparsities(folder: RunFolder) -> dict[str, dict[str, list[float]]]:
@@ -195,12 +236,13 @@ def _sparsities(folder: RunFolder) -> dict[str, dict[str, list[float]]]:
 
 
 def _data(folder: RunFolder) -> str:
-    lines = ["## Data", "", "| data set | source | licence |", "|---|---|---|"]
-    for name, row in zip(_names(folder), folder.manifest["data"].values(), strict=True):
-        lines.append(f"| {name} | {_cell(row.get('source'))} | {_cell(row.get('licence'))} |")
     manifest = folder.manifest
-    lines.append(f"\nfrisket {manifest['frisket']}, git {manifest['git'] or 'unknown'}, run `{folder.run_id}`.")
-    return "\n".join(lines)
+    rows = [
+        [name, _cell(row.get("source")), _cell(row.get("licence"))]
+        for name, row in zip(_names(folder), manifest["data"].values(), strict=True)
+    ]
+    made = f"frisket {manifest['frisket']}, git {manifest['git'] or 'unknown'}, run `{folder.run_id}`."
+    return f"## Data\n\n{_table(['data set', 'source', 'licence'], rows, numbers=3)}\n\n{made}"
 
 
 def _classes(folder: RunFolder) -> list[str]:

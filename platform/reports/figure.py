@@ -6,7 +6,8 @@ Figures belong to no window and no global state: they are drawn by Agg when save
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping
+import textwrap
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, Literal, NamedTuple, TypeVar
@@ -20,6 +21,8 @@ from frisket.platform.specs.experiment import Experiment
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.axis import Axis
+    from matplotlib.cm import ScalarMappable
+    from matplotlib.colorbar import Colorbar
     from matplotlib.figure import Figure
 
 # Okabe and Ito's colours: told apart by colour-blind readers too.
@@ -28,8 +31,12 @@ ASIDE = "#555555"
 """The colour of what stands beside the measured: captions, published numbers."""
 SHADES = "cividis"
 """The colour map of matrices."""
+WIDEST = 7.0
+"""Inches across: 770 pixels, what a registry's page has room for in a window of 1400. It cuts off what is wider."""
 _LEAST = (6.4, 3.4)  # inches, so that title and caption have room
 _DPI = 110
+_LINE = 0.19  # inches from one line of a title to the next
+_LETTERS, _SMALL_LETTERS = 11.5, 16.5  # of a title and a caption in an inch
 
 T = TypeVar("T")
 
@@ -144,18 +151,23 @@ def frame(
     Args:
         heading: whose it is.
         title: what it shows.
-        size: width and height in inches; a figure is never smaller than its title needs.
+        size: width and height in inches; a figure is never smaller than its title needs. Those of a
+            model's card are no wider than `WIDEST`.
         rows, columns: of axes.
         sharey: whether they have one vertical scale.
         heights: of the rows, relative to one another; None for equal ones.
     """
     from matplotlib.figure import Figure
 
-    width, height = map(max, size, _LEAST)
+    width = max(size[0], _LEAST[0])
+    above = textwrap.wrap(f"{heading.spec}: {title}", int(width * _LETTERS))
+    below = textwrap.wrap(heading.caption, int(width * _SMALL_LETTERS))
+    height = max(size[1], _LEAST[1]) + _LINE * (len(above) + len(below) - 2)
     figure = Figure(figsize=(width, height), dpi=_DPI)
     figure.set_layout_engine("constrained", h_pad=0.1)  # with the default the labels below are cut off
-    figure.suptitle(f"{heading.spec}: {title}\n", fontsize=11)
-    figure.text(0.5, 1 - 0.4 / height, heading.caption, ha="center", va="center", fontsize=7.5, color=ASIDE)
+    figure.suptitle("\n".join([*above, *[""] * len(below)]), fontsize=11)
+    under = 1 - (0.16 + _LINE * len(above)) / height
+    figure.text(0.5, under, "\n".join(below), ha="center", va="top", fontsize=7.5, color=ASIDE)
     ratios = None if heights is None else list(heights)
     axes = list(figure.subplots(rows, columns, squeeze=False, sharey=sharey, height_ratios=ratios).flat)
     for ax in axes:
@@ -164,10 +176,11 @@ def frame(
 
 
 def panels(
-    heading: Heading, title: str, count: int, *, width: float = 3.9, height: float = 3.0, sharey: bool = True
+    heading: Heading, title: str, count: int, *, width: float = 3.5, height: float = 3.0, sharey: bool = True
 ) -> tuple[Figure, list[Axes]]:
-    """A `frame` of ``count`` axes of this size in inches, at most three side by side so that it fits a page."""
-    columns = count if count <= 3 else 2 if count == 4 else 3
+    """A `frame` of ``count`` axes of this size in inches, as many side by side as fit a page."""
+    columns = max(min(count, int(WIDEST / width)), 1)
+    columns = 2 if (columns, count) == (3, 4) else columns
     rows = math.ceil(count / columns)
     size = (width * columns, height * rows + 0.9)
     figure, axes = frame(heading, title, size, rows=rows, columns=columns, sharey=sharey)
@@ -192,8 +205,26 @@ def whole_numbers(*axes: Axis) -> None:
 
 
 def legend_below(figure: Figure, ax: Axes) -> None:
-    """The legend of ``ax``, which is that of all, below the axes."""
-    figure.legend(*ax.get_legend_handles_labels(), loc="outside lower center", ncols=6, fontsize=8, frameon=False)
+    """The legend of ``ax``, which is that of all, below the axes, where it covers nothing."""
+    handles, labels = ax.get_legend_handles_labels()
+    columns = legend_columns(labels, figure.get_figwidth())
+    figure.legend(handles, labels, loc="outside lower center", ncols=columns, fontsize=8, frameon=False)
+
+
+def legend_columns(labels: Sequence[str], width: float) -> int:
+    """How many of ``labels`` have room side by side in a legend of ``width`` inches."""
+    return max(1, min(len(labels), int(width / (0.6 + 0.075 * max(map(len, labels), default=0)))))
+
+
+def colour_bar_below(figure: Figure, image: ScalarMappable, axes: Sequence[Axes], label: str) -> Colorbar:
+    """The scale of ``image``, which is that of all ``axes``, below them; they stay in the middle."""
+    bar = figure.colorbar(
+        image, ax=list(axes), label=label, location="bottom", shrink=min(1.0, 4.5 / figure.get_figwidth()), aspect=30,
+        panchor=False,
+    )  # fmt: skip
+    bar.ax.tick_params(labelsize=8)
+    bar.ax.xaxis.label.set_size(9)
+    return bar
 
 
 def save(figure: Figure, path: Path) -> None:

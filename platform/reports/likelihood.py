@@ -17,9 +17,10 @@ from frisket.platform.reports.figure import (
     Heading,
     Picture,
     each,
-    frame,
     journalled,
+    legend_below,
     lined,
+    panels,
     planned,
     published,
 )
@@ -76,7 +77,7 @@ def draw_likelihoods(judged: Judged, heading: Heading) -> Figure:
         ax.set(title=f"{label}: mean {last.mean():.1f}", xlabel="task", xticks=tasks)
     lined(*axes, axis="y")
     axes[0].set_ylabel("nats per image")
-    axes[0].legend(fontsize=8)
+    legend_below(figure, axes[0])
     return figure
 
 
@@ -109,7 +110,7 @@ def draw_samples(images: Mapping[str, np.ndarray], heading: Heading) -> Figure:
 
 
 def _columns(heading: Heading, title: str, count: int) -> tuple[Figure, list[Axes]]:
-    return frame(heading, title, (4.4 * count + 0.8, 4.8), columns=count)
+    return panels(heading, title, count, height=3.9, sharey=False)
 
 
 LIKELIHOODS = Picture(

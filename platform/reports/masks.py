@@ -4,16 +4,30 @@ from __future__ import annotations
 
 import base64
 import html
+import math
 import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from frisket.algos.masks.mask_set import MaskSet
-from frisket.algos.masks.picture import mask_grid
-from frisket.platform.reports.figure import SHADES, Heading, Picture, by_variant, lined, panels
+from frisket.algos.masks.picture import mask_colours, mask_grid
+from frisket.platform.reports.figure import (
+    ASIDE,
+    PALETTE,
+    SHADES,
+    Heading,
+    Picture,
+    by_variant,
+    colour_bar_below,
+    legend_below,
+    legend_columns,
+    lined,
+    panels,
+    whole_numbers,
+)
 from frisket.platform.run.folder import RunFolder
 from frisket.platform.run.journal import read_journal
 from frisket.platform.run.replicas import ReplicaFolder
@@ -53,47 +67,73 @@ def masked(folder: RunFolder) -> dict[str, list[ReplicaFolder]]:
 
 
 def draw_sparsity(found: Mapping[str, Sequence[Sparsity]], heading: Heading) -> Figure:
-    """One panel per variant: a line for every tensor, the mean over seeds."""
-    from matplotlib import colormaps
-
-    figure, axes = panels(heading, "share of weights closed to learning", len(found), width=4.8)
+    """One panel per variant: a line for every tensor, the mean over seeds, on the scale of what is there."""
+    tensors = list(dict.fromkeys(n for seeds in found.values() for n in seeds[0].closed if n != "overall"))
+    shades = layer_colours(list(dict.fromkeys(n.rpartition(".")[0] for n in tensors)))
+    rows = math.ceil((len(tensors) + 1) / legend_columns([*tensors, "overall"], 6.4))
+    height = 2.8 + 0.17 * rows  # inches, of which the legend takes its own
+    figure, axes = panels(heading, "share of weights closed to learning", len(found), height=height)
+    lowest, highest = 1.0, 0.0
     for ax, (label, seeds) in zip(axes, found.items(), strict=True):
-        positions, names = seeds[0].positions, [n for n in seeds[0].closed if n != "overall"]
-        layers = list(dict.fromkeys(n.rpartition(".")[0] for n in names))
-        for name in names:
-            layer, _, part = name.rpartition(".")
-            colour = colormaps["viridis"](0.9 * layers.index(layer) / max(len(layers) - 1, 1))
-            style = "--" if part == "bias" else "-"
+        positions = seeds[0].positions
+        for name in [n for n in seeds[0].closed if n != "overall"] + ["overall"]:
             mean = np.mean([one.closed[name] for one in seeds], axis=0)
-            ax.plot(positions, mean, style, color=colour, lw=1.2, label=name)
-        overall = np.mean([one.closed["overall"] for one in seeds], axis=0)
-        ax.plot(positions, overall, color="black", lw=2.2, label="overall")
-        ax.set(title=label, xlabel="stream position", ylim=(-0.02, 1.02))
+            lowest, highest = min(lowest, float(mean.min())), max(highest, float(mean.max()))
+            layer, _, part = name.rpartition(".")
+            colour, width = ("black", 2.2) if name == "overall" else (shades[layer], 1.2)
+            mark = "." if len(positions) == 1 else ""  # a single point makes no line
+            style = "--" if part == "bias" else "-"
+            ax.plot(positions, mean, style, color=colour, lw=width, marker=mark, label=name)
+            if mark:
+                ax.set_xlim(positions[0] - 1, positions[0] + 1)
+        ax.set(title=label, xlabel="stream position")
+        whole_numbers(ax.xaxis)
+    room = max(0.08 * (highest - lowest), 0.005)
+    for ax in axes:
+        ax.set_ylim(max(lowest - room, -0.02), min(highest + room, 1.02))
     lined(*axes)
     figure.supylabel("sparsity (1 = nothing may change)", fontsize=9)
-    figure.legend(*axes[0].get_legend_handles_labels(), loc="outside right center", fontsize=7, frameon=False)
+    legend_below(figure, axes[0])
     return figure
 
 
+def layer_colours(layers: Sequence[str]) -> dict[str, Any]:
+    """A colour for each of ``layers``: of `PALETTE`, without the overall line's black; graded where it has too few."""
+    from matplotlib import colormaps
+
+    few = [colour for colour in PALETTE if colour != "#000000"]
+    graded = [colormaps[SHADES](0.9 * i / max(len(layers) - 1, 1)) for i in range(len(layers))]
+    return dict(zip(layers, few if len(layers) <= len(few) else graded, strict=False))
+
+
 def draw_masks(masks: Sequence[MaskSet], heading: Heading, label: str) -> Figure:
-    """Where the variant ``label`` may learn at the end: every tensor's mask, the mean over seeds."""
-    names = [n for n in masks[0] if masks[0][n].dim() > 1]
+    """Where the variant ``label`` may learn at the end: every tensor's mask, in how many of the seeds it is closed."""
+    from matplotlib.patches import Patch
+
+    names = [n for n in masks[0] if masks[0][n].dim() > 1] or list(masks[0])
     title = f"where {label} may learn at the end"
-    figure, axes = panels(heading, title, len(names), width=2.8, height=2.6, sharey=False)
+    figure, axes = panels(heading, title, len(names), width=2.3, height=2.6, sharey=False)
+    seeds = len(masks)
+    shades = mask_colours(seeds)
     image = None
     for name, ax in zip(names, axes, strict=True):
-        share = np.mean([mask_grid(m[name]) for m in masks], axis=0)
+        grid = mask_grid([m[name] for m in masks])
         closed = np.mean([m.sparsity(name) for m in masks])
         # Cells are shown as they are where there is room for them, averaged where there is not.
-        smoothing = "nearest" if max(share.shape) <= 100 else "antialiased"
-        image = ax.imshow(share, cmap=SHADES, vmin=0, vmax=1, aspect="auto", interpolation=smoothing)
+        smoothing = "nearest" if max(grid.shape) <= 200 else "antialiased"
+        # Half a seed more at either end: every number of seeds has the middle of its colour.
+        image = ax.imshow(seeds * grid, cmap=shades, vmin=-0.5, vmax=seeds + 0.5, interpolation=smoothing)
         shape = "x".join(map(str, masks[0][name].shape))
         ax.set_title(f"{name}\n{shape}, {closed:.0%} closed", fontsize=8)
         ax.set(xticks=[], yticks=[])
-    figure.supxlabel("inputs x taps", fontsize=9)
-    figure.supylabel("outputs x taps", fontsize=9)
-    if image is not None:
-        figure.colorbar(image, ax=axes, label="open (share of seeds)", shrink=0.9)
+    axes[0].set_xlabel("inputs x taps", fontsize=8)
+    axes[0].set_ylabel("outputs x taps", fontsize=8)
+    if seeds == 1:
+        kinds = [Patch(facecolor=shades(i), edgecolor=ASIDE, lw=0.5, label=("open", "closed")[i]) for i in (0, 1)]
+        figure.legend(handles=kinds, loc="outside lower center", ncols=2, fontsize=8, frameon=False)
+    elif image is not None:
+        bar = colour_bar_below(figure, image, axes, f"in how many of {seeds} seeds a weight is closed")
+        whole_numbers(bar.ax.xaxis)
     return figure
 
 
@@ -109,7 +149,8 @@ def mask_report(title: str, masks: Sequence[MaskSet]) -> str:
         f"<!doctype html><html lang=en><meta charset=utf-8><title>{html.escape(title)}</title><style>{_STYLE}</style>"
         f"<h1>{html.escape(title)}</h1><p>Share of closed weights (those that may not change) per tensor, at "
         f"the end of the stream.</p><table><tr><th>tensor</th><th>shape</th>{seeds}</tr>{''.join(rows)}</table>"
-        f"<h2>Masks of seed 0</h2><p>Outputs down, inputs across, a kernel's taps as a small block; dark is closed.</p>"
+        f"<h2>Masks of seed 0</h2><p>Outputs down, inputs across, a kernel's taps as a small block; dark is closed. A "
+        f"long tensor is folded like the lines of a text.</p>"
         f"{pictures}</html>\n"
     )
 

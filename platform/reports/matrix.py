@@ -8,7 +8,16 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from frisket.platform.protocols.retained_accuracy import RetainedAccuracy
-from frisket.platform.reports.figure import SHADES, Heading, Picture, each, frame, journalled, whole_numbers
+from frisket.platform.reports.figure import (
+    SHADES,
+    Heading,
+    Picture,
+    colour_bar_below,
+    each,
+    journalled,
+    panels,
+    whole_numbers,
+)
 from frisket.platform.run.journal import read_steps
 from frisket.platform.run.replicas import ReplicaFolder
 
@@ -24,9 +33,8 @@ def read_matrix(files: ReplicaFolder) -> np.ndarray | None:
 
 def draw_matrices(matrices: Mapping[str, Sequence[np.ndarray]], heading: Heading) -> Figure:
     """One panel per method, the mean over its replicas' matrices; what was not measured is left white."""
-    size = (3.6 * len(matrices) + 0.8, 4.4)
     title = "accuracy on every task after every task"
-    figure, axes = frame(heading, title, size, columns=len(matrices), sharey=True)
+    figure, axes = panels(heading, title, len(matrices), width=2.3 if len(matrices) > 2 else 3.5, height=3.6)
     image = None
     for (label, seeds), ax in zip(matrices.items(), axes, strict=True):
         image = ax.imshow(np.mean(seeds, axis=0), cmap=SHADES, vmin=0, vmax=1, interpolation="nearest")
@@ -34,7 +42,7 @@ def draw_matrices(matrices: Mapping[str, Sequence[np.ndarray]], heading: Heading
         whole_numbers(ax.xaxis, ax.yaxis)
     axes[0].set_ylabel("after training on task")
     if image is not None:
-        figure.colorbar(image, ax=axes, label="accuracy on the test set (mean over seeds)", shrink=0.9)
+        colour_bar_below(figure, image, axes, "accuracy on the test set (mean over seeds)")
     return figure
 
 

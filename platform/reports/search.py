@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from frisket.platform.reports.figure import PALETTE, SHADES, Heading, Picture, frame, lined
+from frisket.platform.reports.figure import PALETTE, SHADES, WIDEST, Heading, Picture, frame, lined
 from frisket.platform.run.folder import RunFolder
 from frisket.platform.run.points import Point, points_of, search_of
 from frisket.platform.specs.search import Search
@@ -67,7 +67,8 @@ def draw_heat_map(found: Searched, heading: Heading) -> Figure:
     table = best_over(points, rows, columns, (down, across), search.mode)
     scores = np.array([[math.nan if p is None else _score(p) for p in line] for line in table])
     best = f", best over {', '.join(others)}" if others else ""
-    size = (2.4 + 1.0 * len(columns), 1.9 + 0.6 * len(rows))
+    across = min(2.4 + 1.0 * len(columns), max(WIDEST, 2.4 + 0.55 * len(columns)))  # as narrow as its numbers allow
+    size = (across, 1.9 + 0.6 * len(rows))
     figure, (ax,) = frame(heading, f"{metric} over the grid{best}", size)
     image = ax.imshow(scores, cmap=SHADES, aspect="auto", interpolation="nearest")
     low, high = float(np.nanmin(scores)), float(np.nanmax(scores))
@@ -96,8 +97,10 @@ def draw_line(found: Searched, heading: Heading) -> Figure:
     shown = sorted((at[_key(p.values[axis])], _score(p), p.std) for p in points)
     x, mean, std = (np.array(column, float) for column in zip(*shown, strict=True))
     ax.plot(x, mean, "o-", color=PALETTE[0])
-    ax.fill_between(x, mean - std, mean + std, color=PALETTE[0], alpha=0.15, lw=0)
-    ax.set(xlabel=axis, ylabel=f"{metric}: mean ± std over seeds")
+    several = any(p.n > 1 for p in points)  # a single seed has no spread
+    if several:
+        ax.fill_between(x, mean - std, mean + std, color=PALETTE[0], alpha=0.15, lw=0)
+    ax.set(xlabel=axis, ylabel=f"{metric}: mean ± std over seeds" if several else metric)
     lined(ax)
     return figure
 

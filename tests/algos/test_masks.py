@@ -10,7 +10,7 @@ import torch
 from matplotlib.image import imread
 
 from frisket.algos.masks.mask_set import MaskSet
-from frisket.algos.masks.picture import CLOSED
+from frisket.algos.masks.picture import CELL, CLOSED, OPEN, SIDE, draw_mask, mask_colours, mask_grid
 from frisket.errors import MaskError
 from frisket.files import SEAL, sha256_of_parts
 from frisket.rng import torch_generator
@@ -144,4 +144,67 @@ def test_pictures_have_ink_where_masks_are_closed(tmp_path: Path) -> None:
     assert all(p.read_bytes().startswith(b"\x89PNG") for p in paths)
     assert 0.3 < ink(paths[0]) < 0.5
     assert ink(paths[1]) < 0.01
-    assert ink(paths[2]) > 0.3
+    assert ink(paths[2]) == pytest.approx(5 * CELL**2 / (260 * (2 * CELL + 45)), rel=0.01)
+
+
+@pytest.mark.parametrize(
+    ("shape", "expected"),
+    [
+        ((16, 1, 3, 3), (12, 15)),  # a tower of 48 x 3: four columns of four kernels, one cell between them
+        ((16, 16, 3, 3), (48, 48)),
+        ((5, 2, 3, 2), (15, 4)),
+        ((10, 16), (10, 16)),
+        ((2, 40), (11, 10)),  # four rows of ten, one cell between them
+        ((40, 2), (10, 11)),
+        ((16,), (4, 4)),  # the rows of a vector need nothing between them
+        ((7,), (3, 3)),
+        ((3,), (1, 3)),
+        ((0,), (1, 0)),
+    ],
+)
+def test_a_mask_is_laid_out_about_as_wide_as_high(shape: tuple[int, ...], expected: tuple[int, int]) -> None:
+    mask = torch.rand(shape, generator=torch.Generator().manual_seed(0)) < 0.5
+    grid = mask_grid([mask])
+    assert grid.shape == expected
+    assert (~np.isnan(grid)).sum() == mask.numel()
+    assert np.nansum(grid) == (~mask).sum()  # 1 = closed
+
+
+def test_a_folded_kernel_is_whole() -> None:
+    kernels = torch.zeros(16, 1, 3, 3, dtype=torch.bool)
+    kernels[5] = torch.tensor([[1, 0, 0], [0, 1, 0], [1, 1, 1]], dtype=torch.bool)  # the second of the second column
+    grid = mask_grid([kernels])
+    assert np.array_equal(grid[3:6, 4:7], 1 - kernels[5, 0].double())
+    assert np.isnan(grid[:, [3, 7, 11]]).all()
+    assert (np.delete(grid, [3, 7, 11], axis=1).sum()) == 16 * 9 - 5
+
+
+def test_of_several_masks_a_cell_is_the_share_that_is_closed() -> None:
+    one, two = torch.tensor([[True, False], [True, True]]), torch.tensor([[False, False], [True, True]])
+    assert mask_grid([one, two]).tolist() == [[0.5, 1], [0, 0]]
+
+
+@pytest.mark.parametrize("masks", [1, 2, 5])
+def test_one_palette_from_open_to_closed(masks: int) -> None:
+    colours = mask_colours(masks)
+    assert masks + 1 == colours.N
+    ends = [tuple(round(255 * part) for part in colours(i)[:3]) for i in (0, masks)]
+    assert ends == [OPEN, CLOSED]
+
+
+@pytest.mark.parametrize("shape", [(16, 1, 3, 3), (64, 64, 3, 3), (5,), (1000,), (1, 1)])
+def test_a_tensors_picture_has_room_for_its_title_and_is_no_tower(shape: tuple[int, ...], tmp_path: Path) -> None:
+    from PIL import Image
+
+    path = draw_mask(torch.ones(shape, dtype=torch.bool), "a_rather.long.name_of_a_layer.weight", tmp_path / "m.png")
+    with Image.open(path) as picture:
+        pixels = np.asarray(picture.convert("L"))
+    height, width = pixels.shape
+    assert 240 <= width <= SIDE
+    assert height <= SIDE + 60
+    if max(shape) <= 5:
+        assert height <= 5 * CELL + 60
+    title = pixels[:45]
+    assert (title[:, :2] > 250).all()
+    assert (title[:, -2:] > 250).all()
+    assert (title < 100).any()

@@ -17,7 +17,7 @@ from frisket.platform.reports.figures import PICTURES, draw_figures
 from frisket.platform.reports.masks import mask_pictures, read_sparsity
 from frisket.platform.run.folder import RunFolder
 
-TRACE = Trace(np.array([0.0, 1.0, 0.5, 1.0, 0.0]), np.array(["a", "b", "a", "a", "b"]))
+TRACE = Trace(np.array([0.0, 1.0, 0.5, 1.0, 0.0]), np.array(["a", "b", "a", "a", "b"]), np.zeros(5, bool))
 
 
 @pytest.mark.parametrize(
