@@ -66,7 +66,7 @@ def omniglot_pictures(data: bytes) -> Iterator[tuple[str, Image]]:
     with reading("zip of PNG files"), zipfile.ZipFile(io.BytesIO(data)) as archive:
         names = [n for n in zip_names(archive, UNPACKED["omniglot"]) if n.endswith(".png")]
         for name in sorted(names, key=lambda n: n.split("/")):
-            with opened(archive.read(name), ["PNG"], _DRAWING) as picture:
+            with opened(archive.read(name), ("PNG",), _DRAWING) as picture:
                 yield name, picture.convert("L")
 
 

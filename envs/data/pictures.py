@@ -6,7 +6,7 @@ import contextlib
 import io
 import threading
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -25,7 +25,7 @@ _FILTERS = threading.Lock()  # Python's filters of warnings are one for all thre
 
 
 @contextlib.contextmanager
-def opened(source: Path | bytes, formats: Sequence[str] | None = None, most: int = MOST_PIXELS) -> Iterator[Image]:
+def opened(source: Path | bytes, formats: tuple[str, ...] | None = None, most: int = MOST_PIXELS) -> Iterator[Image]:
     """Pillow's picture of a file, or of its content, not yet decoded.
 
     Args:

@@ -14,9 +14,11 @@ import socket
 from collections.abc import Iterator
 from typing import Any
 
-from ray import _raylet
+from ray import _raylet as compiled
 from ray._private import node, utils
 from ray._private.parameter import RayParams
+
+_raylet: Any = compiled  # which says nothing of its types
 
 _PORTS = range(20_000, 32_000)
 """Below those that an operating system hands out by itself, so that none is taken until an agent listens to it."""
@@ -33,7 +35,8 @@ class LeanNode(node.Node):
     """A head without dashboard, autoscaler's monitor and log monitor."""
 
     def __init__(self, ray_params: RayParams, **others: Any) -> None:
-        ray_params.no_monitor, ray_params.include_log_monitor = True, False
+        for name, value in (("no_monitor", True), ("include_log_monitor", False)):
+            setattr(ray_params, name, value)
         super().__init__(ray_params, **others)
 
     def start_api_server(self, **_: Any) -> None:
@@ -44,13 +47,12 @@ class SilentNode(LeanNode):
     """A `LeanNode` that exports no metrics, so that nobody need wait for what its agents would listen to."""
 
     def __init__(self, ray_params: RayParams, **others: Any) -> None:
-        ray_params.runtime_env_agent_port = _free_port()
+        self._known: dict[str, int] = dict.fromkeys(_UNUSED, _NOBODY)
+        self._known[_raylet.RUNTIME_ENV_AGENT_PORT_NAME] = ray_params.runtime_env_agent_port = _free_port()
         super().__init__(ray_params, **others)
 
     def start_raylet(self, *arguments: Any, **others: Any) -> None:
-        known = dict.fromkeys(_UNUSED, _NOBODY)
-        known[_raylet.RUNTIME_ENV_AGENT_PORT_NAME] = self._ray_params.runtime_env_agent_port
-        for name, port in known.items():
+        for name, port in self._known.items():
             _raylet.persist_port(self._session_dir, self._node_id, name, port)
         super().start_raylet(*arguments, **others)
 

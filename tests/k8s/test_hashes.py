@@ -49,8 +49,9 @@ def test_the_file_of_hashes_is_what_the_constraints_say(checkout: Path) -> None:
     if not file.exists():
         pytest.skip("k8s/hashes.txt is not made: `make hashes`")
     lines = [line for line in file.read_text(encoding="utf-8").splitlines() if not line.startswith("#")]
-    found = dict(LINE.fullmatch(line).groups() for line in lines)  # pyright: ignore[reportOptionalMemberAccess]
-    known = {re.sub(r"[-_.]+", "-", name).lower(): version for name, version in found.items()}
+    found = [said.groups() for line in lines if (said := LINE.fullmatch(line)) is not None]
+    assert len(found) == len(lines)
+    known = {re.sub(r"[-_.]+", "-", str(name)).lower(): version for name, version in found}
     tested = pins()
     assert {name: version for name, version in known.items() if name in tested} == {
         name: version for name, version in tested.items() if name in known

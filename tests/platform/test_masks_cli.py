@@ -227,7 +227,7 @@ def test_ui_refuses_a_port_in_use() -> None:
 def test_ui_does_not_start_a_second_server(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://me:secret@tracking.example:5000")
     ui(port=1)
-    assert capsys.readouterr().out == "MLflow already runs at http://tracking.example:5000 (MLFLOW_TRACKING_URI)\n"
+    assert capsys.readouterr().out == "MLflow already runs at http://***@tracking.example:5000 (MLFLOW_TRACKING_URI)\n"
 
 
 @pytest.mark.process

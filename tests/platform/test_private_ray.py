@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 import ray
+from ray._private import worker
 from watching import descendants
 
 from frisket.errors import ClusterError
@@ -62,7 +63,7 @@ def closed_by(path: Path) -> list[Path]:
 @pytest.mark.usefixtures("ray_cluster")
 def test_no_other_user_comes_near_a_private_ray() -> None:
     assert ray.get(ray.remote(lambda: 42).remote()) == 42  # a worker is there too
-    node = ray._private.worker._global_node
+    node = worker._global_node
     assert node is not None
     rays, token = Path(node.get_temp_dir_path()), Path(os.environ["RAY_AUTH_TOKEN_PATH"])
     assert token.parent.stat().st_uid == os.getuid()
