@@ -19,6 +19,7 @@ from mlflow.exceptions import MlflowException
 from frisket.platform.reports.card import note
 from frisket.platform.reports.figures import draw_figures
 from frisket.platform.reports.rows import flat
+from frisket.platform.run.divergence import Lost
 from frisket.platform.run.folder import RunFolder
 from frisket.platform.run.points import PointFolder, points_of, product
 from frisket.platform.run.replicas import ReplicaFolder
@@ -200,8 +201,9 @@ class Session:
             tags.append(RunTag("frisket.stopped", f"step {stopped['step']} of {stopped['of']}"))
         else:
             self._metrics(child.run_id, metrics(result["metrics"], time, step))
-        if files.diverged is not None:
-            tags.append(RunTag("frisket.diverged", f"step {files.diverged}"))
+        found = Lost.read(result)
+        if found is not None:
+            tags.append(RunTag("frisket.diverged", f"step {found.step}"))
         self.client.log_batch(child.run_id, tags=tags)
         self.client.set_terminated(child.run_id, "KILLED" if stopped else "FINISHED")
         child.done = True
