@@ -1,4 +1,4 @@
-"""What may be put before a solver or a division: a method whose loss has run away goes on with what it has, no exception.
+"""What may be put before a solver or a division: a method whose loss has run away goes on, it does not fail.
 
 A method that computes a step from its gradients (GEM's programme, A-GEM's projection, a mask judged by a score) asks
 here first, and where it is told no, leaves the step as plain learning would take it. That the loss is lost is for the

@@ -26,6 +26,7 @@ from frisket.platform.reports.figure import (
     panels,
     published,
 )
+from frisket.platform.run.aggregate import spread_of
 from frisket.platform.run.folder import RunFolder
 from frisket.platform.run.journal import read_steps
 from frisket.platform.run.summary import summarise
@@ -147,10 +148,13 @@ def draw_variants(compared: Compared, heading: Heading) -> Figure:
     for i, ((label, row), colour) in enumerate(zip(rows.items(), colours(rows).values(), strict=True)):
         shown = [(k, row[m]) for k, m in enumerate(names) if m in row]
         at = [k + (i - (len(rows) - 1) / 2) * width for k, _ in shown]
-        means, spread = [v["mean"] for _, v in shown], [v["std"] for _, v in shown]
-        ax.bar(at, means, 0.92 * width, yerr=spread, color=colour, label=label, error_kw={"lw": 1, "capsize": 2})
+        means, spread = [v["mean"] for _, v in shown], [spread_of(v["std"], v["n"]) for _, v in shown]
+        bars: dict[str, Any] = (
+            {"yerr": spread, "error_kw": {"lw": 1, "capsize": 2}} if None not in spread else {}
+        )  # of a run, all or none
+        ax.bar(at, means, 0.92 * width, color=colour, label=label, **bars)
         for x, mean, std in zip(at, means, spread, strict=True):
-            ax.text(x, mean + std + 0.02, f"{mean:.2f}", ha="center", fontsize=7)
+            ax.text(x, mean + (std or 0) + 0.02, f"{mean:.2f}", ha="center", fontsize=7)
     ax.set_xticks(range(len(names)), [OVERALL if n == "accuracy" else n.partition("/")[2] or n for n in names])
     ax.set(ylim=(0, 1.08), ylabel="accuracy")
     lined(ax, axis="y")

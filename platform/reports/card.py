@@ -11,6 +11,7 @@ from frisket.platform.reports.figure import Picture, by_variant
 from frisket.platform.reports.figures import PICTURES
 from frisket.platform.reports.masks import mask_pictures
 from frisket.platform.reports.search import SEARCHES
+from frisket.platform.run.aggregate import seeds_text, spread_of, spread_text
 from frisket.platform.run.folder import RunFolder
 from frisket.platform.run.points import PointFolder
 from frisket.platform.run.summary import summarise
@@ -63,7 +64,7 @@ def _body(folder: RunFolder, experiment_id: str, run_id: str) -> list[str]:
     """Sections on a run, or on the best point of a search."""
     summary = summarise(folder)
     return [
-        _what(folder),
+        _what(folder) + _diverged(folder, summary),
         _results(folder.experiment, summary),
         *_search(folder, run_id),
         *_tasks(folder, run_id),
@@ -90,7 +91,7 @@ def _what(folder: RunFolder) -> str:
     return (
         f"# {manifest['spec']}\n\n"
         f"{methods}. Learned on the stream {stream.kind} ({stream.row.in_words(stream.config)}), "
-        f"network {experiment.network.kind} ({network}), seeds 0 to {experiment.seeds - 1}, "
+        f"network {experiment.network.kind} ({network}), {seeds_text(experiment.seeds)}, "
         f"on **{manifest['data_mode']} data** ({', '.join(_names(folder))}).{warning}"
     )
 
@@ -118,9 +119,13 @@ def _results(experiment: Experiment, summary: Mapping[str, Any]) -> str:
     for label, rows in groups.items():
         for metric, row in rows.items():
             said = against.get(metric) if label == headline else None
-            ours = f"{row['mean']:.4f} | {row['std']:.4f} | {row['n']}"
-            lines.append(f"| {label} | {metric} | {ours} | {_said(said)} |")
-    lines.append("\nstd is the population standard deviation over the n seeds.")
+            std = spread_of(row["std"], row["n"])
+            ours = f"{row['mean']:.4f} | {'' if std is None else f'{std:.4f}'} | {row['n']}"
+            lines.append(f"| {label} | {metric} | {ours} | {_said(said, published.n if published else None)} |")
+    several = any(row["n"] > 1 for rows in groups.values() for row in rows.values())
+    lines.append(
+        "\nstd is the population standard deviation over the n seeds." if several else "\nOne seed: no spread."
+    )
     if published:
         seeds = f" ({published.n} seeds)" if published.n else ""
         lines[-1] += f" Published: {published.source}{seeds}, real data, full scale."
@@ -129,11 +134,23 @@ def _results(experiment: Experiment, summary: Mapping[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def _said(published: Mapping[str, float] | None) -> str:
+def _diverged(folder: RunFolder, summary: Mapping[str, Any]) -> str:
+    """How many replicas have diverged; empty where none has."""
+    lost: Mapping[str, int] = summary.get("diverged", {})
+    if not lost:
+        return ""
+    every = isinstance(folder, PointFolder) and len(lost) == len(folder.replicas())
+    why = " So did every finished point of the search." if every else ""
+    return (
+        f"\n\n**{len(lost)} of {len(folder.replicas())} replicas diverged**: from some step on their loss "
+        f"or their answers are no finite numbers and say nothing of the method.{why}"
+    )
+
+
+def _said(published: Mapping[str, float] | None, n: int | None) -> str:
     if published is None:
         return ""
-    std = published.get("std")
-    return f"{published['mean']:.3f}" + ("" if std is None else f" ± {std:.3f}")
+    return spread_text(published["mean"], published.get("std"), n)
 
 
 def _loading(folder: RunFolder, name: str, version: str) -> str:

@@ -4,7 +4,7 @@ the weights that survive."""
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -58,7 +58,10 @@ def draw_survivors(found: Mapping[str, Sequence[Survivors]], heading: Heading) -
         _band(shares, (np.arange(PARTS) + 0.5) / PARTS, here, label)
     labels = sorted(found)
     changed = [np.array([one.flipped / one.kept for one in found[label]]) for label in labels]
-    bars = signs.bar(labels, [c.mean() for c in changed], yerr=[c.std() for c in changed], error_kw={"capsize": 2})
+    several: dict[str, Any] = {}
+    if max(map(len, changed)) > 1:
+        several = {"yerr": [c.std() for c in changed], "error_kw": {"capsize": 2}}
+    bars = signs.bar(labels, [c.mean() for c in changed], **several)
     signs.bar_label(bars, fmt="%.2g", fontsize=7, padding=2)
     for ax, title in ((start, "before training"), (end, "after training")):
         ax.set(title=title, xlabel="weight", yscale="log")

@@ -42,9 +42,7 @@ class Lost:
         """The inverse of `said`, of a mapping that may say other things too; None where it says none of it."""
         if not said or "diverged" not in said:
             return None
-        return cls(
-            step=said["diverged"], what=said.get("diverged_in", "loss"), weights=said.get("weights", "diverged")
-        )
+        return cls(step=said["diverged"], what=said.get("diverged_in", "loss"), weights=said.get("weights", "diverged"))
 
 
 def lost(step: int, record: Mapping[str, Any], answers_are_numbers: bool, state: State) -> Lost | None:

@@ -31,8 +31,8 @@ T = TypeVar("T", Batch, Episode)
 
 
 class Outcome(NamedTuple):
-    """Attributes: state: of the pack, as it goes on; scored: for every replica; numbers: for every replica, whether none
-    of the answers that were asked for was NaN."""
+    """Attributes: state: of the pack, as it goes on; scored: for every replica; numbers: for each, whether none of the
+    answers that were asked for was NaN."""
 
     state: State
     scored: list[Scored]

@@ -15,9 +15,10 @@ _RANK_TOLERANCE = 1e-12  # eigenvalues below this share of the largest are round
 def gem_projection(g: Tensor, past: Tensor, margin: float, ridge: float) -> Tensor:
     """GEM: ``g + G^T v`` with v minimising ``v^T (G G^T + ridge I) v / 2 + (G g)^T v`` over ``v >= margin``.
 
-    ``g`` itself where it disagrees with no past gradient, or where a gradient is not finite. With margin 0 and ridge 0 the result g' is the nearest vector
-    with ``G g' >= 0``; a margin pushes further. The programme has as many unknowns as there are past tasks; with
-    ``v = u + margin`` it is a non-negative least-squares problem, solved by SciPy's active-set method in float64.
+    ``g`` itself where it disagrees with no past gradient, or where a gradient is not finite. With margin 0 and ridge 0
+    the result g' is the nearest vector with ``G g' >= 0``; a margin pushes further. The programme has as many unknowns
+    as there are past tasks; with ``v = u + margin`` it is a non-negative least-squares problem, solved by SciPy's
+    active-set method in float64.
 
     Args:
         g: gradient on the new samples, [P].
