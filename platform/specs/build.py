@@ -15,7 +15,7 @@ from frisket.envs.data import SOURCES, DataMode, Pictures, resolve
 from frisket.envs.stream import Stream
 from frisket.envs.task_stream import TaskStream
 from frisket.errors import DataError, SpecError, UserError, nearest, require
-from frisket.platform.specs.experiment import Experiment
+from frisket.platform.specs.experiment import Experiment, load_spec
 from frisket.tune_configs.real_data import RealData, real_data
 
 
@@ -137,9 +137,18 @@ def rehearse(experiment: Experiment, images: Mapping[str, Pictures]) -> None:
     try:
         _rehearse(experiment, images)
     except SpecError as error:
-        if needed is None:
+        if needed is None or not _too_large(experiment.name, needed, error):  # a mistake of the user's is said as it is
             raise
         raise DataError("data", "embedded", _mending(experiment.name, needed, error)) from None
+
+
+def _too_large(name: str, needed: RealData, error: SpecError) -> bool:
+    """Whether ``error`` is about a size that stands so in the shipped specification."""
+    if error.field not in {override.partition("=")[0] for override in needed.small}:
+        return False
+    section, _, field = error.field.partition(".")
+    found = load_spec(name).as_dict().get(section)
+    return isinstance(found, dict) and field in found and found[field] == error.value
 
 
 def _mending(name: str, needed: RealData, error: SpecError) -> str:
