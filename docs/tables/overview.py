@@ -9,6 +9,7 @@ from pathlib import Path
 from docs.tables.markdown import code, table
 from docs.tables.numbers import answer
 from docs.tables.numbers import specifications as all_specifications
+from frisket.platform.run.aggregate import spread_text
 from frisket.platform.specs.outline import Outline
 from frisket.platform.specs.text import text_of
 from frisket.platform.tables.table import load_table, table_names
@@ -73,5 +74,6 @@ def _first_line(outline: Outline) -> str:
 
 
 def _accuracy(outline: Outline) -> str:
-    given: Mapping[str, float] | None = answer(outline).metrics.get("accuracy")
-    return "-" if given is None else f"{given['mean']:.3f} ± {given['std']:.3f}"
+    given = answer(outline)
+    said: Mapping[str, float] | None = given.metrics.get("accuracy")
+    return "-" if said is None else spread_text(said["mean"], said.get("std"), given.n)

@@ -26,6 +26,7 @@ from frisket.envs.data.imageset import Pictures, Provenance
 from frisket.envs.data.photos import decoded
 from frisket.envs.data.pictures import picture_bytes
 from frisket.envs.data.store import Store
+from frisket.envs.data.tree import is_ours, require_readable
 from frisket.errors import DataError, nearest
 
 FORM = "folders of pictures, by names and sizes"
@@ -164,15 +165,23 @@ def is_here(source: FolderSource, data_dir: str | Path | None = None) -> bool:
 def _scan(folder: Path) -> tuple[tuple[str, ...], tuple[str, ...], np.ndarray, str]:
     """``(classes, files, labels, digest)`` of what lies in ``folder``; a class without a picture is none."""
     digest, classes, files, labels = hashlib.sha256(), list[str](), list[str](), list[int]()
-    for kind in sorted(entry.name for entry in os.scandir(folder) if entry.is_dir() and entry.name[0] != "."):
-        entries = [e for e in os.scandir(folder / kind) if e.name.lower().endswith(_SUFFIXES) and e.name[0] != "."]
+    for kind in sorted(entry.name for entry in os.scandir(folder) if is_ours(entry.name) and _is_folder(entry)):
+        entries = [e for e in os.scandir(folder / kind) if e.name.lower().endswith(_SUFFIXES) and is_ours(e.name)]
         for entry in sorted(entries, key=lambda e: e.name):
+            if entry.is_symlink() or not entry.name.isascii():  # a million others need no second look
+                require_readable(Path(entry.path), _SUFFIXES)
             files.append(f"{kind}/{entry.name}")
             digest.update(f"{files[-1]}\0{entry.stat().st_size}\0".encode())
         if entries:
             labels += [len(classes)] * len(entries)
             classes.append(kind)
     return tuple(classes), tuple(files), np.array(labels, np.int64), digest.hexdigest()
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    """Raises `DataError` for a name or a link that is damaged."""
+    require_readable(Path(entry.path), _SUFFIXES)
+    return entry.is_dir()
 
 
 def _mending(source: FolderSource) -> str:

@@ -6,7 +6,8 @@
     DIR/DOMAIN/CLASS/*.png                    the same classes in several domains: places, cameras, styles
     DIR/train/...  DIR/test/...               either of the two, with a test part of one's own
 
-What is hidden (a name that starts with a dot) and what does not end like a picture is passed over. All pictures are
+What does not end like a picture is passed over; of pictures, those that are hidden, in folders that machines make
+(`frisket.envs.data.tree`) or beside the classes, and the result says so. All pictures are
 held in memory at the size the network sees, one byte a channel. The hash of the content is the sha256 over, for every
 picture sorted by path, ``PATH NUL LENGTH NUL`` and the file's bytes. Pixels once read are kept in the cache folder
 under that hash.
@@ -15,6 +16,7 @@ under that hash.
 from __future__ import annotations
 
 import hashlib
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,11 +29,14 @@ from frisket.envs.data.own import TEST, OwnData, Samples, described, find, held_
 from frisket.envs.data.own_pictures import SUFFIXES, Colour, read_pictures
 from frisket.envs.data.pictures import picture_bytes
 from frisket.envs.data.store import cached_arrays
+from frisket.envs.data.tree import is_ours, passed_over, require_readable
 from frisket.errors import DataError, require
 from frisket.folders import cache_folder
 
+_log = logging.getLogger("frisket.data")
+
 FORM = "a folder of the user's"
-_READER = 1
+_READER = 2
 """Part of the key of cached pixels: raise it when `read_picture` changes what it returns."""
 _LAYOUT = "DIR/CLASS/*.png or DIR/DOMAIN/CLASS/*.png, or either under DIR/train and DIR/test"
 
@@ -66,6 +71,9 @@ class OwnFolder(OwnData):
             raise DataError(f"data.{name}.folder", str(root), f"must be a folder: {_LAYOUT}")
         train, test = _parts(name, root)
         found = [*train, *test]
+        others = passed_over(root, [path for path, _, _ in found], SUFFIXES)
+        for other in others:
+            _log.warning("data %s, %s: %s", name, root, other)
         samples = _samples(name, train, test)
         if test:
             learn, judge = np.arange(len(train)), np.arange(len(train), len(found))
@@ -83,6 +91,7 @@ class OwnFolder(OwnData):
         if samples.domain_names:
             counts += f" and {len(samples.domain_names):,} domains"
         notes = [note, f"middle square, resized to {self.size} x {self.size}, {self.colour}, by Pillow {pillow}"]
+        notes += others
         provenance = described(name, f"folder {root.name}: {counts}", {"pictures": digest}, notes, FORM)
         images = arrays["images"]
         return (
@@ -160,9 +169,16 @@ def _digest(root: Path, paths: Sequence[str]) -> str:
 
 
 def _folders(folder: Path) -> list[Path]:
-    return sorted((p for p in folder.iterdir() if p.is_dir() and p.name[0] != "."), key=lambda p: p.name)
+    return [path for path in _entries(folder) if path.is_dir()]
 
 
 def _pictures(folder: Path) -> list[Path]:
-    own = (p for p in folder.iterdir() if p.name[0] != "." and p.name.lower().endswith(SUFFIXES) and p.is_file())
-    return sorted(own, key=lambda p: p.name)
+    return [path for path in _entries(folder) if path.name.lower().endswith(SUFFIXES) and path.is_file()]
+
+
+def _entries(folder: Path) -> list[Path]:
+    """What may be part of the data, by name. Raises `DataError` for what is damaged of it."""
+    entries = sorted((path for path in folder.iterdir() if is_ours(path.name)), key=lambda path: path.name)
+    for path in entries:
+        require_readable(path, SUFFIXES)
+    return entries

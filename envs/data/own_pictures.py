@@ -1,8 +1,8 @@
 """One picture file of the user's as pixels a network takes: any size, any mode, any format Pillow reads.
 
 A picture is turned upright as its camera noted, its middle square is resized to ``size`` x ``size`` pixels by Pillow's
-bilinear filter, which averages where it makes smaller. Transparent parts are laid on white, 16 bits a pixel are brought
-to 8, of an animation the first frame is taken.
+bilinear filter, which averages where it makes smaller. Transparent parts are laid on white, of 16 bits a pixel the
+upper 8 are taken, of an animation the first frame.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
-from frisket.envs.data.pictures import opened
+from frisket.envs.data.pictures import opened, upper_eight_bits
 from frisket.errors import DataError
 
 if TYPE_CHECKING:
@@ -71,14 +71,10 @@ def read_pictures(paths: Sequence[str | Path], size: int, colour: Colour = "rgb"
 
 
 def _eight_bits(picture: Image) -> Image:
-    """``picture`` with one opaque byte a channel; converted as Pillow does it, 16 bits would be cut off at 255."""
+    """``picture`` with one opaque byte a channel."""
     from PIL import Image
 
-    if picture.mode.startswith("I"):
-        values = np.asarray(picture)
-        if values.size and not 0 <= values.min() <= values.max() < 2**16:
-            raise ValueError("more than 16 bits a pixel")
-        return Image.fromarray((values / 257).round().astype(np.uint8))
+    picture = upper_eight_bits(picture)
     if picture.mode == "F":
         raise ValueError("its pixels are fractions; save it with 8 or 16 bits a pixel")
     if picture.mode in ("RGBA", "LA", "PA", "La", "RGBa") or "transparency" in picture.info:

@@ -19,7 +19,7 @@ from types import MappingProxyType
 import numpy as np
 
 from frisket.envs.data.containers import Damaged, reading, tar_members, zip_members
-from frisket.envs.data.pictures import MOST_PIXELS, opened
+from frisket.envs.data.pictures import MOST_PIXELS, opened, upper_eight_bits
 from frisket.envs.data.sources import UNPACKED
 
 CIFAR_SIDE, TINY_SIDE = 32, 64
@@ -168,7 +168,7 @@ def decoded(name: str, data: bytes, formats: tuple[str, ...] = ("JPEG",), most: 
         Damaged: no such file, one that is cut short, or has more pixels.
     """
     with reading(f"{formats[0]} file, {name}"), opened(data, formats, most) as picture:
-        return np.asarray(picture.convert("RGB")).transpose(2, 0, 1)
+        return np.asarray(upper_eight_bits(picture).convert("RGB")).transpose(2, 0, 1)
 
 
 def _tiles(name: str, data: bytes) -> np.ndarray:

@@ -10,6 +10,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from frisket.envs.data.containers import Damaged, require_regular
 
 if TYPE_CHECKING:
@@ -52,6 +54,22 @@ def opened(source: Path | bytes, formats: tuple[str, ...] | None = None, most: i
             named = f"{picture.width:,} x {picture.height:,} pixels"
             raise Damaged(f"its header names {named}, more than the {most:,} that are read")
         yield picture
+
+
+def upper_eight_bits(picture: Image) -> Image:
+    """``picture`` with, of 16 bits a pixel, the upper 8; Pillow's own conversion would cut them off at 255.
+
+    Raises:
+        ValueError: there are more than 16.
+    """
+    from PIL import Image
+
+    if not picture.mode.startswith("I"):
+        return picture
+    values = np.asarray(picture)
+    if values.size and not 0 <= values.min() <= values.max() < 2**16:
+        raise ValueError("more than 16 bits a pixel")
+    return Image.fromarray((values >> 8).astype(np.uint8))
 
 
 def picture_bytes(path: Path) -> bytes:

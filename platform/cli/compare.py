@@ -50,7 +50,8 @@ def _table(compared: Mapping[str, Any]) -> Table:
     from rich.table import Table
     from rich.text import Text
 
-    from frisket.platform.cli.results import measured, worth_showing
+    from frisket.platform.cli.results import worth_showing
+    from frisket.platform.run.aggregate import spread_text
 
     table = Table("metric", "run", "mean ± std", "n", "difference", f"{compared['level']:.0%} interval", "seeds")
     for column in table.columns[2:6]:
@@ -60,7 +61,7 @@ def _table(compared: Mapping[str, Any]) -> Table:
             name = about["run"] if about["variant"] is None else f"{about['run']}:{about['variant']}"
             interval = line["interval"]
             table.add_row(
-                Text(metric), Text(name), measured(line), str(line["n"]),
+                Text(metric), Text(name), spread_text(line["mean"], line["std"], line["n"]), str(line["n"]),
                 "" if line["difference"] is None else f"{line['difference']:+.4f}",
                 "" if interval is None else f"{interval[0]:+.4f} to {interval[1]:+.4f}", _method(line),
             )  # fmt: skip

@@ -69,12 +69,12 @@ def _specs() -> Table:
 
     from frisket.platform.specs.outline import outlines
 
-    table = Table("spec", "stream", "learner", "seeds", "answers to")
+    table = Table("spec", "stream", "learner", "seeds", "answers to", "needs data")
     for spec in outlines():
         learners = ", ".join(spec.kinds("learner"))
         if spec.axes:
             learners = f"{learners}: {spec.points} points over {', '.join(spec.axes)}"
-        table.add_row(spec.name, spec.kinds("stream")[0], learners, str(spec.seeds or ""), spec.answers_to)
+        table.add_row(spec.name, spec.kinds("stream")[0], learners, str(spec.seeds or ""), spec.answers_to, spec.needs)
     return table
 
 

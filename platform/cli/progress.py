@@ -10,7 +10,7 @@ from types import TracebackType
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn
 
-from frisket.platform.run.divergence import divergences, sentence
+from frisket.platform.run.divergence import losses, sentence
 from frisket.platform.run.folder import RunFolder
 from frisket.platform.run.progress import Snapshot, take
 
@@ -21,7 +21,7 @@ _LEAST_REST = 10
 
 class ProgressLine:
     """Shows a run's progress while the block lasts: a live line on a terminal, else a plain line now and then; and
-    says once of every replica that diverges that it has.
+    says once of every replica that is lost that it is.
 
     Args:
         folder: the run.
@@ -61,11 +61,11 @@ class ProgressLine:
             self._plain()
 
     def _tell(self) -> None:
-        """Say of whom it was not said yet that it has diverged."""
-        for key, position in divergences(self._folder).items():
+        """Say of whom it was not said yet that it is lost."""
+        for key, found in losses(self._folder).items():
             if key not in self._told:
                 self._told.add(key)
-                self._print(f"warning: {sentence(key, position)}")
+                self._print(f"warning: {sentence(key, found)}")
 
     def _print(self, text: str) -> None:
         self._console.print(text, markup=False, highlight=False, soft_wrap=True)

@@ -10,6 +10,7 @@ from rich.table import Table
 from frisket.errors import SpecError
 from frisket.platform.reports.reproduction import HEAD, row_of, setting
 from frisket.platform.reports.rows import flat
+from frisket.platform.run.aggregate import spread_text
 from frisket.platform.run.folder import RunFolder
 from frisket.platform.run.points import search_of
 from frisket.platform.specs.experiment import Experiment, load_spec
@@ -37,20 +38,23 @@ def results_table(folder: RunFolder, summary: Mapping[str, Any]) -> Table:
     table.add_column("n", justify="right")
     for label, metrics in rows.items():
         counts = sorted({metric["n"] for metric in metrics.values()})
-        cells = [measured(metrics[name]) if name in metrics else "" for name in columns]
+        cells = [spread_text(**metrics[name]) if name in metrics else "" for name in columns]
         table.add_row(label, *cells, str(counts[-1]) if counts else "0")
     published = experiment.published
     if published is not None and published.metrics:
         table.add_section()
         given = published.metrics
-        cells = [spread(given[name]["mean"], given[name].get("std")) if name in given else "" for name in columns]
+        cells = [
+            spread_text(given[name]["mean"], given[name].get("std"), published.n) if name in given else ""
+            for name in columns
+        ]
         table.add_row(f"published ({published.source})", *cells, str(published.n or ""), style="dim")
     return table
 
 
 def points_table(folder: RunFolder, summary: Mapping[str, Any]) -> Table:
     """The points of a search, best first: their values, score as mean ± population std over seeds, n, seconds of work;
-    of a point that was stopped early, where.
+    of a point that was stopped early, where; of one that diverged, that it did.
 
     Args:
         folder: the run.
@@ -66,11 +70,13 @@ def points_table(folder: RunFolder, summary: Mapping[str, Any]) -> Table:
         table.add_column(name, justify="right", no_wrap=True)
     for point in summary["points"]:
         stopped, score = point["stopped"], point["score"]
-        said = "-" if score is None else measured({"mean": score, "std": point["std"], "n": point["n"]})
+        said = "-" if score is None else spread_text(score, point["std"], point["n"])
+        if "diverged" in point:
+            said += " diverged"
         if stopped:
             said = f"stopped at step {stopped['step']} of {stopped['of']}"
         values = [str(point["values"][axis]) for axis in search.axes]
-        style = "bold" if point["label"] == summary["best"] else "dim" if stopped else None
+        style = "bold" if point["label"] == summary["best"] else "dim" if stopped or "diverged" in point else None
         table.add_row(*values, said, str(point["n"]), f"{point['seconds']:.1f}", style=style)
     return table
 
@@ -123,13 +129,3 @@ def worth_showing(headline: str, rows: Iterable[Mapping[str, Any]]) -> list[str]
     parts = [name for name in names if name.startswith(f"{headline}/")]
     others = [name for name in names if "/" not in name and name != headline]
     return [headline, *(parts if len(parts) <= _MOST_PARTS else []), *others]
-
-
-def measured(row: Mapping[str, Any]) -> str:
-    """`spread` of a metric's mean over seeds; a single seed has none."""
-    return spread(row["mean"], row["std"] if row["n"] > 1 else None)
-
-
-def spread(mean: float, std: float | None) -> str:
-    """``0.512 ± 0.010``."""
-    return f"{mean:.3f}" if std is None else f"{mean:.3f} ± {std:.3f}"

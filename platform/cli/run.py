@@ -158,9 +158,14 @@ def _report(folder: RunFolder, summary: dict[str, Any], local: bool) -> None:
     lines = [] if note is None else [note]
     lost = [f"{key} (step {position})" for key, position in divergences(folder).items()]
     if lost:
-        lines.append(f"diverged  {', '.join(lost)}: no finite loss there; the means above count what followed")
+        lines.append(
+            f"diverged  {', '.join(lost)}: no finite loss or answer there; the means above count what followed"
+        )
     if summary.get("best"):
-        lines.append(f"best      {summary['best']}")
+        sound = "diverged" not in summary["points"][0]
+        lines.append(
+            f"best      {summary['best']}" + ("" if sound else ", which diverged, as every finished point did")
+        )
     lines += [f"run       {folder.path}", f"pictures  {folder.path / 'figures'}"]
     mlflow = summary["mlflow"]
     if mlflow["run_id"] is None:

@@ -57,6 +57,8 @@ def _table(found: list[dict[str, Any]]) -> Table:
     from rich.table import Table
     from rich.text import Text
 
+    from frisket.platform.run.aggregate import spread_text
+
     table = Table("run", "spec", "data", "kind", "state", "result", "seeds", "seconds", "when")
     for column in table.columns[-3:-1]:
         column.justify = "right"
@@ -65,7 +67,7 @@ def _table(found: list[dict[str, Any]]) -> Table:
             table.add_row(Text(run["run"]), "", "", "", Text(f"damaged: {run['problem']}"), "", "", "", "")
             continue
         state = run["state"] if run["state"] == "done" else f"{run['state']} {run['finished']} of {run['replicas']}"
-        result = "" if run["mean"] is None else f"{run['metric']} {run['mean']:.3f} ± {run['std']:.3f}"
+        result = "" if run["mean"] is None else f"{run['metric']} {spread_text(run['mean'], run['std'], run['n'])}"
         when = datetime.datetime.fromisoformat(run["created"]).astimezone()
         table.add_row(
             Text(run["run"]), Text(run["spec"]), run["data"], run["kind"], state, Text(result), str(run["seeds"]),

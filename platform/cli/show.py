@@ -73,11 +73,13 @@ def _lines(shown: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _about(shown: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    from frisket.platform.run.aggregate import spread_text
+
     search, published = shown["search"], shown["published"]
     yield "file", shown["file"]
     if shown["variant"] is not None:
         yield "point" if search else "variant", shown["variant"]
-    counts = [f"{shown['seeds']} seeds"]
+    counts = [f"{shown['seeds']} seed{'s' * (shown['seeds'] != 1)}"]
     if search is not None:
         counts.insert(0, f"{search['points']} points by {search['metric']}")
     elif shown["variants"]:
@@ -88,8 +90,7 @@ def _about(shown: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
         n = published.get("n")
         yield "published", f"{published['source']}, {'n not given' if n is None else f'n = {n}'}"
         for name, metric in published["metrics"].items():
-            spread = f" ± {metric['std']:g}" if "std" in metric else ""
-            yield f"  {name}", f"{metric['mean']:g}{spread}"
+            yield f"  {name}", spread_text(metric["mean"], metric.get("std"), n, form="g")
 
 
 def _data_set(entry: Mapping[str, Any]) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from torch import Tensor
@@ -17,19 +17,22 @@ from frisket.errors import SpecError
 from frisket.types import Batch, Metrics, State, Task
 
 
-class Answers(NamedTuple):
+@dataclass
+class Answers:
     """What a replica answers at one moment.
 
     Attributes:
         learner, state: its method and its own state.
         ways: number of labels; None where it does not answer with labels.
         learned: whether it has learned from a batch.
+        numbers: whether none of the answers given so far was NaN.
     """
 
     learner: Learner
     state: State
     ways: int | None
     learned: bool
+    numbers: bool = field(default=True, init=False)
 
     def __call__(self, x: Tensor, task: Task | None) -> Tensor | None:
         """As `Learner.predict`; a learner that does not need the task never sees it.
@@ -46,6 +49,8 @@ class Answers(NamedTuple):
         if logits is not None and self.ways is not None and logits.shape[-2:] != (len(x), self.ways):
             given, wanted = tuple(logits.shape), (len(x), self.ways)
             raise ValueError(f"predict gave a tensor of shape {given} for {len(x)} inputs; logits are {wanted}")
+        if logits is not None and self.numbers:
+            self.numbers = not bool(logits.isnan().any())
         return logits
 
 

@@ -11,6 +11,7 @@ from frisket.platform.reports.figure import Picture, by_variant
 from frisket.platform.reports.figures import PICTURES
 from frisket.platform.reports.masks import mask_pictures, masked
 from frisket.platform.reports.search import SEARCHES
+from frisket.platform.run.aggregate import seeds_text, spread_of, spread_text
 from frisket.platform.run.folder import RunFolder
 from frisket.platform.run.points import PointFolder
 from frisket.platform.run.summary import summarise
@@ -66,7 +67,7 @@ def _body(folder: RunFolder, experiment_id: str, run_id: str) -> list[str]:
     """Sections on a run, or on the best point of a search."""
     summary = summarise(folder)
     return [
-        _what(folder, summary),
+        _what(folder, summary) + _diverged(folder, summary),
         _results(folder.experiment, summary),
         _whole(experiment_id, run_id),
         *_search(folder, run_id),
@@ -99,13 +100,9 @@ def _what(folder: RunFolder, summary: Mapping[str, Any]) -> str:
     return (
         f"{title}\n{'=' * len(title)}\n\n"
         f"`{manifest['spec']}`: {methods}. Learned on the stream {stream.kind} ({stream.row.in_words(stream.config)}), "
-        f"network {experiment.network.kind} ({network}), {_seeds(experiment.seeds)}, "
+        f"network {experiment.network.kind} ({network}), {seeds_text(experiment.seeds)}, "
         f"on **{manifest['data_mode']} data** ({', '.join(_names(folder))}).{warning}"
     )
-
-
-def _seeds(count: int) -> str:
-    return "seed 0" if count == 1 else f"seeds 0 to {count - 1}"
 
 
 def _whole(experiment_id: str, run_id: str) -> str:
@@ -142,10 +139,12 @@ def _results(experiment: Experiment, summary: Mapping[str, Any]) -> str:
     for i, (label, rows) in enumerate(groups):
         lines += [["&nbsp;", *[""] * (len(head) - 1)]] if i else []  # a line between two variants
         for metric, row in rows.items():
-            std = f"{row['std']:.4f}" if row["n"] > 1 else ""
-            said = [_said(against.get(metric) if i == 0 else None)] * beside
+            spread = spread_of(row["std"], row["n"])
+            std = "" if spread is None else f"{spread:.4f}"
+            said = [_said(against.get(metric) if i == 0 else None, published.n if published else None)] * beside
             lines.append([label, metric, f"{row['mean']:.4f}", std, str(row["n"]), *said])
-    notes = ["std is the population standard deviation over the n seeds."] * (experiment.seeds > 1)
+    several = any(row["n"] > 1 for _, rows in groups for row in rows.values())
+    notes = ["std is the population standard deviation over the n seeds." if several else "One seed: no spread."]
     if published:
         seeds = f" ({published.n} seeds)" if published.n else ""
         notes.append(f"Published: {published.source}{seeds}, real data, full scale.")
@@ -161,11 +160,23 @@ def _table(head: Sequence[str], rows: Sequence[Sequence[str]], *, numbers: int) 
     return "\n".join([first, rule, *others])
 
 
-def _said(published: Mapping[str, float] | None) -> str:
+def _diverged(folder: RunFolder, summary: Mapping[str, Any]) -> str:
+    """How many replicas have diverged; empty where none has."""
+    lost: Mapping[str, int] = summary.get("diverged", {})
+    if not lost:
+        return ""
+    every = isinstance(folder, PointFolder) and len(lost) == len(folder.replicas())
+    why = " So did every finished point of the search." if every else ""
+    return (
+        f"\n\n**{len(lost)} of {len(folder.replicas())} replicas diverged**: from some step on their loss "
+        f"or their answers are no finite numbers and say nothing of the method.{why}"
+    )
+
+
+def _said(published: Mapping[str, float] | None, n: int | None) -> str:
     if published is None:
         return ""
-    std = published.get("std")
-    return f"{published['mean']:.3f}" + ("" if std is None else f" ± {std:.3f}")
+    return spread_text(published["mean"], published.get("std"), n)
 
 
 def _loading(folder: RunFolder, name: str, version: str) -> str:

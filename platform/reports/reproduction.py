@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from frisket.files import find_sealed, write_json, write_text
 from frisket.platform.reports.figure import PALETTE, Heading, frame, lined, save
+from frisket.platform.run.aggregate import spread_of
 from frisket.platform.tables.comparison import Comparison, counts
 from frisket.platform.tables.reproduction import Reproduction
 from frisket.platform.tables.table import run_command
@@ -194,7 +195,8 @@ def draw_comparison(lines: Sequence[Comparison], heading: Heading, title: str) -
 
 def _bar(number: Number, scale: float) -> float | None:
     """Half the bar's length; one seed, or a number without a spread, has none."""
-    return None if number.std is None or number.n == 1 else scale * number.std
+    std = spread_of(number.std, number.n)
+    return None if std is None else scale * std
 
 
 def _panel(ax: Axes, lines: Sequence[Comparison], rows: Sequence[str], *, first: bool) -> None:

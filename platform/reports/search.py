@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from frisket.platform.reports.figure import PALETTE, SHADES, WIDEST, Heading, Picture, frame, lined
+from frisket.platform.run.aggregate import spread_of, spread_text
 from frisket.platform.run.folder import RunFolder
 from frisket.platform.run.points import Point, points_of, search_of
 from frisket.platform.specs.search import Search
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 
 class Searched(NamedTuple):
     """Attributes:
-    points: the search's, in any order; those not ranked leave their place white.
+    points: the search's, in any order; those not ranked, or that diverged, leave their place white.
     search: says the axes.
     metric: the score's name.
     """
@@ -36,8 +37,9 @@ class Searched(NamedTuple):
 
     @property
     def ranked(self) -> list[Point]:
-        """The points to be drawn."""
-        return [point for point in self.points if point.ranked]
+        """The points to be drawn: those that diverged only where all did."""
+        ranked = [point for point in self.points if point.ranked]
+        return [point for point in ranked if point.sound] or ranked
 
     @property
     def axes(self) -> list[str]:
@@ -76,10 +78,9 @@ def draw_heat_map(found: Searched, heading: Heading) -> Figure:
         for j, point in enumerate(line):
             if point is not None:
                 dark = _score(point) < (low + high) / 2
-                spread = f"\n± {point.std:.3f}" if point.n > 1 else ""
                 ax.text(
-                    j, i, f"{point.score:.3f}{spread}", ha="center", va="center", fontsize=7.5,
-                    color="white" if dark else "black",
+                    j, i, spread_text(_score(point), point.std, point.n).replace(" ±", "\n±"), ha="center", va="center",
+                    fontsize=7.5, color="white" if dark else "black",
                 )  # fmt: skip
     ax.set_xticks(range(len(columns)), [str(v) for v in columns])
     ax.set_yticks(range(len(rows)), [str(v) for v in rows])
@@ -97,7 +98,7 @@ def draw_line(found: Searched, heading: Heading) -> Figure:
     shown = sorted((at[_key(p.values[axis])], _score(p), p.std) for p in points)
     x, mean, std = (np.array(column, float) for column in zip(*shown, strict=True))
     ax.plot(x, mean, "o-", color=PALETTE[0])
-    several = any(p.n > 1 for p in points)  # a single seed has no spread
+    several = any(spread_of(p.std, p.n) is not None for p in points)
     if several:
         ax.fill_between(x, mean - std, mean + std, color=PALETTE[0], alpha=0.15, lw=0)
     ax.set(xlabel=axis, ylabel=f"{metric}: mean ± std over seeds" if several else metric)

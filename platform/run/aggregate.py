@@ -1,4 +1,4 @@
-"""Mean and spread over replicas."""
+"""Mean and spread over replicas, and how they are written: one seed has no spread."""
 
 from __future__ import annotations
 
@@ -15,6 +15,22 @@ def aggregate(metrics: Iterable[dict[str, float]]) -> dict[str, dict[str, float]
         for name, value in row.items():
             values.setdefault(name, []).append(value)
     return {name: _of(found) for name, found in values.items()}
+
+
+def spread_of(std: float | None, n: int | None) -> float | None:
+    """The spread that can be shown: None where there is none, as with one seed; ``n`` None: it is not stated."""
+    return None if n == 1 else std
+
+
+def spread_text(mean: float, std: float | None, n: int | None, *, form: str = ".3f") -> str:
+    """``0.512 ± 0.010``; the mean alone where there is no spread (`spread_of`)."""
+    shown = spread_of(std, n)
+    return f"{mean:{form}}" if shown is None else f"{mean:{form}} ± {shown:{form}}"
+
+
+def seeds_text(count: int) -> str:
+    """``seed 0``, ``seeds 0 to 4``."""
+    return "seed 0" if count == 1 else f"seeds 0 to {count - 1}"
 
 
 def _of(values: list[float]) -> dict[str, float]:

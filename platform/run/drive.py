@@ -31,10 +31,12 @@ T = TypeVar("T", Batch, Episode)
 
 
 class Outcome(NamedTuple):
-    """Attributes: state: of the pack, as it goes on; scored: for every replica."""
+    """Attributes: state: of the pack, as it goes on; scored: for every replica; numbers: for each, whether none of the
+    answers that were asked for was NaN."""
 
     state: State
     scored: list[Scored]
+    numbers: list[bool]
 
 
 class Drive(ABC):
@@ -93,7 +95,8 @@ def supervised(
     """Measure the replicas, let each learn from its batch, measure them again. A learner that does not need the task is
     not shown it; the protocol is. ``ways``: number of labels, None where it is not known, or
     no labels are answered."""
-    before = protocol.before(_answers(pack, state, ways, learned=batches[0].position > 0), scores, batches)
+    first = _answers(pack, state, ways, learned=batches[0].position > 0)
+    before = protocol.before(first, scores, batches)
     seen = [
         batch if learner.capabilities.needs_task else batch.hide_task()
         for learner, batch in zip(pack.learners, batches, strict=True)
@@ -101,7 +104,9 @@ def supervised(
     state, metrics = pack.observe(state, seen)
     _require_numbers(metrics)
     known = [Scored(one.scores, {**one.record, **learned}) for one, learned in zip(before, metrics, strict=True)]
-    return Outcome(state, protocol.after(_answers(pack, state, ways, learned=True), known, batches))
+    last = _answers(pack, state, ways, learned=True)
+    scored = protocol.after(last, known, batches)
+    return Outcome(state, scored, [a.numbers and b.numbers for a, b in zip(first, last, strict=True)])
 
 
 def _require_numbers(metrics: Sequence[Metrics]) -> None:

@@ -21,7 +21,7 @@ from frisket.errors import Stopped
 from frisket.files import write_sealed
 from frisket.heap import give_back_freed_memory, keep_freed_memory
 from frisket.platform.protocols.protocol import Protocol
-from frisket.platform.run.divergence import is_lost, sentence
+from frisket.platform.run.divergence import Lost, lost, sentence
 from frisket.platform.run.drive import Drive, Supervised, on_device
 from frisket.platform.run.folder import RunFolder
 from frisket.platform.run.journal import Journal
@@ -100,13 +100,13 @@ class _Walk:
         self.cursor, self.seconds, self.journal_bytes = 0, 0.0, [0] * len(pack)
         self.state: State = {}
         self.scores: list[State] = [self.protocol.init() for _ in pack]
-        self.diverged: list[int | None] = [None] * len(pack)
+        self.lost: list[Lost | None] = [None] * len(pack)
         self.pretrained: State | None = None
         found = files.load()
         if found is not None:
             saved, metadata = found
             self.cursor, self.journal_bytes = metadata["cursor"], metadata["journal_bytes"]
-            self.seconds, self.diverged = metadata["seconds"], metadata["diverged"]
+            self.seconds, self.lost = metadata["seconds"], [Lost.read(said) for said in metadata["diverged"]]
             if "pretrain" in saved:
                 self.pretrained = to_device(saved["pretrain"], self.device)
             else:
@@ -171,13 +171,15 @@ class _Walk:
         steps = drive.steps
         while self.cursor < steps:
             position = self.cursor
-            self.state, scored = drive.step(position, self.state, self.scores)
+            self.state, scored, numbers = drive.step(position, self.state, self.scores)
             self.scores = [one.scores for one in scored]
             for i, (journal, one) in enumerate(zip(journals, scored, strict=True)):
                 journal.step(position, one.record)
-                if self.diverged[i] is None and is_lost(one.record):
-                    self.diverged[i] = position
-                    journal.warning(position, sentence(self.replicas[i].key, position))
+                if self.lost[i] is None:
+                    found = lost(position, one.record, numbers[i], self.pack.replica(self.state, i))
+                    if found is not None:
+                        self.lost[i] = found
+                        journal.warning(position, sentence(self.replicas[i].key, found))
             self.cursor += 1
             done, stopping = self.cursor == steps, stop()
             if done or self.cursor % self.experiment.log_every == 0:
@@ -213,8 +215,8 @@ class _Walk:
     def _show(self, done: int, steps: int) -> None:
         """The progress files: not durable, written for the eye."""
         headline = self.protocol.headline
-        for files, scores, diverged in zip(self.files.members, self.scores, self.diverged, strict=True):
-            progress = {"cursor": self.cursor, "steps": steps, "seconds": self._elapsed()} | _said(diverged)
+        for files, scores, found in zip(self.files.members, self.scores, self.lost, strict=True):
+            progress = {"cursor": self.cursor, "steps": steps, "seconds": self._elapsed()} | _said(found)
             score = self.protocol.final(scores).get(headline) if done else None
             progress |= {} if score is None else {headline: score}
             write_sealed(files.path / "progress.json", progress, durable=False)
@@ -224,7 +226,7 @@ class _Walk:
         """Journals first, then the checkpoint that refers to them, then word of it to whoever reads the journals."""
         self.journal_bytes = [journal.commit() for journal in journals]
         metadata = {"cursor": self.cursor, "journal_bytes": self.journal_bytes, "seconds": self._elapsed()}
-        self.files.save(state, metadata | {"diverged": self.diverged})
+        self.files.save(state, metadata | {"diverged": [_said(found) for found in self.lost]})
         self._commit(journals)
         self.saved = time.monotonic()
 
@@ -247,15 +249,15 @@ class _Walk:
                     "sparsity": {"overall": masks.sparsity(), **masks.sparsities()} if masks else {},
                     "input": Inputs.of(self.stream).as_dict(),
                     "seconds": self._elapsed(),
-                    **_said(self.diverged[i]),
+                    **_said(self.lost[i]),
                 },
                 self.journal_bytes[i],
             )
         self.files.clear()
 
 
-def _said(diverged: int | None) -> dict[str, int]:
-    return {} if diverged is None else {"diverged": diverged}
+def _said(found: Lost | None) -> dict[str, Any]:
+    return {} if found is None else found.said()
 
 
 def _config(experiment: Experiment, variant: str | None) -> dict[str, Any]:

@@ -1,7 +1,7 @@
 """What a search has found so far: its points, ranked, and the best one as the run of a plain experiment.
 
 A point counts as finished once every one of its seeds has run to its end; one that was stopped early is listed with
-where it stopped, and is never ranked.
+where it stopped, and is never ranked. A point that diverged in one of its seeds ranks behind all that did not.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from functools import cached_property
 from typing import Any
 
 from frisket.platform.run.aggregate import aggregate
+from frisket.platform.run.divergence import Lost
 from frisket.platform.run.folder import RunFolder
 from frisket.platform.run.replicas import ReplicaFolder
 from frisket.platform.specs.experiment import Experiment, Replica
@@ -31,6 +32,7 @@ class Point:
         seconds: of work, over its seeds.
         stopped: ``{"step", "of"}`` where it was stopped early, else None.
         finished: all seeds have ended.
+        diverged: ``{seed: step}``, where those of its seeds that diverged did (`frisket.platform.run.divergence`).
     """
 
     label: str
@@ -42,6 +44,12 @@ class Point:
     seconds: float
     stopped: dict[str, int] | None
     finished: bool
+    diverged: dict[int, int]
+
+    @property
+    def sound(self) -> bool:
+        """Whether it has diverged in no seed and its score is a finite number."""
+        return not self.diverged and (self.score is None or math.isfinite(self.score))
 
     @property
     def ranked(self) -> bool:
@@ -51,7 +59,10 @@ class Point:
     def as_dict(self) -> dict[str, Any]:
         """The point as ``--json`` has it."""
         kept = ("label", "values", "score", "std", "n", "metrics", "seconds", "stopped")
-        return {name: getattr(self, name) for name in kept}
+        said = {name: getattr(self, name) for name in kept}
+        return (
+            said if self.sound else {**said, "diverged": {f"seed{seed}": step for seed, step in self.diverged.items()}}
+        )
 
 
 def search_of(experiment: Experiment) -> Search:
@@ -61,7 +72,8 @@ def search_of(experiment: Experiment) -> Search:
 
 
 def points_of(folder: RunFolder) -> list[Point]:
-    """All points of the search in ``folder``, best first; equals stay in the search's order, the unranked come last."""
+    """All points of the search in ``folder``, best first; equals stay in the search's order, those that diverged come
+    after all others that are ranked, the unranked last."""
     experiment = folder.experiment
     replicas: dict[str, list[ReplicaFolder]] = {label: [] for label in experiment.variants}
     for replica in experiment.replicas():
@@ -69,11 +81,18 @@ def points_of(folder: RunFolder) -> list[Point]:
         replicas[replica.variant].append(folder.replica(replica))
     found = [_point(experiment, label, files) for label, files in replicas.items()]
     sign = -1 if search_of(experiment).mode == "max" else 1
-    return sorted(found, key=lambda p: (not p.ranked, sign * p.score if p.ranked and p.score is not None else 0.0))
+    return sorted(
+        found,
+        key=lambda p: (
+            not p.ranked,
+            p.ranked and not p.sound,
+            sign * p.score if p.ranked and p.score is not None else 0.0,
+        ),
+    )
 
 
 def best_of(folder: RunFolder) -> Point | None:
-    """The best point of a search, None while none has finished."""
+    """The best point of a search, one that diverged only where all did; None while none has finished."""
     first = points_of(folder)[0]
     return first if first.ranked else None
 
@@ -137,4 +156,5 @@ def _point(experiment: Experiment, label: str, files: list[ReplicaFolder]) -> Po
         seconds=sum(r["seconds"] for r in results),
         stopped=next((r["stopped"] for r in results if "stopped" in r), None),
         finished=len(ended) == len(files),
+        diverged={r["seed"]: found.step for r in results if (found := Lost.read(r)) is not None},
     )

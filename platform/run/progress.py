@@ -9,7 +9,7 @@ from frisket.platform.run.folder import RunFolder
 from frisket.platform.run.points import best_of
 from frisket.platform.specs.experiment import share
 
-_NOT_A_SCORE = ("cursor", "steps", "seconds", "diverged")
+_NOT_A_SCORE = ("cursor", "steps", "seconds", "diverged", "diverged_in", "weights")
 
 
 @dataclass(frozen=True, kw_only=True)

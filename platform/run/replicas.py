@@ -89,9 +89,9 @@ class ReplicaFolder:
         return find_sealed(self.path / "progress.json")
 
     @property
-    def diverged(self) -> int | None:
-        """Position of the first loss that was no finite number, None where all were so far."""
-        return (self.result or self.progress() or {}).get("diverged")
+    def lost(self) -> dict[str, Any]:
+        """What says, among other things, where the replica was lost (`frisket.platform.run.divergence.Lost.read`)."""
+        return self.result or self.progress() or {}
 
     def begun(self, since: float) -> bool:
         """Whether a living process holds the replica, or has worked on it ``since`` then, in seconds of the clock."""

@@ -11,12 +11,13 @@ import torch
 
 from frisket.algos.learner import Learner
 from frisket.algos.networks.network import Network
-from frisket.envs.data import DataMode, Pictures, resolve
+from frisket.envs.data import SOURCES, DataMode, Pictures, resolve
 from frisket.envs.stream import Stream
 from frisket.envs.task_stream import TaskStream
-from frisket.errors import SpecError, UserError, nearest, require
-from frisket.platform.specs.experiment import Experiment
+from frisket.errors import DataError, SpecError, UserError, nearest, require
+from frisket.platform.specs.experiment import Experiment, load_spec
 from frisket.platform.specs.fits import require_fits
+from frisket.tune_configs.real_data import RealData, real_data
 
 
 def datasets(experiment: Experiment) -> tuple[str, ...]:
@@ -131,7 +132,35 @@ def rehearse(experiment: Experiment, images: Mapping[str, Pictures]) -> None:
 
     Raises:
         SpecError: names the field that does not fit.
+        DataError: it is a shipped specification that embedded data are too few for; names the data set it needs.
     """
+    needed = real_data(experiment.name) if mode_of(images) == "embedded" else None
+    try:
+        _rehearse(experiment, images)
+    except SpecError as error:
+        if needed is None or not _too_large(experiment.name, needed, error):  # a mistake of the user's is said as it is
+            raise
+        raise DataError("data", "embedded", _mending(experiment.name, needed, error)) from None
+
+
+def _too_large(name: str, needed: RealData, error: SpecError) -> bool:
+    """Whether ``error`` is about a size that stands so in the shipped specification."""
+    if error.field not in {override.partition("=")[0] for override in needed.small}:
+        return False
+    section, _, field = error.field.partition(".")
+    found = load_spec(name).as_dict().get(section)
+    return isinstance(found, dict) and field in found and found[field] == error.value
+
+
+def _mending(name: str, needed: RealData, error: SpecError) -> str:
+    fetched = f"get it with `frisket data fetch {needed.name}`, or " if needed.name in SOURCES else ""
+    return (
+        f"{name} needs the real data set {needed.name}; {fetched}name its folder with --data-dir or FRISKET_DATA. What "
+        f"is embedded is too little for it ({error}); to try it out, make it smaller: {' '.join(needed.small)}"
+    )
+
+
+def _rehearse(experiment: Experiment, images: Mapping[str, Pictures]) -> None:
     streams: dict[str, Stream] = {}  # points of a search often share one, and a stream costs more than a learner
     for plain in experiment.plans.values():
         described = repr(plain.stream)

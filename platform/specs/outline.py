@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from frisket.platform.specs.text import DEFAULT_KINDS, parse, spec_names, text_of
+from frisket.tune_configs.real_data import real_data
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,6 +35,12 @@ class Outline:
     def answers_to(self) -> str:
         """Where the number is printed that it answers to; empty for nowhere."""
         return (self.raw.get("published") or {}).get("source", "")
+
+    @property
+    def needs(self) -> str:
+        """The real data set it cannot do without; empty where embedded data will do."""
+        needed = real_data(self.name)
+        return "" if needed is None else needed.name
 
     @property
     def axes(self) -> Mapping[str, Any]:

@@ -6,6 +6,7 @@ import math
 from dataclasses import dataclass
 from typing import Literal
 
+from frisket.platform.run.aggregate import spread_text
 from frisket.platform.tables.claims import Claim
 from frisket.platform.tables.table import Tolerance
 
@@ -73,6 +74,8 @@ def judge(
         return Judgement(reason=obstacle or "not run")
     if published is None:
         return Judgement(reason="nothing is published here")
+    if not math.isfinite(ours.mean):
+        return Judgement(reason=obstacle or "ours is no finite number")
     difference = ours.mean - published.mean
     width = tolerance.width(published.std) if tolerance else two_standard_errors(published, ours)
     if obstacle:
@@ -128,8 +131,8 @@ def number_text(number: Number | None, unit: str) -> str:
     if number is None:
         return "-"
     digits = _digits(unit)
-    mean = f"{_scaled(number.mean, unit):.{digits}f}"
-    return mean if number.std is None or number.n == 1 else f"{mean} ± {_scaled(number.std, unit):.{digits}f}"
+    std = None if number.std is None else _scaled(number.std, unit)
+    return spread_text(_scaled(number.mean, unit), std, number.n, form=f".{digits}f")
 
 
 def difference_text(difference: float, unit: str) -> str:

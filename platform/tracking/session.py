@@ -19,6 +19,8 @@ from mlflow.exceptions import MlflowException
 from frisket.platform.reports.card import note
 from frisket.platform.reports.figures import draw_figures
 from frisket.platform.reports.rows import flat
+from frisket.platform.run.aggregate import spread_of
+from frisket.platform.run.divergence import Lost
 from frisket.platform.run.folder import RunFolder
 from frisket.platform.run.points import PointFolder, points_of, product
 from frisket.platform.run.replicas import ReplicaFolder
@@ -200,8 +202,9 @@ class Session:
             tags.append(RunTag("frisket.stopped", f"step {stopped['step']} of {stopped['of']}"))
         else:
             self._metrics(child.run_id, metrics(result["metrics"], time, step))
-        if files.diverged is not None:
-            tags.append(RunTag("frisket.diverged", f"step {files.diverged}"))
+        found = Lost.read(result)
+        if found is not None:
+            tags.append(RunTag("frisket.diverged", f"step {found.step}"))
         self.client.log_batch(child.run_id, tags=tags)
         self.client.set_terminated(child.run_id, "KILLED" if stopped else "FINISHED")
         child.done = True
@@ -274,8 +277,10 @@ def _key(tags: Mapping[str, str]) -> str | None:
 
 
 def _means(group: Mapping[str, Mapping[str, float]]) -> dict[str, float]:
-    """Aggregated metrics as ``{METRIC: mean, METRIC_std: std}``."""
-    return {name + end: row[key] for name, row in group.items() for end, key in (("", "mean"), ("_std", "std"))}
+    """Aggregated metrics as ``{METRIC: mean, METRIC_std: std}``; one seed has no spread."""
+    values = {name: (row["mean"], spread_of(row["std"], int(row["n"]))) for name, row in group.items()}
+    spreads = {f"{name}_std": std for name, (_, std) in values.items() if std is not None}
+    return {name: mean for name, (mean, _) in values.items()} | spreads
 
 
 def flatten(value: Mapping[str, Any], prefix: str = "") -> dict[str, str]:

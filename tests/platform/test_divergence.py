@@ -1,27 +1,36 @@
-"""A loss that is no finite number: said once per replica, in the journal, on the way and at the end; nothing stops."""
+"""A loss that is no finite number, answers that are NaN: said once per replica, in the journal, on the way and at the
+end; nothing stops, whatever the method."""
 
 from __future__ import annotations
 
+import dataclasses
 import io
 import json
 import math
 import time
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from rich.console import Console
+from torch import Tensor
 
+from frisket.algos import kinds
+from frisket.algos.learner import Capabilities, Learner, Method
+from frisket.algos.masks.mask_set import MaskSet
 from frisket.errors import Stopped
 from frisket.platform.cli.main import main
 from frisket.platform.cli.progress import ProgressLine
-from frisket.platform.run.divergence import divergences, is_lost
+from frisket.platform.run.divergence import Lost, divergences, losses, lost, sentence
 from frisket.platform.run.engine import run_pack
 from frisket.platform.run.folder import RunFolder
 from frisket.platform.run.journal import read_journal
 from frisket.platform.run.progress import take
 from frisket.platform.run.summary import summarise
 from frisket.platform.verbs.run import prepare
+from frisket.types import Batch, Metrics, State, Task
 
 SPEC = "replay/rotations-online"
 SMALL = ["stream.tasks=2", "stream.samples=60", "stream.test_samples=50"]
@@ -117,15 +126,109 @@ def test_command_line_warns_and_ends_well(workplace: Path, capsys: pytest.Captur
     assert f"diverged  seed0 (step {step}): " in out
 
 
+SOUND: State = {"theta": {"w": torch.tensor([1.0, -1e30])}, "step": torch.tensor(3)}
+GONE: State = {"theta": {"w": torch.tensor([1.0, math.nan])}, "step": torch.tensor(3)}
+
+
 @pytest.mark.parametrize(
-    ("record", "lost"),
+    ("record", "numbers", "state", "found"),
     [
-        ({"loss_before": 0.3}, False),
-        ({"loss_before": math.nan}, True),
-        ({"loss_before": math.inf}, True),
-        ({"outer_loss": math.nan, "loss_before": 1e9}, False),  # nothing to measure there
-        ({"accuracy": 0.1}, False),
+        ({"loss_before": 0.3}, True, GONE, None),
+        ({"loss_before": math.nan}, True, GONE, ("loss", "diverged")),
+        ({"loss_before": math.inf}, True, SOUND, ("loss", "finite")),
+        ({"outer_loss": math.nan, "loss_before": 1e9}, True, SOUND, None),  # nothing to measure there
+        ({"accuracy": 0.1}, True, SOUND, None),
+        ({"accuracy": 0.1}, False, GONE, ("answers", "diverged")),
+        ({"loss_before": 0.3}, False, SOUND, ("answers", "finite")),
+        ({"loss_before": math.nan}, False, GONE, ("loss", "diverged")),
     ],
 )
-def test_what_counts_as_lost(record: dict[str, float], lost: bool) -> None:
-    assert is_lost(record) == lost
+def test_what_counts_as_lost_and_what_is_said_of_it(
+    record: dict[str, float], numbers: bool, state: State, found: tuple[str, str] | None
+) -> None:
+    one = lost(7, record, numbers, state)
+    assert (one and (one.what, one.weights)) == found
+    if one is None:
+        return
+    assert Lost.read({"seed": 1, **one.said()}) == one
+    text = sentence("seed1", one)
+    assert ("weights have diverged" in text) == (one.weights == "diverged")
+    assert {"loss": "the loss at step 7 is no finite number", "answers": "answers at step 7 are NaN"}[one.what] in text
+
+
+class Mute(Learner):
+    """Reports a fine loss, and answers NaN from its second batch on; its weights stay as they are."""
+
+    capabilities = Capabilities()
+
+    def init(self, seed: int, warm_start: State | None = None) -> State:
+        return {"seed": torch.tensor(seed), "step": torch.tensor(0), "theta": {"w": torch.ones(2)}}
+
+    def predict(self, state: State, x: Tensor, task: Task | None = None) -> Tensor:
+        return torch.full((len(x), 10), math.nan if int(state["step"]) else 0.0)
+
+    def observe(self, state: State, batch: Batch) -> tuple[State, Metrics]:
+        return {**state, "step": state["step"] + 1}, {"loss_before": 1.0}
+
+    def masks(self, state: State) -> MaskSet:
+        return MaskSet({})
+
+
+@dataclass(frozen=True, kw_only=True)
+class MuteConfig:
+    """Nothing to set."""
+
+
+MUTE = Method(name="mute", config=MuteConfig, build=lambda config, network: Mute(), summary="answers NaN", logged={})
+
+
+def test_answers_that_are_nan_are_said_though_the_loss_is_fine(tmp_path: Path) -> None:
+    spec = {
+        "name": "mute",
+        "stream": {"kind": "osaka", "steps": 4},
+        "network": {"kind": "mlp", "hidden": [4]},
+        "learner": {"kind": "mute"},
+        "seeds": 1,
+    }
+    folder = prepare(spec, data="embedded", runs_dir=tmp_path, register=False, uses=[MUTE])
+    run_all(folder)
+    ((key, one),) = losses(folder).items()
+    assert (key, one.step, one.what, one.weights) == ("seed0", 1, "answers", "finite")
+    (said,) = warnings_of(folder, "seed0")
+    assert said["t"] == 1
+    assert "diverged" not in said["warning"]
+
+
+HUGE = 1e30
+RATES = ("alpha_init", "alpha_0", "step_size", "within_rate", "across_rate", "gamma_m", "rate_low", "rate_high")
+"""Rates whose names do not end in ``lr``."""
+BOUNDED = {"sparse-cmaml", "static-anil"}
+"""Methods that such a rate does not break: it closes the first's masks, and the other learns nothing online."""
+
+
+def wild_spec(kind: str) -> dict[str, Any]:
+    """The method with huge rates, on a stream it can have."""
+    row = kinds.LEARNERS[kind]
+    fields = {f.name: f.default for f in dataclasses.fields(row.config)}
+    rates = {k: HUGE for k, v in fields.items() if (k.endswith("lr") and v is not None) or k in RATES}
+    network = kinds.NETWORKS[row.tried_on]
+    tasks = row.tried_on == "mlp"
+    stream = {"kind": "rotations", "tasks": 5, "samples": 30, "test_samples": 10, "validation": 10, "batch": 10}
+    learner = {**row.quick, **rates, **({"task_steps": 3, "memories": 10} if kind == "icarl" else {})}
+    return {
+        "name": f"wild/{kind}",
+        "stream": stream if tasks else {"kind": "osaka", "steps": 8},
+        "network": {"kind": row.tried_on, **network.quick},
+        "learner": {"kind": kind, **learner},
+        "protocol": {"kind": "retained-accuracy" if tasks else "online-accuracy"},
+        "seeds": 1,
+    }
+
+
+@pytest.mark.parametrize("kind", list(kinds.LEARNERS))
+def test_every_method_goes_on_to_its_end_and_it_is_noted(kind: str, tmp_path: Path) -> None:
+    folder = prepare(wild_spec(kind), data="embedded", runs_dir=tmp_path, register=False)
+    run_all(folder)
+    assert folder.done
+    assert set(losses(folder)) == (set() if kind in BOUNDED else {"seed0"})
+    assert len(warnings_of(folder, "seed0")) == len(losses(folder))

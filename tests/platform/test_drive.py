@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 from types import SimpleNamespace
 from typing import Any
@@ -67,7 +68,7 @@ def test_a_step_measures_learns_and_measures_again_each_replica_on_its_own_strea
     assert supervised.steps == STREAMS[0].steps
     ended: list[float] = []
     for position in range(3):
-        state, scored = supervised.step(position, state, scores)
+        state, scored, _ = supervised.step(position, state, scores)
         scores = [one.scores for one in scored]
         for i, one in enumerate(scored):
             assert one.record["x"] == float(STREAMS[i].batch(position).x.sum())
@@ -83,7 +84,7 @@ def test_a_step_measures_learns_and_measures_again_each_replica_on_its_own_strea
 def test_a_drive_keeps_nothing_so_a_walk_may_be_resumed_with_another_of_its_kind() -> None:
     first, state, scores = drive()
     for position in range(2):
-        state, scored = first.step(position, state, scores)
+        state, scored, _ = first.step(position, state, scores)
         scores = [one.scores for one in scored]
     kept = map_tensors(torch.clone, state)
     on: list[Outcome] = [first.step(2, state, scores), drive()[0].step(2, kept, scores)]
@@ -100,16 +101,16 @@ def test_an_answer_that_cannot_be_scored_is_no_score_of_zero() -> None:
     whole = Answers(learner, one, STREAMS[0].ways, learned=True)
     assert whole(batch.x, None) is not None
     with pytest.raises(ValueError, match=r"shape \(10, 10\) for 10 inputs; logits are \(10, 12\)"):
-        whole._replace(ways=12)(batch.x, None)
-    whole._replace(ways=None)(batch.x, None)  # answers that are no labels
+        dataclasses.replace(whole, ways=12)(batch.x, None)
+    dataclasses.replace(whole, ways=None)(batch.x, None)  # answers that are no labels
 
     silent: Any = SimpleNamespace(capabilities=learner.capabilities, predict=lambda state, x, task: None)
-    assert whole._replace(learner=silent, learned=False)(batch.x, None) is None
+    assert dataclasses.replace(whole, learner=silent, learned=False)(batch.x, None) is None
     with pytest.raises(ValueError, match="predict gave None after a batch was learned from"):
-        whole._replace(learner=silent)(batch.x, None)
+        dataclasses.replace(whole, learner=silent)(batch.x, None)
     listed: Any = SimpleNamespace(capabilities=learner.capabilities, predict=lambda state, x, task: [1.0])
     with pytest.raises(TypeError, match="predict gave a list; logits are a tensor"):
-        whole._replace(learner=listed)(batch.x, None)
+        dataclasses.replace(whole, learner=listed)(batch.x, None)
 
 
 @pytest.mark.parametrize(

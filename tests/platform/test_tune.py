@@ -43,7 +43,7 @@ pytestmark = [pytest.mark.process, pytest.mark.usefixtures("workplace")]
 def point(score: float | None, *, n: int = 2, stopped: dict[str, int] | None = None, **values: Any) -> Point:
     return Point(
         label=str(values), values=values, score=score, std=0.1, n=n, metrics={}, seconds=1.0, stopped=stopped,
-        finished=stopped is None,
+        finished=stopped is None, diverged={},
     )  # fmt: skip
 
 

@@ -7,15 +7,18 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from frisket.algos.parts.finite import finite
+
 _RANK_TOLERANCE = 1e-12  # eigenvalues below this share of the largest are rounding
 
 
 def gem_projection(g: Tensor, past: Tensor, margin: float, ridge: float) -> Tensor:
     """GEM: ``g + G^T v`` with v minimising ``v^T (G G^T + ridge I) v / 2 + (G g)^T v`` over ``v >= margin``.
 
-    ``g`` itself where it disagrees with no past gradient. With margin 0 and ridge 0 the result g' is the nearest vector
-    with ``G g' >= 0``; a margin pushes further. The programme has as many unknowns as there are past tasks; with
-    ``v = u + margin`` it is a non-negative least-squares problem, solved by SciPy's active-set method in float64.
+    ``g`` itself where it disagrees with no past gradient, or where a gradient is not finite. With margin 0 and ridge 0
+    the result g' is the nearest vector with ``G g' >= 0``; a margin pushes further. The programme has as many unknowns
+    as there are past tasks; with ``v = u + margin`` it is a non-negative least-squares problem, solved by SciPy's
+    active-set method in float64.
 
     Args:
         g: gradient on the new samples, [P].
@@ -29,8 +32,9 @@ def gem_projection(g: Tensor, past: Tensor, margin: float, ridge: float) -> Tens
 
 
 def agree(products: Tensor) -> bool:
-    """Whether a gradient with these ``products`` with the past ones may be used as it is."""
-    return bool((products >= 0).all())
+    """Whether a gradient with these ``products`` with the past ones is to be used as it is: it hurts none of them, or
+    one of them is not finite, and then there is no programme to solve."""
+    return bool((products >= 0).all()) or not finite(products)
 
 
 def gem_weights(products: Tensor, gram: Tensor, margin: float, ridge: float) -> Tensor:
@@ -48,6 +52,10 @@ def gem_weights(products: Tensor, gram: Tensor, margin: float, ridge: float) -> 
 
 
 def agem_projection(g: Tensor, reference: Tensor) -> Tensor:
-    """A-GEM: ``g - (g . r / r . r) r`` where ``g . r < 0``, else ``g``. ``g`` and ``reference`` r are [P]."""
-    product = g @ reference
-    return g if bool(product >= 0) else g - product / (reference @ reference) * reference
+    """A-GEM: ``g - (g . r / r . r) r`` where ``g . r < 0``, else ``g``. ``g`` and ``reference`` r are [P].
+
+    ``g`` itself also where r is not finite, or so short that ``r . r`` is 0 in the numbers' own type.
+    """
+    product, square = g @ reference, reference @ reference
+    disagree = finite(product, square) and bool(product < 0) and bool(square > 0)
+    return g - product / square * reference if disagree else g

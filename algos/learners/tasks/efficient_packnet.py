@@ -59,6 +59,7 @@ from frisket.algos.masks.ranking import Ranking, require_kept
 from frisket.algos.networks.latent import LatentNetwork
 from frisket.algos.networks.network import Network, own_logits
 from frisket.algos.networks.powerprop import masked
+from frisket.algos.parts.finite import finite
 from frisket.errors import SpecError, require
 from frisket.rng import torch_generator
 from frisket.types import Params, State, TaskEnd
@@ -155,8 +156,10 @@ class EfficientPackNet(ProtectingLearner):
             kept = tried[-1]
         elif passed:
             kept = passed[-1]
-        else:  # the densest there is
-            kept = Judged(ranking.keep(1.0), dense, False) if halving else tried[0]
+        elif halving and finite(dense):  # the densest there is
+            kept = Judged(ranking.keep(1.0), dense, False)
+        else:  # so is this in a grid; and by a dense score that is lost no mask is told from another
+            kept = tried[0]
         found = {"dense_score": dense, "evaluations": float(len(tried))}
         if expansion is not None:
             found |= {"estimated_score": kept.score, "evaluations": 1.0}
