@@ -97,7 +97,8 @@ def measure(channels: int, rounds: int) -> dict[str, float]:
 
         def stream_loop() -> None:
             nonlocal state, scores, position
-            state, ((scores, record),) = supervised(pack, protocol, state, [scores], [stream.batch(position)])
+            outcome = supervised(pack, protocol, state, [scores], [stream.batch(position)])
+            state, ((scores, record),) = outcome.state, outcome.scored
             journal.step(position, record)
             position += 1
 

@@ -9,7 +9,6 @@ from rich.console import Console
 from rich.table import Table
 
 from frisket.platform.cli.main import main
-from frisket.platform.cli.results import measured
 from frisket.platform.cli.tables import show_table
 from frisket.platform.specs.experiment import load_spec
 from frisket.platform.specs.kinds import known
@@ -74,11 +73,6 @@ def test_a_head_is_broken_between_words_only(no_wrap: bool) -> None:
         for piece in " ".join(HEADS).split():
             assert piece in text.getvalue(), (width, piece)
     assert 0 < rules < 140  # both kinds of table were seen
-
-
-@pytest.mark.parametrize(("n", "said"), [(1, "0.512"), (2, "0.512 ± 0.010")])
-def test_one_seed_has_no_spread(n: int, said: str) -> None:
-    assert measured({"mean": 0.512, "std": 0.01, "n": n}) == said
 
 
 @pytest.mark.parametrize("what", ["specs", "streams", "learners", "tables", "data"])

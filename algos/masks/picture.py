@@ -64,7 +64,9 @@ def mask_colours(masks: int) -> ListedColormap:
 
     shares = np.linspace(0, 1, masks + 1)[:, None]
     steps = ((1 - shares) * np.array(OPEN) + shares * np.array(CLOSED)) / 255
-    return ListedColormap(steps.tolist()).with_extremes(bad=BETWEEN)
+    colours = ListedColormap(steps.tolist())
+    colours.set_bad(BETWEEN)
+    return colours
 
 
 def draw_mask(mask: Tensor, title: str, path: Path) -> Path:

@@ -205,7 +205,7 @@ def draw_variants(compared: Compared, heading: Heading) -> Figure:
     for i, ((label, row), colour) in enumerate(zip(rows.items(), colours(rows).values(), strict=True)):
         shown = [(k, row[m]) for k, m in enumerate(names) if m in row]
         at = [k + (i - (len(rows) - 1) / 2) * width for k, _ in shown]
-        stds = [spread_of(v["std"], v["n"]) for _, v in shown]
+        stds = [spread_of(v["std"], int(v["n"])) for _, v in shown]
         means, spread = [v["mean"] for _, v in shown], [math.nan if std is None else std for std in stds]
         ax.bar(at, means, 0.92 * width, yerr=spread, color=colour, label=label, error_kw={"lw": 1, "capsize": 2})
         for x, mean, std in zip(at, means, np.nan_to_num(spread), strict=True) if room else ():

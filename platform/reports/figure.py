@@ -223,7 +223,7 @@ def colour_bar_below(figure: Figure, image: ScalarMappable, axes: Sequence[Axes]
         panchor=False,
     )  # fmt: skip
     bar.ax.tick_params(labelsize=8)
-    bar.ax.xaxis.label.set_size(9)
+    bar.ax.xaxis.label.set_fontsize(9)
     return bar
 
 

@@ -34,7 +34,8 @@ def tune(rates: Sequence[float]) -> dict[str, Any]:
 
 def searched(parent: Path, *rates: float, seeds: int = 1) -> RunFolder:
     """A finished search over learning rates."""
-    folder = prepare_search(parent, **(tune(rates) | {"seeds": seeds}))
+    fields: dict[str, Any] = tune(rates) | {"seeds": seeds}
+    folder = prepare_search(parent, None, **fields)
     for pack in folder.packs:
         run_pack(folder, pack)
     return folder

@@ -47,7 +47,8 @@ def play(learner: Scripted, domains: list[str], starts: list[int]) -> tuple[Onli
     state, scores = learner.init(0), protocol.init()
     for t, (domain, start) in enumerate(zip(domains, starts, strict=True)):
         batch = Batch(torch.zeros(4, 1, 2, 2), torch.zeros(4, dtype=torch.int64), t, Task(domain, (0, 1), start))
-        state, ((scores, _),) = supervised(Alone(learner), protocol, state, [scores], [batch])
+        outcome = supervised(Alone(learner), protocol, state, [scores], [batch])
+        state, ((scores, _),) = outcome.state, outcome.scored
     return protocol, scores
 
 

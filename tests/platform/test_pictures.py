@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -54,7 +55,7 @@ def answered(traces: dict[str, list[Trace]], domains: Sequence[str], **published
     return Answered(traces=traces, domains=domains, published=published)
 
 
-def drawn(figure: Figure) -> list[Axes]:
+def drawn(figure: Any) -> list[Any]:
     """The panels; a scale is none."""
     return [ax for ax in figure.axes if ax.axison and ax.get_label() != "<colorbar>"]
 
@@ -75,7 +76,7 @@ def legend(figure: Figure) -> list[str]:
     ("domains", "expected"), [(["digits"], ["digits"]), (["b", "a"], [OVERALL, "b", "a"]), ([], [OVERALL])]
 )
 def test_a_stream_of_one_domain_has_one_panel(domains: list[str], expected: list[str]) -> None:
-    figure = draw_accuracy(answered({"one": [trace(domains or [""])]}, domains), HEADING)
+    figure: Any = draw_accuracy(answered({"one": [trace(domains or [""])]}, domains), HEADING)
     assert titles(figure) == expected
 
 
@@ -92,7 +93,7 @@ def test_accuracy_and_variants_show_the_same_in_the_same_order(finished: RunFold
 
 
 def test_a_published_number_stands_in_the_only_panel() -> None:
-    figure = draw_accuracy(answered({"one": [trace(["digits"])]}, ["digits"], **{OVERALL: 0.9}), HEADING)
+    figure: Any = draw_accuracy(answered({"one": [trace(["digits"])]}, ["digits"], **{OVERALL: 0.9}), HEADING)
     assert [0.9, 0.9] in [list(line.get_ydata()) for line in figure.axes[0].lines]
 
 
@@ -107,7 +108,7 @@ def test_a_published_number_stands_in_the_only_panel() -> None:
 def test_tasks_that_all_replicas_have_alike_are_marked(switches: list[tuple[int, ...]], expected: list[int]) -> None:
     found = answered({"one": [trace(["digits"], s) for s in switches]}, ["digits"])
     assert boundaries(found).tolist() == expected
-    figure = draw_accuracy(found, HEADING)
+    figure: Any = draw_accuracy(found, HEADING)
     upright = [line.get_xdata()[0] for line in figure.axes[0].lines if list(line.get_ydata()) == [0, 1]]
     assert upright == [at - 0.5 for at in expected]
     assert ("a new task" in legend(figure)) == bool(expected)
@@ -129,7 +130,7 @@ def test_a_mean_over_seeds_begins_where_the_last_of_them_has_a_value() -> None:
 def test_a_line_does_not_jump_where_a_seed_meets_a_domain() -> None:
     seeds = [trace(["a", "b"], level=0.2), trace(["a", "a", "b", "b"], level=0.8), trace(["a"], level=0.5)]
     seeds[1] = Trace(seeds[1].accuracy, np.array(["a"] * 15 + ["b"] * 5), seeds[1].switch)
-    figure = draw_accuracy(answered({"one": seeds}, ["a", "b"]), HEADING)
+    figure: Any = draw_accuracy(answered({"one": seeds}, ["a", "b"]), HEADING)
     panel = figure.axes[2]
     assert panel.get_title() == "b (met by 2 of 3 seeds)"
     (line,) = [line for line in panel.lines if line.get_linewidth() == 2]
@@ -140,7 +141,8 @@ def test_a_line_does_not_jump_where_a_seed_meets_a_domain() -> None:
 
 def test_one_seed_has_no_error_bar() -> None:
     rows = {label: {"accuracy": {"mean": 0.5, "std": 0.0, "n": n}} for label, n in (("one", 1), ("two", 2))}
-    (ax,) = draw_variants(Compared(rows=rows, names={"digits": "accuracy"}), HEADING).axes
+    axes: list[Any] = list(draw_variants(Compared(rows=rows, names={"digits": "accuracy"}), HEADING).axes)
+    (ax,) = axes
     drawn = [bar.lines[2][0].get_segments()[0] for bar in ax.containers if hasattr(bar, "has_yerr")]
     assert [len(points) for points in drawn] == [0, 2]
 
@@ -149,7 +151,7 @@ def test_one_seed_has_no_error_bar() -> None:
 def test_numbers_stand_above_bars_that_have_room_for_them(variants: int, domains: int, numbers: int) -> None:
     names = {str(i): f"accuracy/{i}" for i in range(domains)}
     row = {name: {"mean": 0.5, "std": 0.1, "n": 2} for name in names.values()}
-    figure = draw_variants(Compared(rows={f"v{i}": row for i in range(variants)}, names=names), HEADING)
+    figure: Any = draw_variants(Compared(rows={f"v{i}": row for i in range(variants)}, names=names), HEADING)
     assert figure.get_figwidth() <= WIDEST
     assert len(figure.axes[0].texts) == numbers
 
@@ -164,7 +166,7 @@ def masks(seed: int) -> MaskSet:
 
 
 def test_one_seed_has_two_colours_and_two_entries() -> None:
-    figure = draw_masks([masks(0)], HEADING, "sparse")
+    figure: Any = draw_masks([masks(0)], HEADING, "sparse")
     assert legend(figure) == ["open", "closed"]
     assert not [ax for ax in figure.axes if ax.get_label() == "<colorbar>"]
     inks = [tuple(round(255 * part) for part in patch.get_facecolor()[:3]) for patch in figure.legends[0].get_patches()]
@@ -174,7 +176,7 @@ def test_one_seed_has_two_colours_and_two_entries() -> None:
 @pytest.mark.parametrize("seeds", [1, 2, 3])
 def test_cells_are_square_and_have_the_colour_of_how_many_seeds_are_closed(seeds: int) -> None:
     sets = [masks(seed) for seed in range(seeds)]
-    figure = draw_masks(sets, HEADING, "sparse")
+    figure: Any = draw_masks(sets, HEADING, "sparse")
     ax, image = figure.axes[1], figure.axes[1].images[0]
     assert ax.get_title().startswith("classifier.weight\n10x16")
     closed = sum((~one["classifier.weight"]).int() for one in sets)
@@ -195,7 +197,7 @@ def sparsity(positions: Sequence[int], **levels: float) -> Sparsity:
 
 def test_sparsity_is_on_the_scale_of_what_is_there() -> None:
     one = sparsity([0, 5, 9], fc1_weight=0.50, fc1_bias=0.51, fc2_weight=0.52, overall=0.505)
-    figure = draw_sparsity({"sparse": [one]}, HEADING)
+    figure: Any = draw_sparsity({"sparse": [one]}, HEADING)
     low, high = figure.axes[0].get_ylim()
     assert 0.49 <= low < 0.50
     assert 0.52 < high <= 0.53
@@ -206,7 +208,7 @@ def test_sparsity_is_on_the_scale_of_what_is_there() -> None:
 
 
 def test_a_single_point_of_sparsity_is_seen() -> None:
-    figure = draw_sparsity({"sparse": [sparsity([15], fc1_weight=0.0, overall=0.0)]}, HEADING)
+    figure: Any = draw_sparsity({"sparse": [sparsity([15], fc1_weight=0.0, overall=0.0)]}, HEADING)
     assert {line.get_marker() for line in figure.axes[0].lines} == {"."}
     low, high = figure.axes[0].get_ylim()
     assert low < 0 < high
@@ -214,7 +216,7 @@ def test_a_single_point_of_sparsity_is_seen() -> None:
 
 def test_of_more_layers_than_colours_none_shares_one() -> None:
     many = sparsity([0, 1], **{f"layer{i}_weight": 0.5 for i in range(20)}, overall=0.5)
-    figure = draw_sparsity({"sparse": [many]}, HEADING)
+    figure: Any = draw_sparsity({"sparse": [many]}, HEADING)
     assert len({to_hex(line.get_color()) for line in figure.axes[0].lines}) == 21
 
 
@@ -236,7 +238,7 @@ def middle(figure: Figure, ax: Axes) -> float:
 
 @pytest.mark.parametrize("variants", [1, 3])
 def test_capacity_counts_tasks_alike_and_fills_its_page(variants: int) -> None:
-    figure = draw_capacity({f"v{i}": [report(5)] for i in range(variants)}, HEADING)
+    figure: Any = draw_capacity({f"v{i}": [report(5)] for i in range(variants)}, HEADING)
     panels = drawn(figure)
     assert len(panels) == 2 * variants
     for curves, matrix in zip(panels[::2], panels[1::2], strict=True):
@@ -249,7 +251,7 @@ def test_capacity_counts_tasks_alike_and_fills_its_page(variants: int) -> None:
 
 
 def test_the_only_matrix_stands_in_the_middle() -> None:
-    figure = draw_matrices({"gem": [np.eye(4)]}, HEADING)
+    figure: Any = draw_matrices({"gem": [np.eye(4)]}, HEADING)
     assert middle(figure, drawn(figure)[0]) == pytest.approx(0.5, abs=0.06)
 
 
@@ -269,9 +271,9 @@ def test_pictures_of_one_run_give_a_variant_one_colour() -> None:
     ]
     for figure in figures:
         (one_legend,) = figure.legends
-        found = dict(zip(legend(figure), one_legend.legend_handles, strict=True))
+        found: dict[str, Any] = dict(zip(legend(figure), one_legend.legend_handles, strict=True))
         assert list(found)[:2] == labels
-        colours = [getattr(found[k], "get_color", getattr(found[k], "get_edgecolor", None))() for k in labels]
+        colours = [(found[k].get_color if hasattr(found[k], "get_color") else found[k].get_edgecolor)() for k in labels]
         assert [to_hex(colour).upper() for colour in colours] == list(PALETTE[:2])
     signs = figures[1].axes[3]
     assert [to_hex(bar.get_facecolor()).upper() for bar in signs.patches] == list(PALETTE[:2])
@@ -302,7 +304,8 @@ def test_no_picture_is_wider_than_a_registrys_page(count: int, width: float) -> 
 @pytest.mark.parametrize("spec", ["demo", "pruning/generative-notmnist-powerprop-laplace", "a/" + "long-" * 30])
 def test_titles_and_captions_are_whole_and_apart(spec: str) -> None:
     caption = "  |  ".join(["embedded data: " + ", ".join(["patches"] * 8), "5 seeds", spec.replace("/", "-")])
-    figure, (ax,) = panels(Heading(spec, caption), "share of weights closed to learning", 1)
+    made: Any = panels(Heading(spec, caption), "share of weights closed to learning", 1)
+    figure, (ax,) = made
     figure.draw_without_rendering()
     (below,) = figure.texts[1:] if figure.texts[0] is figure._suptitle else figure.texts[:1]
     above = figure._suptitle

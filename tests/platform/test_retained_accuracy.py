@@ -92,7 +92,8 @@ def play(learner: Scripted, **config: Any) -> tuple[RetainedAccuracy, State, lis
     protocol = RetainedAccuracy(RetainedAccuracyConfig(**config), stream)
     state, scores, records = learner.init(0), protocol.init(), []
     for position in range(stream.steps):
-        state, ((scores, record),) = supervised(Alone(learner), protocol, state, [scores], [stream.batch(position)])
+        outcome = supervised(Alone(learner), protocol, state, [scores], [stream.batch(position)])
+        state, ((scores, record),) = outcome.state, outcome.scored
         records.append(record)
     return protocol, scores, records
 
@@ -144,9 +145,11 @@ def test_numbers_on_the_way_are_those_of_the_tasks_so_far() -> None:
     stream, learner = Rows(), Scripted(lambda n, j: TABLE[n][j])
     protocol = RetainedAccuracy(RetainedAccuracyConfig(), stream)
     state, scores = learner.init(0), protocol.init()
-    state, ((scores, _),) = supervised(Alone(learner), protocol, state, [scores], [stream.batch(0)])
+    outcome = supervised(Alone(learner), protocol, state, [scores], [stream.batch(0)])
+    state, ((scores, _),) = outcome.state, outcome.scored
     assert protocol.final(scores) == {"ra": pytest.approx(0.4 / 3)}
-    state, ((scores, _),) = supervised(Alone(learner), protocol, state, [scores], [stream.batch(1)])
+    outcome = supervised(Alone(learner), protocol, state, [scores], [stream.batch(1)])
+    state, ((scores, _),) = outcome.state, outcome.scored
     points, closed = protocol.points(scores)
     assert points == {"recent/accuracy": 1.0, "ra": 0.9, "bti": 0.0, "la": 0.9, "fwt": 0.0}
     assert "recent/accuracy" not in protocol.points(closed)[0]

@@ -47,7 +47,7 @@ def test_mlflow_gets_a_spread_where_there_is_one(n: int) -> None:
 @pytest.mark.parametrize("n", [1, 2])
 def test_pictures_have_bars_and_bands_where_there_is_one(n: int) -> None:
     number = {"mean": 0.5, "std": 0.1, "n": n}
-    figure = draw_variants(Compared(rows={"a": {"accuracy": number}}, names=["accuracy"]), Heading("s", "c"))
+    figure = draw_variants(Compared(rows={"a": {"accuracy": number}}, names={"all": "accuracy"}), Heading("s", "c"))
     (bars,) = (c for c in figure.axes[0].containers if isinstance(c, BarContainer))
     assert (bars.errorbar is not None) == (n > 1)
     points = [
