@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 from torch import Tensor
@@ -64,9 +64,7 @@ def mask_colours(masks: int) -> ListedColormap:
 
     shares = np.linspace(0, 1, masks + 1)[:, None]
     steps = ((1 - shares) * np.array(OPEN) + shares * np.array(CLOSED)) / 255
-    colours = ListedColormap(steps.tolist())
-    colours.set_bad(BETWEEN)
-    return colours
+    return cast("ListedColormap", ListedColormap(steps.tolist()).with_extremes(bad=BETWEEN))
 
 
 def draw_mask(mask: Tensor, title: str, path: Path) -> Path:

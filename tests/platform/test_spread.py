@@ -6,10 +6,8 @@ from pathlib import Path
 
 import pytest
 from matplotlib.collections import PolyCollection
-from matplotlib.container import BarContainer
 
 from frisket.platform.cli.main import main
-from frisket.platform.reports.accuracy import Compared, draw_variants
 from frisket.platform.reports.card import card
 from frisket.platform.reports.figure import Heading
 from frisket.platform.reports.search import Searched, draw_line
@@ -45,11 +43,7 @@ def test_mlflow_gets_a_spread_where_there_is_one(n: int) -> None:
 
 
 @pytest.mark.parametrize("n", [1, 2])
-def test_pictures_have_bars_and_bands_where_there_is_one(n: int) -> None:
-    number = {"mean": 0.5, "std": 0.1, "n": n}
-    figure = draw_variants(Compared(rows={"a": {"accuracy": number}}, names={"all": "accuracy"}), Heading("s", "c"))
-    (bars,) = (c for c in figure.axes[0].containers if isinstance(c, BarContainer))
-    assert (bars.errorbar is not None) == (n > 1)
+def test_lines_have_a_band_where_there_is_one(n: int) -> None:
     points = [
         Point(label=str(a), values={"a": a}, score=0.5, std=0.1, n=n, metrics={}, seconds=1.0, stopped=None,
               finished=True, diverged={})
