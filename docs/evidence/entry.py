@@ -17,7 +17,7 @@ from pathlib import Path
 
 from docs.evidence.queue import COMMITS, Entry, run_name
 from frisket.errors import Stopped, UserError
-from frisket.files import find_json, write_json
+from frisket.files import find_json, write_json, write_sealed
 from frisket.platform.run.folder import ReplicaFolder, RunFolder, git_revision
 from frisket.platform.specs.typed import typed
 from frisket.platform.verbs import run as launch
@@ -93,7 +93,7 @@ def _copy(theirs: ReplicaFolder, files: ReplicaFolder) -> None:
         for path in theirs.path.iterdir():
             if path.is_file() and path.name not in (".lock", "result.json"):
                 shutil.copy(path, files.path / path.name)
-        write_json(files.path / "result.json", theirs.result)
+        write_sealed(files.path / "result.json", theirs.result)
 
 
 def _note_commits(folder: RunFolder, commits: Sequence[str]) -> None:

@@ -15,7 +15,7 @@ import frisket
 from docs.evidence.queue import COMMITS, KEPT, Entry, Standing, standing
 from docs.tables.markdown import table as markdown
 from frisket.errors import FrisketError
-from frisket.files import find_json, making_folder, write_json, write_text
+from frisket.files import find_json, making_folder, write_sealed, write_text
 from frisket.platform.reports.reproduction import commit_text, report_path, write_picture, write_report
 from frisket.platform.run.folder import RunFolder
 from frisket.platform.run.kept import Kept
@@ -31,7 +31,7 @@ from frisket.platform.verbs.run import same_work
 
 _OWN = "own"
 """Family and scale of the tables that are made here, of what no published table has: nothing of them gets a verdict."""
-_NOWHERE: Mapping[str, None] = {"uri": None, "experiment": None}
+_NOWHERE: Mapping[str, str | None] = {"uri": "", "experiment": None}
 
 
 class Page(Reproduction):
@@ -102,12 +102,12 @@ def keep(entries: Sequence[Entry], runs: Path, *, kept: Path = KEPT) -> None:
             for files in run.replicas():
                 place = folder / "replicas" / files.key
                 place.mkdir(parents=True)
-                write_json(place / "result.json", files.result)
+                write_sealed(place / "result.json", files.result)
             if run.uses.is_dir():
                 shutil.copytree(run.uses, folder / run.uses.name)
             if (run.path / COMMITS).is_file():
                 shutil.copy(run.path / COMMITS, folder)
-            write_json(folder / RunFolder.MANIFEST, {**run.manifest, "tracking": dict(_NOWHERE)})
+            write_sealed(folder / RunFolder.MANIFEST, {**run.manifest, "tracking": dict(_NOWHERE)})
 
 
 # -- what is reported of -----------------------------------------------------------------------------------------------

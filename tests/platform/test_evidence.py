@@ -22,7 +22,7 @@ from docs.evidence.queue import Entry, Standing, note, read_queue, run_name, ski
 from docs.evidence.status import status
 from docs.evidence.work import _reason, work
 from frisket.errors import RunError, SpecError
-from frisket.files import lock, write_json
+from frisket.files import lock, write_json, write_sealed
 from frisket.platform.run.folder import RunFolder
 from frisket.platform.specs.experiment import load_spec
 from frisket.platform.verbs.runs import runs as listed
@@ -331,11 +331,11 @@ def made(entry: Entry, runs: Path, mean: float, **manifest: Any) -> RunFolder:
         runs, entry.experiment(), data_mode="real", data={"mnist": {"kind": "real"}}, register=False,
         tracking={"uri": "sqlite:///x", "experiment": "x"}, run_id=run_name(entry),
     )  # fmt: skip
-    write_json(run.path / "run.json", run.manifest | manifest)
+    write_sealed(run.path / "run.json", run.manifest | manifest)
     for replica in run.experiment.replicas():
         spread = 0.0 if replica.seed == entry.seeds - 1 else 0.01 * (-1) ** replica.seed
         about = {"variant": replica.variant, "seed": replica.seed, "config": {}, "sparsity": {}, "seconds": 1800.0}
-        write_json(run.replica(replica).path / "result.json", about | {"metrics": {"accuracy": mean + spread}})
+        write_sealed(run.replica(replica).path / "result.json", about | {"metrics": {"accuracy": mean + spread}})
     return run
 
 
