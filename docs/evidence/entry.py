@@ -93,7 +93,7 @@ def _copy(theirs: ReplicaFolder, files: ReplicaFolder) -> None:
         for path in theirs.path.iterdir():
             if path.is_file() and path.name not in (".lock", "result.json"):
                 shutil.copy(path, files.path / path.name)
-        write_sealed(files.path / "result.json", theirs.result)
+        write_sealed(files.path / "result.json", theirs.result or {})
 
 
 def _note_commits(folder: RunFolder, commits: Sequence[str]) -> None:

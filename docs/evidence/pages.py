@@ -102,7 +102,7 @@ def keep(entries: Sequence[Entry], runs: Path, *, kept: Path = KEPT) -> None:
             for files in run.replicas():
                 place = folder / "replicas" / files.key
                 place.mkdir(parents=True)
-                write_sealed(place / "result.json", files.result)
+                write_sealed(place / "result.json", files.result or {})
             if run.uses.is_dir():
                 shutil.copytree(run.uses, folder / run.uses.name)
             if (run.path / COMMITS).is_file():
