@@ -1,4 +1,4 @@
-"""Keep freed memory in the process.
+"""Memory: how much the machine has, and keeping what is freed in the process.
 
 A training step frees and takes the same buffers of some ten megabytes over and over. By default the C library gives
 such blocks back to the kernel at once and then pays for every page again; a Conv4 step spends about a seventh of its
@@ -11,6 +11,7 @@ step, and `give_back_freed_memory` returns it.
 from __future__ import annotations
 
 import ctypes
+import os
 import sys
 from collections.abc import Callable
 
@@ -18,6 +19,11 @@ from collections.abc import Callable
 _M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_THRESHOLD = -1, -2, -3
 _LARGEST_BLOCK = 32 * 2**20  # the most the library takes for M_MMAP_THRESHOLD on a 64-bit machine
 _KEPT = 2**30
+
+
+def machine_memory() -> int:
+    """Bytes of this machine's memory."""
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
 
 
 def keep_freed_memory() -> bool:

@@ -12,8 +12,9 @@ import shutil
 import sys
 import threading
 import traceback
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from docs.evidence.queue import COMMITS, Entry, run_name
 from frisket.errors import Stopped, UserError
@@ -74,26 +75,27 @@ def take_over(folder: RunFolder, runs: Path) -> None:
     """
     if folder.experiment.pack != 1 or folder.done:
         return
+    wanted = launch.work_of_a_seed(folder.experiment, exact=True)
     for other in launch.runs_of(folder.experiment, runs):
-        same = launch.same_work(other.experiment, folder.experiment, exact=True)
-        if other.run_id == folder.run_id or not same:
+        if other.run_id == folder.run_id or launch.work_of_a_seed(other.experiment, exact=True) != wanted:
             continue
         if not launch.same_data(other.manifest["data"], folder.manifest["data"]):
             continue
         for files in folder.replicas():
             theirs = other.replica(files.key)
-            if files.result is None and theirs.result is not None and theirs.journal.is_file():
-                _copy(theirs, files)
+            result = theirs.result
+            if files.result is None and result is not None and theirs.journal.is_file():
+                _copy(theirs, result, files)
                 _note_commits(folder, find_json(other.path / COMMITS) or [other.manifest["git"]])
 
 
-def _copy(theirs: ReplicaFolder, files: ReplicaFolder) -> None:
-    """All files of a finished replica, its result last: until that is there, the replica has not been taken over."""
+def _copy(theirs: ReplicaFolder, result: Mapping[str, Any], files: ReplicaFolder) -> None:
+    """All files of a finished replica, its ``result`` last: until that is there, it has not been taken over."""
     with files.lock():
         for path in theirs.path.iterdir():
             if path.is_file() and path.name not in (".lock", "result.json"):
                 shutil.copy(path, files.path / path.name)
-        write_sealed(files.path / "result.json", theirs.result or {})
+        write_sealed(files.path / "result.json", result)
 
 
 def _note_commits(folder: RunFolder, commits: Sequence[str]) -> None:

@@ -27,7 +27,7 @@ from frisket.platform.tables.comparison import Comparison, compare
 from frisket.platform.tables.reproduction import Reproduction
 from frisket.platform.tables.table import Cell, Metric, PlannedCell, Scale, Scales, Table, load_table, table_names
 from frisket.platform.tables.verdict import Number, difference_text, number_text
-from frisket.platform.verbs.run import same_work
+from frisket.platform.verbs.run import work_of_a_seed
 
 _OWN = "own"
 """Family and scale of the tables that are made here, of what no published table has: nothing of them gets a verdict."""
@@ -102,7 +102,8 @@ def keep(entries: Sequence[Entry], runs: Path, *, kept: Path = KEPT) -> None:
             for files in run.replicas():
                 place = folder / "replicas" / files.key
                 place.mkdir(parents=True)
-                write_sealed(place / "result.json", files.result or {})
+                assert files.result is not None  # the run is done
+                write_sealed(place / "result.json", files.result)
             if run.uses.is_dir():
                 shutil.copytree(run.uses, folder / run.uses.name)
             if (run.path / COMMITS).is_file():
@@ -141,7 +142,7 @@ def _answers(entry: Entry, cell: Cell) -> bool:
     if entry.spec != cell.spec:
         return False
     try:
-        return same_work(entry.experiment(), load_spec(cell.spec, cell.overrides))
+        return work_of_a_seed(entry.experiment()) == work_of_a_seed(load_spec(cell.spec, cell.overrides))
     except FrisketError:  # an entry that does not fit its specification is skipped by the queue, and says why
         return False
 

@@ -20,7 +20,6 @@ from __future__ import annotations
 
 import difflib
 import hashlib
-import os
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,6 +31,7 @@ from frisket.envs.data.containers import require_bounded
 from frisket.envs.data.imageset import ImageSet
 from frisket.envs.data.own import TEST, OwnData, Samples, described, find, held_out, share_note
 from frisket.errors import DataError
+from frisket.heap import machine_memory
 
 T = TypeVar("T")
 
@@ -147,7 +147,7 @@ def _read(field: str, path: Path) -> dict[str, np.ndarray]:
         archive = _loaded(field, path, lambda: np.load(file, allow_pickle=False))
         if isinstance(archive, np.ndarray):
             raise DataError(field, str(path), "holds one array without a name; save x and y with numpy.savez")
-        _loaded(field, path, lambda: require_bounded(archive.zip, _memory()))
+        _loaded(field, path, lambda: require_bounded(archive.zip, machine_memory()))
         _require_meant(field, path, archive.files)
         return {
             name: _loaded(f"{name} in {field}", path, lambda n=name: archive[n])
@@ -177,11 +177,6 @@ def _loaded(field: str, path: Path, load: Callable[[], T]) -> T:
         else:
             fix = f"cannot be read ({' '.join(str(error).split())}); save it again with numpy"
         raise DataError(field, str(path), fix) from None
-
-
-def _memory() -> int:
-    """Bytes of this machine's memory."""
-    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
 
 
 def _require_fitting(name: str, arrays: Mapping[str, np.ndarray], part: str) -> None:

@@ -34,6 +34,8 @@ def require_folders(json_file: Path | None, csv_file: Path | None) -> None:
 def _try(option: str, file: Path) -> None:
     """Open ``file`` as it will be, and leave what is there, or is not there, as it is."""
     new = not file.exists()
+    if not new and not file.is_file():
+        return  # whoever reads a pipe would take the closing for the end
     try:
         file.open("a").close()
     except OSError as error:

@@ -35,8 +35,8 @@ class LeanNode(node.Node):
     """A head without dashboard, autoscaler's monitor and log monitor."""
 
     def __init__(self, ray_params: RayParams, **others: Any) -> None:
-        for name, value in (("no_monitor", True), ("include_log_monitor", False)):
-            setattr(ray_params, name, value)
+        switches: Any = ray_params  # one of them is annotated as text
+        switches.no_monitor, switches.include_log_monitor = True, False
         super().__init__(ray_params, **others)
 
     def start_api_server(self, **_: Any) -> None:

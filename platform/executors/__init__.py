@@ -57,11 +57,12 @@ def execute(folder: RunFolder, *, local: bool, workers: int | None, data_dir: st
         return
     cpus = worker_count(folder.experiment, local=local, workers=workers) * folder.experiment.threads
     search = folder.experiment.tune is not None
+    stopped = Stopped(f"run {folder.run_id} stopped")
     if stop():
-        raise Stopped(f"run {folder.run_id} stopped")
+        raise stopped
     with ray_session(cpus=cpus, preload=_TRIALS if search else ()):
         if stop():  # while Ray started
-            raise Stopped(f"run {folder.run_id} stopped")
+            raise stopped
         if search:
             from frisket.platform.executors import ray_tune
 
@@ -71,7 +72,7 @@ def execute(folder: RunFolder, *, local: bool, workers: int | None, data_dir: st
 
             ray_train.execute(folder, workers=workers, data_dir=data_dir, stop=stop)
     if not folder.done:
-        raise Stopped(f"run {folder.run_id} stopped")
+        raise stopped
 
 
 def worker_count(experiment: Experiment, *, local: bool, workers: int | None) -> int:

@@ -89,7 +89,7 @@ def _tune(folder: RunFolder, packs: Sequence[int], rungs: Sequence[int], share: 
     from frisket.platform.executors.ray_trial import SCORE, STEP, PackTrial, RungTrial, StopWaiting
 
     following = iter(packs)  # a list to search over (`grid_search`) Tune would copy deeply for every trial
-    config |= {"pack": tune.sample_from(lambda _: next(following))}
+    config["pack"] = tune.sample_from(lambda _: next(following))
     if rungs:
         trial, config["rungs"] = RungTrial, list(rungs[:-1])
         search = search_of(folder.experiment)

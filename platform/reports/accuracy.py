@@ -6,7 +6,6 @@ standard deviation.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +21,7 @@ from frisket.platform.reports.figure import (
     Picture,
     by_variant,
     colours,
+    error_bar,
     journalled,
     legend_below,
     lined,
@@ -29,7 +29,6 @@ from frisket.platform.reports.figure import (
     published,
     whole_numbers,
 )
-from frisket.platform.run.aggregate import spread_of
 from frisket.platform.run.folder import RunFolder
 from frisket.platform.run.journal import read_steps
 from frisket.platform.run.summary import summarise
@@ -205,8 +204,7 @@ def draw_variants(compared: Compared, heading: Heading) -> Figure:
     for i, ((label, row), colour) in enumerate(zip(rows.items(), colours(rows).values(), strict=True)):
         shown = [(k, row[m]) for k, m in enumerate(names) if m in row]
         at = [k + (i - (len(rows) - 1) / 2) * width for k, _ in shown]
-        stds = [spread_of(v["std"], int(v["n"])) for _, v in shown]
-        means, spread = [v["mean"] for _, v in shown], [math.nan if std is None else std for std in stds]
+        means, spread = [v["mean"] for _, v in shown], [error_bar(v["std"], int(v["n"])) for _, v in shown]
         ax.bar(at, means, 0.92 * width, yerr=spread, color=colour, label=label, error_kw={"lw": 1, "capsize": 2})
         for x, mean, std in zip(at, means, np.nan_to_num(spread), strict=True) if room else ():
             ax.text(x, mean + std + 0.02, f"{mean:.2f}", ha="center", fontsize=7)

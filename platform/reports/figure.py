@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, Literal, NamedTuple, TypeVar
 
 from frisket.files import replacing, write_text
+from frisket.platform.run.aggregate import spread_of
 from frisket.platform.run.folder import RunFolder
 from frisket.platform.run.journal import last_step
 from frisket.platform.run.replicas import ReplicaFolder
@@ -126,6 +127,12 @@ def published(folder: RunFolder, metric: str) -> float | None:
     if known is None or folder.manifest["data_mode"] != "real" or metric not in known.metrics:
         return None
     return known.metrics[metric]["mean"]
+
+
+def error_bar(std: float | None, n: int) -> float:
+    """Half the length of an error bar; NaN, which draws nothing, where there is no spread."""
+    shown = spread_of(std, n)
+    return math.nan if shown is None else shown
 
 
 def colours(labels: Iterable[str]) -> dict[str, str]:

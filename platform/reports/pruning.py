@@ -3,7 +3,6 @@ the weights that survive."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
@@ -17,6 +16,7 @@ from frisket.platform.reports.figure import (
     Picture,
     colours,
     each,
+    error_bar,
     frame,
     journalled,
     legend_below,
@@ -79,7 +79,7 @@ def draw_survivors(found: Mapping[str, Sequence[Survivors]], heading: Heading) -
         list(found),
         [c.mean() for c in changed],
         color=list(by_label.values()),
-        yerr=_spreads(changed),
+        yerr=[error_bar(float(c.std()), len(c)) for c in changed],
         error_kw={"capsize": 2},
     )
     signs.bar_label(bars, fmt="%.2g", fontsize=7, padding=2)
@@ -102,11 +102,6 @@ def _band(ax: Axes, at: np.ndarray, values: np.ndarray, label: str, colour: str)
     ax.plot(at, mean, marker=".", label=label, color=colour)
     if len(values) > 1:
         ax.fill_between(at, mean - std, mean + std, color=colour, alpha=0.2, lw=0)
-
-
-def _spreads(values: Sequence[np.ndarray]) -> list[float]:
-    """The standard deviation of each of ``values``; NaN, which draws nothing, for a single one."""
-    return [float(one.std()) if len(one) > 1 else math.nan for one in values]
 
 
 CURVES = Picture(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -45,14 +45,14 @@ class Lost:
         return cls(step=said["diverged"], what=said.get("diverged_in", "loss"), weights=said.get("weights", "diverged"))
 
 
-def lost(step: int, record: Mapping[str, Any], answers_are_numbers: bool, state: State) -> Lost | None:
+def lost(step: int, record: Mapping[str, Any], answers_are_numbers: bool, state: Callable[[], State]) -> Lost | None:
     """What is to be said of a replica after ``step``; None where all is well.
 
     Args:
         step: the position.
         record: what it reports of that position, with what the protocol measured.
         answers_are_numbers: whether none of its answers there was NaN.
-        state: the learner's own, after the step.
+        state: gives the learner's own, after the step; asked only where something is lost.
     """
     what: What | None = None
     if not finite(record.get(WATCHED, 0.0)):
@@ -61,7 +61,7 @@ def lost(step: int, record: Mapping[str, Any], answers_are_numbers: bool, state:
         what = "answers"
     if what is None:
         return None
-    return Lost(step=step, what=what, weights="finite" if finite(*flatten(state).values()) else "diverged")
+    return Lost(step=step, what=what, weights="finite" if finite(*flatten(state()).values()) else "diverged")
 
 
 def sentence(who: str, found: Lost) -> str:
@@ -77,7 +77,7 @@ def sentence(who: str, found: Lost) -> str:
 
 def losses(folder: RunFolder) -> dict[str, Lost]:
     """Key of every replica that is lost so far, to where."""
-    found = {files.key: Lost.read(files.lost) for files in folder.replicas()}
+    found = {files.key: Lost.read(files.last_said) for files in folder.replicas()}
     return {key: one for key, one in found.items() if one is not None}
 
 

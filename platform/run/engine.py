@@ -6,7 +6,7 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import Callable, Mapping
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any
 
 import torch
@@ -176,7 +176,7 @@ class _Walk:
             for i, (journal, one) in enumerate(zip(journals, scored, strict=True)):
                 journal.step(position, one.record)
                 if self.lost[i] is None:
-                    found = lost(position, one.record, numbers[i], self.pack.replica(self.state, i))
+                    found = lost(position, one.record, numbers[i], partial(self.pack.replica, self.state, i))
                     if found is not None:
                         self.lost[i] = found
                         journal.warning(position, sentence(self.replicas[i].key, found))

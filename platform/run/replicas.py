@@ -89,8 +89,8 @@ class ReplicaFolder:
         return find_sealed(self.path / "progress.json")
 
     @property
-    def lost(self) -> dict[str, Any]:
-        """What says, among other things, where the replica was lost (`frisket.platform.run.divergence.Lost.read`)."""
+    def last_said(self) -> dict[str, Any]:
+        """What the replica says of itself last: its result, else its progress; empty before its first step."""
         return self.result or self.progress() or {}
 
     def begun(self, since: float) -> bool:
@@ -98,6 +98,11 @@ class ReplicaFolder:
         with contextlib.suppress(OSError):
             if (self.path / "progress.json").stat().st_mtime >= since:
                 return True
+        return self.held
+
+    @property
+    def held(self) -> bool:
+        """Whether a living process works on it."""
         return held(self.path / ".lock")
 
     @contextlib.contextmanager

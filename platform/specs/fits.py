@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from typing import Any
 
@@ -10,6 +9,7 @@ import torch
 
 from frisket.algos.networks.network import Network
 from frisket.errors import SpecError
+from frisket.heap import machine_memory
 
 _COPIES = 2  # the weights and their gradients: the least that learning takes
 _SMALL = 2_000
@@ -20,7 +20,7 @@ def require_fits(network: Network, config: Any) -> None:
     """Raise `SpecError` where the weights of ``network``, of the section ``config``, have no room in memory."""
     if all(number < _SMALL for number in _numbers(vars(config))):
         return
-    wanted, there = _COPIES * _bytes(network), os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    wanted, there = _COPIES * _bytes(network), machine_memory()
     if wanted > there:
         fix = f"its weights and gradients take {wanted / 2**30:.3g} GiB, and this machine has {there / 2**30:.3g} GiB"
         raise SpecError("network", _said(config), fix)

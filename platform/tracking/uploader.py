@@ -171,11 +171,4 @@ def unsent(folder: RunFolder) -> bool:
 
 def _worked_on(folder: RunFolder) -> bool:
     """Whether a living process holds one of the run's unfinished replicas."""
-    for files in folder.replicas():
-        if files.result is None:
-            try:
-                with files.lock():
-                    pass
-            except RunError:
-                return True
-    return False
+    return any(files.result is None and files.held for files in folder.replicas())

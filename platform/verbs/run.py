@@ -6,7 +6,6 @@ The one road of `frisket.run`, `frisket.tune` and their commands, `carry_out`, a
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import logging
 import os
 import re
@@ -252,6 +251,7 @@ def finished_run(
 def runs_of(experiment: Experiment, runs_dir: Path) -> Iterator[RunFolder]:
     """The runs in a folder, finished or not, that do what ``experiment`` does: the same specification up to what moves
     numbers by rounding alone, the same version of frisket; on whatever data, with however many seeds."""
+    wanted = work_of_a_seed(experiment)
     for folder in RunFolder.all(runs_dir):
         manifest = folder.manifest
         if (manifest["spec"], manifest["frisket"]) != (experiment.name, frisket.__version__):
@@ -259,18 +259,17 @@ def runs_of(experiment: Experiment, runs_dir: Path) -> Iterator[RunFolder]:
         if manifest["experiment"].get("uses", []) != [use.as_dict() for use in experiment.uses]:
             continue
         try:
-            same = same_work(folder.experiment, experiment)
+            same = work_of_a_seed(folder.experiment) == wanted
         except SpecError:  # of a kind or field that is no more, so of other work
             continue
         if same:
             yield folder
 
 
-def same_work(one: Experiment, other: Experiment, *, exact: bool = False) -> bool:
-    """Whether a seed of ``one`` and that seed of ``other`` have equal results, up to rounding; if ``exact``, to the bit
-    on one machine (where packs have one replica)."""
-    first, second = (dataclasses.replace(experiment, seeds=1).work(exact=exact) for experiment in (one, other))
-    return first == second
+def work_of_a_seed(experiment: Experiment, *, exact: bool = False) -> dict[str, Any]:
+    """What decides the numbers of one seed, however many there are. Where it is equal a seed has equal results, up to
+    rounding; if ``exact``, to the bit on one machine (where packs have one replica)."""
+    return {**experiment.work(exact=exact), "seeds": 1}
 
 
 def same_data(these: Mapping[str, Any], those: Mapping[str, Any]) -> bool:

@@ -146,7 +146,7 @@ GONE: State = {"theta": {"w": torch.tensor([1.0, math.nan])}, "step": torch.tens
 def test_what_counts_as_lost_and_what_is_said_of_it(
     record: dict[str, float], numbers: bool, state: State, found: tuple[str, str] | None
 ) -> None:
-    one = lost(7, record, numbers, state)
+    one = lost(7, record, numbers, lambda: state)
     assert (one and (one.what, one.weights)) == found
     if one is None:
         return
