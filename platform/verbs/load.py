@@ -17,6 +17,8 @@ from frisket.platform.specs.uses import Given, taken
 
 def load_model(uri: str | Path, *, tracking_uri: str | None = None, uses: Iterable[Given] = ()) -> FrisketModel:
     """Load a model with all its replicas, states and masks; `frisket.platform.api.load_model` says more."""
+    if not isinstance(uri, (str, Path)):
+        raise ModelError("model", uri, "must be a folder, models:/NAME/VERSION or runs:/RUN/model, as text or a path")
     path, passed = Path(uri), taken(uses)
     if (path / RunFolder.MANIFEST).is_file():
         folder = RunFolder.open(path)
