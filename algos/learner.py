@@ -1,6 +1,6 @@
 """What every method is: `Learner`; what it declares about itself: `Capabilities`; and what some can do beside learning
-and answering: `TaskWeights`, `KeepsTasks`, `Prunable`. Whoever measures, pictures or prunes asks for these, never for a
-method's class."""
+and answering: `Episodic`, `TaskWeights`, `KeepsTasks`, `Prunable`. Whoever measures, pictures or prunes asks for these,
+never for a method's class."""
 
 from __future__ import annotations
 
@@ -196,6 +196,46 @@ def require_task(learner: Learner, batch: Batch) -> Task:
             "learner.kind", type(learner).__name__, "needs to be told the task: use a stream with task labels"
         )
     return batch.task
+
+
+class Episodic(Learner, ABC):
+    """A learner of episodes: it adapts to a task's support, and learns from how its queries are then answered.
+
+    An outer step is `gradients` of a meta-batch and then `apply`; whoever shares the tasks of a meta-batch out adds the
+    gradients up in between. `observe` is an outer step on one episode.
+
+    Attributes:
+        meta_batch: episodes in an outer step.
+    """
+
+    meta_batch: int
+
+    @abstractmethod
+    def gradients(self, state: State, episodes: Sequence[Batch]) -> State:
+        """Sums over ``episodes`` of what `apply` needs, tensors by name; two meta-batches' may be added entry by
+        entry."""
+
+    @abstractmethod
+    def apply(self, state: State, gradients: State) -> tuple[State, Metrics]:
+        """The state after the outer step that `gradients` of its whole meta-batch ask for."""
+
+    @abstractmethod
+    def adapted(self, state: State, support: Batch) -> State:
+        """The state whose `predict` answers the task of ``support``, a batch of its samples. Nothing that is
+        meta-learned moves."""
+
+    @abstractmethod
+    def start(self, state: State) -> State:
+        """Those entries of ``state`` that are meta-learned: all that another task needs to be adapted to."""
+
+    @abstractmethod
+    def loss(self, state: State, batch: Batch) -> float:
+        """The mean loss of what `predict` answers to ``batch``."""
+
+    def observe(self, state: State, batch: Batch) -> tuple[State, Metrics]:
+        before = self.loss(state, batch)
+        state, metrics = self.apply(state, self.gradients(state, [batch]))
+        return self.adapted(state, batch), {"loss_before": before, **metrics}
 
 
 class TaskWeights(Learner, ABC):

@@ -20,6 +20,7 @@ from torch import Tensor
 
 from frisket.configuration import require_configuration
 from frisket.envs.data.imageset import ImageSet, Provenance
+from frisket.envs.episode_stream import SPLITS, EpisodeStream
 from frisket.envs.stream import Stream
 from frisket.envs.streams.kind import StreamKind
 from frisket.envs.task_stream import TaskStream
@@ -139,7 +140,8 @@ def reseeded_is_built_anew(trial: StreamTrial) -> None:
 
 
 def batches_are_as_declared(trial: StreamTrial) -> None:
-    """A batch has inputs [N, *shape] float32 and labels [N] int64 below `ways`, on the CPU, and says its position."""
+    """A batch has inputs [N, *shape], float32 or bytes of episodes, and labels [N] int64 below `ways`, on the CPU, and
+    says its position."""
     stream = trial.stream()
     need(len(stream.names) in (0, stream.ways), f"{len(stream.names)} names for {stream.ways} labels")
     need(stream.steps >= 1, f"{stream.steps} steps")
@@ -200,6 +202,31 @@ def what_is_judged_on_is_the_same_every_time(trial: StreamTrial) -> None:
         need(torch.equal(whole[0], x) and torch.equal(whole[1], y), f"test set {t} differs the second time")
 
 
+def episodes_are_tasks_of_their_own(trial: StreamTrial) -> None:
+    """An episode has `shots` and `queries` samples of each of its distinct classes, no sample twice, under labels 0 ..
+    ways - 1; no class is in two splits; any episode is the same every time, and `numbers` are finite floats."""
+    stream, again = trial.stream(), trial.stream()
+    if not isinstance(stream, EpisodeStream) or not isinstance(again, EpisodeStream):
+        raise NotAsked
+    shown: dict[str, set[int]] = {}
+    for split, number in itertools.product(SPLITS, range(20)):
+        episode, where = stream.episode(split, number), f"episode {number} of {split}"
+        _need_same(again.episode(split, number), episode, where)
+        task = episode.task
+        assert task is not None
+        need(len(set(task.classes)) == len(task.classes) == stream.ways, f"{where} has the classes {task.classes}")
+        shown.setdefault(split, set()).update(task.classes)
+        for (x, y), count in zip(episode.sides(), (stream.shots, stream.queries), strict=True):
+            found = np.bincount(y.numpy(), minlength=stream.ways).tolist()
+            need(found == [count] * stream.ways and len(x) == len(y), f"{where}: {found}, not {count} of each class")
+        pictures = {bytes(one) for one in episode.x.numpy()}
+        need(len(pictures) == len(episode.x), f"{where} shows a sample twice")
+        numbers = stream.numbers(episode.x)
+        need(numbers.dtype == torch.float32 and bool(numbers.isfinite().all()), f"{where}: numbers {numbers.dtype}")
+    for a, b in itertools.combinations(SPLITS, 2):
+        need(not shown[a] & shown[b], f"classes {sorted(shown[a] & shown[b])} are both {a} and {b}")
+
+
 def provenance_can_be_written(trial: StreamTrial) -> None:
     """The provenance is JSON, one entry for each data set."""
     told = trial.stream().provenance()
@@ -214,7 +241,8 @@ def provenance_can_be_written(trial: StreamTrial) -> None:
 STREAM_CHECKS: tuple[Check[StreamTrial], ...] = (
     configuration_is_complete, any_order_gives_the_same_bits, no_global_generator_is_used,
     batches_are_those_one_by_one, reseeded_is_built_anew, batches_are_as_declared, tasks_hold_between_switches,
-    tasks_in_sequence_have_edges, what_is_judged_on_is_the_same_every_time, provenance_can_be_written,
+    tasks_in_sequence_have_edges, what_is_judged_on_is_the_same_every_time, episodes_are_tasks_of_their_own,
+    provenance_can_be_written,
 )  # fmt: skip
 """All checks of a stream."""
 
@@ -227,13 +255,14 @@ def _need_same(a: Batch, b: Batch, where: str) -> None:
     for name in ("x", "y"):
         left, right = getattr(a, name), getattr(b, name)
         need(left.dtype == right.dtype and torch.equal(left, right), f"{name} differs at {where}")
-    for name in ("position", "task", "epoch"):
+    for name in ("position", "task", "epoch", "support"):
         left, right = getattr(a, name), getattr(b, name)
         need(left == right, f"{name} differs at {where}: {left} and {right}")
 
 
 def _need_labelled(x: Tensor, y: Tensor, stream: Stream, labels: range, where: str) -> None:
-    need(x.dtype == torch.float32 and y.dtype == torch.int64, f"{where}: {x.dtype} and {y.dtype}")
+    wanted = torch.uint8 if isinstance(stream, EpisodeStream) else torch.float32
+    need(x.dtype == wanted and y.dtype == torch.int64, f"{where}: {x.dtype} and {y.dtype}")
     need(x.device.type == y.device.type == "cpu", f"{where}: on {x.device} and {y.device}")
     expected = (len(y), *stream.shape)
     need(tuple(x.shape) == expected, f"{where}: inputs of shape {tuple(x.shape)}, not {expected}")

@@ -52,12 +52,15 @@ class Batch:
     """What a stream gives at one position.
 
     Attributes:
-        x: inputs, ``[N, C, H, W]`` float32.
+        x: inputs, ``[N, C, H, W]`` float32; of an episode stream bytes (`frisket.envs.episode_stream`) until the drive
+            has them on the device.
         y: labels, ``[N]`` int64.
         position: index in the stream, from 0.
         task: the hidden task, None once hidden.
         epoch: which pass over its task's samples it belongs to, from 0.
         end: on the last batch of a task what comes with its end; None elsewhere, and once the task is hidden.
+        support: of an episode, how many of its samples, the first ones, are to be adapted on; the others are queries.
+            0 for a batch that is no episode.
     """
 
     x: Tensor
@@ -66,6 +69,14 @@ class Batch:
     task: Task | None = None
     epoch: int = 0
     end: TaskEnd | None = None
+    support: int = 0
+
+    def sides(self) -> tuple[Data, Data]:
+        """Support and query of an episode; both the whole of a batch that is none."""
+        if not self.support:
+            return Data(self.x, self.y), Data(self.x, self.y)
+        n = self.support
+        return Data(self.x[:n], self.y[:n]), Data(self.x[n:], self.y[n:])
 
     def hide_task(self) -> Batch:
         """The same batch without its task, as a learner that does not declare ``needs_task`` sees it."""

@@ -91,6 +91,10 @@ class Protocol(ABC):
         """Measure every replica after it has learned. ``known``: what `before` gave, with what the learner reports."""
         return known
 
+    def chosen(self, state: State, scores: State) -> State:
+        """What is kept of a replica once its stream has ended: ``state``, unless an earlier one was judged better."""
+        return state
+
     @abstractmethod
     def points(self, scores: State) -> tuple[Metrics, State]:
         """Metrics to plot at this position, and the scores with their recent window closed."""

@@ -11,8 +11,8 @@ from frisket.algos.parts.tree import flatten
 from frisket.platform.run.folder import RunFolder
 from frisket.types import State
 
-WATCHED = "loss_before"
-"""The loss that a method reports at every position; others are NaN where there was nothing to measure."""
+WATCHED = ("loss_before", "query_loss")
+"""The losses that a method reports at every position; others are NaN where there was nothing to measure."""
 
 What = Literal["loss", "answers"]
 
@@ -55,7 +55,7 @@ def lost(step: int, record: Mapping[str, Any], answers_are_numbers: bool, state:
         state: gives the learner's own, after the step; asked only where something is lost.
     """
     what: What | None = None
-    if not finite(record.get(WATCHED, 0.0)):
+    if not finite(*(record.get(name, 0.0) for name in WATCHED)):
         what = "loss"
     elif not answers_are_numbers:
         what = "answers"

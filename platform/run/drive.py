@@ -8,6 +8,7 @@ state and the replicas' scores, so a walk can be stopped after any position and 
 drive          one step
 =============  ======================================================================================
 `Supervised`   a labelled batch of each replica's stream: answer, be scored, learn, be scored
+`Episodes`     a meta-batch of few-shot episodes: adapt to each, learn from their queries, be judged at times
 =============  ======================================================================================
 """
 
@@ -22,7 +23,8 @@ from typing import NamedTuple, TypeVar
 import torch
 from torch import Tensor
 
-from frisket.algos.learner import Learner, Pack
+from frisket.algos.learner import Episodic, Learner, Pack
+from frisket.envs.episode_stream import EpisodeStream
 from frisket.envs.stream import Stream
 from frisket.platform.protocols.protocol import Answers, Protocol, Scored
 from frisket.types import Batch, Episode, Metrics, State
@@ -79,9 +81,54 @@ class Supervised(Drive):
         return self.streams[0].steps
 
     def step(self, position: int, state: State, scores: Sequence[State]) -> Outcome:
-        batches = [on_device(stream.batch(position), self.device) for stream in self.streams]
+        batches = [seen(stream, stream.batch(position), self.device) for stream in self.streams]
         ways = self.streams[0].ways if self.protocol.by_label else None
         return supervised(self.pack, self.protocol, state, scores, batches, ways)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Episodes(Drive):
+    """Learning from episodes: a position is an outer step.
+
+    Attributes:
+        learner: what learns.
+        protocol: what measures it.
+        stream: whose episodes are taken `Episodic.meta_batch` at a time.
+        device: where it learns.
+    """
+
+    learner: Episodic
+    protocol: Protocol
+    stream: EpisodeStream
+    device: torch.device
+
+    @property
+    def steps(self) -> int:
+        return self.stream.steps // self.learner.meta_batch
+
+    def step(self, position: int, state: State, scores: Sequence[State]) -> Outcome:
+        first = position * self.learner.meta_batch
+        made = self.stream.batches(first, self.learner.meta_batch)
+        episodes = [seen(self.stream, batch, self.device) for batch in made]
+        state, learned = self.learner.apply(state, self.learner.gradients(state, episodes))
+        _require_numbers([learned])
+        answers = Answers(self.learner, state, self.stream.ways, learned=True)
+        scored = self.protocol.after([answers], [Scored(scores[0], dict(learned))], [episodes[-1]])
+        return Outcome(state, scored, [answers.numbers])
+
+
+def drive_of(pack: Pack[Learner], protocol: Protocol, streams: Sequence[Stream], device: torch.device) -> Drive:
+    """How ``pack`` is led over ``streams``: a learner of episodes over a stream of them by meta-batches."""
+    learner, stream = pack.learners[0], streams[0]
+    if isinstance(learner, Episodic) and isinstance(stream, EpisodeStream):
+        return Episodes(learner=learner, protocol=protocol, stream=stream, device=device)
+    return Supervised(pack=pack, protocol=protocol, streams=streams, device=device)
+
+
+def seen(stream: Stream, batch: Batch, device: torch.device) -> Batch:
+    """``batch`` of ``stream`` on ``device``, as a network sees it."""
+    batch = on_device(batch, device)
+    return dataclasses.replace(batch, x=stream.numbers(batch.x)) if isinstance(stream, EpisodeStream) else batch
 
 
 def supervised(

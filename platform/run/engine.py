@@ -12,7 +12,6 @@ from typing import Any
 import torch
 
 from frisket.algos.inner import pretrain
-from frisket.algos.masks.mask_set import MaskSet
 from frisket.algos.parts.tree import to_device
 from frisket.algos.state_file import save_state
 from frisket.envs.data import Pictures
@@ -22,7 +21,7 @@ from frisket.files import write_sealed
 from frisket.heap import give_back_freed_memory, keep_freed_memory
 from frisket.platform.protocols.protocol import Protocol
 from frisket.platform.run.divergence import Lost, lost, sentence
-from frisket.platform.run.drive import Drive, Supervised, on_device
+from frisket.platform.run.drive import Drive, drive_of, on_device
 from frisket.platform.run.folder import RunFolder
 from frisket.platform.run.journal import Journal
 from frisket.platform.run.replicas import PackFolder
@@ -134,8 +133,7 @@ class _Walk:
             if not self.state:
                 self.state = self._start(self._pretrain(journals, stop) if self.experiment.pretrain else None)
             give_back_freed_memory()  # what reading the data and making the state took
-            streams = Supervised(pack=self.pack, protocol=self.protocol, streams=self.streams, device=self.device)
-            self._follow(streams, journals, stop)
+            self._follow(drive_of(self.pack, self.protocol, self.streams, self.device), journals, stop)
         self._finish()
 
     def _start(self, pretrained: State | None) -> State:
@@ -201,11 +199,12 @@ class _Walk:
         """Seconds worked on the pack, divided among its replicas, earlier attempts counted in."""
         return self.seconds + (time.monotonic() - self.clock) / len(self.replicas)
 
-    def _masks(self, index: int) -> MaskSet:
-        return self.pack.learners[index].masks(self.pack.replica(self.state, index))
+    def _chosen(self, index: int) -> State:
+        """A replica's state as it is kept once the stream has ended."""
+        return self.protocol.chosen(self.pack.replica(self.state, index), self.scores[index])
 
     def _sparsity_points(self, index: int) -> dict[str, float]:
-        masks = self._masks(index)
+        masks = self.pack.learners[index].masks(self.pack.replica(self.state, index))
         return (
             {f"sparsity/{k}": v for k, v in masks.sparsities().items()} | {"sparsity": masks.sparsity()}
             if masks
@@ -235,10 +234,11 @@ class _Walk:
 
     def _finish(self) -> None:
         for i, (replica, files) in enumerate(zip(self.replicas, self.files.members, strict=True)):
-            masks = self._masks(i)
+            state = self._chosen(i)
+            masks = self.pack.learners[i].masks(state)
             if masks:
                 masks.save(files.masks)
-            save_state(files.final, self.pack.replica(self.state, i), {})
+            save_state(files.final, state, {})
             files.finish(
                 {
                     "replica": replica.key,

@@ -14,6 +14,7 @@ from typing import Any, Literal
 from torch import Tensor
 
 from frisket.envs.data import OwnData, Pictures, resolve
+from frisket.envs.episode_stream import EpisodeStream, Split
 from frisket.envs.stream import Stream
 from frisket.envs.streams.kind import StreamKind
 from frisket.envs.task_stream import TaskStream
@@ -28,7 +29,7 @@ from frisket.platform.streaming.reader import Reader
 from frisket.types import Batch, Task, TaskEnd
 
 _SETS_BYTES = 256 * 2**20
-_SERVED = ("batch", "batches", "provenance", "start", "task_index", "test_set", "validation_set")
+_SERVED = ("batch", "batches", "episode", "provenance", "start", "task_index", "test_set", "validation_set")
 _SPARING = ("reseeded",)  # changes what a stream costs where it is made, and nothing that it gives
 _PLAIN = [field.name for field in dataclasses.fields(Batch) if field.name not in ("position", "task", "end")]
 
@@ -74,14 +75,15 @@ class StreamRecipe:
 
 
 class StreamFeed(Feed):
-    """A stream's batches as items; its test and validation sets as extras ``test`` and ``validation``, by task.
+    """A stream's batches as items; as extras ``test`` and ``validation`` the sets of a task, or the episodes of a
+    number.
 
     Raises:
         SpecError: the stream does something of its own that a consumer would not see.
     """
 
     def __init__(self, stream: Stream) -> None:
-        base = TaskStream if isinstance(stream, TaskStream) else Stream
+        base = next(one for one in (TaskStream, EpisodeStream, Stream) if isinstance(stream, one))
         verbs = [name for name, verb in inspect.getmembers(base, _is_verb) if name not in (*_SERVED, *_SPARING)]
         for name in verbs:
             if getattr(type(stream), name) is not getattr(base, name):
@@ -113,6 +115,8 @@ class StreamFeed(Feed):
         return {**plain, "task": self._task[1], "end": batch.end is not None}
 
     def extra(self, name: str, index: int) -> Item:
+        if isinstance(self._stream, EpisodeStream) and name in ("validation", "test"):
+            return self._described(self._stream.episode(name, index))
         if not isinstance(self._stream, TaskStream):
             return super().extra(name, index)
         x, y = {"test": self._stream.test_set, "validation": self._stream.validation_set}[name](index)
@@ -189,6 +193,20 @@ class ServiceTaskStream(ServiceStream, TaskStream):
         return item["x"], item["y"]
 
 
+class ServiceEpisodeStream(ServiceStream, EpisodeStream):
+    """As `ServiceStream`, of episodes; those that are judged on are fetched one by one."""
+
+    def episode(self, split: Split, number: int) -> Batch:
+        if split == "train":
+            return self.batch(number)
+        item = self._service.call("read_extra", self._recipe, self._seed, split, number, read=Unpacked).item(0)
+        return self._batch(item, number)
+
+
+_BY_FACT: Mapping[str, type[ServiceStream]] = {"tasks": ServiceTaskStream, "shots": ServiceEpisodeStream}
+"""A fact that only one kind of stream has, to what reads that kind."""
+
+
 def open_stream(service: Service, recipe: StreamRecipe, seed: int) -> Stream:
     """The stream ``recipe`` of ``seed``, made by ``service``.
 
@@ -197,7 +215,8 @@ def open_stream(service: Service, recipe: StreamRecipe, seed: int) -> Stream:
         UserError: the configuration or the data are wrong.
     """
     facts = service.call("facts", recipe, seed, read=dict)
-    return (ServiceTaskStream if "tasks" in facts else ServiceStream)(service, recipe, seed, facts)
+    made = next((one for mark, one in _BY_FACT.items() if mark in facts), ServiceStream)
+    return made(service, recipe, seed, facts)
 
 
 def _tuple(value: Any) -> Any:

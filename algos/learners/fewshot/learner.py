@@ -1,0 +1,167 @@
+"""The outer loop every method of the family shares: MAML, with any step size in its inner loop.
+
+    phi_tau <- phi_tau - s(m) o grad L(phi_tau, support_tau), K times from theta        tau = 1 .. meta_batch
+    theta   <- theta - Opt_gamma( grad_theta  sum_tau L(phi_tau, query_tau) )
+    m       <- m - Opt_gamma_m( grad_m  sum_tau L(phi_tau, query_tau) )
+
+A method is a `Modulation` s (`frisket.algos.inner.modulation`) and the weights it adapts; this file has no more of it
+than its name (maml_family spec, section 2). The gradients of theta are not gated by s.
+
+Symbols and arguments: K ``inner_steps``, gamma_theta ``outer_lr``, gamma_m ``gamma_m``.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from frisket.algos.inner.loop import MetaGradient, adapt_first_order, loss_on, meta_gradient, total
+from frisket.algos.inner.modulation import Modulation
+from frisket.algos.learner import Capabilities, Episodic
+from frisket.algos.masks.mask_set import MaskSet
+from frisket.algos.networks.network import Network, split
+from frisket.algos.parts import optimiser
+from frisket.algos.parts.tree import descend
+from frisket.errors import require
+from frisket.rng import torch_generator
+from frisket.types import Batch, Data, Metrics, Params, State, Task
+
+
+@dataclass(frozen=True, kw_only=True)
+class EpisodicConfig(ABC):
+    """Fields every method of the family has; each adds those of its step size.
+
+    Attributes:
+        inner_steps: K, in training.
+        inner_steps_test: K where a task is answered and not learned from; null for that of training.
+        meta_batch: tasks in an outer step.
+        order: 1 or 2, order of the outer derivative.
+        outer_lr: gamma_theta, rate of theta.
+        optimiser: of theta and of m: ``adam``, or ``nesterov``, SGD with momentum 0.9 of that form.
+        reduction: whether the losses of a meta-batch's tasks are added, as released, or averaged. Adam does not care.
+        clamp: bound of every entry of theta's gradient (10 in the released ResNet runs); null for none.
+        learn_start: False holds theta: the second of two phases, which learns where to learn alone.
+    """
+
+    inner_steps: int = 5
+    inner_steps_test: int | None = None
+    meta_batch: int = 4
+    order: Literal[1, 2] = 1
+    outer_lr: float = 0.001
+    optimiser: Literal["adam", "nesterov"] = "adam"
+    reduction: Literal["sum", "mean"] = "sum"
+    clamp: float | None = None
+    learn_start: bool = True
+
+    def __post_init__(self) -> None:
+        for name in ("inner_steps", "meta_batch"):
+            require(getattr(self, name) >= 1, name, getattr(self, name), "at least 1")
+        steps = self.inner_steps_test
+        require(steps is None or steps >= 1, "inner_steps_test", steps, "at least 1, or null")
+        require(self.outer_lr > 0, "outer_lr", self.outer_lr, "above 0")
+        require(self.clamp is None or self.clamp > 0, "clamp", self.clamp, "above 0, or null")
+
+    @abstractmethod
+    def modulation(self) -> Modulation:
+        """The step size s of the inner loop."""
+
+    @property
+    def modulation_lr(self) -> float:
+        """gamma_m; 0 where there is nothing to learn."""
+        return 0.0
+
+
+LOGGED: Mapping[str, str] = MappingProxyType(
+    {"query_loss": "mean loss of the queries of a meta-batch's tasks, adapted to each, before the outer step"}
+)
+"""What every method of the family reports."""
+
+
+class EpisodicLearner(Episodic):
+    """MAML over any modulation and any set of adaptable weights.
+
+    State: ``seed``, ``step`` (outer steps), ``theta``, ``m``, ``outer/theta``, ``outer/m`` (the optimiser's), and
+    ``phi``, the adaptable weights that answer: theta's own until a task is adapted to.
+    """
+
+    def __init__(self, config: EpisodicConfig, network: Network) -> None:
+        self.config, self.network, self.meta_batch = config, network, config.meta_batch
+        self.modulation = config.modulation()
+        self.capabilities = Capabilities(meta_learns=True, masks=self.modulation.switches_off)
+        self._optimiser = optimiser.Momentum(0.9) if config.optimiser == "nesterov" else optimiser.Adam()
+
+    def init(self, seed: int, warm_start: State | None = None) -> State:
+        theta = self.network.init(torch_generator(seed, "theta")) if warm_start is None else warm_start["theta"]
+        adaptable = split(self.network, theta)[0]
+        m = self.modulation.init(adaptable, torch_generator(seed, "modulation"))
+        return {
+            "seed": torch.tensor(seed),
+            "step": torch.zeros((), dtype=torch.int64),
+            "theta": theta,
+            "m": m,
+            "outer": {"theta": self._optimiser.init(theta), "m": self._optimiser.init(m)},
+            "phi": adaptable,
+        }
+
+    def gradients(self, state: State, episodes: Sequence[Batch]) -> State:
+        """``theta``, ``m``: gradients; ``loss``: of the queries; ``tasks``: how many these are the sum over."""
+        results = [self._gradient(state, episode) for episode in episodes]
+        loss = torch.stack([one.loss for one in results]).sum()
+        tasks = torch.tensor(float(len(results)), dtype=loss.dtype, device=loss.device)
+        return {
+            "theta": total([one.theta for one in results]), "m": total([one.m for one in results]),
+            "loss": loss, "tasks": tasks,
+        }  # fmt: skip
+
+    def _gradient(self, state: State, episode: Batch) -> MetaGradient:
+        support, query = episode.sides()
+        return meta_gradient(
+            self.network, self.modulation, state["theta"], state["m"], support, query,
+            steps=self.config.inner_steps, order=self.config.order,
+        )  # fmt: skip
+
+    def apply(self, state: State, gradients: State) -> tuple[State, Metrics]:
+        tasks = gradients["tasks"]
+        theta_grads, m_grads = (self._reduced(gradients[name], tasks) for name in ("theta", "m"))
+        theta, m, outer = state["theta"], state["m"], dict(state["outer"])
+        if self.config.learn_start:
+            if (bound := self.config.clamp) is not None:
+                theta_grads = {k: g.clamp(-bound, bound) for k, g in theta_grads.items()}
+            direction, outer["theta"] = self._optimiser.direction(theta_grads, outer["theta"])
+            theta = descend(theta, self.config.outer_lr, direction)
+        if m:
+            direction, outer["m"] = self._optimiser.direction(m_grads, outer["m"])
+            m = descend(m, self.config.modulation_lr, direction)
+        phi = split(self.network, theta)[0]
+        state = {**state, "step": state["step"] + 1, "theta": theta, "m": m, "outer": outer, "phi": phi}
+        return state, {"query_loss": float(gradients["loss"] / tasks)}
+
+    def _reduced(self, grads: Params, tasks: Tensor) -> Params:
+        return grads if self.config.reduction == "sum" else {k: g / tasks for k, g in grads.items()}
+
+    def adapted(self, state: State, support: Batch) -> State:
+        steps = self.config.inner_steps_test or self.config.inner_steps
+        data, _ = support.sides()
+        adapted = adapt_first_order(self.network, self.modulation, state["theta"], state["m"], data, steps)
+        return {**state, "phi": adapted.phi}
+
+    def start(self, state: State) -> State:
+        return {"theta": state["theta"], "m": state["m"], "phi": split(self.network, state["theta"])[0]}
+
+    def predict(self, state: State, x: Tensor, task: Task | None = None) -> Tensor | None:
+        """Logits under phi."""
+        with torch.no_grad():
+            return self.network({**state["theta"], **state["phi"]}, x)
+
+    @torch.no_grad()
+    def loss(self, state: State, batch: Batch) -> float:
+        return float(loss_on(self.network, state["theta"], Data(batch.x, batch.y))(state["phi"]))
+
+    def masks(self, state: State) -> MaskSet:
+        return self.modulation.masks(state["m"])

@@ -1,0 +1,117 @@
+"""N-way k-shot episodes of one data set (MAML17; maml_family spec, section 6, "Task").
+
+An episode draws N distinct classes of its split in random order, and of each k + q different pictures; label j is
+position j. Support comes first, class-major, then the queries, class-major. Every draw is keyed by (seed, split,
+number), so any episode can be made without the ones before it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+
+from frisket.envs.data.imageset import ImageSet
+from frisket.envs.episode_stream import EpisodeStream, Split
+from frisket.envs.episodes.class_splits import class_split
+from frisket.envs.streams.kind import StreamKind
+from frisket.envs.streams.scaling import Scale
+from frisket.errors import require
+from frisket.rng import numpy_generator
+from frisket.types import Batch, Task
+
+
+@dataclass(frozen=True, kw_only=True)
+class EpisodesConfig:
+    """Attributes:
+    dataset: data set the classes are of.
+    classes: how its classes are divided into meta-training, meta-validation and meta-test ones: ``standard`` as its
+        papers do, where frisket knows how (`frisket.envs.episodes.class_splits`), else in file order.
+    ways: N, classes in an episode.
+    shots: k, support pictures of each class.
+    queries: query pictures of each class.
+    steps: length of the stream in episodes; an outer step takes as many as the learner's meta-batch.
+    """
+
+    dataset: str = "omniglot"
+    classes: str = "standard"
+    ways: int = 5
+    shots: int = 1
+    queries: int = 15
+    steps: int = 40_000
+
+    def __post_init__(self) -> None:
+        require(self.ways >= 2, "ways", self.ways, "at least 2")
+        for name in ("shots", "queries", "steps"):
+            require(getattr(self, name) >= 1, name, getattr(self, name), "at least 1")
+
+    def datasets(self) -> tuple[str, ...]:
+        """Name of the image set."""
+        return (self.dataset,)
+
+    def in_words(self) -> str:
+        """What the stream is, for its card."""
+        return f"{self.ways}-way {self.shots}-shot episodes with {self.queries} queries a class; {self.steps:,} of them"
+
+
+class Episodes(EpisodeStream):
+    """Episodes over one image set.
+
+    Args:
+        config: the stream's numbers.
+        data: the image set by the name ``config.dataset``, or its stand-in.
+        seed: the run's seed.
+
+    Raises:
+        SpecError: a split has fewer classes than ``ways``, or a class fewer pictures than ``shots + queries``.
+    """
+
+    def __init__(self, config: EpisodesConfig, data: Mapping[str, ImageSet], seed: int) -> None:
+        self.config, self.seed = config, seed
+        self.steps, self.ways, self.shots, self.queries = config.steps, config.ways, config.shots, config.queries
+        self._images = images = data[config.dataset]
+        self.domains = (images.name,)
+        channels, height, width = images.images.shape[1:]
+        self.shape = (channels, height, width)
+        scale = Scale(images)
+        self.factor, self.shift = tuple(scale.factor.flatten().tolist()), tuple(scale.shift.flatten().tolist())
+        self._splits = class_split(images, config.classes)
+        self._samples = images.class_indices()
+        need = config.shots + config.queries
+        for split, classes in self._splits.items():
+            found = len(classes)
+            require(self.ways <= found, "ways", self.ways, f"at most {found}, the {split} classes of {images.name}")
+            fewest = min(classes, key=lambda c: len(self._samples[c]))
+            there = len(self._samples[fewest])
+            allowed = f"at most {there} with shots = {config.shots}: {images.classes[fewest]!r} has {there} pictures"
+            require(need <= there, "queries", config.queries, allowed.replace(str(there), str(there - config.shots), 1))
+
+    def episode(self, split: Split, number: int) -> Batch:
+        generator = numpy_generator(self.seed, "episode", split, number)
+        pool = self._splits[split]
+        classes = pool[generator.choice(len(pool), self.ways, replace=False)]
+        count = self.shots + self.queries
+        drawn = np.stack([generator.choice(self._samples[c], count, replace=False) for c in classes])
+        chosen = np.concatenate([drawn[:, : self.shots].reshape(-1), drawn[:, self.shots :].reshape(-1)])
+        labels = torch.arange(self.ways)
+        y = torch.cat([labels.repeat_interleave(self.shots), labels.repeat_interleave(self.queries)])
+        task = Task(self.domains[0], tuple(int(c) for c in classes), number)
+        x = torch.from_numpy(self._images.images[chosen])
+        return Batch(x, y, number, task, support=self.ways * self.shots)
+
+    def provenance(self) -> dict[str, Any]:
+        return {self._images.name: self._images.provenance.as_dict()}
+
+
+STREAMS = (
+    StreamKind(
+        name="episodes",
+        config=EpisodesConfig,
+        build=Episodes,
+        summary="N-way k-shot episodes, each of classes of its own",
+        quick={"ways": 2, "shots": 2, "queries": 3, "steps": 40},
+    ),
+)

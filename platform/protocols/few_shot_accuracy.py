@@ -1,0 +1,166 @@
+"""Few-shot accuracy at the best validation point (maml_family spec, section 6).
+
+Every ``every`` outer steps, and after the last, the learner adapts to validation episodes and answers their queries.
+Where the mean accuracy is better than ever before, its meta-parameters are kept, and test episodes are judged with
+them: nothing is chosen by what the test says. The result is the test accuracy of the best point, with an interval over
+episodes; the model is that point's.
+
+With ``snapshots`` above 1 the best so many points are kept, each adapts to a test episode by itself, and their
+probabilities are averaged (section 8, "Snapshot ensemble").
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from frisket.algos.learner import Episodic
+from frisket.envs.episode_stream import EpisodeStream, Split
+from frisket.envs.stream import Stream
+from frisket.errors import SpecError, require
+from frisket.platform.protocols.protocol import Answers, Protocol, ProtocolKind, Scored
+from frisket.types import Batch, Metrics, State
+
+_TWO_SIDED = 1.96  # of a normal, 95 %
+
+
+@dataclass(frozen=True, kw_only=True)
+class FewShotAccuracyConfig:
+    """Attributes:
+    every: outer steps from one validation to the next.
+    first: outer steps before the first one.
+    validation_episodes: judged at every validation.
+    test_episodes: judged where validation is better than ever before.
+    snapshots: best points that are kept and answer together.
+    """
+
+    every: int = 500
+    first: int = 0
+    validation_episodes: int = 300
+    test_episodes: int = 300
+    snapshots: int = 1
+
+    def __post_init__(self) -> None:
+        for name in ("every", "validation_episodes", "test_episodes", "snapshots"):
+            require(getattr(self, name) >= 1, name, getattr(self, name), "at least 1")
+        require(self.first >= 0, "first", self.first, "at least 0")
+
+
+class FewShotAccuracy(Protocol):
+    """Accuracy on the queries of test episodes.
+
+    Scores: ``steps``, outer steps so far; ``validation``, of the last validation, and ``test``, ``[episodes]``
+    accuracies at the best one, both empty before the first; ``ensemble``, as ``test``, of all snapshots together;
+    ``kept/0``, ``kept/1``, ...: the best points, each with ``validation``, ``step`` and ``start``
+    (`frisket.algos.learner.Episodic.start`), the best first.
+    """
+
+    headline = "accuracy"
+
+    def __init__(self, config: FewShotAccuracyConfig, stream: EpisodeStream) -> None:
+        self.config, self.stream = config, stream
+
+    def init(self) -> State:
+        none = torch.zeros(0, dtype=torch.float64)
+        steps = torch.zeros((), dtype=torch.int64)
+        return {"steps": steps, "validation": none, "test": none, "ensemble": none, "kept": {}}
+
+    def before(self, answers: Sequence[Answers], scores: Sequence[State], batches: Sequence[Batch]) -> list[Scored]:
+        return [Scored(one, {}) for one in scores]
+
+    def after(self, answers: Sequence[Answers], known: list[Scored], batches: Sequence[Batch]) -> list[Scored]:
+        return [self._after(*one) for one in zip(answers, known, batches, strict=True)]
+
+    def _after(self, answers: Answers, known: Scored, batch: Batch) -> Scored:
+        scores = {**known.scores, "steps": known.scores["steps"] + 1}
+        steps, last = int(scores["steps"]), batch.position + 1 == self.stream.steps
+        if not last and (steps <= self.config.first or steps % self.config.every):
+            return Scored(scores, known.record)
+        return self._validated(answers, scores, dict(known.record), last)
+
+    def _validated(self, answers: Answers, scores: State, record: dict[str, Any], last: bool) -> Scored:
+        learner = answers.learner
+        assert isinstance(learner, Episodic)
+        start = learner.start(answers.state)
+        found = self._judged(answers, "validation", self.config.validation_episodes, [start])
+        validation = float(found.mean())
+        point = {"validation": torch.tensor(validation, dtype=torch.float64), "step": scores["steps"], "start": start}
+        best = sorted([*scores["kept"].values(), point], key=lambda one: -float(one["validation"]))
+        best = best[: self.config.snapshots]
+        scores = {**scores, "validation": found.mean()[None], "kept": {str(i): one for i, one in enumerate(best)}}
+        record["validation"] = validation
+        if best[0] is point:
+            scores["test"] = self._judged(answers, "test", self.config.test_episodes, [start])
+            record["test"] = float(scores["test"].mean())
+        if last and len(best) > 1:
+            starts = [one["start"] for one in best]
+            scores["ensemble"] = self._judged(answers, "test", self.config.test_episodes, starts)
+        return Scored(scores, record)
+
+    def _judged(self, answers: Answers, split: Split, count: int, starts: Sequence[State]) -> Tensor:
+        """Accuracy on the queries of each of ``count`` episodes of ``split``, ``[count]``: of the mean probabilities
+        of what each of ``starts`` adapts to."""
+        return torch.tensor([self._answered(answers, split, i, starts) for i in range(count)], dtype=torch.float64)
+
+    def _answered(self, answers: Answers, split: Split, number: int, starts: Sequence[State]) -> float:
+        learner, device = answers.learner, answers.state["step"].device
+        assert isinstance(learner, Episodic)
+        episode = self.stream.episode(split, number)
+        x, y, n = self.stream.numbers(episode.x.to(device)), episode.y.to(device), episode.support
+        support = Batch(x[:n], y[:n], number)
+        answered = []
+        for start in starts:
+            logits = learner.predict(learner.adapted({**answers.state, **start}, support), x[n:])
+            assert logits is not None
+            answers.numbers = answers.numbers and not bool(logits.isnan().any())
+            answered.append(logits.softmax(-1))
+        return float((torch.stack(answered).mean(0).argmax(-1) == y[n:]).double().mean())
+
+    def chosen(self, state: State, scores: State) -> State:
+        """The best validation point's meta-parameters."""
+        return {**state, **scores["kept"]["0"]["start"]} if scores["kept"] else state
+
+    def points(self, scores: State) -> tuple[Metrics, State]:
+        points = {"accuracy": float(scores["test"].mean())} if len(scores["test"]) else {}
+        if len(scores["validation"]):
+            points["validation/accuracy"] = float(scores["validation"])
+        return points, scores
+
+    def final(self, scores: State) -> Metrics:
+        metrics: Metrics = {}
+        for name, found in (("accuracy", scores["test"]), ("ensemble/accuracy", scores["ensemble"])):
+            if len(found):
+                metrics |= {name: float(found.mean()), f"{name}/interval": interval(found)}
+        if scores["kept"]:
+            best = scores["kept"]["0"]
+            metrics |= {"validation/accuracy": float(best["validation"]), "validation/step": float(best["step"])}
+        return metrics
+
+
+def interval(found: Tensor) -> float:
+    """Half the width of the 95 % interval of the mean of ``found`` [n], by the normal's; 0 for one value."""
+    return _TWO_SIDED * float(found.std()) / math.sqrt(len(found)) if len(found) > 1 else 0.0
+
+
+def _build(config: FewShotAccuracyConfig, stream: Stream) -> FewShotAccuracy:
+    if not isinstance(stream, EpisodeStream):
+        raise SpecError("protocol.kind", "few-shot-accuracy", "needs a stream of episodes: stream.kind = episodes")
+    return FewShotAccuracy(config, stream)
+
+
+PROTOCOLS = (
+    ProtocolKind(
+        name="few-shot-accuracy",
+        config=FewShotAccuracyConfig,
+        build=_build,
+        headline=FewShotAccuracy.headline,
+        summary="accuracy on the queries of new tasks, at the best validation point",
+        journalled=("accuracy", "validation/accuracy"),
+        final=("accuracy/interval", "ensemble/accuracy", "validation/step"),
+    ),
+)
