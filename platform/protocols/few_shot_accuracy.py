@@ -61,6 +61,7 @@ class FewShotAccuracy(Protocol):
     """
 
     headline = "accuracy"
+    of_episodes = True
 
     def __init__(self, config: FewShotAccuracyConfig, stream: EpisodeStream) -> None:
         self.config, self.stream = config, stream

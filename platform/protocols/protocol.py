@@ -68,10 +68,12 @@ class Protocol(ABC):
     Attributes:
         headline: the metric an experiment is judged by.
         by_label: whether it judges labels.
+        of_episodes: whether it judges what is adapted to episodes.
     """
 
     headline: str
     by_label: bool = True
+    of_episodes: bool = False
 
     def require_suited(self, network: Network) -> None:
         """Raise `SpecError` unless what ``network`` answers can be judged; by default, labels."""

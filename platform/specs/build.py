@@ -9,9 +9,10 @@ from typing import Any, Literal
 
 import torch
 
-from frisket.algos.learner import Learner
+from frisket.algos.learner import Episodic, Learner
 from frisket.algos.networks.network import Network
 from frisket.envs.data import SOURCES, DataMode, Pictures, resolve
+from frisket.envs.episode_stream import EpisodeStream
 from frisket.envs.stream import Stream
 from frisket.envs.task_stream import TaskStream
 from frisket.errors import DataError, SpecError, UserError, nearest, require
@@ -121,6 +122,13 @@ def require_suited(learner: Learner, stream: Stream) -> None:
         raise SpecError("learner.kind", method, fix)
     if can.validates and isinstance(stream, TaskStream) and not len(stream.validation_set(0)[1]):
         raise SpecError("stream.validation", 0, f"must keep samples back: {method} judges its masks on them")
+    if isinstance(stream, EpisodeStream):
+        if not isinstance(learner, Episodic):
+            raise SpecError(
+                "learner.kind", method, f"must be one that learns from episodes, as {kind} gives them: maml"
+            )
+        divided = stream.steps % learner.meta_batch == 0
+        require(divided, "stream.steps", stream.steps, f"a multiple of meta_batch = {learner.meta_batch}")
     wanted = learner.task_steps
     if wanted is not None and isinstance(stream, TaskStream) and wanted != stream.steps_per_task:
         fix = f"must be {stream.steps_per_task}, the batches of one of the stream's tasks in all its epochs"
@@ -178,6 +186,8 @@ def _rehearse(experiment: Experiment, images: Mapping[str, Pictures]) -> None:
             _require_measured(experiment.metric, stream, learner)
         protocol = plain.protocol.row.build(plain.protocol.config, stream)
         protocol.require_suited(network)
+        if isinstance(stream, EpisodeStream) and not protocol.of_episodes:
+            raise SpecError("protocol.kind", plain.protocol.kind, "must judge episodes: few-shot-accuracy")
 
 
 def _require_measured(metric: str, stream: Stream, learner: Learner) -> None:

@@ -1,0 +1,88 @@
+"""Few-shot episodes: what one holds, what is refused, and that making them is cheap."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from frisket.envs.contract import made_up
+from frisket.envs.data.imageset import ImageSet, Provenance
+from frisket.envs.episode_stream import SPLITS
+from frisket.envs.streams.episodes import Episodes, EpisodesConfig
+from frisket.errors import SpecError
+
+
+def pictures(classes: int, each: int) -> ImageSet:
+    """Every picture says its class and its number: pixel (0, 0) and pixel (0, 1)."""
+    images = np.zeros((classes * each, 1, 16, 16), np.uint8)
+    images[:, 0, 0, 0] = np.repeat(np.arange(classes), each)
+    images[:, 0, 0, 1] = np.tile(np.arange(each), classes)
+    names = tuple(f"c{i}" for i in range(classes))
+    return ImageSet(
+        "said", images, images[:, 0, 0, 0].astype(np.int64), names, Provenance("said", "own", "", "", "", {})
+    )
+
+
+def stream(seed: int = 0, classes: int = 50, each: int = 8, **fields: int) -> Episodes:
+    config = EpisodesConfig(dataset="said", **{"ways": 3, "shots": 2, "queries": 4, "steps": 30, **fields})
+    return Episodes(config, {"said": pictures(classes, each)}, seed)
+
+
+def test_an_episode_has_its_classes_in_order_and_no_picture_twice() -> None:
+    made = stream()
+    for number in range(30):
+        episode = made.episode("train", number)
+        assert episode.task is not None
+        support, query = episode.sides()
+        assert support.y.tolist() == [0, 0, 1, 1, 2, 2]
+        assert query.y.tolist() == [0] * 4 + [1] * 4 + [2] * 4
+        told = episode.x[:, 0, 0, 0].tolist()
+        assert told == [episode.task.classes[label] for label in episode.y.tolist()]
+        assert len({(c, n) for c, n in episode.x[:, 0, 0, :2].tolist()}) == 18
+        assert len(set(episode.task.classes)) == 3
+
+
+def test_the_splits_share_no_class_and_all_classes_are_in_one() -> None:
+    made, seen = stream(), {}
+    for split in SPLITS:
+        episodes = [made.episode(split, i) for i in range(200)]
+        seen[split] = {c for episode in episodes for c in episode.task.classes}  # pyright: ignore
+    assert [len(seen[split]) for split in SPLITS] == [32, 8, 10]
+    assert seen["train"] | seen["validation"] | seen["test"] == set(range(50))
+
+
+def test_another_seed_gives_other_episodes_and_a_split_its_own() -> None:
+    a, b = stream(0), stream(1)
+    assert any(not torch.equal(a.batch(i).x, b.batch(i).x) for i in range(3))
+    assert torch.equal(a.episode("train", 4).x, a.batch(4).x)
+    assert a.episode("validation", 0).task != a.episode("test", 0).task
+
+
+def test_pictures_are_bytes_until_they_are_asked_for_as_numbers() -> None:
+    made = stream()
+    x = made.batch(0).x
+    assert x.dtype == torch.uint8
+    assert torch.allclose(made.numbers(x), x.float() / 255)
+
+
+@pytest.mark.parametrize(
+    ("fields", "field", "says"),
+    [
+        ({"ways": 9}, "ways", "at most 8, the validation classes of said"),
+        ({"queries": 7}, "queries", "at most 6 with shots = 2: 'c0' has 8 pictures"),
+        ({"ways": 1}, "ways", "at least 2"),
+        ({"shots": 0}, "shots", "at least 1"),
+        ({"queries": 0}, "queries", "at least 1"),
+    ],
+)
+def test_what_the_data_do_not_have_is_refused_by_its_field(fields: dict[str, int], field: str, says: str) -> None:
+    with pytest.raises(SpecError) as refused:
+        stream(**fields)
+    assert refused.value.field == field
+    assert says in refused.value.fix
+
+
+def test_a_division_that_is_not_known_is_refused() -> None:
+    with pytest.raises(SpecError, match="standard"):
+        Episodes(EpisodesConfig(dataset="x", classes="mine"), {"x": made_up("x")}, 0)

@@ -1,0 +1,146 @@
+"""Few-shot runs from their specification: validated, judged at the best point alone, kept and resumed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from frisket.algos.learner import Episodic
+from frisket.algos.parts.tree import flatten
+from frisket.errors import SpecError, Stopped
+from frisket.platform.executors import local
+from frisket.platform.protocols.few_shot_accuracy import FewShotAccuracy, interval
+from frisket.platform.protocols.protocol import Answers, Scored
+from frisket.platform.run.engine import run_pack
+from frisket.platform.run.folder import RunFolder
+from frisket.platform.specs.build import Inputs, build_learner, build_stream, load_data
+from frisket.platform.specs.experiment import load_spec
+from frisket.platform.verbs.run import prepare
+from frisket.types import Batch, State
+
+TINY: dict[str, Any] = {
+    "name": "few", "seeds": 1, "log_every": 2, "checkpoint_seconds": 1000.0,
+    "stream": {"kind": "episodes", "dataset": "glyphs", "ways": 3, "shots": 1, "queries": 2, "steps": 16},
+    "network": {"kind": "conv4", "channels": 2},
+    "learner": {"kind": "sparse-maml", "inner_steps": 1, "meta_batch": 2, "alpha": 0.3},
+    "protocol": {"kind": "few-shot-accuracy", "every": 2, "validation_episodes": 3, "test_episodes": 4, "snapshots": 2},
+}  # fmt: skip
+
+
+def run(parent: Path, stops: tuple[int, ...] = (), **changes: Any) -> RunFolder:
+    folder = prepare({**TINY, **changes}, data="embedded", runs_dir=parent)
+    for after in stops:
+        asked = iter([False] * (after - 1))
+        with pytest.raises(Stopped):
+            run_pack(folder, folder.packs[0], stop=lambda asked=asked: next(asked, True))
+    local.execute(folder, data_dir=None, stop=lambda: False)
+    return RunFolder.open(folder.path)
+
+
+def records(folder: RunFolder, kind: str = "step") -> list[dict[str, Any]]:
+    import json
+
+    lines = folder.replicas()[0].journal.read_text().splitlines()
+    return [line[kind] for line in map(json.loads, lines) if kind in line]
+
+
+def test_a_run_is_the_same_wherever_it_was_stopped(tmp_path: Path) -> None:
+    whole, stopped = run(tmp_path / "a"), run(tmp_path / "b", stops=(3, 2))
+    states = [flatten(folder.replicas()[0].state) for folder in (whole, stopped)]
+    assert all(torch.equal(v, states[1][k]) for k, v in states[0].items())
+    assert records(whole) == records(stopped)
+    results = [folder.results()[0]["metrics"] for folder in (whole, stopped)]
+    assert results[0] == results[1]
+    assert {"accuracy", "accuracy/interval", "validation/accuracy", "validation/step", "sparsity"} <= results[0].keys()
+
+
+def test_the_test_is_judged_at_the_best_validation_point_alone_and_the_model_is_its(tmp_path: Path) -> None:
+    folder = run(tmp_path)
+    said = records(folder)
+    judged = [(i + 1, one["validation"], one.get("test")) for i, one in enumerate(said) if "validation" in one]
+    assert [step for step, *_ in judged] == [2, 4, 6, 8]
+    best = -1.0
+    for _, validation, test in judged:
+        assert (test is not None) == (validation > best)
+        best = max(best, validation)
+    step, validation, test = next(one for one in judged if one[1] == best)
+    (result,) = folder.results()
+    metrics = result["metrics"]
+    assert (metrics["validation/step"], metrics["validation/accuracy"], metrics["accuracy"]) == (step, validation, test)
+
+    experiment = load_spec(TINY)
+    stream = build_stream(experiment, load_data(experiment, "embedded"), 0)
+    learner = build_learner(experiment, Inputs.of(stream))
+    assert isinstance(learner, Episodic)
+    kept, correct = folder.replicas()[0].state, []
+    for number in range(4):
+        support, query = stream.episode("test", number).sides()  # pyright: ignore
+        adapted = learner.adapted(kept, Batch(stream.numbers(support.x), support.y, 0))  # pyright: ignore
+        logits = learner.predict(adapted, stream.numbers(query.x))  # pyright: ignore
+        assert logits is not None
+        correct.append(float((logits.argmax(-1) == query.y).double().mean()))
+    assert sum(correct) / 4 == pytest.approx(metrics["accuracy"])
+
+
+class Told(FewShotAccuracy):
+    """Accuracies that are told instead of measured: of validation in turn, of test 0.5."""
+
+    told: list[float]
+
+    def _judged(self, answers: Answers, split: str, count: int, starts: Any) -> Any:
+        self.asked.append((split, len(starts)))
+        value = self.told.pop(0) if split == "validation" else 0.5
+        return torch.full((count,), value, dtype=torch.float64)
+
+    asked: list[tuple[str, int]]
+
+
+def told(validations: list[float]) -> tuple[State, list[tuple[str, int]]]:
+    experiment = load_spec(TINY)
+    stream: Any = build_stream(experiment, load_data(experiment, "embedded"), 0)
+    learner = build_learner(experiment, Inputs.of(stream))
+    protocol = Told(experiment.protocol.config, stream)
+    protocol.told, protocol.asked = list(validations), []
+    scores, state = protocol.init(), learner.init(0)
+    for step in range(1, 9):
+        state = {**state, "step": torch.tensor(step)}
+        batch = Batch(torch.zeros(1), torch.zeros(1), 2 * step - 1)
+        (scored,) = protocol.after([Answers(learner, state, 3, True)], [Scored(scores, {})], [batch])
+        scores = scored.scores
+    return scores, protocol.asked
+
+
+def test_the_best_points_are_kept_in_order_and_answer_together_at_the_end() -> None:
+    scores, asked = told([0.4, 0.6, 0.5, 0.55])
+    kept = scores["kept"]
+    assert [(int(kept[str(i)]["step"]), float(kept[str(i)]["validation"])) for i in range(2)] == [(4, 0.6), (8, 0.55)]
+    validation, test = ("validation", 1), ("test", 1)
+    assert asked == [validation, test, validation, test, validation, validation, ("test", 2)]
+
+
+def test_equal_validation_keeps_the_earlier_point() -> None:
+    scores, _ = told([0.6, 0.6, 0.6, 0.6])
+    assert [int(scores["kept"][str(i)]["step"]) for i in range(2)] == [2, 4]
+
+
+def test_an_interval_is_that_of_the_normal() -> None:
+    assert interval(torch.tensor([0.0, 1.0] * 50, dtype=torch.float64)) == pytest.approx(1.96 * 0.50252 / 10, rel=1e-4)
+    assert interval(torch.tensor([0.3])) == 0
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({"stream": {"kind": "rotations"}}, "needs a stream of episodes"),
+        ({"protocol": {"kind": "online-accuracy"}}, "few-shot-accuracy"),
+        ({"learner": {"kind": "er"}}, "learns from episodes"),
+        ({"learner": {"kind": "fomaml", "meta_batch": 3}}, "a multiple of meta_batch = 3"),
+    ],
+)
+def test_what_does_not_suit_is_refused_before_the_run(changes: dict[str, Any], says: str, tmp_path: Path) -> None:
+    with pytest.raises(SpecError, match=says):
+        prepare({**TINY, **changes}, data="embedded", runs_dir=tmp_path)
+    assert not list(tmp_path.iterdir())
