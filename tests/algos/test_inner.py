@@ -12,19 +12,9 @@ from torch import Tensor
 from toys import double, small_network
 
 from frisket.algos.contract.toys import noise_data
+from frisket.algos.inner.first_m import Centred, Constant, Uniform
 from frisket.algos.inner.loop import adapt, loss_on, meta_gradient, second_order_gradient, unroll
-from frisket.algos.inner.modulation import (
-    BinaryMask,
-    Centred,
-    Constant,
-    FixedStep,
-    LearnedStep,
-    Modulation,
-    PlainRelu,
-    Raw,
-    StraightRelu,
-    Uniform,
-)  # fmt: skip
+from frisket.algos.inner.modulation import BinaryMask, FixedStep, LearnedStep, Modulation, PlainRelu, Raw, StraightRelu
 from frisket.algos.learners.online.metacog import Gated
 from frisket.algos.networks.network import Adapting, Network, split
 from frisket.rng import torch_generator
