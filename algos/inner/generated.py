@@ -16,7 +16,6 @@ for Adam's moments. The gradients of a meta-batch are best added up one by one.
 from __future__ import annotations
 
 import math
-from collections.abc import Collection
 
 import torch
 from torch import Tensor
@@ -32,12 +31,12 @@ ROWS, OFFSET = "rows.", "offset."
 """What stands in m before a kernel's name: its A_k [C_out, C_in, H, W, E] and its b_k [C_out, C_in, H, W]."""
 
 
-def kernels(weights: Params) -> Collection[str]:
+def kernels(weights: Params) -> list[str]:
     """Names of the convolution kernels, [C_out, C_in, H, W]."""
     return [k for k, v in weights.items() if v.dim() == 4]
 
 
-def kernel_biases(weights: Params) -> Collection[str]:
+def kernel_biases(weights: Params) -> list[str]:
     """Names of the biases of the convolutions, ``conv1.bias`` to a kernel ``conv1.weight``."""
     beside = (f"{k.removesuffix('weight')}bias" for k in kernels(weights))
     return [k for k in beside if k in weights]

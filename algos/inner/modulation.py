@@ -217,8 +217,8 @@ class Raw(Signed):
 
 
 class BinaryMask(EntrywiseModulation):
-    """``alpha_0 * 1[m >= 0]`` (sparse-MAML; the mask is 1 at m = 0). A weight that has no m is open and no mask of the
-    MaskSet is its.
+    """``alpha_0 * 1[m >= 0]`` (sparse-MAML; the mask is 1 at m = 0). A weight that has no m is open, and counts in no
+    sparsity.
 
     Args:
         alpha_0: step size where the mask is open; for a pack one per replica, [P].
