@@ -2,72 +2,48 @@
 
 One inner step is ``phi <- phi - s o grad L(phi)``. A `Modulation` owns the meta-parameters ``m`` behind ``s``. It is
 asked for s at the inner steps (`Modulation.rates`) and carries dL/ds back to dL/dm (`Modulation.pull_back`), by a
-derivative that it defines itself:
+derivative that it defines itself. With c for ``lr_scale`` and kappa for ``ste_scale``:
 
-=====================  ==============================  ==========================================================
-modulation             s                               ds/dm
-=====================  ==============================  ==========================================================
-`LearnedStep`          eta_k, one scalar per tensor    1 (C-MAML; the sign is free)
-`FixedStep`            alpha_0                         nothing to learn
-`BinaryMask`           alpha_0 * 1[m >= 0]             alpha_0 kappa, straight-through (sparse paper, Eq. 5 and 10)
-`StraightRelu`         max(m, 0)                       1, straight-through: a rate can come back from 0
-`PlainRelu`            max(m, 0)                       1[m > 0]: a rate that reaches 0 stays there (La-MAML on MNIST)
-`Raw`                  m                               1 (La-MAML on CIFAR-100 and TinyImageNet)
-=====================  ==============================  ==========================================================
+===============  ====================  =================================================================================
+modulation       s                     ds/dm
+===============  ====================  =================================================================================
+`LearnedStep`    eta_k, one a tensor   1 (C-MAML; the sign is free)
+`FixedStep`      alpha_0               nothing to learn (MAML)
+`BinaryMask`     alpha_0 * 1[m >= 0]   alpha_0 kappa, straight-through (sparse paper, Eq. 5 and 10)
+`StraightRelu`   c max(m, 0)           c, straight-through: a rate can come back from 0 (sparse-ReLU-MAML)
+`PlainRelu`      c max(m, 0)           c 1[m > 0]: a rate that reaches 0 stays there (La-MAML on MNIST)
+`ExpRate`        c exp(m)              c exp(m): a rate never reaches 0 (exp-MAML)
+`Signed`         m                     1: a negative rate climbs (Meta-SGD)
+`Raw`            m                     1, over weights that an outer step rectifies (La-MAML on CIFAR-100, TinyImageNet)
+`Generated`      of another one        its own, carried on to what generates the kernels' m (sparse-MAML+)
+===============  ====================  =================================================================================
 
-What has one m per weight starts it as a `Start` says: at a constant, uniform, or centred so that half is closed.
+What has one m per weight starts it as a `frisket.algos.inner.first_m.Start` says. `Generated` has a file of its own,
+`frisket.algos.inner.generated`.
 """
 
 from __future__ import annotations
 
-import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable
-from typing import NamedTuple, TypeAlias
+from collections.abc import Callable, Collection
+from typing import TypeAlias
 
 import torch
 from torch import Tensor
 
+from frisket.algos.inner.first_m import Start
 from frisket.algos.masks.mask_set import MaskSet
-from frisket.algos.networks.network import fan_in
 from frisket.algos.parts.clip import spread
 from frisket.algos.parts.gradients import leaves
 from frisket.types import Params
 
-Start: TypeAlias = Callable[[Tensor, torch.Generator], Tensor]
-"""First values of the m of one tensor of weights, of its shape."""
+Choice: TypeAlias = Callable[[Params], Collection[str]]
+"""Names of some of the weights given."""
 
 
-class Constant(NamedTuple):
-    """A `Start` at ``value`` everywhere."""
-
-    value: float
-
-    def __call__(self, weight: Tensor, generator: torch.Generator) -> Tensor:
-        return torch.full_like(weight, self.value)
-
-
-class Uniform(NamedTuple):
-    """A `Start` in U(low, high)."""
-
-    low: float
-    high: float
-
-    def __call__(self, weight: Tensor, generator: torch.Generator) -> Tensor:
-        return torch.empty_like(weight).uniform_(self.low, self.high, generator=generator)
-
-
-class Centred(NamedTuple):
-    """A `Start` that is Kaiming-uniform, ``sqrt(6 / fan_in)``, for matrices and kernels, U(-0.5, 0.5) for vectors; then
-    each tensor's own mean is taken off, so that half of it starts closed (osaka spec, section 7), and ``shift`` is
-    added: 0 starts half closed, a large one fully open."""
-
-    shift: float
-
-    def __call__(self, weight: Tensor, generator: torch.Generator) -> Tensor:
-        bound = math.sqrt(6 / fan_in(weight)) if weight.dim() > 1 else 0.5
-        m = torch.empty_like(weight).uniform_(-bound, bound, generator=generator)
-        return m - m.mean() + self.shift
+def nothing(weights: Params) -> Collection[str]:
+    """The `Choice` of none."""
+    return ()
 
 
 class Modulation(ABC):
@@ -95,6 +71,12 @@ class Modulation(ABC):
             phi: the fast weights at that step. What s owes to them counts as constant in every derivative.
             step: number of the inner step, from 0.
         """
+
+    def draw(self, m: Params, seed: int, *key: str | int) -> Params:
+        """``m`` for one adaptation. Where s is random, m holds the noise behind it, and this is m with noise drawn
+        afresh from (``seed``, ``key``); elsewhere m as it is. What `rates`, `pull_back` and `masks` are then asked has
+        to be of the same draw."""
+        return m
 
     def pull_back(self, m: Params, phi: Params, step: int, rate_grads: Params) -> Params:
         """dL/dm from dL/ds; by default by automatic differentiation of `rates`.
@@ -161,51 +143,112 @@ class EntrywiseModulation(Modulation):
         return {k: self.start(v, generator) for k, v in adaptable.items()}
 
 
-class PlainRelu(EntrywiseModulation):
-    """``max(m, 0)`` and its own derivative, 0 at m = 0."""
+class ScaledRate(EntrywiseModulation):
+    """``c f(m)``; subclasses say f and its derivative.
+
+    Args:
+        start: first values of m.
+        lr_scale: c, 1 in the released code and alpha in the equations as printed; for a pack one per replica, [P].
+    """
+
+    def __init__(self, start: Start, lr_scale: float | Tensor = 1.0) -> None:
+        super().__init__(start)
+        self.lr_scale = lr_scale
+
+    def scaled(self, values: Params) -> Params:
+        """``values`` times c."""
+        if not isinstance(self.lr_scale, Tensor) and self.lr_scale == 1:
+            return values
+        return {k: v * spread(self.lr_scale, v) for k, v in values.items()}
+
+
+class PlainRelu(ScaledRate):
+    """``c max(m, 0)`` and its own derivative, 0 at m = 0."""
 
     def rates(self, m: Params, phi: Params, step: int) -> Params:
-        return {k: v.relu() for k, v in m.items()}
+        return self.scaled({k: v.relu() for k, v in m.items()})
 
     def pull_back(self, m: Params, phi: Params, step: int, rate_grads: Params) -> Params:
-        return {k: g * (m[k] > 0).to(m[k].dtype) for k, g in rate_grads.items()}
+        return self.scaled({k: g * (m[k] > 0).to(m[k].dtype) for k, g in rate_grads.items()})
 
     def masks(self, m: Params) -> MaskSet:
-        return MaskSet({k: v > 0 for k, v in m.items()})
+        return above_zero(m)
 
 
 class StraightRelu(PlainRelu):
-    """``max(m, 0)`` as a rate per weight, with the identity as its derivative everywhere."""
+    """``c max(m, 0)`` as a rate per weight, with c as its derivative everywhere."""
+
+    def pull_back(self, m: Params, phi: Params, step: int, rate_grads: Params) -> Params:
+        return self.scaled(rate_grads)
+
+
+class ExpRate(ScaledRate):
+    """``c exp(m)``, which is its own derivative. No rate is 0, so nothing is switched off."""
+
+    switches_off = False
+
+    def rates(self, m: Params, phi: Params, step: int) -> Params:
+        return self.scaled({k: v.exp() for k, v in m.items()})
+
+    def pull_back(self, m: Params, phi: Params, step: int, rate_grads: Params) -> Params:
+        rates = self.rates(m, phi, step)
+        return {k: g * rates[k] for k, g in rate_grads.items()}
+
+
+class Signed(EntrywiseModulation):
+    """``m`` itself: a negative rate climbs. Nothing is switched off."""
+
+    switches_off = False
+
+    def rates(self, m: Params, phi: Params, step: int) -> Params:
+        return m
 
     def pull_back(self, m: Params, phi: Params, step: int, rate_grads: Params) -> Params:
         return rate_grads
 
 
-class Raw(StraightRelu):
-    """``m`` itself: a negative rate climbs. Masks are those of `PlainRelu`, because the outer step rectifies."""
+class Raw(Signed):
+    """`Signed` in the inner loop, of methods whose outer step rectifies: what it takes for 0 is switched off."""
 
-    def rates(self, m: Params, phi: Params, step: int) -> Params:
-        return m
+    switches_off = True
+
+    def masks(self, m: Params) -> MaskSet:
+        return above_zero(m)
 
 
 class BinaryMask(EntrywiseModulation):
-    """``alpha_0 * 1[m >= 0]`` (sparse-MAML; the mask is 1 at m = 0).
+    """``alpha_0 * 1[m >= 0]`` (sparse-MAML; the mask is 1 at m = 0). A weight that has no m is open, and counts in no
+    sparsity.
 
     Args:
         alpha_0: step size where the mask is open; for a pack one per replica, [P].
         start: first values of m.
         ste_scale: kappa, 1 in the equations and 1/2 in a paper's listing; for a pack [P].
+        always: which of the adaptable weights get no m.
     """
 
-    def __init__(self, alpha_0: float | Tensor, start: Start, ste_scale: float | Tensor = 1.0) -> None:
+    def __init__(
+        self, alpha_0: float | Tensor, start: Start, ste_scale: float | Tensor = 1.0, always: Choice = nothing
+    ) -> None:
         super().__init__(start)
-        self.alpha_0, self.ste_scale = alpha_0, ste_scale
+        self.alpha_0, self.ste_scale, self.always = alpha_0, ste_scale, always
+
+    def init(self, adaptable: Params, generator: torch.Generator) -> Params:
+        unmasked = self.always(adaptable)
+        return super().init({k: v for k, v in adaptable.items() if k not in unmasked}, generator)
 
     def rates(self, m: Params, phi: Params, step: int) -> Params:
-        return {k: spread(self.alpha_0, v) * (v >= 0).to(v.dtype) for k, v in m.items()}
+        masked = {k: spread(self.alpha_0, v) * (v >= 0).to(v.dtype) for k, v in m.items()}
+        unmasked = {k: spread(self.alpha_0, v) * torch.ones_like(v) for k, v in phi.items() if k not in m}
+        return {**masked, **unmasked}
 
     def pull_back(self, m: Params, phi: Params, step: int, rate_grads: Params) -> Params:
-        return {k: g * spread(self.alpha_0 * self.ste_scale, g) for k, g in rate_grads.items()}
+        return {k: g * spread(self.alpha_0 * self.ste_scale, g) for k, g in rate_grads.items() if k in m}
 
     def masks(self, m: Params) -> MaskSet:
         return MaskSet({k: v >= 0 for k, v in m.items()})
+
+
+def above_zero(m: Params) -> MaskSet:
+    """Open where m > 0."""
+    return MaskSet({k: v > 0 for k, v in m.items()})

@@ -9,6 +9,7 @@ kind           u                                          state
 =============  =========================================  =======================
 ``sgd``        g                                          nothing
 ``momentum``   v <- mu v + g;  u = v                      v
+``nesterov``   v <- mu v + g;  u = g + mu v               v
 ``adam``       mean / (sqrt(square) + eps), corrected     as `frisket.algos.parts.adam`
 =============  =========================================  =======================
 """
@@ -29,13 +30,13 @@ from frisket.types import Params, State
 @dataclass(frozen=True, kw_only=True)
 class OptimiserConfig:
     """Attributes:
-    optimiser: ``sgd``, ``momentum`` or ``adam``.
+    optimiser: ``sgd``, ``momentum``, ``nesterov`` or ``adam``.
     lr: rate.
-    momentum: mu of ``momentum``; the others have no use for it.
+    momentum: mu of ``momentum`` and ``nesterov``; the others have no use for it.
     weight_decay: lambda of an L2 term, ``lambda theta`` added to the gradient of everything that moves.
     """
 
-    optimiser: Literal["sgd", "momentum", "adam"] = "adam"
+    optimiser: Literal["sgd", "momentum", "nesterov", "adam"] = "adam"
     lr: float = 0.001
     momentum: float = 0.9
     weight_decay: float = 0.0
@@ -92,6 +93,15 @@ class Momentum(Optimiser):
         return velocity, {"velocity": velocity}
 
 
+class Nesterov(Momentum):
+    """v as `Momentum`'s; u = g + mu v, which is v of the step after if g stays. Equal to ``torch.optim.SGD`` with
+    ``nesterov``."""
+
+    def direction(self, grads: Params, state: State) -> tuple[Params, State]:
+        velocity, state = super().direction(grads, state)
+        return {k: g + self.momentum * velocity[k] for k, g in grads.items()}, state
+
+
 class Adam(Optimiser):
     """`frisket.algos.parts.adam`, whose step at the rate -1 is the direction."""
 
@@ -104,6 +114,7 @@ class Adam(Optimiser):
 
 def build_optimiser(config: OptimiserConfig) -> Optimiser:
     """The optimiser ``config`` names."""
-    if config.optimiser == "momentum":
-        return Momentum(config.momentum, config.weight_decay)
+    if config.optimiser in ("momentum", "nesterov"):
+        kind = Momentum if config.optimiser == "momentum" else Nesterov
+        return kind(config.momentum, config.weight_decay)
     return {"sgd": SGD, "adam": Adam}[config.optimiser](config.weight_decay)

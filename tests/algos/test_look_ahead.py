@@ -8,7 +8,8 @@ from oracle import eager_look_ahead
 from toys import build, double, largest_difference, small_mlp, small_network
 
 from frisket.algos.contract.toys import SIZE, noise_batch, noise_data
-from frisket.algos.inner.modulation import BinaryMask, Constant, EntrywiseModulation, PlainRelu, Raw, StraightRelu
+from frisket.algos.inner.first_m import Constant
+from frisket.algos.inner.modulation import BinaryMask, EntrywiseModulation, PlainRelu, Raw, StraightRelu
 from frisket.algos.learners.look_ahead.gradient import LookAhead, MetaLoss, chunks, look_ahead
 from frisket.algos.learners.look_ahead.la_er import LaER
 from frisket.algos.learners.look_ahead.la_maml import LaMAML, LaMAMLConfig

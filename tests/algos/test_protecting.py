@@ -25,7 +25,7 @@ from frisket.types import Batch, Params, State
 METHODS = {"packnet": {"tasks": 3}, "efficient-packnet": {"grid": (0.05, 0.2, 0.4)}}
 every_method = pytest.mark.parametrize("kind", list(METHODS))
 every_policy = pytest.mark.parametrize("biases", ["freeze_after_first", "per_task", "none"])
-every_optimiser = pytest.mark.parametrize("optimiser", ["adam", "momentum", "sgd"])
+every_optimiser = pytest.mark.parametrize("optimiser", ["adam", "momentum", "nesterov", "sgd"])
 every_alpha = pytest.mark.parametrize("alpha", [1.0, 2.0])
 
 

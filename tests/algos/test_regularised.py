@@ -21,7 +21,7 @@ from frisket.types import Batch, Params, State, TaskEnd
 
 KINDS = ("ewc-fisher", "online-laplace", "si")
 every_kind = pytest.mark.parametrize("kind", KINDS)
-every_optimiser = pytest.mark.parametrize("optimiser", ["sgd", "momentum", "adam"])
+every_optimiser = pytest.mark.parametrize("optimiser", ["sgd", "momentum", "nesterov", "adam"])
 every_alpha = pytest.mark.parametrize("alpha", [1.0, 2.0])
 
 

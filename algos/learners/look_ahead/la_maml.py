@@ -25,7 +25,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
-from frisket.algos.inner.modulation import Constant, EntrywiseModulation, PlainRelu, Raw
+from frisket.algos.inner.first_m import Constant
+from frisket.algos.inner.modulation import EntrywiseModulation, PlainRelu, Raw
 from frisket.algos.learner import Method
 from frisket.algos.learners.look_ahead.gradient import LookAhead
 from frisket.algos.learners.look_ahead.learner import (

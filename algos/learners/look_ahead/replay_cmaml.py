@@ -24,7 +24,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from frisket.algos.inner.modulation import Constant, EntrywiseModulation, Raw
+from frisket.algos.inner.first_m import Constant
+from frisket.algos.inner.modulation import EntrywiseModulation, Raw
 from frisket.algos.learner import Capabilities, Method
 from frisket.algos.learners.look_ahead.gradient import LookAhead
 from frisket.algos.learners.look_ahead.learner import LOGGED, LookAheadConfig, LookAheadLearner, descend_replicas

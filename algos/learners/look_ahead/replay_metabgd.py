@@ -34,7 +34,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from frisket.algos.inner.modulation import Constant, EntrywiseModulation, Raw
+from frisket.algos.inner.first_m import Constant
+from frisket.algos.inner.modulation import EntrywiseModulation, Raw
 from frisket.algos.learner import Capabilities, Learner, Method
 from frisket.algos.learners.look_ahead.gradient import chunks, look_ahead, shuffle
 from frisket.algos.learners.look_ahead.learner import LookAheadConfig

@@ -28,7 +28,8 @@ from abc import ABC
 from dataclasses import dataclass
 from typing import ClassVar
 
-from frisket.algos.inner.modulation import BinaryMask, Constant, EntrywiseModulation, StraightRelu
+from frisket.algos.inner.first_m import Constant
+from frisket.algos.inner.modulation import BinaryMask, EntrywiseModulation, StraightRelu
 from frisket.algos.learner import Method
 from frisket.algos.learners.look_ahead.gradient import LookAhead
 from frisket.algos.learners.look_ahead.learner import (

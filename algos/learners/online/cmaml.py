@@ -46,16 +46,9 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from frisket.algos.inner.first_m import Centred, Uniform
 from frisket.algos.inner.loop import adapt, adapt_first_order, loss_on, meta_gradient, total
-from frisket.algos.inner.modulation import (
-    BinaryMask,
-    Centred,
-    FixedStep,
-    LearnedStep,
-    Modulation,
-    StraightRelu,
-    Uniform,
-)  # fmt: skip
+from frisket.algos.inner.modulation import BinaryMask, FixedStep, LearnedStep, Modulation, StraightRelu
 from frisket.algos.inner.start import meta_start
 from frisket.algos.learner import Capabilities, Learner, Method
 from frisket.algos.masks.mask_set import MaskSet
