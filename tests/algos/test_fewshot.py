@@ -8,7 +8,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from frisket.algos.inner.modulation import BinaryMask, Constant
+from frisket.algos.inner.first_m import Constant
+from frisket.algos.inner.modulation import BinaryMask
 from frisket.algos.kinds import LEARNERS
 from frisket.algos.learner import Episodic
 from frisket.algos.learners.fewshot.learner import EpisodicLearner
@@ -21,7 +22,7 @@ from frisket.rng import torch_generator
 from frisket.types import Batch, Params, State
 
 NETWORK = MLP(MLPConfig(hidden=(5,)), in_channels=1, size=3, ways=3)
-KINDS = ("maml", "fomaml", "anil", "boil", "sparse-maml", "sparse-relu-maml")
+KINDS = ("maml", "fomaml", "anil", "boil", "meta-sgd", "exp-maml", "sparse-maml", "sparse-relu-maml")
 
 
 def episode(number: int) -> Batch:

@@ -94,7 +94,7 @@ class EpisodicLearner(Episodic):
         self.config, self.network, self.meta_batch = config, network, config.meta_batch
         self.modulation = config.modulation()
         self.capabilities = Capabilities(meta_learns=True, masks=self.modulation.switches_off)
-        self._optimiser = optimiser.Momentum(0.9) if config.optimiser == "nesterov" else optimiser.Adam()
+        self._optimiser = optimiser.Nesterov(0.9) if config.optimiser == "nesterov" else optimiser.Adam()
 
     def init(self, seed: int, warm_start: State | None = None) -> State:
         theta = self.network.init(torch_generator(seed, "theta")) if warm_start is None else warm_start["theta"]
@@ -111,18 +111,18 @@ class EpisodicLearner(Episodic):
 
     def gradients(self, state: State, episodes: Sequence[Batch]) -> State:
         """``theta``, ``m``: gradients; ``loss``: of the queries; ``tasks``: how many these are the sum over."""
-        results = [self._gradient(state, episode) for episode in episodes]
-        loss = torch.stack([one.loss for one in results]).sum()
-        tasks = torch.tensor(float(len(results)), dtype=loss.dtype, device=loss.device)
-        return {
-            "theta": total([one.theta for one in results]), "m": total([one.m for one in results]),
-            "loss": loss, "tasks": tasks,
-        }  # fmt: skip
+        summed = self._gradient(state, episodes[0])
+        for episode in episodes[1:]:  # added one by one: those of a generated mask are large
+            one = self._gradient(state, episode)
+            summed = MetaGradient(summed.loss + one.loss, total([summed.theta, one.theta]), total([summed.m, one.m]))
+        tasks = torch.full_like(summed.loss, len(episodes))
+        return {"theta": summed.theta, "m": summed.m, "loss": summed.loss, "tasks": tasks}
 
     def _gradient(self, state: State, episode: Batch) -> MetaGradient:
         support, query = episode.sides()
+        m = self.modulation.draw(state["m"], int(state["seed"]), "train", episode.position)
         return meta_gradient(
-            self.network, self.modulation, state["theta"], state["m"], support, query,
+            self.network, self.modulation, state["theta"], m, support, query,
             steps=self.config.inner_steps, order=self.config.order,
         )  # fmt: skip
 
@@ -148,7 +148,8 @@ class EpisodicLearner(Episodic):
     def adapted(self, state: State, support: Batch) -> State:
         steps = self.config.inner_steps_test or self.config.inner_steps
         data, _ = support.sides()
-        adapted = adapt_first_order(self.network, self.modulation, state["theta"], state["m"], data, steps)
+        m = self.modulation.draw(state["m"], int(state["seed"]), "answer", support.position)
+        adapted = adapt_first_order(self.network, self.modulation, state["theta"], m, data, steps)
         return {**state, "phi": adapted.phi}
 
     def start(self, state: State) -> State:
