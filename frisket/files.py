@@ -72,6 +72,16 @@ def making_folder(path: Path) -> Iterator[Path]:
         os.replace(part, path)
 
 
+@contextlib.contextmanager
+def making_file(path: Path) -> Iterator[Path]:
+    """An empty file to be filled, which becomes ``path`` when the block ends, unless another was quicker; not
+    durable."""
+    with _part(path, _new_file) as part:
+        yield part
+        with contextlib.suppress(FileExistsError):  # a link, unlike a renaming, spares what is there
+            os.link(part, path)
+
+
 def write_bytes(path: Path, content: bytes, *, durable: bool = True) -> None:
     """Replace ``path`` by ``content``; see `replacing`."""
     with replacing(path, durable=durable) as part:
