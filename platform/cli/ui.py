@@ -30,10 +30,10 @@ def ui(
         raise UserError("--port", port, "is in use; choose another")
     try:
         make_store(uri)  # by the server, it could be left half made
+        require_schema(uri)
     except (OSError, sqlite3.Error) as error:
-        fix = f"cannot be made there ({censored(str(error))})"
+        fix = f"cannot be made or read there ({censored(str(error))})"
         raise UserError("MLFLOW_TRACKING_URI", redacted(uri), fix) from None
-    require_schema(uri)
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # the server must not outlive us
     server = subprocess.Popen(server_command(uri, port), env=server_environment(uri), start_new_session=True)
     console.print(f"MLflow: http://127.0.0.1:{port}  (store: {redacted(uri)}; Ctrl-C ends it)")

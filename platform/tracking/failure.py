@@ -10,13 +10,15 @@ import http
 import http.client
 import re
 import socket
+import ssl
 from collections.abc import Iterator
 
 from frisket.errors import TrackingError, cut_short
 from frisket.redaction import censored
 
 _MOST = 200  # characters of what somebody else says
-_NO_ANSWER = (ConnectionError, TimeoutError, socket.gaierror, http.client.HTTPException)
+_NO_ANSWER = (ConnectionError, TimeoutError, socket.gaierror, ssl.SSLError, http.client.HTTPException)
+_RETRIED = re.compile(r"too many (?P<status>\d{3}) error responses")  # where MLflow's client throws the answer away
 _STATUS = re.compile(r"failed with error code (?P<status>\d{3}) != \d+\. Response body: '(?P<body>.*)'", re.DOTALL)
 
 
@@ -44,6 +46,9 @@ def _answer(error: BaseException) -> str | None:
     found = _STATUS.search(str(error))
     if found is not None:  # in words, or a page
         return _refusal(int(found["status"]), re.sub(r"<[^>]*>", " ", found["body"]))
+    found = _RETRIED.fullmatch(str(error))
+    if found is not None:
+        return _refusal(int(found["status"]), "")
     said = getattr(error, "json", None)
     if isinstance(said, dict):  # an answer as MLflow makes them
         status = getattr(error, "get_http_status_code", lambda: None)() if "error_code" in said else None
@@ -58,7 +63,7 @@ def _refusal(status: int | None, said: str) -> str:
     except ValueError:  # a status of the server's own
         named = str(status)
     line = _line(said)
-    return f"answers {named} ({line})" if line else f"answers {named}"
+    return f"answers {named}" if line in ("", named) else f"answers {named} ({line})"
 
 
 def _first_line(error: BaseException) -> str:
@@ -80,10 +85,14 @@ def _innermost(error: BaseException) -> BaseException:
 
 
 def _chain(error: BaseException) -> Iterator[BaseException]:
-    """The error and those it came of, the nearest first."""
-    one: BaseException | None = error
-    seen = set[int]()
-    while one is not None and id(one) not in seen:
+    """The error and those it came of, the nearest first; the client's libraries hand some on as arguments only."""
+    left, seen = [error], set[int]()
+    while left:
+        one = left.pop(0)
+        if id(one) in seen:
+            continue
         seen.add(id(one))
         yield one
-        one = one.__cause__ or (None if one.__suppress_context__ else one.__context__)
+        context = None if one.__suppress_context__ else one.__context__
+        causes = (one.__cause__, context, getattr(one, "reason", None), *one.args)
+        left += [cause for cause in causes if isinstance(cause, BaseException)]

@@ -133,5 +133,7 @@ def limit_client() -> None:
     """Bound MLflow's waiting in this process, and keep it from writing on the user's terminal."""
     for name, value in CLIENT_DEFAULTS.items():
         os.environ.setdefault(name, value)
-    for name in ("alembic", "mlflow.store", "mlflow.tracking", "mlflow.utils.autologging_utils"):
+    for name in ("alembic", "mlflow.tracking", "mlflow.utils.autologging_utils"):
         logging.getLogger(name).setLevel(logging.WARNING)
+    for name in ("mlflow.store", "mlflow.exceptions"):  # they log, with tracebacks, what they raise
+        logging.getLogger(name).setLevel(logging.CRITICAL)

@@ -63,9 +63,12 @@ def require_schema(uri: str) -> None:
 
     MLflow itself would change an older one without a word, where a table is missing, and fail on a newer one. Of no
     other kind of store anything is asked here.
+
+    Raises:
+        sqlite3.Error: it cannot be read, which MLflow would try for minutes.
     """
     path = sqlite_file(uri)
-    found = None if path is None else _revision(path)
+    found = None if path is None or not path.exists() else _revision(path)
     if found is None:
         return
     newest, known = _revisions()
@@ -81,12 +84,11 @@ def require_schema(uri: str) -> None:
 
 def _revision(path: Path) -> str | None:
     """What schema MLflow's database ``path`` says it has; None where it says nothing."""
-    with contextlib.suppress(sqlite3.Error):
-        store = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)
-        with contextlib.closing(store):
-            row = store.execute("select version_num from alembic_version").fetchone()
-        return None if row is None else str(row[0])
-    return None
+    store = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)
+    with contextlib.closing(store):
+        names = [name for (name,) in store.execute("select name from sqlite_master where name = 'alembic_version'")]
+        row = store.execute("select version_num from alembic_version").fetchone() if names else None
+    return None if row is None else str(row[0])
 
 
 @functools.cache
