@@ -9,7 +9,18 @@ import pytest
 from packages import modules
 
 from frisket import errors
-from frisket.errors import DataError, FrisketError, SpecError, UserError, nearest, require
+from frisket.errors import (
+    LONGEST_VALUE,
+    DataError,
+    FrisketError,
+    SpecError,
+    UserError,
+    cut_short,
+    nearest,
+    require,
+    shortened,
+    shown,
+)
 
 
 def test_a_users_mistake_names_field_value_and_fix() -> None:
@@ -44,3 +55,36 @@ def test_the_tree_that_is_drawn_is_the_whole_tree() -> None:
     drawn = (errors.__doc__ or "").partition("::")[2]
     assert {"Stopped", "SourceLost", "DamagedChunk", "Damaged"} <= ours
     assert sorted(name for name in ours if f" {name} " not in drawn) == []
+
+
+def test_long_values_are_shortened_in_the_middle() -> None:
+    name = "".join(chr(ord("a") + i % 26) for i in range(300))
+    said = str(SpecError(name, name, "must be shorter"))
+    assert len(said) < 2 * LONGEST_VALUE + 40
+    assert said.startswith(name[:100])
+    assert said.endswith(f"{name[-50:]}': must be shorter")
+    assert SpecError(name, name, "").value == name
+    assert [len(shortened("x" * n)) for n in (0, LONGEST_VALUE, LONGEST_VALUE + 1, 10**6)] == [0, *[LONGEST_VALUE] * 3]
+    assert shortened("abcdefghij", 9) == "abcd...ij"
+    assert str(SpecError("stream.steps", 10**5000, "must be less")) == (
+        "stream.steps = a int that cannot be written out: must be less"
+    )
+    assert shown([10**5000]) == "a list that cannot be written out"
+    assert shown("ab") == "'ab'"
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("short enough, of twenty", "short enough, of twenty"),
+        ("two\nlines  here", "two lines here"),
+        ("One sentence here. Another one follows it", "One sentence here. ..."),
+        ("Oh. One long sentence that goes on and on", "Oh. One long sentence that ..."),
+        ("exactly at the end of a word and more words", "exactly at the end of a ..."),
+        ("x" * 40, f"{'x' * 26} ..."),
+        ("", ""),
+    ],
+)
+def test_what_others_say_ends_with_a_sentence_or_a_word(text: str, said: str) -> None:
+    assert cut_short(text, 30) == said
+    assert len(said) <= 30

@@ -11,7 +11,7 @@ from servers import Server
 from sqlalchemy.engine import make_url
 
 import frisket
-from frisket.errors import TrackingError
+from frisket.errors import ModelError, TrackingError
 from frisket.platform import doctor
 from frisket.platform.cli.main import main
 from frisket.platform.run.folder import RunFolder
@@ -94,32 +94,44 @@ def test_a_folder_that_no_uri_can_name_is_refused_before_anything_is_run(
         sqlite_uri(place / "mlflow.db")
 
 
-@pytest.mark.process
-def test_runs_and_models_are_kept_and_found_in_the_worst_of_folders(
-    finished: RunFolder, workplace: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+@pytest.fixture
+def worst(finished: RunFolder, workplace: Path, monkeypatch: pytest.MonkeyPatch) -> RunFolder:
+    """A run that is not sent, in the worst of folders; which is the working folder."""
     place = workplace / WORST
     place.mkdir()
     monkeypatch.chdir(place)
-    folder = tracked_copy(finished, place / "frisket_runs", default_tracking("tiny/pair")["uri"], "tiny/pair")
+    return tracked_copy(finished, place / "frisket_runs", default_tracking("tiny/pair")["uri"], "tiny/pair")
+
+
+def test_runs_and_models_are_kept_and_found_in_the_worst_of_folders(
+    worst: RunFolder, workplace: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert main(["sync"]) == 0
     assert "all of it is in MLflow" in capsys.readouterr().out
     assert [path.name for path in workplace.iterdir()] == [WORST]
-    assert sorted(path.name for path in place.iterdir()) == ["frisket_runs", "mlartifacts", "mlflow.db"]
+    assert sorted(path.name for path in Path().iterdir()) == ["frisket_runs", "mlartifacts", "mlflow.db"]
     assert [(row.what, row.status) for row in doctor.mlflow()] == [("mlflow", "ok")]
     model = frisket.load_model("models:/tiny-pair/1")
-    assert model.seeds == [0, 1]
+    assert model.masks() == frisket.load_model(worst.path).masks()
     assert main(["masks", "show", "models:/tiny-pair/latest"]) == 0
-    server = Server(place)
+    with pytest.raises(ModelError, match=r"there are versions 1$"):
+        frisket.load_model("models:/tiny-pair/2")
+
+
+@pytest.mark.slow
+@pytest.mark.process
+def test_its_page_serves_them(worst: RunFolder, workplace: Path) -> None:
+    assert main(["sync"]) == 0
+    server = Server(Path.cwd())
     try:
         server.start()  # as `frisket ui` does
         served = frisket.load_model("models:/tiny-pair/1", tracking_uri=server.uri)
-        other = tracked_copy(finished, place / "frisket_runs", server.uri, "tiny/other")
+        other = tracked_copy(worst, Path("frisket_runs"), server.uri, "tiny/other")
         assert main(["sync", other.run_id]) == 0
         sent = frisket.load_model("models:/tiny-other/1", tracking_uri=server.uri)
     finally:
         server.kill()
-    assert sent.masks() == served.masks() == model.masks() == frisket.load_model(folder.path).masks()
+    assert sent.masks() == served.masks() == frisket.load_model(worst.path).masks()
     assert [path.name for path in workplace.iterdir()] == [WORST]
     assert {e.name for e in connect(tracking_uri()).search_experiments()} == {
         "Default", "frisket/tiny/pair", "frisket/tiny/other"
