@@ -26,6 +26,7 @@ from pathlib import Path
 from typing import Any
 
 from frisket.errors import FileError
+from frisket.places import naming
 
 _TOKEN_BYTES = 8
 _LEFT = f".part-{'[0-9a-f]' * 2 * _TOKEN_BYTES}-"  # how names of temporaries begin, as a pattern
@@ -52,7 +53,7 @@ def replacing(path: Path, *, durable: bool = True, before: Path | None = None) -
             power failure may leave an empty file: for what is made again where it is damaged, or shown and forgotten.
         before: what was in ``path`` is kept there; a death may leave it there and nothing in ``path``.
     """
-    with _part(path, _new_file) as part:
+    with _part(path, _new_file) as part, naming(path):
         yield part
         if durable:
             _sync(part)

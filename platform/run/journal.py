@@ -28,6 +28,7 @@ from types import TracebackType
 from typing import Any
 
 from frisket.errors import FileError
+from frisket.places import naming
 
 _CRC = b',"crc":"%08x"}\n'
 _TAIL = 2**16  # bytes; most records of a position are shorter
@@ -49,6 +50,7 @@ class Journal:
     def __init__(self, path: Path, keep: int, final: int = 0) -> None:
         require_whole(path, keep)
         self._again = deque(_whole_lines(path, keep, final))
+        self._path = path
         self._length, self._final = keep, keep + sum(map(len, self._again))
         self._file = os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT, 0o666), "r+b")
         self._file.truncate(self._final)
@@ -69,8 +71,9 @@ class Journal:
 
     def commit(self) -> int:
         """Make all that was written durable; returns the journal's length in bytes, as of this position."""
-        self._file.flush()
-        os.fsync(self._file.fileno())
+        with naming(self._path):
+            self._file.flush()
+            os.fsync(self._file.fileno())
         return self._length
 
     @property
@@ -89,7 +92,8 @@ class Journal:
             self._final = self._length
             self._file.seek(self._length)
             self._file.truncate()
-        self._file.write(raw)
+        with naming(self._path):
+            self._file.write(raw)
         self._length += len(raw)
 
     def __enter__(self) -> Journal:
@@ -98,7 +102,8 @@ class Journal:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._file.close()
+        with naming(self._path):
+            self._file.close()
 
 
 def read_steps(path: Path) -> Iterator[dict[str, Any]]:

@@ -134,14 +134,14 @@ def test_a_refusal_is_told_as_one_by_the_run_and_by_sync(
 
 
 def test_a_database_that_cannot_be_written_or_read(
-    tmp_path: Path, finished_run: MakeRun, caplog: pytest.LogCaptureFixture
+    workplace: Path, finished_run: MakeRun, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Told at once, without the client's tries and tracebacks."""
-    make_store(f"sqlite:///{tmp_path}/m.db")
-    (tmp_path / "text.db").write_bytes(b"no database" * 100)
+    make_store(f"sqlite:///{workplace}/m.db")
+    (workplace / "text.db").write_bytes(b"no database" * 100)
     for uri, said in {
-        f"sqlite:///file:{tmp_path}/m.db?mode=ro&uri=true": "fails (attempt to write a readonly database)",
-        f"sqlite:///{tmp_path}/text.db": "fails (file is not a database)",
+        f"sqlite:///file:{workplace}/m.db?mode=ro&uri=true": "fails (attempt to write a readonly database)",
+        f"sqlite:///{workplace}/text.db": "fails (file is not a database)",
     }.items():
         with caplog.at_level(logging.WARNING):
             assert Uploader(finished_run(uri)).push().reason == said
