@@ -264,3 +264,18 @@ def test_what_is_replaced_can_be_kept(tmp_path: Path) -> None:
         interrupted(part)
     assert (path.read_text(), before.read_text()) == ("3", "2")
     assert {p.name for p in tmp_path.iterdir()} == {"new", "before"}
+
+
+@pytest.mark.parametrize(
+    "error",
+    [OSError(28, "No space left on device"), RuntimeError("I/O error: No space left on device (os error 28)")],
+    ids=["of the system", "of a library in Rust"],
+)
+def test_an_error_while_writing_names_the_file(tmp_path: Path, error: Exception) -> None:
+    with pytest.raises(OSError, match="No space left on device") as caught, replacing(tmp_path / "x"):
+        raise error
+    assert (caught.value.errno, caught.value.filename) == (28, str(tmp_path / "x"))
+    with pytest.raises(ConnectionResetError) as other, replacing(tmp_path / "x"):
+        raise ConnectionResetError(104, "reset")
+    assert other.value.filename is None
+    assert list(tmp_path.iterdir()) == []

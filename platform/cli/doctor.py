@@ -28,7 +28,7 @@ def doctor(json_file: JsonFile = None) -> None:
         console.print(
             f"[{colour}]{row.status:4}[/] {escape(row.what)}: {escape(row.found)}{fix}", highlight=False, soft_wrap=True
         )
-    write(json_file, None, [dataclasses.asdict(row) for row in rows], lambda: [])
+    write(json_file, None, [dataclasses.asdict(row) for row in rows], list)
     failed = [row.what for row in rows if row.status == "fail"]
     console.print(f"to be mended: {', '.join(failed)}" if failed else "fit to run experiments", highlight=False)
     if failed:
