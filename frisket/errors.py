@@ -26,6 +26,8 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable
 
+from frisket.redaction import censored
+
 LONGEST_VALUE = 200
 """Characters of a field or value that a message repeats."""
 
@@ -114,8 +116,9 @@ def shown(value: object) -> str:
 
 
 def shortened(text: str, most: int = LONGEST_VALUE) -> str:
-    """A name, path or value of at most ``most`` characters: of a longer one the middle is left out."""
-    if len(text) <= most:
+    """A name, path or value of at most ``most`` characters: of a longer one the middle is left out, and secrets, which
+    nobody would find any more where they were cut."""
+    if len(text) <= most or len(text := censored(text)) <= most:
         return text
     end = (most - 3) // 3
     return f"{text[: most - 3 - end]}...{text[len(text) - end :]}"
@@ -125,7 +128,7 @@ def cut_short(text: str, most: int) -> str:
     """What somebody else says, in one line of at most ``most`` characters. A longer one ends with a sentence, where
     that leaves half of it or more, else with a word, and an ellipsis."""
     line = " ".join(text.split())
-    if len(line) <= most:
+    if len(line) <= most or len(line := censored(line)) <= most:
         return line
     head = line[: most - 4]
     sentence = max(head.rfind(sign) for sign in (". ", "! ", "? ", "; ")) + 1

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import pickle
+from collections.abc import Callable
 
 import pytest
 from packages import modules
@@ -88,3 +89,11 @@ def test_long_values_are_shortened_in_the_middle() -> None:
 def test_what_others_say_ends_with_a_sentence_or_a_word(text: str, said: str) -> None:
     assert cut_short(text, 30) == said
     assert len(said) <= 30
+
+
+@pytest.mark.parametrize("cut", [shortened, cut_short])
+def test_no_half_of_a_secret_is_left_by_a_cut(cut: Callable[[str, int], str]) -> None:
+    for before in range(80, 110):
+        said = cut(f"{'x' * before} http://u:{'Qz7' * 10}@h/{'y' * 200}", 150)
+        assert "Qz7" not in said
+        assert len(said) <= 150
