@@ -6,7 +6,7 @@ Three kinds of lines::
     {"t": 31, "warning": "alpha-5-seed0: the loss at step 31 is ...", "crc": ...}           what the user is told
     {"t": 49, "time": 1763000000000, "points": {"accuracy": 0.41, ...}, "crc": ...}         every `log_every` positions
 
-``crc`` is the CRC-32 of all lines up to this one, each without its own, and is checked whenever the line is read: a line
+``crc`` is the CRC-32 of all lines up to this one, each without its own, and is checked whenever the line is read: one
 that was changed is seen, and so is one that goes, comes again or stands elsewhere.
 
 A checkpoint names the length of the journal it belongs to; what a killed run wrote after it is cut off on resume and
@@ -151,9 +151,7 @@ def require_whole(path: Path, length: int) -> None:
     found = path.stat().st_size if path.exists() else 0
     if found < length:
         raise FileError("journal", str(path), f"is cut short: {found} bytes of at least {length}")
-    read = 0
-    for _, read in read_journal(path, stop=length) if length else ():
-        pass
+    read = max((after for _, after in read_journal(path, stop=length)), default=0) if length else 0
     if read != length:
         raise FileError("journal", str(path), f"is damaged: no line ends at byte {length}")
 

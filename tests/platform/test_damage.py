@@ -4,6 +4,7 @@ by an error of frisket's own."""
 from __future__ import annotations
 
 import shutil
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,7 @@ from frisket.algos.state_file import load_state, save_state
 from frisket.envs.data.store import cached_arrays
 from frisket.errors import FileError, FrisketError
 from frisket.files import find_sealed, write_sealed
+from frisket.platform.cluster.submission import _unpacked
 from frisket.platform.model.model import FrisketModel, write_model
 from frisket.platform.run.engine import run_replica
 from frisket.platform.run.folder import RunFolder
@@ -36,6 +38,7 @@ from frisket.platform.streaming.chunk import Chunk, Unpacked, pack
 from frisket.platform.tables.reproduction import Reproduction
 from frisket.platform.tables.table import Table, load_table, plan
 from frisket.platform.tracking.record import Child, Record
+from frisket.platform.verbs.load import _data_folder
 from frisket.rng import torch_generator
 
 STATE = {
@@ -251,7 +254,29 @@ def read_table(path: Path) -> Any:
     return plan(table, scale="smoke") and repr(table)
 
 
+def mlmodel(folder: Path) -> Path:
+    (folder / "data").mkdir()
+    said = {"artifact_path": "model", "flavors": {"frisket": {"data": "data"}, "python_function": {"env": {}}}}
+    (folder / "MLmodel").write_text(YAML.dumps({**said, "model_size_bytes": 12, "utc_time_created": "2026-01-31 1:2"}))
+    return folder / "MLmodel"
+
+
+def wheel(folder: Path) -> Path:
+    path = folder / "frisket-0-py3-none-any.whl"
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name in ("__init__", "__main__", "errors"):
+            archive.writestr(f"frisket/{name}.py", f"name = {name!r}\n" * 9)
+    return path
+
+
+def read_wheel(path: Path) -> Any:
+    with _unpacked(path) as package:
+        return sorted(file.name for file in package.iterdir())
+
+
 TEXTS = {
+    "MLmodel": Kind(mlmodel, lambda path: _data_folder(path.parent), sealed=False, form=YAML),
+    "wheel": Kind(wheel, read_wheel, sealed=False),
     "specification": Kind(text("spec.yaml", SPEC), read_spec, sealed=False, form=YAML),
     "search": Kind(text("grid.yaml", SEARCH), read_spec, sealed=False, form=YAML),
     "specification, shown": Kind(
