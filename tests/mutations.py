@@ -12,6 +12,7 @@ import json
 import re
 import resource
 import signal
+import warnings
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from types import FrameType
@@ -22,6 +23,7 @@ import pytest
 import yaml
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
+from hypothesis.errors import HypothesisWarning
 from torch import Tensor, uint8
 
 from frisket.errors import FileError, FrisketError
@@ -273,7 +275,8 @@ def drawn(check: Callable[[Any], None], strategy: st.SearchStrategy[Any], count:
         max_examples=count, derandomize=True, database=None, deadline=None, phases=(Phase.generate, Phase.shrink),
         suppress_health_check=list(HealthCheck),
     )  # fmt: skip
-    with little_memory():
+    with little_memory(), warnings.catch_warnings():
+        warnings.simplefilter("ignore", HypothesisWarning)  # of the length of what is printed where a check fails
         rules(given(strategy)(check))()
 
 
