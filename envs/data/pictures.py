@@ -27,12 +27,12 @@ _FILTERS = threading.Lock()  # Python's filters of warnings are one for all thre
 
 
 @contextlib.contextmanager
-def opened(source: Path | bytes, formats: tuple[str, ...] | None = None, most: int = MOST_PIXELS) -> Iterator[Image]:
+def opened(source: Path | bytes, formats: tuple[str, ...], most: int = MOST_PIXELS) -> Iterator[Image]:
     """Pillow's picture of a file, or of its content, not yet decoded.
 
     Args:
         source: the file, or what is in it.
-        formats: Pillow's names of the formats it may have; None for all.
+        formats: Pillow's names of the formats it may have.
         most: pixels that it may have.
 
     Raises:
