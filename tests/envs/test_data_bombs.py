@@ -163,6 +163,18 @@ def test_a_pictures_header_is_believed_and_the_picture_named(
         content_digest("omniglot", zipped({"images/A/a/1.png": png(width, height)}))
 
 
+def test_a_length_in_a_picture_takes_no_memory_for_what_is_not_there(tmp_path: Path) -> None:
+    content = png(4, 4)
+    place = content.index(b"IDAT") - 4
+    (tmp_path / "x.png").write_bytes(content[:place] + b"\x7f\xff\xff\xff" + content[place + 4 :])
+
+    def refused() -> None:
+        with pytest.raises(DataError, match=r"x\.png"):
+            read_picture(tmp_path / "x.png", 8, "rgb")
+
+    assert peak(refused) < 2**24
+
+
 def header(*shape: int) -> bytes:
     """Of an array of that shape, which has no values."""
     head = io.BytesIO()
