@@ -97,7 +97,7 @@ class ServiceError(UserError):
 
 
 def _in_a_line(text: str) -> str:
-    """``text`` with what ends lines, steers terminals or has no character escaped: a key or a path may hold any of it."""
+    """``text`` with what ends lines, steers terminals or cannot be printed escaped: a key or a path may hold it."""
     return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
 
 

