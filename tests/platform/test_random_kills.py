@@ -42,9 +42,11 @@ _DYING_SECONDS = 150.0
 
 
 class Session:
-    """A process of the command line, and all that it starts. Attributes: driver: the process; said: its stderr."""
+    """A process of the command line, and all that it starts. Attributes: driver: the process; said: its stderr;
+    folders: the temporary ones of its private Ray, as far as they were seen."""
 
     def __init__(self, place: Path, name: str, environment: dict[str, str], number: int, *arguments: str) -> None:
+        self.folders = set[str]()
         self.mark, self.said = f"kills-{os.getpid()}-{number}", place / f"{number}.err"
         store = {"MLFLOW_TRACKING_URI": f"sqlite:///{place}/{name}.db", "TMPDIR": str(place / "temporaries")}
         with self.said.open("w") as said:
@@ -58,16 +60,16 @@ class Session:
         """Whether the driver has ended."""
         return self.driver.poll() is not None
 
-    def at(self, place: str) -> list[int]:
-        """The processes there now."""
-        if place == "driver":
-            return [] if self.over else [self.driver.pid]
-        names = {pid: Path(command(pid).partition("\0")[0]).name for pid in marked(self.mark)}
-        return sorted(pid for pid, name in names.items() if name.startswith(PROCESSES[place]))
-
-    def folders(self) -> set[str]:
-        """The temporary folders of its private Ray."""
-        return {folder for pid in self.at("GCS") for folder in _RAYS.findall(command(pid))}
+    def there(self) -> dict[str, int]:
+        """Places and the oldest process at each, now."""
+        found = {} if self.over else {"driver": self.driver.pid}
+        for pid in sorted(marked(self.mark)):
+            name = Path((words := command(pid)).partition("\0")[0]).name
+            self.folders |= set(_RAYS.findall(words))
+            for place, begins in PROCESSES.items():
+                if name.startswith(begins):
+                    found.setdefault(place, pid)
+        return found
 
 
 class Work:
@@ -75,9 +77,7 @@ class Work:
 
     def __init__(self, kind: str, place: Path, environment: dict[str, str], spec: str) -> None:
         self.kind, self.place, self.environment, self.spec = kind, place, environment, spec
-        self.places = ["driver", *(PROCESSES if kind == "ray" else ())]
         self.sessions: list[Session] = []
-        self.rays = set[str]()
         (place / "temporaries").mkdir(parents=True)
 
     def begin(self, name: str) -> Session:
@@ -98,19 +98,12 @@ class Work:
         """Do the run ``name`` undisturbed. Seconds that each place has lived."""
         session, first, last = self.begin(name), dict[str, float](), dict[str, float]()
         while not session.over:
-            for one in self.places:
-                if session.at(one):
-                    last[one] = time.monotonic()
-                    first.setdefault(one, last[one])
-            self.look(session)
+            for one in session.there():
+                last[one] = time.monotonic()
+                first.setdefault(one, last[one])
             time.sleep(0.5)
         assert session.driver.returncode == 0, session.said.read_text()
         return {one: last[one] - first[one] for one in first}
-
-    def look(self, session: Session) -> None:
-        """Keep in mind which folders the private Ray of ``session`` has."""
-        if self.kind == "ray":
-            self.rays |= session.folders()
 
     def _session(self, name: str, *arguments: str) -> Session:
         number = len(self.sessions)
@@ -118,17 +111,18 @@ class Work:
         return self.sessions[-1]
 
 
-def blow(work: Work, session: Session, place: str, moment: float) -> bool:
-    """Kill whoever is at ``place``, ``moment`` seconds after somebody is there; False if the driver ended before."""
-    wait_for(lambda: session.over or bool(session.at(place)), PATIENCE, pause=0.1)
-    work.look(session)
-    deadline = time.monotonic() + moment
-    while time.monotonic() < deadline and not session.over:
+def blow(session: Session, place: str, share: float, lives: dict[str, float]) -> bool:
+    """Kill whoever is at ``place`` when ``share`` of its life there is over; False if the driver ended before, which
+    makes the life that is expected shorter."""
+    wait_for(lambda: session.over or place in session.there(), PATIENCE, pause=0.1)
+    since = time.monotonic()
+    while not session.over and time.monotonic() - since < share * lives[place]:
         time.sleep(0.02)
-    there = session.at(place)
-    if not there:
+    pid = session.there().get(place)
+    if pid is None:
+        lives[place] = min(lives[place], time.monotonic() - since)
         return False
-    os.kill(there[0], signal.SIGKILL)
+    os.kill(pid, signal.SIGKILL)
     return True
 
 
@@ -160,10 +154,10 @@ def disturb(work: Work, kills: int, dice: random.Random, lives: dict[str, float]
         while True:
             if died.total() < kills:
                 place = dice.choice(sorted(lives))
-                moment = dice.random() * lives[place]
-                if not session.over and blow(work, session, place, moment):
+                share = dice.random()
+                if not session.over and blow(session, place, share, lives):
                     died[place] += 1
-                    print(f"{session.mark}: {name}, {place} after {moment:.1f} s", flush=True)
+                    print(f"{session.mark}: {name}, {place} at {share:.0%} of {lives[place]:.1f} s", flush=True)
                     if place == "worker":
                         continue
                     if place == "driver":
@@ -200,5 +194,6 @@ def test_a_hundred_kills(kind: str, tmp_path: Path, environment: dict[str, str],
     mark = f"kills-{os.getpid()}"
     wait_for(lambda: not marked(mark), _DYING_SECONDS, pause=0.5)
     assert list((work.place / "temporaries").iterdir()) == []
-    assert [folder for folder in work.rays if Path(folder).exists()] == []
-    assert bool(work.rays) == (kind == "ray")
+    rays = {folder for session in work.sessions for folder in session.folders}
+    assert bool(rays) == (kind == "ray")
+    assert [folder for folder in rays if Path(folder).exists()] == []
