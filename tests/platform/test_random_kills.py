@@ -115,6 +115,8 @@ def blow(session: Session, place: str, share: float, lives: dict[str, float]) ->
     """Kill whoever is at ``place`` when ``share`` of its life there is over; False if the driver ended before, which
     makes the life that is expected shorter."""
     wait_for(lambda: session.over or place in session.there(), PATIENCE, pause=0.1)
+    if session.over:  # what is left of the run may need no Ray
+        return False
     since = time.monotonic()
     while not session.over and time.monotonic() - since < share * lives[place]:
         time.sleep(0.02)
