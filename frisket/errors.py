@@ -59,7 +59,7 @@ class UserError(FrisketError, ValueError):
 
     def __init__(self, field: str, value: object, fix: str) -> None:
         self.field, self.value, self.fix = field, value, fix
-        super().__init__(f"{shortened(field)} = {shown(value)}: {fix}")
+        super().__init__(_in_a_line(f"{shortened(field)} = {shown(value)}: {fix}"))
 
     def __reduce__(self) -> tuple[type[UserError], tuple[str, object, str]]:
         return type(self), (self.field, self.value, self.fix)  # survives the trip back from a Ray worker
@@ -99,6 +99,11 @@ class ClusterError(UserError):
 
 class ServiceError(UserError):
     """A streaming service is unknown, or none of its sources can be reached."""
+
+
+def _in_a_line(text: str) -> str:
+    """``text`` with what ends lines, steers terminals or cannot be printed escaped: a key or a path may hold it."""
+    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
 
 
 def require(ok: bool, field: str, value: object, allowed: str) -> None:

@@ -191,8 +191,9 @@ def sha256_of_parts(about: str, parts: Mapping[str, Any]) -> str:
 
 
 def _digest(record: Mapping[str, Any]) -> str:
-    """Of what the JSON object says, however it is laid out."""
-    return sha256(json.dumps(record, sort_keys=True).encode())
+    """Of what the JSON object says, however it is laid out; the order of keys is part of it: the first of an
+    experiment's variants is its headline."""
+    return sha256(json.dumps(record).encode())
 
 
 # -- locking -----------------------------------------------------------------------------------------------------------

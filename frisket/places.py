@@ -20,7 +20,7 @@ _FIXES = {
     errno.EACCES: _FORBIDDEN,
     errno.EPERM: _FORBIDDEN,
     errno.EROFS: _FORBIDDEN,
-    errno.ENOENT: "is not there, or not any more",
+    errno.ENOENT: "is not there and cannot be made, or is not there any more",
     errno.ENOTDIR: "lies in something that is no folder",
     errno.EISDIR: "is a folder; name a file",
     errno.ENAMETOOLONG: "is too long a name; take a shorter one",
@@ -50,7 +50,7 @@ def in_a_line(error: OSError, place: Path | None = None) -> FileError:
     """What ``error`` says of a file; ``place`` is what to name where the system names none."""
     named = error.filename if isinstance(error.filename, (str, os.PathLike)) else place
     fix = _FIXES.get(error.errno or 0, f"the system says: {error.strerror or type(error).__name__}")
-    return FileError("file", "an open file" if named is None else str(named), fix)
+    return FileError("file", "standard output, or an open file" if named is None else str(named), fix)
 
 
 @contextlib.contextmanager

@@ -30,6 +30,17 @@ def test_a_users_mistake_names_field_value_and_fix() -> None:
     require(True, "p", 0.5, "a probability in [0, 1]")
 
 
+@pytest.mark.parametrize(
+    ("field", "said"),
+    [("a\nb", "a\\nb"), ("a\x1b[2J", "a\\x1b[2J"), ("a\u2028b", "a\\u2028b"), ("a\udcff", "a\\udcff"), ("ä", "ä")],
+)
+def test_a_mistake_is_said_in_a_line_that_can_be_printed(field: str, said: str) -> None:
+    error = SpecError(field, 1, "is wrong")
+    assert str(error) == f"{said} = 1: is wrong"
+    assert str(error).encode()
+    assert error.field == field
+
+
 def test_mistakes_survive_the_trip_from_a_worker() -> None:
     error = pickle.loads(pickle.dumps(DataError("file", "a.gz", "fetch it again")))
     assert type(error) is DataError

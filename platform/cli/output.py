@@ -49,8 +49,15 @@ def write(
 ) -> None:
     """Write what is asked for: ``results`` as JSON, ``rows()`` as CSV."""
     if json_file is not None:
-        json_file.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
+        _put("--json", json_file, json.dumps(results, indent=1) + "\n")
     if csv_file is not None:
         from frisket.platform.reports.rows import as_csv
 
-        csv_file.write_text(as_csv(rows()), encoding="utf-8", newline="")
+        _put("--csv", csv_file, as_csv(rows()))
+
+
+def _put(option: str, file: Path, text: str) -> None:
+    try:
+        file.write_text(text, encoding="utf-8", newline="")
+    except OSError as error:
+        raise SpecError(option, str(file), in_a_line(error, file).fix) from None

@@ -39,7 +39,7 @@ def sync(
     folders = [RunFolder.find(run, parent)] if run is not None else [f for f in RunFolder.all(parent) if unsent(f)]
     tables = [] if run is not None else [table for table in Reproduction.all(parent) if due(table)]
     if not folders and not tables:
-        console.print(f"nothing to send: every run in {parent} is in MLflow")
+        console.print(f"nothing to send: every run in {parent} that can be read is in MLflow")
     failed = False
     for folder in folders:
         uploader = Uploader(folder)

@@ -32,7 +32,7 @@ from frisket.algos.networks.network import Network
 from frisket.algos.parts.tree import map_tensors
 from frisket.algos.state_file import load_state, save_state
 from frisket.envs.data import read_pictures
-from frisket.errors import FileError, ModelError, SpecError, UserError
+from frisket.errors import FileError, ModelError, RunError, SpecError, UserError
 from frisket.files import read_json, write_json, write_text
 from frisket.platform.model.index import state_file, verified, write_index
 from frisket.platform.model.tasks import INFER, choose_task, keeping_tasks, task_number
@@ -340,6 +340,8 @@ def _damage(path: Path) -> Iterator[None]:
         yield
     except ModelError:
         raise
+    except RunError as error:  # of a file of a run's, which it names
+        raise ModelError("model", str(path), f"cannot be made of this run: {error}") from error
     except FileError as error:
         raise ModelError("model", str(path), f"{Path(str(error.value)).name} {error.fix}; fetch it again") from error
     except UserError as error:

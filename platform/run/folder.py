@@ -112,8 +112,9 @@ class RunFolder(Kept):
     @classmethod
     def find(cls, run: str, parent: Path) -> RunFolder:
         """A run by path, by id or unique beginning of an id under ``parent``, or ``last``."""
-        if (Path(run) / cls.MANIFEST).is_file():
-            return cls.open(Path(run))
+        for path in (Path(run), parent / run):  # one that is asked for by its whole name is refused, not passed over
+            if (path / cls.MANIFEST).is_file():
+                return cls.open(path)
         return choose(run, cls.all(parent), f"there are no runs in {parent}")
 
     @classmethod
@@ -162,13 +163,13 @@ class RunFolder(Kept):
         return [result for r in self.replicas() if (result := r.result) is not None and "stopped" not in result]
 
     def require_whole(self) -> None:
-        """Raise `RunError` unless the run can go on from where it is, and what is done is whole, as far as a look at
-        their sizes and digests tells. A pack that somebody works on is left to them."""
+        """Raise `RunError` unless the run can go on from where it is, and all of what is done is as it was written. A
+        pack that somebody works on is left to them."""
         for one in self.packs:
             pack = self.pack(one)
             if pack.done:
                 for files in pack.members:
-                    files.committed_bytes()
+                    files.require_whole()
                 pack.clear()
                 continue
             with contextlib.ExitStack() as stack:

@@ -83,8 +83,10 @@ def choose(wanted: str, kept: Sequence[K], none: str) -> K:
         raise RunError(
             "run", wanted, f"is there more than once; give the path: {', '.join(str(f.path) for f in found)}"
         )
+    if len(found) > 1:
+        raise RunError("run", wanted, f"is the beginning of {len(found)}: {', '.join(sorted(f.run_id for f in found))}")
     if len(found) != 1:
-        raise RunError("run", wanted, nearest(wanted, [f.run_id for f in found or kept]))
+        raise RunError("run", wanted, nearest(wanted, [f.run_id for f in kept]))
     return found[0]
 
 

@@ -54,14 +54,29 @@ class ReplicaFolder:
         """The learner's State of a replica that is done.
 
         Raises:
-            RunError: it is damaged.
-            FileNotFoundError: there is none.
+            RunError: it is damaged, or not there.
         """
         try:
             return load_state(self.final)[0]
+        except FileNotFoundError as error:
+            way = _AGAIN.format("the result.json beside it")
+            raise RunError("final state", str(self.final), f"is not there; {way}") from error
         except FileError as error:
             way = _AGAIN.format("it and the result.json beside it")
             raise RunError("final state", str(self.final), f"{error.fix}; {way}") from error
+
+    def require_whole(self) -> None:
+        """Raise `RunError` unless all that a replica which is done leaves behind is as it was written."""
+        result = self.result
+        if result is None:
+            return
+        try:
+            require_whole(self.journal, int(result["journal_bytes"]))
+        except FileError as error:
+            way = _AGAIN.format("it and the result.json beside it")
+            raise RunError("journal", str(self.journal), f"{error.fix}; {way}") from error
+        if "stopped" not in result:
+            _ = self.state
 
     def committed_bytes(self) -> int:
         """Length of the part of the journal that is final.

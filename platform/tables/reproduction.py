@@ -96,8 +96,9 @@ class Reproduction(Kept):
     @classmethod
     def find(cls, run: str, parent: Path) -> Reproduction:
         """A reproduction by path, by id or unique beginning of an id under ``parent``, or ``last``."""
-        if (Path(run) / cls.MANIFEST).is_file():
-            return cls(Path(run))
+        for path in (Path(run), parent / run):  # one that is asked for by its whole name is refused, not passed over
+            if (path / cls.MANIFEST).is_file():
+                return cls(path)
         return choose(run, cls.all(parent), f"there are no reproductions in {parent}")
 
     @classmethod

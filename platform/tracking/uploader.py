@@ -96,6 +96,9 @@ class Uploader:
     def _push(self) -> None:
         if self.record.done:
             return
+        if not self.live:
+            for files in self.folder.replicas():
+                files.require_whole()
         session = self._connect()
         ended = self.folder.done  # asked before the sending, which otherwise would not have seen the last points
         self._points += session.send_points()
@@ -144,7 +147,9 @@ def not_sent(uri: str, status: UploadStatus) -> str:
 
 def unreachable_message(folder: RunFolder, status: UploadStatus) -> str:
     """The one warning a run gives when it cannot be sent."""
-    away = status.reason if status.damaged else not_sent(folder.manifest["tracking"]["uri"], status)
+    if status.damaged:
+        return f"nothing more is sent of {folder.path}: {status.reason}"
+    away = not_sent(folder.manifest["tracking"]["uri"], status)
     return f"{away}; the run goes on and its results are in {folder.path}; send them later with `frisket sync`"
 
 

@@ -3,6 +3,7 @@ refused before a step is computed, with what can be done. And whatever a death l
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import shutil
 from collections.abc import Callable
@@ -12,7 +13,8 @@ from typing import Any
 import pytest
 from watching import measured
 
-from frisket.errors import RunError, Stopped
+import frisket
+from frisket.errors import ModelError, RunError, Stopped
 from frisket.files import read_sealed
 from frisket.platform.cli.main import main
 from frisket.platform.executors import local
@@ -315,17 +317,59 @@ def test_a_torn_folder_hinders_no_other(
         assert err.count(f"skipped: {workplace}/frisket_runs/x/run.json") == (command[0] == "run")
     assert measured(folder) == undisturbed["tiny"]
     err = said_to_user(capsys, "run", "--resume", "x", "--local", code=2)
-    assert "known: tiny-" in err
+    assert "its run.json" in err
     assert read_sealed(folder.path / "summary.json")["results"]
 
 
-def test_damaged_weights_are_not_registered(workplace: Path, capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize(
+    ("name", "harm", "says"),
+    [
+        ("final.safetensors", DAMAGES["a changed byte"], "its content is not what its sha256 says"),
+        ("final.safetensors", None, "is not there"),
+        ("journal.jsonl", lambda raw: raw.replace(b'"t":2', b'"t":7', 1), "a line is not as it was written"),
+    ],
+    ids=["weights changed", "weights gone", "journal changed"],
+)
+def test_what_a_replica_that_is_done_left_is_looked_at_before_it_is_taken(
+    name: str, harm: Damage | None, says: str, workplace: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     folder = stopped_twice(workplace / "frisket_runs", ALONE)
-    ended(folder)
-    files = folder.replicas()[0]
-    change(files.final, DAMAGES["a changed byte"])
-    for command in (["sync", folder.run_id], ["masks", "show", str(folder.path)]):
+    whole = ended(folder)
+    files = RunFolder.open(folder.path).replicas()[0]
+    if harm is None:
+        (files.path / name).unlink()
+    else:
+        change(files.path / name, harm)
+    weights = name == "final.safetensors"
+    for command in (
+        ["run", "--resume", "last", "--local"],
+        ["sync", folder.run_id],
+        ["masks", "show", str(folder.path)],
+    ):
+        if weights or command[0] != "masks":
+            err = said_to_user(capsys, *command, code=2)
+            assert name in err
+            assert says in err
+            assert "MLflow" not in err
+            assert "frisket sync" not in err
+    with pytest.raises(ModelError, match=name) if weights else contextlib.nullcontext():
+        frisket.load_model(folder.path)
+    (files.path / "result.json").unlink()
+    (files.path / name).unlink(missing_ok=True)
+    assert ended(folder) == whole
+
+
+def test_a_damaged_run_that_is_asked_for_by_name_is_refused(
+    workplace: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = stopped_twice(workplace / "frisket_runs", ALONE)
+    change(folder.path / "run.json", lambda raw: raw.replace(b'"created"', b'"created_"'))
+    for command in (
+        ["run", "--resume", folder.run_id, "--local"],
+        ["sync", folder.run_id],
+        ["compare", folder.run_id, "last"],
+    ):
         err = said_to_user(capsys, *command, code=2)
-        assert "final.safetensors" in err
-        assert "its content is not what its sha256 says" in err
-        assert "not reachable" not in err
+        assert "run.json is damaged or was changed" in err
+    assert main(["sync"]) == 0
+    assert "every run in frisket_runs that can be read is in MLflow" in " ".join(capsys.readouterr().out.split())

@@ -224,7 +224,7 @@ def test_damage_on_disk_is_not_blamed_on_mlflow(
         pass
     (warning,) = warnings
     assert uploader.status.damaged
-    assert warning.startswith("journal = ")
+    assert warning.startswith(f"nothing more is sent of {cut.path}: journal = ")
     assert "MLflow" not in warning
 
 
