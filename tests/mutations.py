@@ -284,7 +284,7 @@ def drawn(check: Callable[[Any], None], strategy: st.SearchStrategy[Any], count:
     rules = settings(
         max_examples=count + count // 10,  # some come again
         derandomize=True, database=None, deadline=None, phases=(Phase.generate, Phase.shrink),
-        suppress_health_check=list(HealthCheck),
+        suppress_health_check=(HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.filter_too_much),
     )  # fmt: skip
     with little_memory(), warnings.catch_warnings():
         warnings.simplefilter("ignore", HypothesisWarning)  # of the length of what is printed where a check fails

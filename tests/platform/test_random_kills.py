@@ -138,7 +138,7 @@ def require_hint(session: Session, name: str) -> None:
 
 def content(folder: RunFolder) -> dict[str, object]:
     """What must be equal of a run, to the bit: what it measured, and the final states."""
-    return {"measured": measured(folder)} | {files.key: sha256_of(files.final) for files in folder.replicas()}
+    return {"measured": measured(folder), **{files.key: sha256_of(files.final) for files in folder.replicas()}}
 
 
 def names(folder: RunFolder) -> set[str]:
