@@ -26,6 +26,11 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable
 
+from frisket.redaction import censored
+
+LONGEST_VALUE = 200
+"""Characters of a field or value that a message repeats."""
+
 
 class FrisketError(Exception):
     """Base of everything frisket raises on purpose."""
@@ -54,7 +59,7 @@ class UserError(FrisketError, ValueError):
 
     def __init__(self, field: str, value: object, fix: str) -> None:
         self.field, self.value, self.fix = field, value, fix
-        super().__init__(f"{field} = {value!r}: {fix}")
+        super().__init__(_in_a_line(f"{shortened(field)} = {shown(value)}: {fix}"))
 
     def __reduce__(self) -> tuple[type[UserError], tuple[str, object, str]]:
         return type(self), (self.field, self.value, self.fix)  # survives the trip back from a Ray worker
@@ -96,10 +101,45 @@ class ServiceError(UserError):
     """A streaming service is unknown, or none of its sources can be reached."""
 
 
+def _in_a_line(text: str) -> str:
+    """``text`` with what ends lines, steers terminals or cannot be printed escaped: a key or a path may hold it."""
+    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
+
+
 def require(ok: bool, field: str, value: object, allowed: str) -> None:
     """Raise `SpecError` unless ``ok``; ``allowed`` says which values are (used by the configuration dataclasses)."""
     if not ok:
         raise SpecError(field, value, f"must be {allowed}")
+
+
+def shown(value: object) -> str:
+    """``value`` as Python writes it, `shortened`."""
+    try:
+        return shortened(repr(value))
+    except Exception:  # a number of too many digits for Python, or a class of the user's that cannot
+        return f"a {type(value).__name__} that cannot be written out"
+
+
+def shortened(text: str, most: int = LONGEST_VALUE) -> str:
+    """A name, path or value of at most ``most`` characters: of a longer one the middle is left out, and secrets, which
+    nobody would find any more where they were cut."""
+    if len(text) <= most or len(text := censored(text)) <= most:
+        return text
+    end = (most - 3) // 3
+    return f"{text[: most - 3 - end]}...{text[len(text) - end :]}"
+
+
+def cut_short(text: str, most: int) -> str:
+    """What somebody else says, in one line of at most ``most`` characters. A longer one ends with a sentence, where
+    that leaves half of it or more, else with a word, and an ellipsis."""
+    line = " ".join(text.split())
+    if len(line) <= most or len(line := censored(line)) <= most:
+        return line
+    head = line[: most - 4]
+    sentence = max(head.rfind(sign) for sign in (". ", "! ", "? ", "; ")) + 1
+    word = len(head) if line[len(head)] == " " else head.rfind(" ")
+    end = next((end for end in (sentence, word) if end > most // 2), len(head))
+    return f"{head[:end]} ..."
 
 
 def nearest(name: str, known: Iterable[str], most: int = 30) -> str:

@@ -26,6 +26,7 @@ from pathlib import Path
 from typing import Any
 
 from frisket.errors import FileError
+from frisket.places import naming
 
 _TOKEN_BYTES = 8
 _LEFT = f".part-{'[0-9a-f]' * 2 * _TOKEN_BYTES}-"  # how names of temporaries begin, as a pattern
@@ -52,7 +53,7 @@ def replacing(path: Path, *, durable: bool = True, before: Path | None = None) -
             power failure may leave an empty file: for what is made again where it is damaged, or shown and forgotten.
         before: what was in ``path`` is kept there; a death may leave it there and nothing in ``path``.
     """
-    with _part(path, _new_file) as part:
+    with _part(path, _new_file) as part, naming(path):
         yield part
         if durable:
             _sync(part)
@@ -70,6 +71,16 @@ def making_folder(path: Path) -> Iterator[Path]:
     with _part(path, _new_folder) as part:
         yield part
         os.replace(part, path)
+
+
+@contextlib.contextmanager
+def making_file(path: Path) -> Iterator[Path]:
+    """An empty file to be filled, which becomes ``path`` when the block ends, unless another was quicker; not
+    durable."""
+    with _part(path, _new_file) as part:
+        yield part
+        with contextlib.suppress(FileExistsError):  # a link, unlike a renaming, spares what is there
+            os.link(part, path)
 
 
 def write_bytes(path: Path, content: bytes, *, durable: bool = True) -> None:
@@ -180,8 +191,9 @@ def sha256_of_parts(about: str, parts: Mapping[str, Any]) -> str:
 
 
 def _digest(record: Mapping[str, Any]) -> str:
-    """Of what the JSON object says, however it is laid out."""
-    return sha256(json.dumps(record, sort_keys=True).encode())
+    """Of what the JSON object says, however it is laid out; the order of keys is part of it: the first of an
+    experiment's variants is its headline."""
+    return sha256(json.dumps(record).encode())
 
 
 # -- locking -----------------------------------------------------------------------------------------------------------

@@ -21,10 +21,12 @@ from typing import Literal
 from packaging.requirements import Requirement
 
 from frisket.algos import program
+from frisket.errors import TrackingError
 from frisket.folders import checkout
 from frisket.platform.cluster.session import worker_environment
 from frisket.platform.run.kept import default_runs_folder
 from frisket.platform.tracking.settings import SERVERS, authorization, sqlite_file, tracking_uri
+from frisket.platform.tracking.store import require_schema
 from frisket.redaction import censored, redacted
 from frisket.web import answer
 
@@ -155,13 +157,19 @@ def data() -> Iterator[Check]:
 
 def mlflow() -> Iterator[Check]:
     """The store that runs would be sent to answers. Nothing is made or changed there."""
-    uri = tracking_uri()
+    try:
+        uri = tracking_uri()
+    except TrackingError as error:
+        yield Check(what="mlflow", status="fail", found=f"{error.field} {error.value}", fix=error.fix)
+        return
     shown, path = redacted(uri), sqlite_file(uri)
     if path is None and not uri.startswith(SERVERS):
         yield Check(what="mlflow", status="warn", found=shown, fix="not a kind of store the doctor can look into")
         return
     try:
-        state = _ask_server(uri) if path is None else _open_store(path)
+        state = _ask_server(uri) if path is None else _open_store(uri, path)
+    except TrackingError as error:
+        yield Check(what="mlflow", status="warn", found=f"{error.field} {error.value}", fix=error.fix)
     except (OSError, http.client.HTTPException, ValueError, sqlite3.Error) as error:
         fix = "start it, or correct MLFLOW_TRACKING_URI; runs go on without it, and `frisket sync` sends them later"
         yield Check(what="mlflow", status="warn", found=f"{shown}: {censored(str(error))}", fix=fix)
@@ -175,13 +183,14 @@ def _ask_server(uri: str) -> str:
         return f"server {said.read(40).decode(errors='replace')}"
 
 
-def _open_store(path: Path) -> str:
+def _open_store(uri: str, path: Path) -> str:
     if not path.exists():
         if not os.access(path.parent, os.W_OK):
             raise PermissionError(f"{path.parent} cannot be written")
         return "will be made by the first run"
     with contextlib.closing(sqlite3.connect(path.as_uri() + "?mode=ro", uri=True, timeout=_MLFLOW_SECONDS)) as store:
         runs = store.execute("select count(*) from runs").fetchone()[0]
+    require_schema(uri)
     return f"{runs} runs"
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -69,6 +70,12 @@ def test_unknown_specification_suggests_the_nearest(capsys: pytest.CaptureFixtur
         (["run", "--resume", "last"], "there are no runs"),
         (["list", "methods"], "methods"),
         (["fly"], "fly"),
+        (["run", "x" * 5000], "xxx..."),
+        (["run", "TINY", f"stream.steps={'9' * 5000}"], "is too large a number"),
+        (["run", "TINY", f"stream.{'x' * 300}=1"], "xxx...xxx"),
+        (["run", "TINY", "--run-id", "x" * 300], "xxx...xxx"),
+        (["show", "x" * 5000 + ".yaml"], "xxx...xxx"),
+        (["masks", "show", "x" * 5000], "xxx...xxx"),
     ],
 )
 def test_usage_mistake(arguments: list[str], said: str, tiny_spec: str, capsys: pytest.CaptureFixture[str]) -> None:
@@ -76,6 +83,7 @@ def test_usage_mistake(arguments: list[str], said: str, tiny_spec: str, capsys: 
     out, err = capsys.readouterr()
     assert said in err
     assert "Traceback" not in err
+    assert len(err) < 2000
     assert out == ""
 
 
@@ -85,6 +93,21 @@ def test_mistake_in_a_process_of_its_own_has_no_traceback(checkout: Path, tiny_s
     )
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr == "frisket: stream.p = 2.0: must be a probability in [0, 1]\n"
+
+
+def test_whoever_reads_may_go(workplace: Path, environment: dict[str, str]) -> None:
+    """Quietly: into a pipe that nobody reads any more, of output and of errors. All at once, for they are slow."""
+    ours, theirs = os.pipe()
+    os.close(ours)
+    with open(theirs, "wb") as gone:
+        said = {}
+        for arguments in ("list specs", "--help", "list nothing"):
+            err = gone if arguments == "list nothing" else subprocess.PIPE
+            command = [sys.executable, "-m", "frisket", *arguments.split()]
+            said[arguments] = subprocess.Popen(command, cwd=workplace, env=environment, stdout=gone, stderr=err)
+        for arguments, process in said.items():
+            _, complaint = process.communicate(timeout=240)
+            assert (arguments, process.returncode, complaint or b"") == (arguments, 141, b"")
 
 
 def test_json_contract_and_table(tiny_spec: str, workplace: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -215,6 +215,7 @@ def test_a_sealed_record_comes_back(value: dict[str, object], tmp_path: Path) ->
         (lambda record: record.update(a=2), "is damaged or was changed"),
         (lambda record: record.update(more=1), "is damaged or was changed"),
         (lambda record: record.pop("a"), "is damaged or was changed"),
+        (lambda record: record.update(a=record.pop("a")), "is damaged or was changed"),  # the last now
         (lambda record: record.update({SEAL: "0" * 64}), "is damaged or was changed"),
         (lambda record: record.pop(SEAL), "carries no digest of its content"),
     ],
@@ -264,3 +265,18 @@ def test_what_is_replaced_can_be_kept(tmp_path: Path) -> None:
         interrupted(part)
     assert (path.read_text(), before.read_text()) == ("3", "2")
     assert {p.name for p in tmp_path.iterdir()} == {"new", "before"}
+
+
+@pytest.mark.parametrize(
+    "error",
+    [OSError(28, "No space left on device"), RuntimeError("I/O error: No space left on device (os error 28)")],
+    ids=["of the system", "of a library in Rust"],
+)
+def test_an_error_while_writing_names_the_file(tmp_path: Path, error: Exception) -> None:
+    with pytest.raises(OSError, match="No space left on device") as caught, replacing(tmp_path / "x"):
+        raise error
+    assert (caught.value.errno, caught.value.filename) == (28, str(tmp_path / "x"))
+    with pytest.raises(ConnectionResetError) as other, replacing(tmp_path / "x"):
+        raise ConnectionResetError(104, "reset")
+    assert other.value.filename is None
+    assert list(tmp_path.iterdir()) == []

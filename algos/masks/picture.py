@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, cast
 import numpy as np
 from torch import Tensor
 
+from frisket.files import replacing
+
 if TYPE_CHECKING:
     from matplotlib.colors import ListedColormap
 
@@ -82,5 +84,6 @@ def draw_mask(mask: Tensor, title: str, path: Path) -> Path:
     closed = 1 - float(mask.float().mean()) if mask.numel() else 0.0
     shape = "x".join(map(str, mask.shape))
     figure.suptitle(f"{title}\n{shape}, {closed:.1%} closed", fontsize=9, y=0.99 if down > 2 else None)
-    figure.savefig(path)
+    with replacing(path, durable=False) as part:
+        figure.savefig(part)
     return path

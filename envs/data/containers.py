@@ -12,11 +12,13 @@ import io
 import stat
 import tarfile
 import zipfile
-import zlib
 from collections.abc import Iterator
 from pathlib import Path
 
 from frisket.errors import FrisketError
+
+_DEFLATED = 1032
+"""Bytes that one byte may become: a match of 258 takes two bits at least."""
 
 
 class Damaged(FrisketError):
@@ -28,14 +30,12 @@ def reading(what: str) -> Iterator[None]:
     """Turn every way in which a container or a picture in it can be broken into `Damaged`, saying it is no ``what``."""
     try:
         yield
-    except Damaged:
+    except (Damaged, MemoryError):
         raise
     except (NotImplementedError, RuntimeError) as error:  # an unknown compression method, an encrypted member
-        raise Damaged(f"a {what.split()[0]} that cannot be read: {error}") from None
-    except (
-        zipfile.BadZipFile, tarfile.TarError, zlib.error, OSError, EOFError, SyntaxError, ValueError
-    ) as error:  # fmt: skip
-        raise Damaged(f"not a whole {what}: {error}") from None
+        raise Damaged(f"a {what.split()[0]} that cannot be read: {_in_a_line(error)}") from None
+    except Exception as error:  # the readers' own types, and for some damage those of what they stumble over
+        raise Damaged(f"not a whole {what}: {_in_a_line(error)}") from None
 
 
 def require_regular(path: Path, most: int) -> None:
@@ -85,11 +85,16 @@ def zip_names(archive: zipfile.ZipFile, most: int) -> list[str]:
 
 
 def require_bounded(archive: zipfile.ZipFile, most: int) -> None:
-    """Raise `Damaged` unless reading everything in a zip gives at most ``most`` bytes."""
+    """Raise `Damaged` unless reading everything in a zip gives at most ``most`` bytes, and what it declares can come of
+    the bytes it has, so that whoever takes memory for what is declared takes it for what is there."""
     for file in archive.infolist():
         # Python's reader stops at the size that is declared, but hands the others all they have packed at once.
         if file.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
             raise Damaged(f"{file.filename} is packed by a method other than deflate")
+        if file.file_size > file.compress_size * (1 if file.compress_type == zipfile.ZIP_STORED else _DEFLATED):
+            raise Damaged(f"{file.filename} is declared larger than it can be")
+    if sum(file.compress_size for file in archive.infolist()) > archive.start_dir:
+        raise Damaged("its files are declared larger than all of it")
     if sum(file.file_size for file in archive.infolist()) > most:
         raise Damaged(_too_much(most))
 
@@ -110,6 +115,10 @@ def tar_members(data: bytes, most: int) -> dict[str, bytes]:
             raise Damaged(_too_much(most))
         files = {member.name: archive.extractfile(member) for member in members}
         return {name: files[name].read() for name in sorted(files)}  # pyright: ignore[reportOptionalMemberAccess]
+
+
+def _in_a_line(error: Exception) -> str:
+    return " ".join(str(error).split()) or type(error).__name__
 
 
 def _too_much(most: int) -> str:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, BinaryIO
 from frisket.envs.data.check import FileReport, candidates, check_file, mending
 from frisket.envs.data.sources import SOURCES, UNPACKED, Source, SourceFile
 from frisket.envs.data.store import Store
-from frisket.errors import DataError, nearest
+from frisket.errors import DataError, cut_short, nearest
 from frisket.files import sweep, write_bytes
 
 if TYPE_CHECKING:
@@ -127,8 +127,7 @@ def _download(url: str, part: Path, most: int, bars: Progress | None) -> None:
 def _short(error: OSError) -> str:
     """A network error in one short line; requests wraps urllib3's, whose ``reason`` says what happened."""
     inner = error.args[0] if error.args and isinstance(error.args[0], Exception) else error
-    text = " ".join(str(getattr(inner, "reason", inner)).split()) or type(error).__name__
-    return text if len(text) <= 160 else f"{text[:157]}..."
+    return cut_short(str(getattr(inner, "reason", inner)), 160) or type(error).__name__
 
 
 def _progress() -> Progress:

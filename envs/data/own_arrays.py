@@ -20,6 +20,7 @@ from __future__ import annotations
 
 import difflib
 import hashlib
+import zipfile
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,6 +30,7 @@ import numpy as np
 
 from frisket.envs.data.containers import require_bounded
 from frisket.envs.data.imageset import ImageSet
+from frisket.envs.data.npy import array_in, array_names, array_of
 from frisket.envs.data.own import TEST, OwnData, Samples, described, find, held_out, share_note
 from frisket.errors import DataError
 from frisket.heap import machine_memory
@@ -37,8 +39,8 @@ T = TypeVar("T")
 
 FORM = "arrays of the user's"
 _NAMES = ("x", "y", "task", "x_test", "y_test", "task_test")
-_BEGINNINGS = (b"PK", b"\x93NUMPY")
-"""Of a file of arrays, and of one array."""
+_ARCHIVE, _ONE_ARRAY = b"PK", b"\x93NUMPY"
+"""How a file of arrays begins, and one of a single array."""
 _A_SLIP = 0.8
 """From how much likeness on (`difflib`) an unknown name is taken for a slip: ``y_tset`` is, ``ids`` is not."""
 _AT_ONCE = 2**22
@@ -138,22 +140,26 @@ def _read(field: str, path: Path) -> dict[str, np.ndarray]:
     if path.is_dir():
         _require_meant(field, path, [file.stem for file in path.glob("*.npy")])
         files = {name: path / f"{name}.npy" for name in _NAMES if (path / f"{name}.npy").is_file()}
-        return {
-            name: _loaded(field, file, lambda f=file: np.load(f, allow_pickle=False)) for name, file in files.items()
-        }
+        return {name: _loaded(field, file, lambda f=file: _array(f)) for name, file in files.items()}
     with _loaded(field, path, lambda: path.open("rb")) as file:
-        if not file.peek().startswith(_BEGINNINGS):  # numpy would take it for a pickle
-            raise DataError(field, str(path), "is no .npz file, or a damaged one; save x and y with numpy.savez")
-        archive = _loaded(field, path, lambda: np.load(file, allow_pickle=False))
-        if isinstance(archive, np.ndarray):
+        if file.peek().startswith(_ONE_ARRAY):
             raise DataError(field, str(path), "holds one array without a name; save x and y with numpy.savez")
-        _loaded(field, path, lambda: require_bounded(archive.zip, machine_memory()))
-        _require_meant(field, path, archive.files)
-        return {
-            name: _loaded(f"{name} in {field}", path, lambda n=name: archive[n])
-            for name in _NAMES
-            if name in archive.files
-        }
+        if not file.peek().startswith(_ARCHIVE):
+            raise DataError(field, str(path), "is no .npz file, or a damaged one; save x and y with numpy.savez")
+        with _loaded(field, path, lambda: zipfile.ZipFile(file)) as archive:
+            _loaded(field, path, lambda: require_bounded(archive, machine_memory()))
+            names = array_names(archive)
+            _require_meant(field, path, names)
+            return {
+                name: _loaded(f"{name} in {field}", path, lambda n=name: array_in(archive, n))
+                for name in _NAMES
+                if name in names
+            }
+
+
+def _array(path: Path) -> np.ndarray:
+    with path.open("rb") as file:
+        return array_of(file, path.stat().st_size)
 
 
 def _require_meant(field: str, path: Path, names: Iterable[str]) -> None:

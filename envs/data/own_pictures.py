@@ -1,4 +1,4 @@
-"""One picture file of the user's as pixels a network takes: any size, any mode, any format Pillow reads.
+"""One picture file of the user's as pixels a network takes: any size, any mode, any of `FORMATS`, whatever its name.
 
 A picture is turned upright as its camera noted, its middle square is resized to ``size`` x ``size`` pixels by Pillow's
 bilinear filter, which averages where it makes smaller. Transparent parts are laid on white, of 16 bits a pixel the
@@ -25,6 +25,10 @@ CHANNELS: dict[Colour, int] = {"rgb": 3, "grey": 1}
 SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp")
 """How a file's name ends that is taken for a picture, in any case of letters."""
 
+FORMATS = ("BMP", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP")
+"""Pillow's names of what these suffixes stand for. Others it would know by their content, and one it would hand to
+another program."""
+
 _READERS = 4
 
 
@@ -37,7 +41,7 @@ def read_picture(path: Path, size: int, colour: Colour) -> np.ndarray:
     from PIL import Image, ImageOps
 
     try:
-        with opened(path) as picture:
+        with opened(path, FORMATS) as picture:
             upright = ImageOps.exif_transpose(picture)
             plain = _eight_bits(upright).convert("RGB" if colour == "rgb" else "L")
     except MemoryError:

@@ -23,6 +23,7 @@ from frisket.envs.data.pictures import MOST_PIXELS, opened, upper_eight_bits
 from frisket.envs.data.sources import UNPACKED
 
 CIFAR_SIDE, TINY_SIDE = 32, 64
+_MOST_DIGITS = 18  # of a picture's number; Python reads no more than some thousands
 
 Arrays = dict[str, np.ndarray]
 
@@ -116,7 +117,8 @@ def tile_arrays(data: bytes, split: str) -> Arrays:
         Damaged: not such an archive.
     """
     files = zip_members(data, UNPACKED["tiles"])
-    rows = csv.DictReader(io.StringIO(_member(files, "classes.csv").decode("utf-8", "replace")))
+    with reading("classes.csv"):
+        rows = list(csv.DictReader(io.StringIO(_member(files, "classes.csv").decode("utf-8", "replace"))))
     numbered = {row.get("id"): row.get("name") for row in rows}
     classes = [numbered.get(str(i)) for i in range(len(numbered))]
     if not classes or None in classes:
@@ -150,7 +152,7 @@ def _member(files: Mapping[str, bytes], name: str) -> bytes:
 def _number(name: str) -> int:
     """The number at the end of a picture's name, ``val_17.JPEG``."""
     digits = name.rpartition(".")[0].rpartition("_")[2]
-    if not digits.isdecimal():
+    if not digits.isdecimal() or len(digits) > _MOST_DIGITS:
         raise Damaged(f"a picture named {name!r} where a number is expected")
     return int(digits)
 

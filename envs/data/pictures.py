@@ -27,12 +27,12 @@ _FILTERS = threading.Lock()  # Python's filters of warnings are one for all thre
 
 
 @contextlib.contextmanager
-def opened(source: Path | bytes, formats: tuple[str, ...] | None = None, most: int = MOST_PIXELS) -> Iterator[Image]:
+def opened(source: Path | bytes, formats: tuple[str, ...], most: int = MOST_PIXELS) -> Iterator[Image]:
     """Pillow's picture of a file, or of its content, not yet decoded.
 
     Args:
         source: the file, or what is in it.
-        formats: Pillow's names of the formats it may have; None for all.
+        formats: Pillow's names of the formats it may have.
         most: pixels that it may have.
 
     Raises:
@@ -41,12 +41,12 @@ def opened(source: Path | bytes, formats: tuple[str, ...] | None = None, most: i
     """
     from PIL import Image
 
-    if isinstance(source, Path):
-        require_regular(source, MOST_BYTES)
+    # From memory: a length in it that is not true then takes none, as it would of a file.
+    content = io.BytesIO(picture_bytes(source) if isinstance(source, Path) else source)
     with _FILTERS, warnings.catch_warnings():
         warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # our own bound is lower, and an error
         try:
-            picture = Image.open(source if isinstance(source, Path) else io.BytesIO(source), formats=formats)
+            picture = Image.open(content, formats=formats)
         except Image.DecompressionBombError:  # Pillow's bound, which is far above ours
             raise Damaged(f"its header names more than the {most:,} pixels that are read") from None
     with picture:

@@ -11,15 +11,19 @@ from __future__ import annotations
 import json
 import logging
 import os
+import zipfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
+from frisket.envs.data.containers import require_bounded
+from frisket.envs.data.npy import array_in, array_names
 from frisket.errors import DataError
 from frisket.files import NOT_AS_SEALED, SEAL, replacing, sha256_of_parts, sweep
 from frisket.folders import cache_folder
+from frisket.heap import machine_memory
 
 _log = logging.getLogger("frisket.data")
 
@@ -60,8 +64,9 @@ def cached_arrays(cache: Path, key: str, make: Callable[[], dict[str, np.ndarray
     """
     path = cache / "arrays" / f"{key}.npz"
     try:
-        with path.open("rb") as file, np.load(file, allow_pickle=False) as kept:
-            arrays = {name: kept[name] for name in kept.files}
+        with zipfile.ZipFile(path) as kept:
+            require_bounded(kept, machine_memory())
+            arrays = {name: array_in(kept, name) for name in array_names(kept)}
         if str(arrays.pop(SEAL)) != _digest(arrays):
             raise ValueError(NOT_AS_SEALED)
         return arrays

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping
 from typing import Annotated, Any
 
 import typer
 
-from frisket.platform.cli.output import JsonFile, require_folders
+from frisket.platform.cli.output import JsonFile, require_folders, write
 
 MISTAKE = 2
 """Exit code where something does not hold: the user can mend it."""
@@ -25,8 +24,7 @@ def check(
 
     require_folders(json_file, None)
     found = work(module, names or ())
-    if json_file is not None:
-        json_file.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+    write(json_file, None, found, list)
     for row in found["rows"]:
         typer.echo(f"{row['section']} {row['name']}")
         for line in aligned(list(_cells(row)), window()):

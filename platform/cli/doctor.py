@@ -2,20 +2,14 @@
 
 from __future__ import annotations
 
-import json
-from pathlib import Path
-from typing import Annotated
-
 import typer
+
+from frisket.platform.cli.output import JsonFile, require_folders, write
 
 _COLOURS = {"ok": "green", "warn": "yellow", "fail": "red"}
 
 
-def doctor(
-    json_file: Annotated[
-        Path | None, typer.Option("--json", metavar="FILE", help="Write the rows there as JSON.")
-    ] = None,
-) -> None:
+def doctor(json_file: JsonFile = None) -> None:
     """Check Python, packages, Ray, MLflow, data, GPU and disk, and say what to do. Exit code 1 if something
     must be mended."""
     import dataclasses
@@ -25,6 +19,7 @@ def doctor(
 
     from frisket.platform.doctor import examine
 
+    require_folders(json_file, None)
     console, rows = Console(), []
     for row in examine():
         rows.append(row)
@@ -33,8 +28,7 @@ def doctor(
         console.print(
             f"[{colour}]{row.status:4}[/] {escape(row.what)}: {escape(row.found)}{fix}", highlight=False, soft_wrap=True
         )
-    if json_file is not None:
-        json_file.write_text(json.dumps([dataclasses.asdict(row) for row in rows], indent=1) + "\n", encoding="utf-8")
+    write(json_file, None, [dataclasses.asdict(row) for row in rows], list)
     failed = [row.what for row in rows if row.status == "fail"]
     console.print(f"to be mended: {', '.join(failed)}" if failed else "fit to run experiments", highlight=False)
     if failed:

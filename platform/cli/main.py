@@ -1,6 +1,7 @@
 """``frisket``: mounts the verbs, and turns what happens into messages and exit codes.
 
-Exit codes: 0 done; 2 the user's mistake (one message on stderr, no traceback); 130 stopped by Ctrl-C; 1 anything else.
+Exit codes: 0 done; 2 the user's mistake (one message on stderr, no traceback); 130 stopped by Ctrl-C; 141 whoever read
+what it prints has gone; 1 anything else.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import signal
 import sys
 import traceback
 from collections.abc import Sequence
-from typing import Annotated
+from typing import Annotated, TextIO
 
 import typer
 
@@ -79,8 +80,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
     _show_warnings()
     say_what_can_be_said()
     try:
+        code = _carried_out(arguments)
+        for stream in _streams():
+            stream.flush()
+    except BrokenPipeError:
+        return _unread()
+    return code
+
+
+def _carried_out(arguments: Sequence[str] | None) -> int:
+    try:
         app(args=None if arguments is None else list(arguments), prog_name="frisket")
     except SystemExit as end:  # how typer returns, its own usage errors included (2)
+        if isinstance(end.__context__, BrokenPipeError):  # which typer and rich take for a failure
+            raise end.__context__ from None
         return end.code if isinstance(end.code, int) else int(end.code is not None)
     except UserError as error:
         said = str(error)
@@ -91,14 +104,29 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _complain(str(error), 1)
     except KeyboardInterrupt:
         return 128 + signal.SIGINT
-    except BrokenPipeError:  # whoever read has had enough: `frisket runs | head`
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 128 + signal.SIGPIPE
+    except BrokenPipeError:
+        raise
     except OSError as error:
         return _complain(str(in_a_line(error)), 2)
     except Exception:  # a fault of ours; as Python says it, but for secrets in it
         return _complain(f"this should not have happened\n{traceback.format_exc()}", 1)
     return 0
+
+
+def _unread() -> int:
+    """The exit code where whoever read has had enough (``frisket runs | head``); what is still to be said goes nowhere,
+    so that the interpreter does not complain of it either."""
+    for stream in _streams():
+        try:
+            stream.flush()
+        except BrokenPipeError:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+    return 128 + signal.SIGPIPE
+
+
+def _streams() -> list[TextIO]:
+    """Those of standard output and error that are open."""
+    return [stream for stream in (sys.stdout, sys.stderr) if stream is not None]
 
 
 def _complain(message: str, code: int) -> int:

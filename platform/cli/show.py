@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from frisket.platform.cli import complete
-from frisket.platform.cli.output import JsonFile, require_folders
+from frisket.platform.cli.output import JsonFile, require_folders, write
 from frisket.platform.cli.run import Overrides
 
 MOVES: Mapping[str, str] = MappingProxyType(
@@ -44,8 +44,7 @@ def show(
     if as_yaml and json_file is None:
         return
     shown = work.show(spec, overrides or (), variant=variant)
-    if json_file is not None:
-        json_file.write_text(json.dumps(shown, indent=1) + "\n", encoding="utf-8")
+    write(json_file, None, shown, list)
     if not as_yaml:
         for line in _lines(shown):
             typer.echo(line)

@@ -19,7 +19,7 @@ def ui(
 
     from frisket.errors import UserError
     from frisket.platform.tracking.settings import SERVERS, tracking_uri
-    from frisket.platform.tracking.store import make_store
+    from frisket.platform.tracking.store import make_store, require_schema
     from frisket.redaction import censored, redacted
 
     console, uri = Console(soft_wrap=True, highlight=False), tracking_uri()
@@ -30,8 +30,9 @@ def ui(
         raise UserError("--port", port, "is in use; choose another")
     try:
         make_store(uri)  # by the server, it could be left half made
+        require_schema(uri)
     except (OSError, sqlite3.Error) as error:
-        fix = f"cannot be made there ({censored(str(error))})"
+        fix = f"cannot be made or read there ({censored(str(error))})"
         raise UserError("MLFLOW_TRACKING_URI", redacted(uri), fix) from None
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # the server must not outlive us
     server = subprocess.Popen(server_command(uri, port), env=server_environment(uri), start_new_session=True)
@@ -52,7 +53,8 @@ def server_command(uri: str, port: int) -> list[str]:
     from frisket.platform.tracking.settings import sqlite_file
 
     database = sqlite_file(uri)
-    artifacts = [] if database is None else ["--artifacts-destination", str(database.absolute().parent / "mlartifacts")]
+    place = None if database is None else database.absolute().parent / "mlartifacts"
+    artifacts = [] if place is None else ["--artifacts-destination", place.as_uri()]
     return [
         sys.executable, "-m", "mlflow", "server", *artifacts, "--host", "127.0.0.1", "--port", str(port),
         "--workers", "1",

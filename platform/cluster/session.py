@@ -21,6 +21,7 @@ import stat
 import sys
 import tempfile
 import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 from functools import cache
 from pathlib import Path
@@ -60,6 +61,7 @@ _INHERITED = "FRISKET_WORKERS_INHERIT"
 
 _CONNECT_SECONDS = 10.0
 _PREFIX = "frisket-ray-"
+_LOCKED_SECONDS = 3600.0  # more than any living session takes from its folder to its lock
 _SOCKET_BYTES = 107  # of the path of a socket, at most
 _BELOW = "r/session_YYYY-MM-DD_hh-mm-ss_uuuuuu_ppppppp/sockets/plasma_store"  # the longest one in the session's folder
 _OBJECT_STORE_BYTES = 100 * 2**20  # replicas keep their data to themselves; Ray would reserve 30 % of the memory
@@ -247,17 +249,34 @@ def _temporary_folder() -> Iterator[Path]:
     if len(os.fsencode(parent / f"{_PREFIX}12345678" / _BELOW)) > _SOCKET_BYTES:
         raise ClusterError("TMPDIR", str(parent), "is too long a path for Ray's sockets; set it to a shorter one")
     for left in parent.glob(f"{_PREFIX}*"):
-        with contextlib.suppress(OSError):  # while its session lives, or it has no lock yet
-            if _mine(left) and (left / "lock").exists():
+        with contextlib.suppress(OSError):  # while its session lives
+            if _mine(left) and ((left / "lock").exists() or _never_locked(left)):
                 with lock(left / "lock", busy=BlockingIOError()):
-                    shutil.rmtree(left, ignore_errors=True)
+                    _clear(left)
     folder = Path(tempfile.mkdtemp(prefix=_PREFIX, dir=parent))
     try:
         with lock(folder / "lock.new"):
             (folder / "lock.new").rename(folder / "lock")  # locked from the moment it can be found
             yield folder
     finally:
+        _clear(folder)
+
+
+def _clear(folder: Path) -> None:
+    """Remove a session's ``folder``, its lock last: what a process of Ray's that is slow to die has written meanwhile
+    keeps it, and the next session finds it by its lock."""
+    for path in folder.iterdir():
+        if path.is_dir():
+            shutil.rmtree(path, ignore_errors=True)
+        elif path.name != "lock":
+            path.unlink(missing_ok=True)
+    if all(path.name == "lock" for path in folder.iterdir()):
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def _never_locked(folder: Path) -> bool:
+    """Whether its session died before it had a lock, which a living one has at once."""
+    return time.time() - folder.stat().st_mtime > _LOCKED_SECONDS
 
 
 def _mine(folder: Path) -> bool:

@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import frisket
+from frisket.envs.data.containers import Damaged, reading, require_bounded
 from frisket.errors import ClusterError, FrisketError
 from frisket.files import sha256
 from frisket.platform.cluster.environment import environment
@@ -36,6 +37,7 @@ STOP_SECONDS = 120
 
 _ATTEMPTS = 1000
 _POLL_SECONDS = 0.5
+_WHEEL = 2**28  # bytes that a wheel may unpack to
 _CHATTY = (
     "ray.dashboard.modules.dashboard_sdk",
     "ray.dashboard.modules.job.sdk",
@@ -167,9 +169,10 @@ def _unpacked(wheel: Path) -> Iterator[Path]:
     """
     with tempfile.TemporaryDirectory(prefix="frisket-wheel-") as folder:
         try:
-            with zipfile.ZipFile(wheel) as archive:
+            with reading("wheel"), zipfile.ZipFile(wheel) as archive:
+                require_bounded(archive, _WHEEL)
                 archive.extractall(folder, [name for name in archive.namelist() if name.startswith("frisket/")])
-        except (OSError, zipfile.BadZipFile) as error:
+        except Damaged as error:
             raise ClusterError("--wheel", str(wheel), f"cannot be read: {error}") from None
         package = Path(folder) / "frisket"
         if not (package / "__main__.py").is_file():

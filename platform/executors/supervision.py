@@ -66,8 +66,11 @@ def _in_a_thread(folder: RunFolder, fit: Callable[[], None], stop: Stop) -> bool
 
     # A daemon, because a Ray that never answers must not keep the process from ending.
     threading.Thread(target=run, name="frisket-ray", daemon=True).start()
+    from frisket.platform.cluster.watch import Watch
+
     try:
-        return _wait(outcome, folder, stop)
+        with Watch() as watch:
+            return _wait(outcome, folder, stop, watch.lost)
     finally:
         ask_to_stop(folder)  # whatever ended the wait, nobody works on
 
@@ -128,9 +131,11 @@ def ask_to_stop(folder: RunFolder) -> None:
     _stop_file(folder).touch()
 
 
-def _wait(outcome: Future[None], folder: RunFolder, stop: Stop) -> bool:
+def _wait(outcome: Future[None], folder: RunFolder, stop: Stop, lost: Callable[[], str | None]) -> bool:
     deadline, since = None, time.time()
     while not wait([outcome], timeout=_LOOK_SECONDS / 2).done:
+        if (gone := lost()) is not None:
+            raise FrisketError(f"Ray ended under the run: {gone}. Nothing is lost, the run can be resumed.")
         if deadline is None and stop():
             ask_to_stop(folder)
             deadline = time.monotonic() + _STOP_SECONDS

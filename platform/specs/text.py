@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 
 import yaml
 
-from frisket.errors import SpecError, nearest
+from frisket.errors import SpecError, nearest, shortened
 
 DEFAULT_KINDS: Mapping[str, str] = MappingProxyType(
     {"stream": "osaka", "network": "conv4", "protocol": "online-accuracy"}
@@ -55,7 +55,7 @@ class _Loader(_SafeLoader):
         text = node.value.replace("_", "")
         base = {"0x": 16, "0o": 8, "0b": 2}.get(text.lstrip("+-")[:2].lower(), 10)
         if len(text) > _LONGEST_INTEGER:
-            raise _mistake(f"{text[:12]}... is too large a number")
+            raise _mistake(f"{shortened(text, 30)} is too large a number")
         return int(text, base)
 
 

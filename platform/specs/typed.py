@@ -24,7 +24,13 @@ def read_config(cls: type[Any], name: str) -> Any:
     Raises:
         SpecError: a field that is wrong.
     """
-    return typed(cls, {"name": name, **parse(text_of(name), name)}, name)
+    return config_of(cls, name, text_of(name))
+
+
+def config_of(cls: type[Any], name: str, text: str) -> Any:
+    """The YAML ``text`` as the dataclass ``cls``, whose field ``name`` is set. Raises as `read_config` does."""
+    said = parse(text, name)
+    return typed(cls, {"name": name, **said} if isinstance(said, dict) else said, name)
 
 
 def typed(cls: type[Any], raw: Any, prefix: str) -> Any:

@@ -60,7 +60,7 @@ class BackgroundUploader:
         self._ending.set()
         self._thread.join(self._patience)
         if self._thread.is_alive():
-            self._take(UploadStatus(reachable=False, reason=f"no end of sending after {self._patience:.0f} s"))
+            self._take(UploadStatus(reachable=False, reason=f"has not taken everything within {self._patience:.0f} s"))
         else:
             self._held.close()
 

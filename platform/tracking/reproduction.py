@@ -17,8 +17,9 @@ from frisket.files import find_sealed, write_sealed
 from frisket.platform.reports.reproduction import report_path, write_report
 from frisket.platform.tables.comparison import compare, counts
 from frisket.platform.tables.reproduction import Reproduction
+from frisket.platform.tracking.failure import said_of
 from frisket.platform.tracking.store import connect
-from frisket.platform.tracking.uploader import UploadStatus, not_sent, reason_of
+from frisket.platform.tracking.uploader import UploadStatus, not_sent
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -28,7 +29,7 @@ TAG = "frisket.reproduction"
 
 
 def send_or_warn(reproduction: Reproduction) -> None:
-    """Send; one warning on standard error where MLflow is away."""
+    """Send; one warning on standard error where MLflow does not take it."""
     status = send(reproduction)
     if not status.reachable:
         away = not_sent(reproduction.manifest["tracking"]["uri"], status)
@@ -45,7 +46,7 @@ def send(reproduction: Reproduction) -> UploadStatus:
     try:
         run_id = _send(reproduction)
     except Exception as error:  # a client has many ways to fail, and none of them may end the command
-        return UploadStatus(reachable=False, reason=reason_of(error))
+        return UploadStatus(reachable=False, reason=said_of(error))
     write_sealed(reproduction.path / "sent.json", {"run_id": run_id})
     write_report(reproduction, compare(reproduction))  # now with the MLflow run in it
     return UploadStatus(reachable=True, complete=True)

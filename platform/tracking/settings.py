@@ -5,13 +5,18 @@ from __future__ import annotations
 import base64
 import logging
 import os
+import re
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 from frisket.errors import TrackingError
 from frisket.redaction import HIDDEN, redacted
 
-_SQLITE = "sqlite:///"
+_SQLITE = re.compile(r"sqlite(?:\+pysqlite)?:///(?P<path>[^?]*)(?P<options>.*)", re.DOTALL)
+_QUOTED = str.maketrans({sign: f"%{ord(sign):02X}" for sign in "%?&;*"})
+"""What a path may not have bare in a URI: what SQLAlchemy takes for something else, and what looks like a secret, or
+like one that was hidden."""
+
 SERVERS = ("http://", "https://")
 """How the URI of a server begins."""
 
@@ -31,10 +36,37 @@ CLIENT_DEFAULTS = {
 
 
 def tracking_uri() -> str:
-    """``MLFLOW_TRACKING_URI``, else ``mlflow.db`` (SQLite) in the working folder; SQLite paths made absolute."""
-    uri = os.environ.get("MLFLOW_TRACKING_URI") or f"{_SQLITE}mlflow.db"
-    path = sqlite_file(uri)
-    return uri if path is None else f"{_SQLITE}{path.absolute()}"
+    """``MLFLOW_TRACKING_URI``, else ``mlflow.db`` (SQLite) in the working folder; SQLite paths made absolute.
+
+    Raises:
+        TrackingError: the path cannot be said in a URI.
+    """
+    uri = os.environ.get("MLFLOW_TRACKING_URI") or "sqlite:///mlflow.db"
+    path, found = sqlite_file(uri), _SQLITE.fullmatch(uri)
+    return uri if path is None or found is None else sqlite_uri(path) + found["options"]
+
+
+def sqlite_uri(path: Path) -> str:
+    """The URI of a SQLite database: of no other file, whatever the folders above it are called.
+
+    Raises:
+        TrackingError: there is none.
+    """
+    plain = str(path.absolute())
+    quoted, fix = plain.translate(_QUOTED), "MLflow finds no database there: work in a folder whose name has no {}"
+    try:
+        plain.encode()
+    except UnicodeEncodeError as error:
+        raise TrackingError("tracking database", plain, fix.format("bytes that are not UTF-8")) from error
+    if quoted == plain:
+        return f"sqlite:///{plain}"
+    from sqlalchemy.engine import make_url
+
+    # With the driver named: MLflow makes the folders of a URI without it, by the name as it is quoted.
+    uri = f"sqlite+pysqlite:///{quoted}"
+    if make_url(uri).database != plain:  # before 2.1
+        raise TrackingError("tracking database", plain, f"{fix.format('% ? & ; *')}, or install sqlalchemy>=2.1")
+    return uri
 
 
 def default_tracking(name: str) -> dict[str, str]:
@@ -44,8 +76,11 @@ def default_tracking(name: str) -> dict[str, str]:
 
 
 def sqlite_file(uri: str) -> Path | None:
-    """The database file of a ``sqlite:///`` URI, None for any other."""
-    return Path(uri.removeprefix(_SQLITE)) if uri.startswith(_SQLITE) else None
+    """The database file of a SQLite URI, as SQLAlchemy reads it; None for any other, and for one of SQLite's own."""
+    found = _SQLITE.fullmatch(uri)
+    if found is None or "uri=" in found["options"]:
+        return None
+    return Path(unquote(found["path"]))
 
 
 def with_credentials(uri: str) -> str:
@@ -98,5 +133,7 @@ def limit_client() -> None:
     """Bound MLflow's waiting in this process, and keep it from writing on the user's terminal."""
     for name, value in CLIENT_DEFAULTS.items():
         os.environ.setdefault(name, value)
-    for name in ("alembic", "mlflow.store", "mlflow.tracking", "mlflow.utils.autologging_utils"):
+    for name in ("alembic", "mlflow.tracking", "mlflow.utils.autologging_utils"):
         logging.getLogger(name).setLevel(logging.WARNING)
+    for name in ("mlflow.store", "mlflow.exceptions"):  # they log, with tracebacks, what they raise
+        logging.getLogger(name).setLevel(logging.CRITICAL)

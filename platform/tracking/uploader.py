@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING
 from frisket.errors import RunError, TrackingError, UserError
 from frisket.files import lock
 from frisket.platform.run.folder import RunFolder
+from frisket.platform.tracking.failure import said_of
 from frisket.platform.tracking.record import Record
-from frisket.redaction import censored, redacted
+from frisket.redaction import redacted
 
 if TYPE_CHECKING:
     from frisket.platform.tracking.session import Session
@@ -25,11 +26,12 @@ class UploadStatus:
     """What one pass achieved.
 
     Attributes:
-        reachable: MLflow took everything it was given.
+        reachable: MLflow took everything it was given; not only where it gave no answer this is False.
         points: metrics sent in this pass.
         complete: the run is done and all of it is in MLflow.
         model, version: the registered model, once there is one.
-        reason: why MLflow was not reachable, in words; or what is the matter with the run's own files, if ``damaged``.
+        reason: what MLflow does in place of taking it, in words (`said_of`); or what is the matter with the run's own
+            files, if ``damaged``.
     """
 
     reachable: bool
@@ -118,7 +120,7 @@ class Uploader:
             action()
         except TrackingError as error:  # of where MLflow is, not of the run
             self._session = None
-            reason = reason_of(error)
+            reason = said_of(error)
         except UserError as error:
             if not self.live:
                 raise
@@ -126,7 +128,7 @@ class Uploader:
         except Exception as error:  # a client has many ways to fail, and none of them may end the run
             _log.debug("sending %s failed", self.folder.run_id, exc_info=True)
             self._session = None
-            reason = reason_of(error)
+            reason = said_of(error)
         return UploadStatus(
             reachable=not reason,
             points=self._points,
@@ -138,16 +140,9 @@ class Uploader:
         )
 
 
-def reason_of(error: Exception) -> str:
-    """An error of the client's in one line, to be shown."""
-    if isinstance(error, TrackingError):
-        return str(error)
-    return f"{type(error).__name__}: {censored(' '.join(str(error).split()))[:200]}"
-
-
 def not_sent(uri: str, status: UploadStatus) -> str:
     """What keeps MLflow at ``uri`` from having everything, after a pass that achieved ``status``."""
-    return f"MLflow at {redacted(uri)} is not reachable ({status.reason})"
+    return f"MLflow at {redacted(uri)} {status.reason}"
 
 
 def unreachable_message(folder: RunFolder, status: UploadStatus) -> str:

@@ -6,12 +6,11 @@ import tempfile
 from collections.abc import Iterable
 from pathlib import Path
 
-import yaml
-
 from frisket.errors import ModelError
 from frisket.platform.model.model import FrisketModel, require_passed
 from frisket.platform.run.folder import RunFolder
 from frisket.platform.run.points import product
+from frisket.platform.specs.text import parse
 from frisket.platform.specs.uses import Given, taken
 
 
@@ -38,10 +37,10 @@ def load_model(uri: str | Path, *, tracking_uri: str | None = None, uses: Iterab
 def _data_folder(path: Path) -> Path:
     """The data of the MLflow model in ``path``."""
     try:
-        flavors = yaml.safe_load((path / "MLmodel").read_text(encoding="utf-8"))["flavors"]
+        flavors = parse((path / "MLmodel").read_text(encoding="utf-8"), "MLmodel", "file")["flavors"]
         if "frisket" in flavors:
             return path / "data"
         found = ", ".join(flavors)
-    except (OSError, ValueError, TypeError, KeyError, yaml.YAMLError) as error:
+    except (OSError, ValueError, TypeError, KeyError) as error:
         raise ModelError("model", str(path), f"not a model folder: no readable MLmodel ({error})") from error
     raise ModelError("model", str(path), f"no frisket model; its flavours are {found}")

@@ -27,7 +27,7 @@ from frisket.envs.data.own_arrays import OwnArrays
 from frisket.envs.data.own_folder import OwnFolder
 from frisket.envs.data.own_pictures import read_picture
 from frisket.envs.data.photos import decoded
-from frisket.envs.data.store import Store
+from frisket.envs.data.store import Store, cached_arrays
 from frisket.errors import DataError
 
 MEMORY = 256 * 2**20
@@ -163,13 +163,55 @@ def test_a_pictures_header_is_believed_and_the_picture_named(
         content_digest("omniglot", zipped({"images/A/a/1.png": png(width, height)}))
 
 
-def test_arrays_that_declare_too_much_are_refused(tmp_path: Path) -> None:
+def test_a_length_in_a_picture_takes_no_memory_for_what_is_not_there(tmp_path: Path) -> None:
+    """Pillow asks the file for as much as a chunk says it has, and a file takes the memory before it looks."""
+    content = png(4, 4)
+    place = content.index(b"IDAT") - 4
+    (tmp_path / "x.png").write_bytes(content[:place] + b"\x7f\xff\xff\xff" + content[place + 4 :])
+    assert peak(lambda: read_picture(tmp_path / "x.png", 8, "rgb")) < 2**24
+
+
+def header(*shape: int) -> bytes:
+    """Of an array of that shape, which has no values."""
     head = io.BytesIO()
-    np.lib.format.write_array_header_1_0(head, {"descr": "<f8", "fortran_order": False, "shape": (10**15, 2)})
-    (tmp_path / "large.npz").write_bytes(zipped({"x.npy": head.getvalue(), "y.npy": head.getvalue()}))
+    np.lib.format.write_array_header_1_0(head, {"descr": "<f8", "fortran_order": False, "shape": shape})
+    return head.getvalue()
+
+
+@pytest.mark.parametrize("count", [10**6, 10**9, 10**15, 10**30])
+def test_a_header_takes_no_memory_for_what_is_not_there(count: int, tmp_path: Path) -> None:
+    arrays = {"x.npy": header(count, 2), "y.npy": header(count)}
+    (tmp_path / "large.npz").write_bytes(zipped(arrays))
+    (tmp_path / "arrays").mkdir()
+    (tmp_path / "arrays" / "key.npz").write_bytes(zipped(arrays))
+    (tmp_path / "x.npy").write_bytes(arrays["x.npy"])
+
+    def refused() -> None:
+        for name in ("large.npz", "x.npy"):
+            with pytest.raises(DataError, match=rf"{name.replace('.', '[.]')}.*declares {16 * count:,} bytes.* are 0"):
+                OwnArrays(arrays=str(tmp_path / name)).load("own")
+        assert cached_arrays(tmp_path, "key", dict) == {}
+
+    assert peak(refused) < 2**22
+
+
+@pytest.mark.parametrize(
+    ("places", "says"), [((24,), "is declared larger than it can be"), ((20, 24), "declared larger than all of it")]
+)
+@pytest.mark.parametrize("pack", [lambda c: packed(zipfile.ZIP_DEFLATED, c), lambda c: zipped({"a": c})])
+def test_a_zip_declares_no_more_than_its_bytes_can_give(
+    pack: Callable[[bytes], bytes], places: tuple[int, ...], says: str
+) -> None:
+    """The sizes in its directory are what memory would be taken for."""
+    data = bytearray(pack(bytes(range(200))))
+    for place in places:
+        struct.pack_into("<I", data, data.index(b"PK\x01\x02") + place, 2**30)
+    with pytest.raises(Damaged, match=says):
+        zip_members(bytes(data), 2**31)
+
+
+def test_arrays_packed_by_other_methods_are_refused(tmp_path: Path) -> None:
     (tmp_path / "other.npz").write_bytes(packed(zipfile.ZIP_BZIP2, bytes(10**6)))
-    with pytest.raises(DataError, match=r"large\.npz.*more values than this machine's memory holds"):
-        OwnArrays(arrays=str(tmp_path / "large.npz")).load("own")
     with pytest.raises(DataError, match=r"other\.npz.*method other than deflate"):
         OwnArrays(arrays=str(tmp_path / "other.npz")).load("own")
 

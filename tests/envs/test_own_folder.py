@@ -141,6 +141,17 @@ def test_middle_square_is_seen_upright_on_white(tmp_path: Path) -> None:
     assert read_pictures([save(tmp_path / "clear.png", clear)], 4).min() == 255
 
 
+@pytest.mark.parametrize("form", ["EPS", "ICNS", "PCX", "PDF", "SGI", "TGA"])
+def test_a_picture_is_of_a_format_that_a_name_can_say(form: str, tmp_path: Path) -> None:
+    """Pillow looks at the content alone, and would have Ghostscript run what EPS says."""
+    picture = Image.fromarray(np.full((16, 16, 3), 200, np.uint8))
+    picture.save(tmp_path / "one.png", form)
+    with pytest.raises(DataError, match=r"one\.png.*cannot identify image file"):
+        read_pictures([tmp_path / "one.png"], 8)
+    picture.save(tmp_path / "one.png", "JPEG")
+    assert read_pictures([tmp_path / "one.png"], 8).shape == (1, 3, 8, 8)
+
+
 def test_damaged_picture_is_named(tmp_path: Path) -> None:
     folder = made_pictures(tmp_path / "own", per_class=3)
     whole = (folder / "poppy" / "001.png").read_bytes()

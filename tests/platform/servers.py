@@ -11,6 +11,7 @@ import urllib.request
 from pathlib import Path
 
 from frisket.platform.cli.ui import server_command, server_environment
+from frisket.platform.tracking.settings import sqlite_uri
 
 
 class Server:
@@ -21,7 +22,7 @@ class Server:
             probe.bind(("127.0.0.1", 0))
             self.port: int = probe.getsockname()[1]
         self.uri = f"http://127.0.0.1:{self.port}"
-        self._store = f"sqlite:///{folder / 'mlflow.db'}"
+        self._store = sqlite_uri(folder / "mlflow.db")
         self._log = folder / "server.log"
         self._process: subprocess.Popen[bytes] | None = None
 

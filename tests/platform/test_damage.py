@@ -3,18 +3,20 @@ by an error of frisket's own."""
 
 from __future__ import annotations
 
-import random
 import shutil
-from collections.abc import Callable, Mapping
+import zipfile
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
+import yaml
+from hypothesis import strategies as st
 from made import made_run
+from mutations import COUNTS, JSON, VALUES, YAML, Kind, damaged, drawn, found, plain, refused, require_safe
 from runs import new_run
-from torch import Tensor
 
 import frisket
 from frisket.algos.masks.mask_set import MaskSet
@@ -24,51 +26,27 @@ from frisket.algos.state_file import load_state, save_state
 from frisket.envs.data.store import cached_arrays
 from frisket.errors import FileError, FrisketError
 from frisket.files import find_sealed, write_sealed
+from frisket.platform.cluster.submission import _unpacked
 from frisket.platform.model.model import FrisketModel, write_model
 from frisket.platform.run.engine import run_replica
 from frisket.platform.run.folder import RunFolder
 from frisket.platform.run.journal import Journal, last_step, read_journal, require_whole
 from frisket.platform.run.replicas import PackFolder, ReplicaFolder
+from frisket.platform.specs.experiment import from_dict, load_spec
+from frisket.platform.specs.typed import config_of
 from frisket.platform.streaming.chunk import Chunk, Unpacked, pack
 from frisket.platform.tables.reproduction import Reproduction
-from frisket.platform.tables.table import load_table, plan
+from frisket.platform.tables.table import Table, load_table, plan
 from frisket.platform.tracking.record import Child, Record
+from frisket.platform.verbs.load import _data_folder
 from frisket.rng import torch_generator
 
-COUNTS = [100, pytest.param(1000, marks=pytest.mark.slow)]
 STATE = {
     "theta": {"w": torch.rand(7, 5, generator=torch_generator(0, "w")), "b": torch.tensor([True, False])},
     "half": torch.rand(3, generator=torch_generator(0, "h")).bfloat16(), "step": torch.tensor(5), "none": {},
 }  # fmt: skip
 MASKS = {"fc1.weight": torch.arange(35).view(5, 7) % 3 == 0, "fc1.bias": torch.arange(5) < 2}
 ARRAYS = {"images": np.arange(60, dtype=np.uint8).reshape(5, 1, 3, 4), "names": np.array(["a", "bc"])}
-
-
-class Kind(NamedTuple):
-    """Attributes: make: one of a kind of files, in an empty folder, and say which; read: it."""
-
-    make: Callable[[Path], Path]
-    read: Callable[[Path], Any]
-
-
-def plain(value: Any) -> Any:
-    """``value`` so that equal means equal to the bit, types and order included."""
-    if isinstance(value, Tensor):
-        return str(value.dtype), tuple(value.shape), value.reshape(-1).view(torch.uint8).tolist()
-    if isinstance(value, np.ndarray):
-        return value.dtype.str, value.shape, value.tobytes()
-    if isinstance(value, Mapping):
-        return [(k, plain(v)) for k, v in value.items()]
-    if isinstance(value, (list, tuple)):
-        return [plain(v) for v in value]
-    return type(value).__name__, repr(value)
-
-
-def found(value: Any) -> Any:
-    """``value``; that there is none says that damage was seen."""
-    if value is None:
-        raise FileError("file", "", "was taken for none")
-    return value
 
 
 def state_file(folder: Path) -> Path:
@@ -190,56 +168,150 @@ KINDS = {
     "state file": Kind(state_file, read_state),
     "checkpoint": Kind(checkpoint, read_checkpoint),
     "journal": Kind(journal, read_lines),
-    "run.json": Kind(manifest, lambda path: RunFolder.open(path.parent).manifest),
-    "result.json": Kind(result, lambda path: found(ReplicaFolder(path.parent).result)),
-    "summary.json": Kind(summary, read_summary),
-    "committed.json": Kind(committed, lambda path: found(ReplicaFolder(path.parent).committed)),
-    "progress.json": Kind(progress, lambda path: found(ReplicaFolder(path.parent).progress())),
-    "upload.json": Kind(upload, read_upload),
-    "sent.json": Kind(sent, lambda path: found(find_sealed(path))),
-    "reproduction.json": Kind(reproduction, lambda path: Reproduction(path.parent).manifest),
+    "run.json": Kind(manifest, lambda path: RunFolder.open(path.parent).manifest, form=JSON),
+    "result.json": Kind(result, lambda path: found(ReplicaFolder(path.parent).result), form=JSON),
+    "summary.json": Kind(summary, read_summary, form=JSON),
+    "committed.json": Kind(committed, lambda path: found(ReplicaFolder(path.parent).committed), form=JSON),
+    "progress.json": Kind(progress, lambda path: found(ReplicaFolder(path.parent).progress()), form=JSON),
+    "upload.json": Kind(upload, read_upload, form=JSON),
+    "sent.json": Kind(sent, lambda path: found(find_sealed(path)), form=JSON),
+    "reproduction.json": Kind(reproduction, lambda path: Reproduction(path.parent).manifest, form=JSON),
     "arrays in the cache": Kind(cache, read_cache),
     "masks": Kind(set_of_masks, MaskSet.load),
     "masks of tasks": Kind(store_of_masks, lambda path: (MaskStore.load(path).bits, MaskStore.load(path).shapes)),
 }
 
 
-def changed(content: bytes, dice: random.Random) -> bytes:
-    """``content`` with one byte that is another."""
-    place = dice.randrange(len(content))
-    return content[:place] + bytes([content[place] ^ dice.randrange(1, 256)]) + content[place + 1 :]
+SPEC = """\
+name: tiny/text
+stream: {kind: osaka, p: 0.9, steps: 20, domains: {digits: 1.0}}
+network: {kind: conv4, channels: 8}
+learner: {kind: sparse-cmaml, inner_steps: 2, alpha_0: 0.1}
+published: {source: a paper, n: 3, metrics: {accuracy: {mean: 0.5, std: 0.1}}}
+variants: {short: {}, fixed: {learner: {kind: cmaml-fixed}, stream: {steps: 4}}}
+data: {mine: {folder: flowers, size: 16}}
+seeds: 2
+"""
+SEARCH = """\
+stream: {kind: permutations}
+network: {kind: mlp}
+learner: {kind: la-maml, glances: 2}
+protocol: {kind: retained-accuracy}
+seeds: 3
+tune:
+  axes: {learner.alpha_init: [0.1, 0.3], learner.alpha_lr: {low: 0.01, high: 0.5, scale: log}}
+  search: random
+  samples: 4
+"""
+TABLE = """\
+title: A table
+source: a paper
+metrics: {ra: {label: RA, better: higher}, seconds: {label: time, unit: seconds, judged: false}}
+columns: [rotations, permutations]
+rows:
+  Online: {rotations: replay/rotations-online}
+  ER: {rotations: {spec: replay/rotations-er, overrides: [learner.glances=1], published: {ra: {mean: 0.5, std: 0.1}}}}
+scales:
+  smoke: {seeds: 1, overrides: [stream.tasks=2]}
+  short: {seeds: 2, overrides: []}
+tolerances: [{rows: [ER], metrics: [ra], points: 0.015, sigmas: 2}]
+ratios: [{metric: seconds, of: ER, to: Online}]
+claims: [{metrics: [ra], rows: [ER], above: Online, origin: text}]
+"""
 
 
-def refused(read: Callable[[], Any], whole: Any) -> bool:
-    """Whether what was damaged is refused; else it must be what it was."""
+def text(name: str, content: str) -> Callable[[Path], Path]:
+    """A file of that name and content."""
+
+    def make(folder: Path) -> Path:
+        (folder / name).write_text(content, encoding="utf-8")
+        return folder / name
+
+    return make
+
+
+def read_spec(path: Path) -> Any:
+    experiment = load_spec(str(path))
+    experiment.work(exact=True)
+    return from_dict(experiment.as_dict()).packs() and experiment.as_dict()
+
+
+def read_dict(path: Path) -> Any:
+    """As a program hands it over, with whatever objects YAML makes."""
     try:
-        same = plain(read()) == whole
-    except FrisketError as error:
-        assert "\n" not in str(error)  # noqa: PT017 - it need not come
-        return True
-    assert same, "damage was taken for good"
-    return False
+        raw = yaml.safe_load(path.read_bytes())
+    except Exception as error:  # what YAML's own reader says of it is not ours
+        raise FileError("file", "", "is no YAML") from error
+    return load_spec(raw).as_dict()
+
+
+def read_override(path: Path) -> Any:
+    return load_spec("demo", [path.read_text(encoding="utf-8", errors="surrogateescape")]).as_dict()
+
+
+def read_table(path: Path) -> Any:
+    table = config_of(Table, "tables/a/b", path.read_text(encoding="utf-8", errors="surrogateescape"))
+    return plan(table, scale="smoke") and repr(table)
+
+
+def mlmodel(folder: Path) -> Path:
+    (folder / "data").mkdir()
+    said = {"artifact_path": "model", "flavors": {"frisket": {"data": "data"}, "python_function": {"env": {}}}}
+    (folder / "MLmodel").write_text(YAML.dumps({**said, "model_size_bytes": 12, "utc_time_created": "2026-01-31 1:2"}))
+    return folder / "MLmodel"
+
+
+def wheel(folder: Path) -> Path:
+    path = folder / "frisket-0-py3-none-any.whl"
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name in ("__init__", "__main__", "errors"):
+            archive.writestr(f"frisket/{name}.py", f"name = {name!r}\n" * 9)
+    return path
+
+
+def read_wheel(path: Path) -> Any:
+    with _unpacked(path) as package:
+        return sorted(file.name for file in package.iterdir())
+
+
+TEXTS = {
+    "MLmodel": Kind(mlmodel, lambda path: _data_folder(path.parent), sealed=False, form=YAML),
+    "wheel": Kind(wheel, read_wheel, sealed=False),
+    "specification": Kind(text("spec.yaml", SPEC), read_spec, sealed=False, form=YAML),
+    "search": Kind(text("grid.yaml", SEARCH), read_spec, sealed=False, form=YAML),
+    "specification, shown": Kind(
+        text("spec.yaml", SPEC), lambda path: frisket.show(str(path)), sealed=False, form=YAML
+    ),
+    "specification as a dict": Kind(text("spec.yaml", SPEC), read_dict, sealed=False, form=YAML),
+    "override": Kind(text("override", "stream.domains={digits: 1.0, mnist: 0.0}"), read_override, sealed=False),
+    "table": Kind(text("table.yaml", TABLE), read_table, sealed=False, form=YAML),
+    "moment": Kind(
+        text("since", "2026-01-31T12:00"),
+        lambda path: frisket.runs(since=path.read_text(errors="surrogateescape")),
+        sealed=False,
+    ),
+}
 
 
 @pytest.mark.parametrize("count", COUNTS)
 @pytest.mark.parametrize("name", KINDS)
-def test_a_changed_byte_changes_nothing_that_is_read(name: str, count: int, tmp_path: Path) -> None:
-    make, read = KINDS[name]
-    path, dice = make(tmp_path), random.Random(name)
-    content, whole = path.read_bytes(), plain(read(path))
-    seen = 0
-    for _ in range(count):
-        path.write_bytes(changed(content, dice))
-        seen += refused(lambda: read(path), whole)
+def test_what_is_damaged_is_refused_or_changes_nothing(name: str, count: int, tmp_path: Path) -> None:
+    kind = KINDS[name]
+    seen = require_safe(kind, kind.make(tmp_path), count)
     assert seen > 0.6 * count, "most bytes have a meaning, even in a zip"
-    path.write_bytes(content)
-    assert plain(read(path)) == whole
+
+
+@pytest.mark.parametrize("count", COUNTS)
+@pytest.mark.parametrize("name", TEXTS)
+def test_whatever_is_written_is_read_or_refused(name: str, count: int, tmp_path: Path) -> None:
+    kind = TEXTS[name]
+    assert require_safe(kind, kind.make(tmp_path), count) > 0.05 * count
 
 
 @pytest.mark.parametrize("name", KINDS)
 @pytest.mark.parametrize("cut", [0.0, 0.3, 0.999])
 def test_a_file_that_is_cut_short_is_refused(name: str, cut: float, tmp_path: Path) -> None:
-    make, read = KINDS[name]
+    make, read, *_ = KINDS[name]
     path = make(tmp_path)
     content = path.read_bytes()
     path.write_bytes(content[: int(cut * len(content))])
@@ -250,7 +322,7 @@ def test_a_file_that_is_cut_short_is_refused(name: str, cut: float, tmp_path: Pa
 @pytest.mark.parametrize("name", [name for name in KINDS if name.endswith(".json")])
 @pytest.mark.parametrize("text", ["{", "{}", "[]", "null", '{"run_id": "x"}', '{"sha256": 5}'])
 def test_what_was_never_sealed_is_refused(name: str, text: str, tmp_path: Path) -> None:
-    make, read = KINDS[name]
+    make, read, *_ = KINDS[name]
     path = make(tmp_path)
     path.write_text(text)
     with pytest.raises(FrisketError):
@@ -273,41 +345,55 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.parametrize("count", COUNTS)
 @pytest.mark.parametrize("name", [*MODEL, "replicas/seed0/masks.safetensors"])
 def test_a_changed_byte_of_a_model_is_seen(name: str, count: int, model: Path, tmp_path: Path) -> None:
-    folder, dice = Path(shutil.copytree(model, tmp_path / "model")), random.Random(name)
+    folder = Path(shutil.copytree(model, tmp_path / "model"))
 
     def read() -> Any:
         loaded = FrisketModel.load(folder)
         return flatten(loaded.state()), loaded.member().inputs.as_dict(), loaded.experiment.as_dict(), loaded.provenance
 
-    content, whole = (folder / name).read_bytes(), plain(read())
-    for _ in range(count):
-        (folder / name).write_bytes(changed(content, dice))
-        refused(read, whole)
+    form = JSON if name.endswith(".json") else None
+    require_safe(Kind(lambda folder: folder, lambda _: read(), form=form), folder / name, count)
+
+
+def changed(value: Any) -> st.SearchStrategy[Any]:
+    """``value``, a part of a chunk, with something else in it or in its place."""
+    if isinstance(value, np.ndarray):
+        data = damaged(value.tobytes()).map(lambda made: np.frombuffer(made, np.uint8))
+        return data | st.sampled_from([value.view(np.int8), value[None], value.reshape(-1).repeat(2)[::2]]) | VALUES
+    if isinstance(value, str):
+        return damaged(value.encode()).map(lambda made: made.decode("latin-1")) | VALUES
+    if isinstance(value, tuple) and value:
+        return VALUES | st.integers(0, len(value) - 1).flatmap(
+            lambda at: changed(value[at]).map(lambda made: with_part(value, at, made))
+        )
+    return VALUES | st.integers()
+
+
+def with_part(value: Any, at: int, made: Any) -> Any:
+    """The tuple ``value`` with ``made`` at a place."""
+    parts = (*value[:at], made, *value[at + 1 :])
+    return type(value)(*parts) if hasattr(value, "_fields") else parts
 
 
 @pytest.mark.parametrize("count", COUNTS)
 def test_a_changed_chunk_is_seen(count: int) -> None:
     """Its content, and where it says it is."""
-    dice = random.Random("chunk")
-    chunk = pack([{"x": torch.arange(9.0) * 0.37, "n": i, "to": {"y": torch.arange(4)}} for i in range(5)], cursor=40)
+    levels = (torch.arange(256.0) / 255 - 0.1) / 0.2752
+    chunk = pack(
+        [{"x": torch.arange(9.0) * 0.37, "n": i, "to": {"y": torch.arange(4)}, "z": levels[i:]} for i in range(5)],
+        cursor=40,
+    )
 
     def read(given: Chunk) -> Any:
         unpacked = Unpacked(given)
         return [unpacked.item(unpacked.cursor + i) for i in range(len(unpacked))], unpacked.cursor
 
-    whole, parts = plain(read(chunk)), ("cursor", "length", "structure", "columns", "digest")
-    for _ in range(count):
-        part = dice.choice(parts)
-        value: Any = getattr(chunk, part)
-        if part == "columns":
-            column = dice.randrange(len(value))
-            coded = value[column].coded
-            data = np.frombuffer(changed(coded.data.tobytes(), dice), np.uint8)
-            columns = list(value)
-            columns[column] = value[column]._replace(coded=coded._replace(data=data))
-            value = tuple(columns)
-        elif isinstance(value, str):
-            value = changed(value.encode(), dice).decode("latin-1")
-        else:
-            value ^= 1 << dice.randrange(20)
-        assert refused(lambda value=value, part=part: read(chunk._replace(**{part: value})), whole), part
+    whole, seen = plain(read(chunk)), 0
+
+    def check(part: int, value: Any) -> None:
+        nonlocal seen
+        seen += refused(lambda: read(with_part(chunk, part, value)), whole)
+
+    places = st.integers(0, len(chunk) - 1).flatmap(lambda at: st.tuples(st.just(at), changed(chunk[at])))
+    drawn(lambda change: check(*change), places, count)
+    assert seen > 0.9 * count

@@ -253,9 +253,19 @@ def test_every_kind_of_uri(tmp_path: Path, finished_run: MakeRun, monkeypatch: p
         assert np.array_equal(mlflow.pyfunc.load_model(name).predict(X), expected), name
     monkeypatch.delenv("MLFLOW_TRACKING_URI")
     assert np.array_equal(frisket.load_model("models:/tiny-pair/1", tracking_uri=uri).predict(X), expected)
-    for wrong in ("models:/tiny-pair/7", "models:/nobody/1", "models:/tiny-pair@worst", "runs:/0123/model"):
-        with pytest.raises(ModelError, match="cannot be had from MLflow"):
+    there = "there are versions 1, aliases best"
+    for wrong, said in {
+        "models:/tiny-pair/7": there,
+        "models:/tiny-pair@worst": there,
+        "models:/tiny-pai/1": "no model has that name; did you mean 'tiny-pair'",
+        "models:/nobody/latest": "no model has that name; known: tiny-pair",
+        "models:/m-0123": "m-0123",
+        "runs:/0123/model": "0123",
+        f"runs:/{parent}/other": "the run has no model 'other', only ['model']",
+    }.items():
+        with pytest.raises(ModelError, match=re.escape(said)) as caught:
             frisket.load_model(wrong, tracking_uri=uri)
+        assert caught.value.fix.startswith(f"is not in MLflow at {uri}: ")
     assert os.listdir() == []
 
 

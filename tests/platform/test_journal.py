@@ -95,6 +95,44 @@ def test_a_checkpoint_belongs_to_the_end_of_a_line(tmp_path: Path) -> None:
         require_whole(path, keep - 5)
 
 
+@pytest.mark.parametrize("order", [(0, 0, 2), (0, 2, 1), (1, 2), (0, 1, 1, 2), (1, 0, 2)])
+def test_lines_stand_where_they_were_written(order: tuple[int, ...], tmp_path: Path) -> None:
+    """One that goes, comes again, or changes places with another of its length is seen, by all who read."""
+    path = tmp_path / "journal.jsonl"
+    with Journal(path, keep=0) as journal:
+        for position in range(3):
+            journal.step(position, {"a": position})
+    lines = path.read_bytes().splitlines(keepends=True)
+    assert len({len(line) for line in lines}) == 1
+    path.write_bytes(b"".join(lines[i] for i in order))
+    length = len(lines[0])
+    for read in (lambda: list(read_steps(path)), lambda: require_whole(path, path.stat().st_size)):
+        with pytest.raises(FileError, match="a line is not as it was written"):
+            read()
+    path.write_bytes(b"".join(lines[i] for i in (0, 2)))
+    for read in (lambda: list(read_journal(path, start=length)), lambda: last_step(path)):
+        with pytest.raises(FileError, match="a line is not as it was written"):
+            read()
+
+
+@pytest.mark.parametrize("times", [(1, 2), (2, 1)])
+def test_lines_made_again_go_on_from_those_that_are_kept(times: tuple[int, int], tmp_path: Path) -> None:
+    """Those of the same content, though their time, and with it their CRC, is another; then one that differs."""
+    path = tmp_path / "journal.jsonl"
+    with Journal(path, keep=0) as journal:
+        journal.step(0, {"a": 0})
+        keep = journal.commit()
+        for position in times:
+            journal.points(position, {"a": position})
+        final = journal.commit()
+    with Journal(path, keep=keep, final=final) as journal:
+        journal.points(times[0], {"a": times[0]})
+        journal.points(9, {"a": 9})
+        length = journal.commit()
+    require_whole(path, length)
+    assert [line["t"] for line, _ in read_journal(path)] == [0, times[0], 9]
+
+
 def test_a_line_that_was_changed_is_not_read(tmp_path: Path) -> None:
     path = tmp_path / "journal.jsonl"
     with Journal(path, keep=0) as journal:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -16,7 +17,7 @@ import stored
 from heads import PATIENCE, Head, Node
 from mlflow import MlflowClient
 from searches import prepare_search
-from watching import holders, measured, wait_for
+from watching import command, holders, measured, wait_for
 
 from frisket.platform.executors import local
 from frisket.platform.run.folder import RunFolder
@@ -178,3 +179,30 @@ def test_gpu_is_waited_for(head: Head, drive: Drive, tiny_spec: str, monkeypatch
         node.kill()
     assert driver.returncode == 2, answer
     assert "this machine has no usable GPU" in answer
+
+
+@pytest.mark.parametrize("died", ["raylet", "gcs_server"])
+def test_head_whose_process_is_killed(
+    died: str, environment: dict[str, str], workplace: Path, tmp_path_factory: pytest.TempPathFactory, make: Make
+) -> None:
+    """Ray ends a driver whose raylet or GCS is gone without a word; ours says how to go on, and leaves nobody at
+    work."""
+    expected, folder = undisturbed(make("run", "undisturbed")), make("run", "disturbed")
+    head = Head(tmp_path_factory.mktemp("r") / "h", environment, cpus=1)
+    try:
+        (killed,) = [pid for pid in head.family() if Path(command(pid).split("\0")[0]).name == died]
+        driver = subprocess.Popen(
+            [sys.executable, "-m", "frisket", "run", "--resume", str(folder.path), "--workers", "1"],
+            cwd=workplace, env=head.environment | {"RAY_ADDRESS": head.address}, stderr=subprocess.PIPE, text=True,
+        )  # fmt: skip
+        go_on(wait_until_at_work(driver, folder))
+        os.kill(killed, signal.SIGKILL)
+        said = driver.communicate(timeout=PATIENCE)[1]
+        assert driver.returncode == 1, said
+        assert re.search(rf"go on with: frisket run --resume \S*{folder.run_id}", said), said
+        assert "Traceback" not in said
+        wait_for(lambda: not holders(folder.replicas()), 60)
+    finally:
+        head.kill()
+    local.execute(folder, data_dir=None, stop=lambda: False)
+    assert measured(folder) == expected

@@ -115,7 +115,38 @@ def test_what_others_put_into_the_folder_of_temporaries_is_left_alone(
     dead.mkdir()
     (dead / "lock").touch()
     new.mkdir()
+    stillborn = tmp_path / f"{session._PREFIX}stillborn"
+    stillborn.mkdir()
+    os.utime(stillborn, (0, 0))
     with session._temporary_folder() as folder:
         assert stat.S_IMODE(folder.stat().st_mode) == 0o700
-        assert (elsewhere.exists(), dead.exists(), new.exists()) == (True, False, True)
+        found = [path.exists() for path in (elsewhere, dead, new, stillborn)]
+        assert found == [True, False, True, False]
+        (folder / "r").mkdir()
+        (folder / "token").touch()
     assert not folder.exists()
+
+
+def test_a_folder_that_is_still_written_to_is_found_again_by_its_lock(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "access", lambda path, mode: path != "/tmp")
+    monkeypatch.setattr(session.tempfile, "gettempdir", lambda: str(tmp_path))
+    monkeypatch.setattr(session, "_SOCKET_BYTES", 500)
+    remove = session.shutil.rmtree
+
+    def written_meanwhile(path: Path, ignore_errors: bool) -> None:
+        remove(path)
+        if path.name == "r":
+            (path / "logs").mkdir(parents=True)
+
+    with monkeypatch.context() as patch, session._temporary_folder() as folder:
+        (folder / "r").mkdir()
+        patch.setattr(session.shutil, "rmtree", written_meanwhile)
+        session._clear(folder)
+        assert (folder / "lock").exists()
+        session._clear(folder)
+    assert list(tmp_path.iterdir()) == [folder]
+    with session._temporary_folder():
+        assert not folder.exists()
+    assert list(tmp_path.iterdir()) == []

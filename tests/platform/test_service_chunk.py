@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pytest
@@ -166,7 +167,7 @@ def test_digest_is_of_the_content() -> None:
 
 
 def test_damage_is_seen() -> None:
-    good = pack([{"x": torch.rand(10)}])
+    good: Any = pack([{"x": torch.rand(10)}])
     (column,) = good.columns
     data = column.coded.data.copy()
     data[3] ^= 1
@@ -176,6 +177,14 @@ def test_damage_is_seen() -> None:
         good._replace(columns=(column._replace(layouts=(((5, 2), (2, 1)),)),)),
         good._replace(cursor=good.cursor + 1),
         good._replace(length=good.length + 1),
+        good._replace(cursor="0"),
+        good._replace(structure=None),
+        good._replace(structure="\ud800"),
+        good._replace(columns=None),
+        good._replace(columns=(column[:3],)),
+        good._replace(columns=(column._replace(coded=column.coded._replace(data=None)),)),
+        good._replace(columns=(column._replace(coded=column.coded._replace(data=data.view(np.int8))),)),
+        good._replace(columns=(column._replace(coded=column.coded._replace(data=data[::2])),)),
     ):
         with pytest.raises(DamagedChunk, match="does not have the content"):
             Unpacked(bad)

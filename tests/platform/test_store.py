@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 from mlflow import MlflowClient
 
+from frisket.files import making_file
 from frisket.platform.tracking.store import connect, make_store
 
 _CLIENT = """
@@ -79,6 +80,7 @@ def test_kill_in_the_midst_of_making_it(tmp_path: Path, begin: Begin) -> None:
     after = connect(f"sqlite:///{place}/mlflow.db")
     after.create_experiment("second")
     assert {"Default", "second"} <= names(after)
+    assert [path.name for path in place.iterdir()] == ["mlflow.db"]
 
 
 @pytest.mark.process
@@ -106,6 +108,18 @@ def test_a_store_that_is_there_is_left_alone(tmp_path: Path) -> None:
     make_store(f"sqlite:///{there}")
     assert there.read_bytes() == b"not ours to judge"
     assert list(tmp_path.iterdir()) == [there]
+
+
+def test_what_a_killed_process_has_left_of_one_goes(tmp_path: Path) -> None:
+    """Also where another has made the store; what is of somebody who still works on it stays."""
+    make_store(f"sqlite:///{tmp_path}/mlflow.db")
+    left = tmp_path / f".part-{'0a' * 8}-mlflow.db"
+    left.write_bytes(b"half")
+    with making_file(tmp_path / "mlflow.db") as held:
+        make_store(f"sqlite:///{tmp_path}/mlflow.db")
+        assert {path.name for path in tmp_path.iterdir()} == {"mlflow.db", held.name}
+    assert [path.name for path in tmp_path.iterdir()] == ["mlflow.db"]
+    assert names(connect(f"sqlite:///{tmp_path}/mlflow.db")) == {"Default"}  # the quicker one's, not the empty one
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -73,6 +74,20 @@ def descendants(pid: int) -> set[int]:
         added = bool(more)
         found |= more
     return found - {pid}
+
+
+MARK = "FRISKET_TEST_MARK"
+"""A variable by which a test knows whatever its processes have started, also when their parents are gone."""
+
+
+def marked(mark: str) -> set[int]:
+    """All living processes whose `MARK` is ``mark``, or begins so and goes on with a dash."""
+    found, wanted = set[int](), re.compile(rf"(?:^|\0){MARK}={re.escape(mark)}[-\0]")
+    for process in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):  # gone, or not ours
+            if wanted.search((process / "environ").read_text(errors="replace")) and alive(int(process.name)):
+                found.add(int(process.name))
+    return found
 
 
 def command(pid: int) -> str:
