@@ -17,6 +17,7 @@ import glob
 import hashlib
 import json
 import os
+import re
 import secrets
 import shutil
 import stat
@@ -26,12 +27,13 @@ from pathlib import Path
 from typing import Any
 
 from frisket.errors import FileError
-from frisket.places import naming
 
 _TOKEN_BYTES = 8
 _LEFT = f".part-{'[0-9a-f]' * 2 * _TOKEN_BYTES}-"  # how names of temporaries begin, as a pattern
 _TRIES, _PAUSE = 5, 0.02  # how often, and seconds between: somebody may only be looking (`held`)
 _PIECE = 2**20  # bytes of a file in memory while it is digested
+
+_IN_WORDS = re.compile(r"\(os error (?P<number>\d+)\)$")  # as libraries written in Rust say it (safetensors)
 
 SEAL = "sha256"
 """Where a file that carries its digest has it: a key of the JSON object, an entry of the metadata."""
@@ -40,6 +42,23 @@ NOT_AS_SEALED = "is damaged or was changed: its content is not what its sha256 s
 
 
 # -- replacing ---------------------------------------------------------------------------------------------------------
+
+
+@contextlib.contextmanager
+def naming(path: Path) -> Iterator[None]:
+    """Let errors of the system's inside the block say that they are of ``path``, where they name no file, and be
+    `OSError` where a library has put one in words of its own."""
+    try:
+        yield
+    except (ConnectionError, TimeoutError):
+        raise
+    except Exception as error:
+        found = _IN_WORDS.search(str(error))
+        nameless = error.errno if isinstance(error, OSError) and error.filename is None else None
+        number = nameless if found is None else int(found["number"])
+        if number is None:
+            raise
+        raise OSError(number, os.strerror(number), str(path)) from error
 
 
 @contextlib.contextmanager

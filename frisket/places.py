@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
-import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -25,25 +24,6 @@ _FIXES = {
     errno.EISDIR: "is a folder; name a file",
     errno.ENAMETOOLONG: "is too long a name; take a shorter one",
 }
-
-_IN_WORDS = re.compile(r"\(os error (?P<number>\d+)\)$")  # as libraries written in Rust say it (safetensors)
-
-
-@contextlib.contextmanager
-def naming(path: Path) -> Iterator[None]:
-    """Let errors of the system's inside the block say that they are of ``path``, where they name no file, and be
-    `OSError` where a library has put one in words of its own."""
-    try:
-        yield
-    except (ConnectionError, TimeoutError):
-        raise
-    except Exception as error:
-        found = _IN_WORDS.search(str(error))
-        nameless = error.errno if isinstance(error, OSError) and error.filename is None else None
-        number = nameless if found is None else int(found["number"])
-        if number is None:
-            raise
-        raise OSError(number, os.strerror(number), str(path)) from error
 
 
 def in_a_line(error: OSError, place: Path | None = None) -> FileError:

@@ -45,6 +45,7 @@ class Network(ABC):
         private: names of the parameters that belong to one task alone: every task starts its own afresh and answers
             with them ever after; nothing masks, holds or reparametrises them.
         generates: models images (`frisket.algos.networks.latent`); its outputs are no logits of labels.
+        normalised: answers by running statistics beside its parameters (`frisket.algos.networks.normalised`).
     """
 
     adaptable: tuple[str, ...]
@@ -52,6 +53,7 @@ class Network(ABC):
     own: int | None = None
     private: tuple[str, ...] = ()
     generates: bool = False
+    normalised: bool = False
 
     @abstractmethod
     def init(self, generator: torch.Generator) -> Params:
@@ -98,7 +100,7 @@ class Adapting(Network):
 
     def __init__(self, network: Network, adaptable: tuple[str, ...]) -> None:
         self.network, self.adaptable, self.head, self.own = network, adaptable, network.head, network.own
-        self.private, self.generates = network.private, network.generates
+        self.private, self.generates, self.normalised = network.private, network.generates, network.normalised
 
     def init(self, generator: torch.Generator) -> Params:
         return self.network.init(generator)

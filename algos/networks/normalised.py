@@ -28,6 +28,8 @@ EPSILON = 1e-5
 class Normalised(Network):
     """A `Network` with batch norm and running statistics, ``NAME.mean`` and ``NAME.variance`` of each norm."""
 
+    normalised = True
+
     @abstractmethod
     def statistics(self) -> Params:
         """Running statistics before training: means 0, variances 1, [channels] each, on the CPU."""

@@ -92,7 +92,7 @@ class Powerprop(Network):
         NetworkConfig(powerprop_alpha=alpha)
         self.network, self.alpha = network, alpha
         self.adaptable, self.head, self.own = network.adaptable, network.head, network.own
-        self.private, self.generates = network.private, network.generates
+        self.private, self.generates, self.normalised = network.private, network.generates, network.normalised
 
     @cached_property
     def kernels(self) -> tuple[str, ...]:

@@ -14,24 +14,23 @@ import json
 import logging
 import os
 import secrets
-import shutil
 import signal
 import socket
-import stat
 import sys
-import tempfile
 import threading
-import time
 from collections.abc import Callable, Iterator, Sequence
 from functools import cache
 from pathlib import Path
 
+import torch
+
 from frisket.errors import ClusterError, FrisketError, UserError
-from frisket.files import lock
 from frisket.folders import checkout
 from frisket.platform.cluster import in_turn
 from frisket.platform.cluster.environment import environment, unset
+from frisket.platform.cluster.private_folder import RAYS, private_folder
 from frisket.platform.specs.build import choose_device
+from frisket.platform.specs.experiment import Experiment
 
 _log = logging.getLogger(__name__)
 
@@ -60,10 +59,6 @@ _INHERITED = "FRISKET_WORKERS_INHERIT"
 """Set while a private cluster lives: its workers have in their environment what `worker_environment` would say."""
 
 _CONNECT_SECONDS = 10.0
-_PREFIX = "frisket-ray-"
-_LOCKED_SECONDS = 3600.0  # more than any living session takes from its folder to its lock
-_SOCKET_BYTES = 107  # of the path of a socket, at most
-_BELOW = "r/session_YYYY-MM-DD_hh-mm-ss_uuuuuu_ppppppp/sockets/plasma_store"  # the longest one in the session's folder
 _OBJECT_STORE_BYTES = 100 * 2**20  # replicas keep their data to themselves; Ray would reserve 30 % of the memory
 
 
@@ -112,6 +107,18 @@ def require_device(wanted: str) -> None:
     ray = sys.modules.get("ray")
     if not os.environ.get("RAY_ADDRESS") and not (ray and ray.is_initialized()):
         choose_device(wanted)
+
+
+def worker_count(experiment: Experiment, *, local: bool, workers: int | None) -> int:
+    """How many will work on ``experiment`` at once, as far as this machine decides it: at most one per pack, by default
+    as many as it feeds."""
+    if local:
+        return 1
+    if workers is None:
+        cpus = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+        gpus = 0 if experiment.device == "cpu" else torch.cuda.device_count()
+        workers = gpus or max(1, cpus // experiment.threads)
+    return min(workers, len(experiment.packs()))
 
 
 def worker_environment() -> dict[str, str]:
@@ -173,13 +180,14 @@ def _private_cluster(cpus: int, preload: Sequence[str]) -> Iterator[None]:
 
     # With RAY_AUTH_MODE unset ray.init chooses "token" itself, for this process too, where setting it would come too
     # late once ray is imported.
-    with _temporary_folder() as folder:
+    with private_folder() as folder:
         token = folder / "token"
         token.touch(mode=0o600)
         token.write_text(_token(), encoding="ascii")
         auth = {} if os.environ.get("RAY_AUTH_MODE") else {"RAY_AUTH_TOKEN_PATH": str(token)}
         metrics = os.environ.get(_METRICS, "0") != "0"
-        with environment(unset(_ALONE | auth | _preloading(preload, folder)), also=("RAY_AUTH_MODE",)):
+        alone = _ALONE | auth | _preloading(preload, folder)
+        with environment(unset(alone), also=("RAY_AUTH_MODE",)):
             lean = lean_head(metrics=metrics)
             with environment(worker_environment()), _handlers_kept(), _on_loopback(), _start_explained(), lean:
                 ray.init(
@@ -189,7 +197,7 @@ def _private_cluster(cpus: int, preload: Sequence[str]) -> Iterator[None]:
                     object_store_memory=_OBJECT_STORE_BYTES,
                     log_to_driver=False,
                     logging_level=logging.ERROR,
-                    _temp_dir=str(folder / Path(_BELOW).parts[0]),
+                    _temp_dir=str(folder / RAYS),
                 )
             try:
                 with environment({_INHERITED: "1"}):
@@ -236,53 +244,6 @@ def _start_explained() -> Iterator[None]:
             f"Ray did not start on this machine ({reason}). Is it short of memory or very busy? Try again, or run "
             f"without Ray: --local"
         ) from error
-
-
-@contextlib.contextmanager
-def _temporary_folder() -> Iterator[Path]:
-    """A folder that goes with the session, for this user alone; those of this user's sessions that were killed go now.
-
-    Raises:
-        ClusterError: it could only lie where the paths of Ray's sockets would be too long.
-    """
-    parent = Path("/tmp" if os.access("/tmp", os.W_OK) else tempfile.gettempdir())
-    if len(os.fsencode(parent / f"{_PREFIX}12345678" / _BELOW)) > _SOCKET_BYTES:
-        raise ClusterError("TMPDIR", str(parent), "is too long a path for Ray's sockets; set it to a shorter one")
-    for left in parent.glob(f"{_PREFIX}*"):
-        with contextlib.suppress(OSError):  # while its session lives
-            if _mine(left) and ((left / "lock").exists() or _never_locked(left)):
-                with lock(left / "lock", busy=BlockingIOError()):
-                    _clear(left)
-    folder = Path(tempfile.mkdtemp(prefix=_PREFIX, dir=parent))
-    try:
-        with lock(folder / "lock.new"):
-            (folder / "lock.new").rename(folder / "lock")  # locked from the moment it can be found
-            yield folder
-    finally:
-        _clear(folder)
-
-
-def _clear(folder: Path) -> None:
-    """Remove a session's ``folder``, its lock last: what a process of Ray's that is slow to die has written meanwhile
-    keeps it, and the next session finds it by its lock."""
-    for path in folder.iterdir():
-        if path.is_dir():
-            shutil.rmtree(path, ignore_errors=True)
-        elif path.name != "lock":
-            path.unlink(missing_ok=True)
-    if all(path.name == "lock" for path in folder.iterdir()):
-        shutil.rmtree(folder, ignore_errors=True)
-
-
-def _never_locked(folder: Path) -> bool:
-    """Whether its session died before it had a lock, which a living one has at once."""
-    return time.time() - folder.stat().st_mtime > _LOCKED_SECONDS
-
-
-def _mine(folder: Path) -> bool:
-    """Whether it is a folder of this user's: anybody may put what he likes into /tmp, under any name."""
-    found = folder.lstat()
-    return stat.S_ISDIR(found.st_mode) and found.st_uid == os.getuid()
 
 
 @cache

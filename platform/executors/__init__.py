@@ -6,23 +6,20 @@ executed moves no number.
 
 from __future__ import annotations
 
-import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
-import torch
-
 from frisket.errors import RunError, Stopped
-from frisket.platform.cluster.session import ray_session
+from frisket.platform.cluster.session import ray_session, worker_count
 from frisket.platform.run.folder import PackFolder, RunFolder
-from frisket.platform.specs.experiment import Experiment
 
 Stop = Callable[[], bool]
 """Asked often; True means: checkpoint and stop."""
 
-_TRIALS = ("frisket.platform.executors.ray_trial",)
-"""What a search's workers import as soon as they are there: five seconds of a core, while the driver gets ready."""
+_PRELOADED: Mapping[bool, tuple[str, ...]] = {False: (), True: ("frisket.platform.executors.ray_trial",)}
+"""Whether it is a search, to what workers import as soon as they are there: of a search five seconds of a core, while
+the driver gets ready."""
 
 _DYING_SECONDS = 20.0
 """How long a killed process may take to let go of its replicas; Ray starts new workers while the old ones still die."""
@@ -60,7 +57,7 @@ def execute(folder: RunFolder, *, local: bool, workers: int | None, data_dir: st
     stopped = Stopped(f"run {folder.run_id} stopped")
     if stop():
         raise stopped
-    with ray_session(cpus=cpus, preload=_TRIALS if search else ()):
+    with ray_session(cpus=cpus, preload=_PRELOADED[search]):
         if stop():  # while Ray started
             raise stopped
         if search:
@@ -73,18 +70,6 @@ def execute(folder: RunFolder, *, local: bool, workers: int | None, data_dir: st
             ray_train.execute(folder, workers=workers, data_dir=data_dir, stop=stop)
     if not folder.done:
         raise stopped
-
-
-def worker_count(experiment: Experiment, *, local: bool, workers: int | None) -> int:
-    """How many will work on ``experiment`` at once, as far as this machine decides it: at most one per pack, by default
-    as many as it feeds."""
-    if local:
-        return 1
-    if workers is None:
-        cpus = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-        gpus = 0 if experiment.device == "cpu" else torch.cuda.device_count()
-        workers = gpus or max(1, cpus // experiment.threads)
-    return min(workers, len(experiment.packs()))
 
 
 def wait_until_free(files: PackFolder, patience: float = _DYING_SECONDS) -> None:

@@ -24,8 +24,6 @@ from torch import Tensor
 
 from frisket.algos.learner import TaskWeights
 from frisket.algos.networks.latent import LatentNetwork
-from frisket.algos.networks.network import Network
-from frisket.algos.networks.powerprop import as_powerprop
 from frisket.envs.stream import Stream
 from frisket.errors import SpecError, require
 from frisket.platform.protocols.protocol import Answers, ProtocolKind, Scored
@@ -73,11 +71,6 @@ class LogLikelihood(TaskMatrix):
         self.config = config
         fewest = min(len(self.stream.test_set(task)[1]) for task in range(self.stream.tasks))
         require(config.batch <= fewest, "protocol.batch", config.batch, f"at most {fewest}, the test images of a task")
-
-    def require_suited(self, network: Network) -> None:
-        if not network.generates:
-            kind = type(as_powerprop(network).network).__name__
-            raise SpecError("network.kind", kind, "must be a network with latent variables (vae) to have a likelihood")
 
     def init(self) -> State:
         nothing = torch.zeros((), dtype=torch.float64)

@@ -10,10 +10,7 @@ from typing import Any, NamedTuple
 from torch import Tensor
 
 from frisket.algos.learner import Learner
-from frisket.algos.networks.network import Network
-from frisket.algos.networks.powerprop import as_powerprop
 from frisket.envs.stream import Stream
-from frisket.errors import SpecError
 from frisket.types import Batch, Metrics, State, Task
 
 
@@ -67,19 +64,15 @@ class Protocol(ABC):
 
     Attributes:
         headline: the metric an experiment is judged by.
-        by_label: whether it judges labels.
+        by_label: whether it judges labels; otherwise it judges models of images.
+        prunes: whether it judges what is left of a network once weights are taken out.
         of_episodes: whether it judges what is adapted to episodes.
     """
 
     headline: str
     by_label: bool = True
+    prunes: bool = False
     of_episodes: bool = False
-
-    def require_suited(self, network: Network) -> None:
-        """Raise `SpecError` unless what ``network`` answers can be judged; by default, labels."""
-        if network.generates:
-            fix = "one that answers with labels, or protocol.kind = log-likelihood"
-            raise SpecError("network.kind", type(as_powerprop(network).network).__name__, fix)
 
     @abstractmethod
     def init(self) -> State:

@@ -30,8 +30,7 @@ from frisket.algos.learner import Dense, Prunable
 from frisket.algos.masks.mask_set import MaskSet
 from frisket.algos.masks.ranking import Ranking, Scope, require_kept
 from frisket.algos.masks.survivors import Survivors, survivors
-from frisket.algos.networks.network import Network, own_logits
-from frisket.algos.networks.normalised import Normalised
+from frisket.algos.networks.network import own_logits
 from frisket.algos.networks.powerprop import as_powerprop, masked
 from frisket.envs.stream import Stream
 from frisket.envs.task_stream import TaskStream
@@ -77,18 +76,12 @@ class PruningCurve(Protocol):
     """
 
     headline = "accuracy"
+    prunes = True
 
     def __init__(self, config: PruningCurveConfig, stream: Stream) -> None:
         if not isinstance(stream, TaskStream):
             raise SpecError("protocol.kind", "pruning-curve", "needs a stream of tasks with test sets: permutations")
         self.config, self.stream = config, stream
-
-    def require_suited(self, network: Network) -> None:
-        super().require_suited(network)
-        inner = as_powerprop(network).network
-        if isinstance(inner, Normalised):  # what the pruned one would answer by are not its own statistics
-            fix = "one without running statistics: mlp, pooled-conv or strided-conv"
-            raise SpecError("network.kind", type(inner).__name__, fix)
 
     def init(self) -> State:
         curve = torch.full((len(_MEASURED), len(self.config.kept)), math.nan, dtype=torch.float64)

@@ -30,7 +30,7 @@ from types import TracebackType
 from typing import Any
 
 from frisket.errors import FileError
-from frisket.places import naming
+from frisket.files import naming
 
 _CRC = b',"crc":"%08x"}\n'
 _CRC_BYTES = len(_CRC % 0)

@@ -9,7 +9,6 @@ from frisket.platform.run.aggregate import aggregate
 from frisket.platform.run.divergence import divergences
 from frisket.platform.run.folder import RunFolder
 from frisket.platform.run.points import points_of
-from frisket.redaction import redacted
 
 
 def write_summary(folder: RunFolder) -> dict[str, Any]:
@@ -45,7 +44,7 @@ def summarise(folder: RunFolder) -> dict[str, Any]:
         "results": [{k: r[k] for k in ("seed", "config", "metrics", "sparsity", "seconds")} for r in results],
         "summary": by_label[folder.experiment.headline_label] if search is None else best.metrics if best else {},
         "mlflow": {
-            "tracking_uri": redacted(manifest["tracking"]["uri"]),
+            "tracking_uri": manifest["tracking"]["uri"],
             "experiment": manifest["tracking"]["experiment"],
             "run_id": upload.get("parent"),
             "model": upload.get("model"),

@@ -1,9 +1,9 @@
 """What the words of a specification build: data sets' names, streams, networks, learners, and whether they suit each
-other. Knows neither Ray nor MLflow."""
+other and have room in memory. Knows neither Ray nor MLflow."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -16,9 +16,14 @@ from frisket.envs.episode_stream import EpisodeStream
 from frisket.envs.stream import Stream
 from frisket.envs.task_stream import TaskStream
 from frisket.errors import DataError, SpecError, UserError, nearest, require
-from frisket.platform.specs.experiment import Experiment, load_spec
-from frisket.platform.specs.fits import require_fits
+from frisket.heap import machine_memory
+from frisket.platform.protocols.protocol import Protocol
+from frisket.platform.specs.experiment import Experiment
 from frisket.tune_configs.real_data import RealData, real_data
+
+_COPIES = 2  # the weights and their gradients: the least that learning takes
+_SMALL = 2_000
+"""Below it in all its numbers a network's size is not asked for: asking takes seconds, and such a one fits."""
 
 
 def datasets(experiment: Experiment) -> tuple[str, ...]:
@@ -135,8 +140,47 @@ def require_suited(learner: Learner, stream: Stream) -> None:
         raise SpecError("learner.task_steps", wanted, fix)
 
 
-def rehearse(experiment: Experiment, images: Mapping[str, Pictures]) -> None:
+def require_fits(network: Network, config: Any) -> None:
+    """Raise `SpecError` where the weights of ``network``, of the section ``config``, have no room in memory."""
+    if all(number < _SMALL for number in _numbers(vars(config))):
+        return
+    wanted, there = _COPIES * _bytes(network), machine_memory()
+    if wanted > there:
+        fix = f"its weights and gradients take {wanted / 2**30:.3g} GiB, and this machine has {there / 2**30:.3g} GiB"
+        raise SpecError("network", _said(config), fix)
+
+
+def _bytes(network: Network) -> float:
+    from torch._subclasses.fake_tensor import FakeTensorMode
+
+    try:
+        with FakeTensorMode():  # shapes without contents
+            return sum(value.nbytes for value in network.init(torch.Generator()).values())
+    except RuntimeError:  # more than torch can count
+        return float(2**63)
+
+
+def _numbers(value: Any) -> Iterator[float]:
+    if isinstance(value, dict):
+        value = list(value.values())
+    if isinstance(value, (list, tuple)):
+        for one in value:
+            yield from _numbers(one)
+    elif isinstance(value, (int, float)):
+        yield value
+
+
+def _said(config: Any) -> str:
+    return ", ".join(f"{name}={value}" for name, value in vars(config).items())
+
+
+def rehearse(experiment: Experiment, images: Mapping[str, Pictures], overrides: Sequence[str] = ()) -> None:
     """Build every variant once, so that a specification which fits no data or network is refused before work starts.
+
+    Args:
+        experiment: what is to be run.
+        images: its data sets.
+        overrides: what was laid over its specification.
 
     Raises:
         SpecError: names the field that does not fit.
@@ -146,18 +190,11 @@ def rehearse(experiment: Experiment, images: Mapping[str, Pictures]) -> None:
     try:
         _rehearse(experiment, images)
     except SpecError as error:
-        if needed is None or not _too_large(experiment.name, needed, error):  # a mistake of the user's is said as it is
+        too_large = {one.partition("=")[0] for one in needed.small} if needed else set[str]()
+        own = {one.partition("=")[0].strip() for one in overrides}
+        if needed is None or error.field not in too_large - own:  # a mistake of the user's is said as it is
             raise
         raise DataError("data", "embedded", _mending(experiment.name, needed, error)) from None
-
-
-def _too_large(name: str, needed: RealData, error: SpecError) -> bool:
-    """Whether ``error`` is about a size that stands so in the shipped specification."""
-    if error.field not in {override.partition("=")[0] for override in needed.small}:
-        return False
-    section, _, field = error.field.partition(".")
-    found = load_spec(name).as_dict().get(section)
-    return isinstance(found, dict) and field in found and found[field] == error.value
 
 
 def _mending(name: str, needed: RealData, error: SpecError) -> str:
@@ -185,16 +222,30 @@ def _rehearse(experiment: Experiment, images: Mapping[str, Pictures]) -> None:
         if experiment.tune is not None:
             _require_measured(experiment.metric, stream, learner)
         protocol = plain.protocol.row.build(plain.protocol.config, stream)
-        protocol.require_suited(network)
+        fix = _unsuited(network, protocol)
+        if fix is not None:
+            raise SpecError("network.kind", plain.network.kind, fix)
         if isinstance(stream, EpisodeStream) and not protocol.of_episodes:
             raise SpecError("protocol.kind", plain.protocol.kind, "must judge episodes: few-shot-accuracy")
+
+
+def _unsuited(network: Network, protocol: Protocol) -> str | None:
+    """What to take in place of a ``network`` whose answers ``protocol`` cannot judge; None where it can."""
+    if network.generates and protocol.by_label:
+        return "one that answers with labels, or protocol.kind = log-likelihood"
+    if not network.generates and not protocol.by_label:
+        return "must be a network with latent variables (vae) to have a likelihood"
+    if network.normalised and protocol.prunes:  # a pruned one would answer by statistics that are not its own
+        return "one without running statistics: mlp, pooled-conv or strided-conv"
+    return None
 
 
 def _require_measured(metric: str, stream: Stream, learner: Learner) -> None:
     """Raise `SpecError` if a part that a search's metric names will not be there to compare points by."""
     name, _, part = metric.partition("/")
     if name == "sparsity":
-        require(learner.capabilities.masks, "tune.metric", metric, "another one: not every point has masks")
+        if not learner.capabilities.masks:
+            raise SpecError("tune.metric", metric, "another one: not every point has masks")
     elif name == "accuracy" and part and part not in stream.domains:
         raise SpecError("tune.metric", metric, nearest(metric, [f"accuracy/{domain}" for domain in stream.domains]))
 

@@ -69,10 +69,9 @@ def sqlite_uri(path: Path) -> str:
     return uri
 
 
-def default_tracking(name: str) -> dict[str, str]:
-    """What a new run of the experiment ``name`` keeps under ``tracking`` in its manifest: ``{"uri", "experiment"}``,
-    without secrets; `with_credentials` makes the URI one to be used."""
-    return {"uri": redacted(tracking_uri()), "experiment": f"frisket/{name}"}
+def kept_uri() -> str:
+    """`tracking_uri` as a new run keeps it, without secrets; `with_credentials` makes it one to be used."""
+    return redacted(tracking_uri())
 
 
 def sqlite_file(uri: str) -> Path | None:

@@ -14,8 +14,8 @@ from typing import Any
 from frisket.envs.data import Pictures, resolve
 from frisket.errors import RunError, SpecError
 from frisket.places import require_place, told
-from frisket.platform.cluster.session import require_device
-from frisket.platform.executors import Stop, worker_count
+from frisket.platform.cluster.session import require_device, worker_count
+from frisket.platform.executors import Stop
 from frisket.platform.reports.reproduction import as_json, write_picture, write_report
 from frisket.platform.run.folder import RunFolder
 from frisket.platform.run.kept import default_runs_folder
@@ -26,7 +26,7 @@ from frisket.platform.tables.comparison import compare
 from frisket.platform.tables.reproduction import Reproduction
 from frisket.platform.tables.scales import ScaleName
 from frisket.platform.tables.table import PlannedCell, load_table, plan
-from frisket.platform.tracking.settings import default_tracking
+from frisket.platform.tracking.settings import kept_uri
 from frisket.platform.verbs import run as launch
 from frisket.platform.verbs.asked import require_count, require_mode, require_switch
 from frisket.platform.verbs.finished import FinishedReproduction
@@ -146,7 +146,7 @@ def start(
         default_runs_folder() if runs_dir is None else runs_dir,
         what, cells, scale=scale, data=data, reuse=reuse, out=out,
         register=scale == "paper" if register is None else register,
-        tracking=default_tracking(f"reproduce/{what.title_name}"),
+        tracking={"uri": kept_uri(), "experiment": f"frisket/reproduce/{what.title_name}"},
     )  # fmt: skip
 
 

@@ -17,7 +17,7 @@ import frisket
 from frisket.errors import RunError, SpecError
 from frisket.places import require_place, told
 from frisket.platform import executors
-from frisket.platform.cluster.session import require_device
+from frisket.platform.cluster.session import require_device, worker_count
 from frisket.platform.executors import Stop
 from frisket.platform.run.folder import RunFolder
 from frisket.platform.run.kept import content_hashes, default_runs_folder
@@ -25,7 +25,7 @@ from frisket.platform.run.summary import write_summary
 from frisket.platform.specs.build import load_data, mode_of, provenance_of, rehearse
 from frisket.platform.specs.experiment import Experiment, load_spec
 from frisket.platform.specs.uses import Given, blamed, taken
-from frisket.platform.tracking.settings import default_tracking
+from frisket.platform.tracking.settings import kept_uri
 from frisket.platform.verbs.asked import require_count, require_mode, require_switch
 from frisket.platform.verbs.finished import FinishedRun
 from frisket.types import DataMode
@@ -101,7 +101,7 @@ def carry_out(
     if elsewhere and not local:
         fix = "is in no file, so it reaches no other process: write it into one (uses: my_method.py), or say local=True"
         raise SpecError("uses", elsewhere[0], fix)
-    with watch(folder, executors.worker_count(folder.experiment, local=local, workers=workers)):
+    with watch(folder, worker_count(folder.experiment, local=local, workers=workers)):
         summary = execute(folder, local=local, workers=workers, data_dir=place, stop=stop)
     return FinishedRun(run_id=folder.run_id, path=folder.path, summary=summary)
 
@@ -156,14 +156,14 @@ def prepare(
         require_device(experiment.device)
         images = load_data(experiment, data, data_dir)
         mode, provenance = mode_of(images), provenance_of(images)
-        rehearse(experiment, images)
+        rehearse(experiment, images, overrides)
     return RunFolder.create(
         default_runs_folder() if runs_dir is None else runs_dir,
         experiment,
         data_mode=mode,
         data=provenance,
         register=register,
-        tracking=default_tracking(experiment.name),
+        tracking={"uri": kept_uri(), "experiment": f"frisket/{experiment.name}"},
         run_id=run_id,
     )
 

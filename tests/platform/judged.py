@@ -12,7 +12,7 @@ from frisket.platform.specs.experiment import load_spec
 from frisket.platform.tables.comparison import Comparison, compare
 from frisket.platform.tables.reproduction import Reproduction
 from frisket.platform.tables.table import load_table, plan
-from frisket.platform.tracking.settings import default_tracking
+from frisket.platform.tracking.settings import kept_uri
 
 
 def compared(
@@ -33,7 +33,7 @@ def compared(
         register=False,
         reuse=False,
         out=None,
-        tracking=default_tracking("judged"),
+        tracking={"uri": kept_uri(), "experiment": "frisket/judged"},
     )  # fmt: skip
     runs: dict[Any, RunFolder] = {}
     for index, cell in enumerate(cells):

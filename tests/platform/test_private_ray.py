@@ -16,7 +16,7 @@ from ray._private import worker
 from watching import descendants
 
 from frisket.errors import ClusterError
-from frisket.platform.cluster import session
+from frisket.platform.cluster import private_folder
 from frisket.platform.cluster.session import ray_session
 
 SOCKET_BYTES = 107
@@ -83,7 +83,7 @@ def test_no_other_user_comes_near_a_private_ray() -> None:
 
 
 def test_longest_path_of_a_socket_is_foreseen() -> None:
-    longest = Path("/tmp") / f"{session._PREFIX}12345678" / session._BELOW
+    longest = Path("/tmp") / f"{private_folder._PREFIX}12345678" / private_folder._LONGEST
     assert len(os.fsencode(longest)) <= SOCKET_BYTES
 
 
@@ -95,7 +95,7 @@ def test_a_folder_too_deep_for_sockets_is_said_before_ray_is_started(
     monkeypatch.delenv("RAY_ADDRESS", raising=False)
     monkeypatch.setattr(ray, "is_initialized", lambda: False)  # other tests of this process may have a session
     monkeypatch.setattr(os, "access", lambda path, mode: path != "/tmp")
-    monkeypatch.setattr(session.tempfile, "gettempdir", lambda: str(deep))
+    monkeypatch.setattr(private_folder.tempfile, "gettempdir", lambda: str(deep))
     with pytest.raises(ClusterError, match=r"TMPDIR.*too long a path"), ray_session(1):
         pass
     assert list(deep.iterdir()) == []
@@ -105,20 +105,20 @@ def test_what_others_put_into_the_folder_of_temporaries_is_left_alone(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(os, "access", lambda path, mode: path != "/tmp")
-    monkeypatch.setattr(session.tempfile, "gettempdir", lambda: str(tmp_path))
-    monkeypatch.setattr(session, "_SOCKET_BYTES", 500)
+    monkeypatch.setattr(private_folder.tempfile, "gettempdir", lambda: str(tmp_path))
+    monkeypatch.setattr(private_folder, "_SOCKET_BYTES", 500)
     elsewhere = tmp_path / "elsewhere"
     elsewhere.mkdir()
-    (tmp_path / f"{session._PREFIX}linked").symlink_to(elsewhere)
+    (tmp_path / f"{private_folder._PREFIX}linked").symlink_to(elsewhere)
     (elsewhere / "lock").touch()
-    dead, new = (tmp_path / f"{session._PREFIX}{name}" for name in ("dead", "new"))
+    dead, new = (tmp_path / f"{private_folder._PREFIX}{name}" for name in ("dead", "new"))
     dead.mkdir()
     (dead / "lock").touch()
     new.mkdir()
-    stillborn = tmp_path / f"{session._PREFIX}stillborn"
+    stillborn = tmp_path / f"{private_folder._PREFIX}stillborn"
     stillborn.mkdir()
     os.utime(stillborn, (0, 0))
-    with session._temporary_folder() as folder:
+    with private_folder.private_folder() as folder:
         assert stat.S_IMODE(folder.stat().st_mode) == 0o700
         found = [path.exists() for path in (elsewhere, dead, new, stillborn)]
         assert found == [True, False, True, False]
@@ -131,22 +131,22 @@ def test_a_folder_that_is_still_written_to_is_found_again_by_its_lock(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(os, "access", lambda path, mode: path != "/tmp")
-    monkeypatch.setattr(session.tempfile, "gettempdir", lambda: str(tmp_path))
-    monkeypatch.setattr(session, "_SOCKET_BYTES", 500)
-    remove = session.shutil.rmtree
+    monkeypatch.setattr(private_folder.tempfile, "gettempdir", lambda: str(tmp_path))
+    monkeypatch.setattr(private_folder, "_SOCKET_BYTES", 500)
+    remove = private_folder.shutil.rmtree
 
     def written_meanwhile(path: Path, ignore_errors: bool) -> None:
         remove(path)
         if path.name == "r":
             (path / "logs").mkdir(parents=True)
 
-    with monkeypatch.context() as patch, session._temporary_folder() as folder:
+    with monkeypatch.context() as patch, private_folder.private_folder() as folder:
         (folder / "r").mkdir()
-        patch.setattr(session.shutil, "rmtree", written_meanwhile)
-        session._clear(folder)
+        patch.setattr(private_folder.shutil, "rmtree", written_meanwhile)
+        private_folder._clear(folder)
         assert (folder / "lock").exists()
-        session._clear(folder)
+        private_folder._clear(folder)
     assert list(tmp_path.iterdir()) == [folder]
-    with session._temporary_folder():
+    with private_folder.private_folder():
         assert not folder.exists()
     assert list(tmp_path.iterdir()) == []

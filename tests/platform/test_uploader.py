@@ -29,7 +29,7 @@ from frisket.platform.run.journal import Journal, read_journal
 from frisket.platform.tracking.background import BackgroundUploader
 from frisket.platform.tracking.points import chunks, metrics
 from frisket.platform.tracking.session import flatten
-from frisket.platform.tracking.settings import default_tracking
+from frisket.platform.tracking.settings import kept_uri
 from frisket.platform.tracking.uploader import Uploader, unsent
 
 
@@ -38,7 +38,7 @@ def test_sqlite_store_gets_everything_once_however_often_it_is_sent(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
-    tracking = default_tracking("tiny/once")
+    tracking = {"uri": kept_uri(), "experiment": "frisket/tiny/once"}
     assert tracking == {"uri": f"sqlite:///{tmp_path}/mlflow.db", "experiment": "frisket/tiny/once"}
     folder = finished_run(tracking["uri"], "tiny/once")
     assert unsent(folder)

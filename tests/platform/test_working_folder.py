@@ -15,7 +15,7 @@ from frisket.errors import ModelError, TrackingError
 from frisket.platform import doctor
 from frisket.platform.cli.main import main
 from frisket.platform.run.folder import RunFolder
-from frisket.platform.tracking.settings import default_tracking, sqlite_file, sqlite_uri, tracking_uri
+from frisket.platform.tracking.settings import kept_uri, sqlite_file, sqlite_uri, tracking_uri
 from frisket.platform.tracking.store import connect
 
 NAMES = [
@@ -45,7 +45,7 @@ def test_the_default_store_is_in_the_working_folder(
     place = workplace / name
     place.mkdir()
     monkeypatch.chdir(place)
-    uri = default_tracking("tiny")["uri"]
+    uri = kept_uri()
     assert uri == tracking_uri()
     assert sqlite_file(uri) == place / "mlflow.db"
     assert make_url(uri).database == str(place / "mlflow.db")
@@ -100,7 +100,7 @@ def worst(finished: RunFolder, workplace: Path, monkeypatch: pytest.MonkeyPatch)
     place = workplace / WORST
     place.mkdir()
     monkeypatch.chdir(place)
-    return tracked_copy(finished, place / "frisket_runs", default_tracking("tiny/pair")["uri"], "tiny/pair")
+    return tracked_copy(finished, place / "frisket_runs", kept_uri(), "tiny/pair")
 
 
 def test_runs_and_models_are_kept_and_found_in_the_worst_of_folders(
