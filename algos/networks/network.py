@@ -87,8 +87,8 @@ class Network(ABC):
         return F.cross_entropy(own_logits(self(params, x), y, self.own), y)
 
     def support_loss(self, params: Params, x: Tensor, y: Tensor, step: int) -> tuple[Tensor, Params]:
-        """``(loss, statistics)``: `loss` in a support pass at inner step ``step`` (from 0), and the `running` statistics
-        as it leaves them, without a graph. ``params`` stay as they are."""
+        """``(loss, statistics)``: `loss` in a support pass at inner step ``step`` (from 0), and the `running`
+        statistics as it leaves them, without a graph. ``params`` stay as they are."""
         return self.loss(params, x, y), {}
 
     def loss_and_gradients(self, params: Params, x: Tensor, y: Tensor) -> tuple[Tensor, Params]:
