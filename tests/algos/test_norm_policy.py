@@ -193,15 +193,17 @@ def test_fact_8_permuted_queries_have_permuted_answers(kind: str, policy: str) -
 
 @every_network
 @without_neighbours
-def test_fact_8_an_answer_does_not_depend_on_the_other_queries(kind: str, policy: str) -> None:
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_fact_8_an_answer_does_not_depend_on_the_other_queries(kind: str, policy: str, dtype: torch.dtype) -> None:
     """Bit for bit among any others; alone too, up to how a product of another size is rounded."""
     network = small(kind, policy)
     theta = started(network)
-    weights = adapted(network, theta).weights(theta)
-    among = network(weights, QUERY.x)
-    for others in (noise_data(3).x, 100 * noise_data(4).x):
-        assert torch.equal(network(weights, torch.cat([others[:2], QUERY.x[2:3], others[3:]]))[2], among[2])
-    torch.testing.assert_close(network(weights, QUERY.x[2:3])[0], among[2], rtol=1e-10, atol=1e-13)
+    weights = {k: v.to(dtype) for k, v in adapted(network, theta).weights(theta).items()}
+    x, *others = (noise_data(key, dtype=dtype).x for key in (2, 3, 4))
+    among = network(weights, x)
+    for other in (*others, 100 * others[0]):
+        assert torch.equal(network(weights, torch.cat([other[:2], x[2:3], other[3:]]))[2], among[2])
+    torch.testing.assert_close(network(weights, x[2:3])[0], among[2])
 
 
 @every_network
