@@ -64,8 +64,6 @@ class PolicyNetwork(Network):
         norms: channels of every norm, by its name.
     """
 
-    norm: Policy
-
     def __init__(self, config: PolicyConfig, norms: dict[str, int]) -> None:
         self.norm, self.norms = config.norm, norms
         self.least_steps = config.norm_steps if config.norm == "per_step" else 0
@@ -90,11 +88,10 @@ class PolicyNetwork(Network):
         return fresh_statistics({one: torch.ones(size) for one, size in sets.items()})
 
     def __call__(self, params: Params, x: Tensor) -> Tensor:
-        return self.logits(params, self._normalise(params, self._running(params), self.least_steps, moving=False), x)
+        last = self.least_steps - 1
+        return self.logits(params, self._normalise(params, self._running(params), last, moving=False), x)
 
     def support_loss(self, params: Params, x: Tensor, y: Tensor, step: int) -> tuple[Tensor, Params]:
-        if self.norm == "transductive":
-            return super().support_loss(params, x, y, step)
         moved = self._running(params)
         logits = self.logits(params, self._normalise(params, moved, step, moving=True), x)
         return F.cross_entropy(own_logits(logits, y, self.own), y), moved
