@@ -50,10 +50,12 @@ class NetworkTrial:
         return x, torch.tensor([0, 3, 5, 3, 1])
 
     def params(self, network: Network) -> Params:
-        """First weights in float64, each moved a little, so that none is at a special value."""
+        """First weights in float64, each moved a little, so that none is at a special value; running statistics to
+        where variances stay above 0."""
         generator = torch_generator(0, "params")
         params = {k: v.double() for k, v in network.init(generator).items()}
-        return {k: v + 0.3 * torch.randn(v.shape, generator=generator, dtype=v.dtype) for k, v in params.items()}
+        noise = {k: 0.3 * torch.randn(v.shape, generator=generator, dtype=v.dtype) for k, v in params.items()}
+        return {k: v + (noise[k].abs() if k in network.running else noise[k]) for k, v in params.items()}
 
 
 def check_network(kind: NetworkKind, *, checks: Sequence[Check[NetworkTrial]] | None = None) -> list[Finding]:
@@ -127,13 +129,16 @@ def gradients_are_those_of_the_loss(trial: NetworkTrial) -> None:
 
 
 def names_its_layers(trial: NetworkTrial) -> None:
-    """What it calls `adaptable`, `head` and `private` are names of its weights; the head has a row for every label."""
+    """What it calls `adaptable`, `head`, `private` and `running` are names of its weights; the head has a row for
+    every label, and no inner loop changes a running statistic."""
     network = trial.network()
     params = network.init(torch_generator(0))
-    for attribute in ("adaptable", "head", "private"):
+    for attribute in ("adaptable", "head", "private", "running"):
         unknown = [name for name in getattr(network, attribute) if name not in params]
         need(not unknown, f"{', '.join(unknown)} in `{attribute}`; weights are {', '.join(params)}")
     need(bool(network.adaptable), "`adaptable` is empty: no inner loop could change it")
+    both = [name for name in network.running if name in network.adaptable]
+    need(not both, f"{', '.join(both)} in `adaptable` and in `running`")
     if network.generates:
         return
     need(bool(network.head), "`head` is empty")
@@ -157,9 +162,32 @@ def labels_in_blocks_are_learned_among_themselves(trial: NetworkTrial) -> None:
     need(torch.equal(network.loss(params, x, y), network.loss(shifted, x, y)), "logits of another block move the loss")
 
 
+def support_passes_alone_move_statistics(trial: NetworkTrial) -> None:
+    """`support_loss` gives a loss and all `running` statistics, moved and without a graph, and leaves those it was
+    given; a network that has them answers to one input whatever the others are, and has no gradient for them."""
+    network = trial.network()
+    if network.generates:
+        raise NotAsked
+    params, (x, y) = trial.params(network), trial.inputs(torch.float64)
+    leaves = {k: v.clone().requires_grad_() for k, v in params.items()}
+    loss, moved = network.support_loss(leaves, x, y, 0)
+    need(loss.shape == (), f"a loss of shape {tuple(loss.shape)}")
+    need(equal_states(params, leaves), "`support_loss` changed its weights")
+    need(set(moved) == set(network.running), f"statistics {', '.join(moved)}, not {', '.join(network.running)}")
+    if not network.running:
+        need(torch.equal(loss, network.loss(leaves, x, y)), "without statistics, `support_loss` is not `loss`")
+        return
+    need(not equal_states(moved, {k: params[k] for k in moved}), "a support pass moves no statistic")
+    need(not any(v.requires_grad for v in moved.values()), "statistics carry a graph")
+    others = torch.cat([x[:1], x[1:].flip(0) + 1])
+    need(torch.equal(network(params, x)[0], network(params, others)[0]), "an answer depends on the other inputs")
+    grads = network.loss_and_gradients(params, x, y)[1]
+    need(not any(grads[k].any() for k in network.running), "statistics have a gradient")
+
+
 NETWORK_CHECKS: tuple[Check[NetworkTrial], ...] = (
     configuration_is_complete, first_weights_come_from_the_generator, output_has_a_logit_per_label,
     is_a_function_of_weights_and_inputs, gradients_are_those_of_the_loss, names_its_layers,
-    labels_in_blocks_are_learned_among_themselves,
+    labels_in_blocks_are_learned_among_themselves, support_passes_alone_move_statistics,
 )  # fmt: skip
 """All checks of a network."""

@@ -9,12 +9,17 @@ the current phi. Two outer derivatives are offered:
 
 Either way the modulation carries dL/ds on to its meta-parameters m. Where s differs from step to step, each step has
 its own dL/ds_k, ``-g_out o grad L(phi_k, D)`` in first order, and dL/dm is the sum of what they carry.
+
+Where the network has running statistics (`frisket.algos.networks.norm_policy`), the passes over D move them, and D' is
+judged by what they have become. They count as constants in every derivative: dL/dtheta is 0 for them, and a learner
+puts what the adaptations made of them in their place.
 """
 
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
 from typing import NamedTuple
 
 import torch
@@ -23,6 +28,7 @@ from torch import Tensor
 from frisket.algos.inner.modulation import Modulation
 from frisket.algos.networks.network import Network, split
 from frisket.algos.parts.gradients import gradients, leaves
+from frisket.errors import SpecError
 from frisket.types import Data, Params
 
 Loss = Callable[[Params], Tensor]
@@ -30,12 +36,18 @@ Loss = Callable[[Params], Tensor]
 
 class Adapted(NamedTuple):
     """Attributes: phi: fast weights after K steps; grad_sum: G; first_loss: the loss before the first step, scalar;
-    trail: of a modulation that goes `by_step` the fast weights and their gradient at every step, else empty."""
+    trail: of a modulation that goes `by_step` the fast weights and their gradient at every step, else empty;
+    statistics: the network's running ones after K steps, {} where it has none or what was adapted to does not tell."""
 
     phi: Params
     grad_sum: Params
     first_loss: Tensor
     trail: tuple[tuple[Params, Params], ...] = ()
+    statistics: Mapping[str, Tensor] = MappingProxyType({})
+
+    def weights(self, theta: Params) -> Params:
+        """All weights after the adaptation from ``theta``: what queries are answered with."""
+        return {**theta, **self.phi, **self.statistics}
 
 
 class Asked(NamedTuple):
@@ -48,21 +60,49 @@ class Asked(NamedTuple):
 
 class Unrolled(NamedTuple):
     """An adaptation with its graph. Attributes: modulation, m: what made the rates; theta: the leaves it hangs on,
-    beside those in ``asked``; phi: fast weights after K steps."""
+    beside those in ``asked``; phi: fast weights after K steps; statistics: the network's running ones after them."""
 
     modulation: Modulation
     m: Params
     theta: Params
     asked: tuple[Asked, ...]
     phi: Params
+    statistics: Mapping[str, Tensor]
 
 
 class MetaGradient(NamedTuple):
-    """Attributes: loss: L(phi_K, D'), scalar; theta: dL/dtheta, all weights; m: dL/dm."""
+    """Attributes: loss: L(phi_K, D'), scalar; theta: dL/dtheta, all weights; m: dL/dm; statistics: the network's
+    running ones, which L went by."""
 
     loss: Tensor
     theta: Params
     m: Params
+    statistics: Mapping[str, Tensor]
+
+
+class Support:
+    """The loss of an adaptation's passes over ``data``, as a function of the adaptable weights: each call is the next
+    inner step's. The other weights are held at ``rest``.
+
+    Attributes:
+        statistics: the network's running ones, as the passes so far have left them.
+
+    Raises:
+        SpecError: the network needs more inner steps.
+    """
+
+    def __init__(self, network: Network, rest: Params, data: Data, steps: int) -> None:
+        if steps < network.least_steps:
+            fix = f"must be at most the {steps} inner steps"
+            raise SpecError("network.norm_steps", network.least_steps, fix)
+        self.network, self.rest, self.data, self.step = network, rest, data, 0
+        self.statistics = {name: rest[name].detach() for name in network.running}
+
+    def __call__(self, phi: Params) -> Tensor:
+        params = {**self.rest, **self.statistics, **phi}
+        loss, self.statistics = self.network.support_loss(params, self.data.x, self.data.y, self.step)
+        self.step += 1
+        return loss
 
 
 def loss_on(network: Network, rest: Params, data: Data) -> Loss:
@@ -75,8 +115,8 @@ def penalised(loss: Loss, penalty: Loss | None) -> Loss:
     return loss if penalty is None else lambda phi: loss(phi) + penalty(phi)
 
 
-def total(parts: Sequence[Params]) -> Params:
-    """Elementwise sum of several gradients over the same weights."""
+def total(parts: Sequence[Mapping[str, Tensor]]) -> Params:
+    """Elementwise sum of several gradients (or statistics) over the same weights."""
     return {k: functools.reduce(torch.add, [part[k] for part in parts]) for k in parts[0]}
 
 
@@ -107,18 +147,18 @@ def first_order_gradient(
     An ``adapted.grad_sum`` of ``{}`` will do where ``m`` is empty: there is no rate to learn.
     """
     _, rest = split(network, theta)
-    phi, rest = leaves(adapted.phi), leaves(rest)
+    phi, rest = leaves(adapted.phi), leaves({**rest, **adapted.statistics})
     loss = loss_on(network, rest, query)(phi)
     grads = gradients(loss, {**phi, **rest})
     theta_grads = {k: grads[k] for k in theta}
     if not m:
-        return MetaGradient(loss.detach(), theta_grads, {})
+        return MetaGradient(loss.detach(), theta_grads, {}, adapted.statistics)
     steps = adapted.trail or ((adapted.phi, adapted.grad_sum),)
     pulled = [
         modulation.pull_back(m, at, step, {k: -grads[k] * g for k, g in inner.items()})
         for step, (at, inner) in enumerate(steps)
     ]
-    return MetaGradient(loss.detach(), theta_grads, total(pulled))
+    return MetaGradient(loss.detach(), theta_grads, total(pulled), adapted.statistics)
 
 
 def unroll(
@@ -128,7 +168,8 @@ def unroll(
     """Adapt theta_A on ``support`` with the graph kept; ``penalty`` of phi is added to the inner loss."""
     theta = leaves(theta)
     phi, rest = split(network, theta)
-    loss, asked = penalised(loss_on(network, rest, support), penalty), []
+    passes, asked = Support(network, rest, support, steps), []
+    loss = penalised(passes, penalty)
     for step in range(steps):
         if modulation.by_step or not step:
             with torch.no_grad():
@@ -137,7 +178,7 @@ def unroll(
         rates = asked[-1].rates
         grads = torch.autograd.grad(loss(phi), list(phi.values()), create_graph=True)
         phi = {name: p - rates[name] * g for (name, p), g in zip(phi.items(), grads, strict=True)}
-    return Unrolled(modulation, m, theta, tuple(asked), phi)
+    return Unrolled(modulation, m, theta, tuple(asked), phi, passes.statistics)
 
 
 def second_order_gradient(network: Network, unrolled: Unrolled, rest: Params, query: Data) -> MetaGradient:
@@ -146,7 +187,7 @@ def second_order_gradient(network: Network, unrolled: Unrolled, rest: Params, qu
     ``rest`` need not be the ones the adaptation saw (a stream's outer step may lie between): what reaches them directly
     is added to what reaches theirs through the inner steps. The graph is kept, so several queries can share it.
     """
-    rest = leaves(rest)
+    rest = leaves({**rest, **unrolled.statistics})
     loss = loss_on(network, rest, query)(unrolled.phi)
     learned = [asked.rates for asked in unrolled.asked] if unrolled.m else []
     groups = (unrolled.theta, rest, *learned)
@@ -158,7 +199,7 @@ def second_order_gradient(network: Network, unrolled: Unrolled, rest: Params, qu
         for asked, one in zip(unrolled.asked, rate_grads, strict=False)
     ]
     theta = {k: g + direct[k] if k in direct else g for k, g in theta.items()}
-    return MetaGradient(loss.detach(), theta, total(pulled) if pulled else {})
+    return MetaGradient(loss.detach(), theta, total(pulled) if pulled else {}, unrolled.statistics)
 
 
 def adapt_first_order(
@@ -167,7 +208,9 @@ def adapt_first_order(
 ) -> Adapted:  # fmt: skip
     """Adapt theta_A on ``support`` at the present rates; ``penalty`` of phi is added to the inner loss."""
     start, rest = split(network, theta)
-    return adapt(penalised(loss_on(network, rest, support), penalty), start, modulation, m, steps)
+    passes = Support(network, rest, support, steps)
+    adapted = adapt(penalised(passes, penalty), start, modulation, m, steps)
+    return adapted._replace(statistics=passes.statistics)
 
 
 def meta_gradient(

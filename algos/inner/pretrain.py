@@ -6,7 +6,8 @@
 An epoch is 100 such steps and a validation; training stops when more than ``patience`` epochs in a row have brought no
 better validation accuracy, and the best epoch's weights, rates and Adam moments are the result. With
 ``learn_step_sizes`` the inner step size is one learned scalar per tensor, eta, as in C-MAML; otherwise it is the
-constant ``step_size``.
+constant ``step_size``. Running statistics (`frisket.algos.networks.norm_policy`)
+become the mean of what the adaptations of the meta-batch made of them. [our default]
 
 Every epoch ends in a `State`; going on from it is bit for bit what going on without a stop would have been::
 
@@ -149,6 +150,7 @@ def _epoch(config: PretrainConfig, network: Network, source: EpisodeSource, stat
         theta_grads = {k: g / len(results) for k, g in total([r.theta for r in results]).items()}
         m_grads = {k: g / len(results) for k, g in total([r.m for r in results]).items()}
         theta, theta_moments = adam.step(theta, theta_grads, moments["theta"], config.outer_lr)
+        theta |= {k: v / len(results) for k, v in total([r.statistics for r in results]).items()}
         m, m_moments = adam.step(m, m_grads, moments["m"], config.outer_lr)
         moments = {"theta": theta_moments, "m": m_moments}
         losses.append(torch.stack([r.loss for r in results]).mean())
@@ -174,11 +176,10 @@ def _validate(
     correct = 0.0
     for i in range(config.validation_episodes):
         episode = source("validate", i)
-        phi = adapt_first_order(
-            network, modulation, trained["theta"], trained["m"], _support(episode), config.inner_steps
-        ).phi
+        theta, support = trained["theta"], _support(episode)
+        adapted = adapt_first_order(network, modulation, theta, trained["m"], support, config.inner_steps)
         with torch.no_grad():
-            answers = network({**trained["theta"], **phi}, episode.query_x).argmax(-1)
+            answers = network(adapted.weights(theta), episode.query_x).argmax(-1)
         correct += float((answers == episode.query_y).double().mean())
     return correct / config.validation_episodes
 

@@ -1,8 +1,11 @@
-"""Conv4, the few-shot network (osaka spec, section 3), with batch statistics always.
+"""Conv4, the few-shot network (osaka spec, section 3; maml_family sheet, sections 3 and 4).
 
 N batch, C channels, H height, W width::
 
-    4 x [conv 3x3, pad 1 -> batch norm (affine, this batch's statistics) -> max pool 2 -> ReLU] -> flatten -> linear
+    4 x [conv 3x3, pad 1 -> batch norm (affine) -> max pool 2 -> ReLU] -> flatten -> linear
+
+Batch norm goes by a policy (`frisket.algos.networks.norm_policy`), by the batch it is given where nothing else is said.
+OSAKA's inner loops leave its gains and shifts alone; few-shot ones adapt them too (``adapt_norm``).
 
 The papers write ReLU before the pool. Both are monotone, so the order changes neither a value nor a gradient, and
 pooling first leaves ReLU a quarter of the work.
@@ -23,7 +26,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from frisket.algos.networks.kind import NetworkKind
-from frisket.algos.networks.network import Network, NetworkConfig, require_blocks
+from frisket.algos.networks.network import require_blocks
+from frisket.algos.networks.norm_policy import Normalise, PolicyConfig, PolicyNetwork
 from frisket.errors import require
 from frisket.types import Params
 
@@ -31,30 +35,45 @@ BLOCKS = 4
 
 
 @dataclass(frozen=True, kw_only=True)
-class Conv4Config(NetworkConfig):
-    """Attributes: channels: filters per block (64 in the papers)."""
+class Conv4Config(PolicyConfig):
+    """Attributes:
+    channels: filters per block (64 in the papers).
+    bias: whether convolutions and the output layer have biases.
+    adapt_norm: whether inner loops adapt batch norm's gains and shifts too.
+    """
 
     channels: int = 64
+    bias: bool = True
+    adapt_norm: bool = False
 
     def __post_init__(self) -> None:
         super().__post_init__()
         require(self.channels >= 1, "channels", self.channels, "at least 1")
+        fix = "false with norm: per_step, under which each inner step has gains and shifts of its own"
+        require(not (self.adapt_norm and self.norm == "per_step"), "adapt_norm", self.adapt_norm, fix)
 
 
-class Conv4(Network):
+class Conv4(PolicyNetwork):
     """Conv4 for ``[N, in_channels, size, size]`` inputs and ``ways`` classes.
 
     With 64 channels, 1x28x28 inputs and 10 ways: 112,586 weights, 10 adaptable tensors (112,074), 8 batch-norm tensors.
+    With 3x84x84 inputs and 5 ways: 121,093 weights, 1,600 features.
     """
 
     def __init__(self, config: Conv4Config, *, in_channels: int, size: int, ways: int, own: int | None = None) -> None:
         require_blocks(own, ways)
         require(size >= 2**BLOCKS, "image size", size, f"at least {2**BLOCKS} for {BLOCKS} poolings")
-        self.channels, self.in_channels, self.ways, self.own = config.channels, in_channels, ways, own
-        self.features = config.channels * (size // 2**BLOCKS) ** 2
-        layers = [f"conv{i}" for i in range(1, BLOCKS + 1)] + ["classifier"]
-        self.adaptable = tuple(f"{layer}.{part}" for layer in layers for part in ("weight", "bias"))
-        self.head = ("classifier.weight", "classifier.bias")
+        super().__init__(config, {f"bn{i}": config.channels for i in range(1, BLOCKS + 1)})
+        self.own, self.bias, filters = own, config.bias, config.channels
+        self.features = filters * (size // 2**BLOCKS) ** 2
+        self.layers: dict[str, tuple[int, ...]] = {
+            **{f"conv{i}": (filters, filters if i > 1 else in_channels, 3, 3) for i in range(1, BLOCKS + 1)},
+            "classifier": (ways, self.features),
+        }
+        parts = ("weight", "bias") if config.bias else ("weight",)
+        norms = [name for norm in self.norms for name in self.first_norm(norm)] if config.adapt_norm else []
+        self.adaptable = (*(f"{layer}.{part}" for layer in self.layers for part in parts), *norms)
+        self.head = tuple(f"classifier.{part}" for part in parts)
 
     def init(self, generator: torch.Generator) -> Params:
         """PyTorch's default initialisation: uniform within 1/sqrt(fan_in), gains 1, shifts 0."""
@@ -64,32 +83,32 @@ class Conv4(Network):
             return torch.empty(shape).uniform_(-bound, bound, generator=generator)
 
         params: Params = {}
-        inputs = self.in_channels
-        for i in range(1, BLOCKS + 1):
-            params[f"conv{i}.weight"] = uniform((self.channels, inputs, 3, 3), inputs * 9)
-            params[f"conv{i}.bias"] = uniform((self.channels,), inputs * 9)
-            params[f"bn{i}.weight"] = torch.ones(self.channels)
-            params[f"bn{i}.bias"] = torch.zeros(self.channels)
-            inputs = self.channels
-        params["classifier.weight"] = uniform((self.ways, self.features), self.features)
-        params["classifier.bias"] = uniform((self.ways,), self.features)
-        return params
+        for layer, shape in self.layers.items():
+            params[f"{layer}.weight"] = uniform(shape, math.prod(shape[1:]))
+            if self.bias:
+                params[f"{layer}.bias"] = uniform(shape[:1], math.prod(shape[1:]))
+            if layer.startswith("conv"):
+                params |= self.first_norm(layer.replace("conv", "bn"))
+        return params | self.first_statistics()
 
-    def __call__(self, params: Params, x: Tensor) -> Tensor:
+    def logits(self, params: Params, normalise: Normalise, x: Tensor) -> Tensor:
         for i in range(1, BLOCKS + 1):
             convolve = _convolve_patches if i == 1 else _convolve
-            x = convolve(x, params[f"conv{i}.weight"], params[f"conv{i}.bias"])
-            x = F.batch_norm(x, None, None, params[f"bn{i}.weight"], params[f"bn{i}.bias"], training=True)
+            x = normalise(f"bn{i}", convolve(x, *self._layer(params, f"conv{i}")))
             x = F.relu(F.max_pool2d(x, 2))
-        return F.linear(x.flatten(1), params["classifier.weight"], params["classifier.bias"])
+        return F.linear(x.flatten(1), *self._layer(params, "classifier"))
+
+    def _layer(self, params: Params, name: str) -> tuple[Tensor, Tensor | None]:
+        """Weight and bias."""
+        return params[f"{name}.weight"], params[f"{name}.bias"] if self.bias else None
 
 
-def _convolve(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+def _convolve(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     """3x3 convolution, padding 1."""
     return F.conv2d(x, weight, bias, padding=1)
 
 
-def _convolve_patches(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+def _convolve_patches(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     """The same as a matrix product; the result lies channels-last in memory."""
     n, _, height, width = x.shape
     patches = F.unfold(x, kernel_size=3, padding=1).transpose(1, 2)  # [N, H W, 9 C_in]
@@ -101,7 +120,7 @@ NETWORKS = (
         name="conv4",
         config=Conv4Config,
         make=Conv4,
-        summary="four convolutions with batch norm, the OSAKA network",
+        summary="four convolutions with batch norm, the network of OSAKA and of few-shot learning",
         quick={"channels": 4},
     ),
 )

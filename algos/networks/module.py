@@ -76,6 +76,8 @@ class ModuleNetwork(Network):
         self.head = _weights_of(self._module, _last_linear(self._module) if head is None else head, names)
         within = names if adaptable is None else [w for a in adaptable for w in _weights_of(self._module, a, names)]
         self.adaptable = tuple(name for name in names if name in within)
+        normed = any(isinstance(layer, nn.modules.batchnorm._BatchNorm) for layer in self._module.modules())
+        self.norm = "transductive" if normed else None
         self._require_function(torch.zeros(2, in_channels, size, size), ways)
 
     def init(self, generator: torch.Generator) -> Params:

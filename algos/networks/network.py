@@ -46,6 +46,11 @@ class Network(ABC):
             with them ever after; nothing masks, holds or reparametrises them.
         generates: models images (`frisket.algos.networks.latent`); its outputs are no logits of labels.
         normalised: answers by running statistics beside its parameters (`frisket.algos.networks.normalised`).
+        norm: the policy of its batch norm by name (`frisket.algos.networks.norm_policy`); None where it has none, or
+            where a method chooses (`frisket.algos.networks.normalised`).
+        running: names of the parameters that are running statistics. No gradient is taken for them; they are what
+            `support_loss` made of them.
+        least_steps: inner steps that must be taken before it can answer.
     """
 
     adaptable: tuple[str, ...]
@@ -54,6 +59,9 @@ class Network(ABC):
     private: tuple[str, ...] = ()
     generates: bool = False
     normalised: bool = False
+    norm: str | None = None
+    running: tuple[str, ...] = ()
+    least_steps: int = 0
 
     @abstractmethod
     def init(self, generator: torch.Generator) -> Params:
@@ -80,6 +88,11 @@ class Network(ABC):
         """Mean cross-entropy of ``x`` [N, C, H, W] with labels ``y`` [N], each among its own block; scalar."""
         return F.cross_entropy(own_logits(self(params, x), y, self.own), y)
 
+    def support_loss(self, params: Params, x: Tensor, y: Tensor, step: int) -> tuple[Tensor, Params]:
+        """``(loss, statistics)``: `loss` in a support pass at inner step ``step`` (from 0), and the `running`
+        statistics as it leaves them, without a graph. ``params`` stay as they are."""
+        return self.loss(params, x, y), {}
+
     def loss_and_gradients(self, params: Params, x: Tensor, y: Tensor) -> tuple[Tensor, Params]:
         """`loss` and its gradient for all ``params``, both without a graph. A network may override it with its own
         back-propagation."""
@@ -101,12 +114,16 @@ class Adapting(Network):
     def __init__(self, network: Network, adaptable: tuple[str, ...]) -> None:
         self.network, self.adaptable, self.head, self.own = network, adaptable, network.head, network.own
         self.private, self.generates, self.normalised = network.private, network.generates, network.normalised
+        self.norm, self.running, self.least_steps = network.norm, network.running, network.least_steps
 
     def init(self, generator: torch.Generator) -> Params:
         return self.network.init(generator)
 
     def __call__(self, params: Params, x: Tensor) -> Tensor:
         return self.network(params, x)
+
+    def support_loss(self, params: Params, x: Tensor, y: Tensor, step: int) -> tuple[Tensor, Params]:
+        return self.network.support_loss(params, x, y, step)
 
 
 def within_block(logits: Tensor, block: Tensor | int, own: int) -> Tensor:

@@ -93,6 +93,7 @@ class Powerprop(Network):
         self.network, self.alpha = network, alpha
         self.adaptable, self.head, self.own = network.adaptable, network.head, network.own
         self.private, self.generates, self.normalised = network.private, network.generates, network.normalised
+        self.norm, self.running, self.least_steps = network.norm, network.running, network.least_steps
 
     @cached_property
     def kernels(self) -> tuple[str, ...]:
@@ -115,6 +116,9 @@ class Powerprop(Network):
 
     def loss(self, params: Params, x: Tensor, y: Tensor) -> Tensor:
         return self.network.loss(self._theta(params), x, y)
+
+    def support_loss(self, params: Params, x: Tensor, y: Tensor, step: int) -> tuple[Tensor, Params]:
+        return self.network.support_loss(self._theta(params), x, y, step)
 
     def loss_and_gradients(self, params: Params, x: Tensor, y: Tensor) -> tuple[Tensor, Params]:
         """As `Network.loss_and_gradients`, by phi."""

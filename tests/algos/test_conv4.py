@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 from torch import nn
@@ -36,6 +38,36 @@ def test_a1_parameter_counts() -> None:
     assert sum(theta[k].numel() for k in norm) == 512
 
 
+@pytest.mark.parametrize(
+    ("fields", "size", "count", "features"),
+    [
+        ({}, 84, 121_093, 1600),
+        ({"bias": False}, 84, 121_093 - 256 - 5, 1600),
+        ({"channels": 32}, 84, 32 * (27 + 3 * 288 + 4 + 8) + 5 * 801, 800),
+        ({}, 100, 113_088 + 5 * (64 * 36 + 1), 2304),
+    ],
+)
+def test_fact_6_few_shot_sizes(fields: dict[str, Any], size: int, count: int, features: int) -> None:
+    """Three channels, any side and width, with and without biases."""
+    network = Conv4(Conv4Config(**fields), in_channels=3, size=size, ways=5)
+    theta = network.init(torch_generator(0, "theta"))
+    assert sum(v.numel() for v in theta.values()) == count
+    assert network.features == theta["classifier.weight"].shape[1] == features
+    assert network(theta, torch.rand(2, 3, size, size)).shape == (2, 5)
+
+
+@pytest.mark.parametrize(("bias", "adapt_norm"), [(True, True), (True, False), (False, True), (False, False)])
+def test_what_is_adapted(bias: bool, adapt_norm: bool) -> None:
+    """Convolutions and the output layer, with their biases where they have some, and batch norm where that is said."""
+    network = Conv4(Conv4Config(channels=2, bias=bias, adapt_norm=adapt_norm), in_channels=3, size=16, ways=5)
+    theta = network.init(torch_generator(0, "theta"))
+    assert [k for k in theta if k.endswith("bias") and "bn" not in k] == (
+        [f"{layer}.bias" for layer in ("conv1", "conv2", "conv3", "conv4", "classifier")] if bias else []
+    )
+    assert set(theta) - set(network.adaptable) == (set() if adapt_norm else {k for k in theta if k.startswith("bn")})
+    assert len(network.adaptable) == 5 * (1 + bias) + 8 * adapt_norm
+
+
 @pytest.mark.parametrize("in_channels", [1, 3])
 def test_outputs_and_gradients_equal_the_plain_network(in_channels: int) -> None:
     """float64, random gains of both signs, an input with a constant background, where pooling meets ties."""
@@ -59,6 +91,15 @@ def test_outputs_and_gradients_equal_the_plain_network(in_channels: int) -> None
     expected = torch.autograd.grad(theirs, list(reference.parameters()))
     for name, a, b in zip(names, grads, expected, strict=True):
         assert torch.allclose(a, b, rtol=1e-9, atol=1e-11), name
+
+
+def test_without_biases_it_is_the_network_with_biases_of_0() -> None:
+    bare = Conv4(Conv4Config(channels=4, bias=False), in_channels=3, size=28, ways=5)
+    full = Conv4(Conv4Config(channels=4), in_channels=3, size=28, ways=5)
+    theta = bare.init(torch_generator(0, "theta"))
+    zeros = {k: torch.zeros(5 if "classifier" in k else 4) for k in full.adaptable if k.endswith("bias")}
+    x = torch.rand(6, 3, 28, 28)
+    torch.testing.assert_close(bare(theta, x), full({**theta, **zeros}, x))
 
 
 def test_default_initialisation_is_pytorchs() -> None:

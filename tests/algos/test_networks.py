@@ -24,6 +24,7 @@ TINY: dict[str, tuple[dict[str, Any], int]] = {
     "strided-conv": ({"convolutions": 2, "filters": 3, "hidden": (5,)}, 7),
     "pooled-conv": ({"filters": (2, 3, 2), "hidden": 4}, 11),
     "resnet": ({"depth": 18, "width": 2, "stem": "small"}, 9),
+    "resnet12": ({"channels": (2, 2, 3, 2)}, 7),
     "vae": ({"latent": 2, "encoder": (5,), "head": (4,), "shared": (3,)}, 5),
 }
 WAYS = 6

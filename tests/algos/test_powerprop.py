@@ -207,6 +207,7 @@ def test_every_network_takes_the_field() -> None:
             "strided-conv": {"filters": 2, "hidden": (4,)},
             "pooled-conv": {"filters": (2, 2, 2), "hidden": 4},
             "resnet": {"depth": 18, "width": 2, "stem": "small"},
+            "resnet12": {"channels": (2, 2, 2, 2)},
             "vae": {"latent": 2, "encoder": (4,), "head": (3,), "shared": (4,)},
         }[kind]
         plain = entry.build(entry.config(**small), in_channels=1, size=16, ways=2)

@@ -79,7 +79,7 @@ def test_what_holds_is_a_table_and_exit_code_0(module: Path, capsys: pytest.Capt
     assert main(["check", "my_method.py", "plain", "small", "--json", "found.json"]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert lines[0] == "network small"
-    assert "small: all 8 hold" in lines
+    assert "small: all 9 hold" in lines
     assert lines[-1] == "plain: all 24 hold"
     (row,) = [line for line in lines if line.startswith("  learns a trivial stream ")]
     assert row.endswith(" holds")
