@@ -33,6 +33,7 @@ class Capabilities:
         ends_tasks: acts when a task ends (`frisket.types.Batch.end`), so it needs a stream that is a sequence of tasks.
         validates: judges itself on samples the stream keeps back for it.
         generates: learns networks with latent variables too, through `frisket.algos.networks.network.Network.target`.
+        statistics: moves the running statistics of a network that has any (`frisket.algos.networks.norm_policy`).
     """
 
     needs_task: bool = False
@@ -43,6 +44,7 @@ class Capabilities:
     ends_tasks: bool = False
     validates: bool = False
     generates: bool = False
+    statistics: bool = False
 
 
 L = TypeVar("L")

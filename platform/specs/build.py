@@ -114,6 +114,9 @@ def build_learner(experiment: Experiment, inputs: Inputs) -> Learner:
     learner = experiment.learner.row.build(experiment.learner.config, network)
     if network.generates and not learner.capabilities.generates:
         raise SpecError("network.kind", experiment.network.kind, f"{experiment.learner.kind} learns labels only")
+    if network.running and not learner.capabilities.statistics:
+        fix = f"must be transductive: {experiment.learner.kind} moves no running statistics"
+        raise SpecError("network.norm", network.norm, fix)
     return learner
 
 
@@ -235,7 +238,9 @@ def _unsuited(network: Network, protocol: Protocol) -> str | None:
         return "one that answers with labels, or protocol.kind = log-likelihood"
     if not network.generates and not protocol.by_label:
         return "must be a network with latent variables (vae) to have a likelihood"
-    if network.normalised and protocol.prunes:  # a pruned one would answer by statistics that are not its own
+    if (
+        network.normalised or network.running
+    ) and protocol.prunes:  # a pruned one would answer by statistics that are not its own
         return "one without running statistics: mlp, pooled-conv or strided-conv"
     return None
 

@@ -87,36 +87,43 @@ class EpisodicLearner(Episodic):
     """MAML over any modulation and any set of adaptable weights.
 
     State: ``seed``, ``step`` (outer steps), ``theta``, ``m``, ``outer/theta``, ``outer/m`` (the optimiser's), and
-    ``phi``, the adaptable weights that answer: theta's own until a task is adapted to.
+    ``phi``, the adaptable weights that answer, and the running statistics of batch norm where there are any: theta's
+    own until a task is adapted to. theta's statistics are the mean of what the adaptations of the last meta-batch made
+    of them. [our default]
     """
 
     def __init__(self, config: EpisodicConfig, network: Network) -> None:
         self.config, self.network, self.meta_batch = config, network, config.meta_batch
         self.modulation = config.modulation()
-        self.capabilities = Capabilities(meta_learns=True, masks=self.modulation.switches_off)
+        self.capabilities = Capabilities(meta_learns=True, masks=self.modulation.switches_off, statistics=True)
         self._optimiser = optimiser.Nesterov(0.9) if config.optimiser == "nesterov" else optimiser.Adam()
 
     def init(self, seed: int, warm_start: State | None = None) -> State:
         theta = self.network.init(torch_generator(seed, "theta")) if warm_start is None else warm_start["theta"]
-        adaptable = split(self.network, theta)[0]
-        m = self.modulation.init(adaptable, torch_generator(seed, "modulation"))
+        m = self.modulation.init(split(self.network, theta)[0], torch_generator(seed, "modulation"))
         return {
             "seed": torch.tensor(seed),
             "step": torch.zeros((), dtype=torch.int64),
             "theta": theta,
             "m": m,
             "outer": {"theta": self._optimiser.init(theta), "m": self._optimiser.init(m)},
-            "phi": adaptable,
+            "phi": self._answering(theta),
         }
 
+    def _answering(self, theta: Params) -> Params:
+        """What an adaptation changes, as it is in ``theta``."""
+        return {k: theta[k] for k in (*self.network.adaptable, *self.network.running)}
+
     def gradients(self, state: State, episodes: Sequence[Batch]) -> State:
-        """``theta``, ``m``: gradients; ``loss``: of the queries; ``tasks``: how many these are the sum over."""
-        summed = self._gradient(state, episodes[0])
+        """``theta``, ``m``: gradients; ``statistics``: running ones; ``loss``: of the queries; ``tasks``: how many
+        these are the sum over."""
+        loss, *sums = self._gradient(state, episodes[0])
         for episode in episodes[1:]:  # added one by one: those of a generated mask are large
-            one = self._gradient(state, episode)
-            summed = MetaGradient(summed.loss + one.loss, total([summed.theta, one.theta]), total([summed.m, one.m]))
-        tasks = torch.full_like(summed.loss, len(episodes))
-        return {"theta": summed.theta, "m": summed.m, "loss": summed.loss, "tasks": tasks}
+            more, *others = self._gradient(state, episode)
+            loss, sums = loss + more, [total([a, b]) for a, b in zip(sums, others, strict=True)]
+        theta, m, statistics = sums
+        tasks = torch.full_like(loss, len(episodes))
+        return {"theta": theta, "m": m, "statistics": dict(statistics), "loss": loss, "tasks": tasks}
 
     def _gradient(self, state: State, episode: Batch) -> MetaGradient:
         support, query = episode.sides()
@@ -135,10 +142,11 @@ class EpisodicLearner(Episodic):
                 theta_grads = {k: g.clamp(-bound, bound) for k, g in theta_grads.items()}
             direction, outer["theta"] = self._optimiser.direction(theta_grads, outer["theta"])
             theta = descend(theta, self.config.outer_lr, direction)
+            theta |= {k: v / tasks for k, v in gradients["statistics"].items()}
         if m:
             direction, outer["m"] = self._optimiser.direction(m_grads, outer["m"])
             m = descend(m, self.config.modulation_lr, direction)
-        phi = split(self.network, theta)[0]
+        phi = self._answering(theta)
         state = {**state, "step": state["step"] + 1, "theta": theta, "m": m, "outer": outer, "phi": phi}
         return state, {"query_loss": float(gradients["loss"] / tasks)}
 
@@ -150,10 +158,10 @@ class EpisodicLearner(Episodic):
         data, _ = support.sides()
         m = self.modulation.draw(state["m"], int(state["seed"]), "answer", support.position)
         adapted = adapt_first_order(self.network, self.modulation, state["theta"], m, data, steps)
-        return {**state, "phi": adapted.phi}
+        return {**state, "phi": {**adapted.phi, **adapted.statistics}}
 
     def start(self, state: State) -> State:
-        return {"theta": state["theta"], "m": state["m"], "phi": split(self.network, state["theta"])[0]}
+        return {"theta": state["theta"], "m": state["m"], "phi": self._answering(state["theta"])}
 
     def predict(self, state: State, x: Tensor, task: Task | None = None) -> Tensor | None:
         """Logits under phi."""
