@@ -24,6 +24,7 @@ __all__ = [
     "UserError",
     "__version__",
     "compare",
+    "evaluate",
     "load_model",
     "reproduce",
     "run",
@@ -41,13 +42,14 @@ if (_root := checkout()) is not None:
 if TYPE_CHECKING:
     from frisket.algos.masks.mask_set import MaskSet
     from frisket.errors import FrisketError, UserError
-    from frisket.platform.api import compare, load_model, reproduce, run, runs, show, tune
+    from frisket.platform.api import compare, evaluate, load_model, reproduce, run, runs, show, tune
 
 _HOME = {
     "FrisketError": "frisket.errors",
     "UserError": "frisket.errors",
     "MaskSet": "frisket.algos.masks.mask_set",
     "compare": "frisket.platform.api",
+    "evaluate": "frisket.platform.api",
     "load_model": "frisket.platform.api",
     "reproduce": "frisket.platform.api",
     "run": "frisket.platform.api",

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:
+    from frisket.envs.episode_stream import Split
     from frisket.platform.model.model import FrisketModel
     from frisket.platform.specs.uses import Given
     from frisket.platform.tables.scales import ScaleName
@@ -221,6 +222,46 @@ def compare(*names: str | Path, runs_dir: str | Path | None = None) -> dict[str,
     from frisket.platform.verbs import compare as verb
 
     return verb.compare(*names, runs_dir=runs_dir)
+
+
+def evaluate(
+    model: str | Path,
+    stream: str | Mapping[str, Any],
+    overrides: Sequence[str] = (),
+    *,
+    episodes: int = 600,
+    split: Split = "test",
+    data: DataMode = "auto",
+    data_dir: str | Path | None = None,
+    tracking_uri: str | None = None,
+    uses: Sequence[Given] = (),
+) -> dict[str, Any]:
+    """Let a few-shot model adapt to episodes of another stream and answer their queries; nothing is learned.
+
+    Args:
+        model: as for `load_model`.
+        stream: the specification whose stream of episodes is taken: a name, a YAML file or a dict.
+        overrides: laid over it, ``stream.shots=5``.
+        episodes: how many are judged, the same for every replica.
+        split: of whose classes: ``train``, ``validation`` or ``test``.
+        data, data_dir: as for `run`.
+        tracking_uri, uses: as for `load_model`.
+
+    Returns:
+        ``results``: of every replica ``accuracy`` and ``interval``, half the width of its 95 % interval over episodes;
+        ``summary``: of every variant the mean ``accuracy`` over seeds, its ``std`` (the population's), ``n``, and the
+        widest of their intervals; and what was asked for.
+
+    Raises:
+        UserError: no such model or specification, one whose method does not adapt to episodes, a stream that gives
+            none, or one of other inputs or ways than the model takes.
+    """
+    from frisket.platform.verbs import evaluate as verb
+
+    return verb.evaluate(
+        model, stream, overrides, episodes=episodes, split=split, data=data, data_dir=data_dir,
+        tracking_uri=tracking_uri, uses=uses,
+    )  # fmt: skip
 
 
 def load_model(uri: str | Path, *, tracking_uri: str | None = None, uses: Sequence[Given] = ()) -> FrisketModel:

@@ -23,6 +23,7 @@ from frisket.platform.cli import data, listing, masks
 from frisket.platform.cli.check import check
 from frisket.platform.cli.compare import compare
 from frisket.platform.cli.doctor import doctor
+from frisket.platform.cli.evaluate import evaluate
 from frisket.platform.cli.reproduce import reproduce
 from frisket.platform.cli.run import run
 from frisket.platform.cli.runs import runs
@@ -50,6 +51,7 @@ app.command()(reproduce)
 app.command()(submit)
 app.command()(runs)
 app.command()(compare)
+app.command()(evaluate)
 app.command()(check)
 app.command()(show)
 app.command("list")(listing.show)

@@ -104,23 +104,12 @@ class FewShotAccuracy(Protocol):
         return Scored(scores, record)
 
     def _judged(self, answers: Answers, split: Split, count: int, starts: Sequence[State]) -> Tensor:
-        """Accuracy on the queries of each of ``count`` episodes of ``split``, ``[count]``: of the mean probabilities
-        of what each of ``starts`` adapts to."""
-        return torch.tensor([self._answered(answers, split, i, starts) for i in range(count)], dtype=torch.float64)
-
-    def _answered(self, answers: Answers, split: Split, number: int, starts: Sequence[State]) -> float:
-        learner, device = answers.learner, answers.state["step"].device
+        """As `accuracies`, of what each of ``starts`` adapts to."""
+        learner, states = answers.learner, [{**answers.state, **start} for start in starts]
         assert isinstance(learner, Episodic)
-        episode = self.stream.episode(split, number)
-        x, y, n = self.stream.numbers(episode.x.to(device)), episode.y.to(device), episode.support
-        support = Batch(x[:n], y[:n], number)
-        answered = []
-        for start in starts:
-            logits = learner.predict(learner.adapted({**answers.state, **start}, support), x[n:])
-            assert logits is not None
-            answers.numbers = answers.numbers and not bool(logits.isnan().any())
-            answered.append(logits.softmax(-1))
-        return float((torch.stack(answered).mean(0).argmax(-1) == y[n:]).double().mean())
+        found, numbers = accuracies(learner, states, self.stream, split, count)
+        answers.numbers = answers.numbers and numbers
+        return found
 
     def chosen(self, state: State, scores: State) -> State:
         """The best validation point's meta-parameters."""
@@ -141,6 +130,35 @@ class FewShotAccuracy(Protocol):
             best = scores["kept"]["0"]
             metrics |= {"validation/accuracy": float(best["validation"]), "validation/step": float(best["step"])}
         return metrics
+
+
+def accuracies(
+    learner: Episodic, states: Sequence[State], stream: EpisodeStream, split: Split, count: int
+) -> tuple[Tensor, bool]:
+    """How the queries of episodes are answered by the mean probabilities of what each of ``states`` adapts to.
+
+    Args:
+        learner: whose states they are.
+        states: one, or several that answer together; on the device where the answers are made.
+        stream: where the episodes come from.
+        split: which of its classes.
+        count: how many episodes, from number 0 on.
+
+    Returns:
+        The accuracy on each episode's queries, ``[count]`` float64; whether no answer was NaN.
+    """
+    found, numbers = torch.zeros(count, dtype=torch.float64), True
+    for number in range(count):
+        episode, device = stream.episode(split, number), states[0]["step"].device
+        x, y, n = stream.numbers(episode.x.to(device)), episode.y.to(device), episode.support
+        support, answered = Batch(x[:n], y[:n], number), []
+        for state in states:
+            logits = learner.predict(learner.adapted(state, support), x[n:])
+            assert logits is not None
+            numbers = numbers and not bool(logits.isnan().any())
+            answered.append(logits.softmax(-1))
+        found[number] = (torch.stack(answered).mean(0).argmax(-1) == y[n:]).double().mean()
+    return found, numbers
 
 
 def interval(found: Tensor) -> float:

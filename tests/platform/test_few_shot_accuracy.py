@@ -8,9 +8,10 @@ from typing import Any
 import pytest
 import torch
 
+import frisket
 from frisket.algos.learner import Episodic
 from frisket.algos.parts.tree import flatten
-from frisket.errors import SpecError, Stopped
+from frisket.errors import ModelError, SpecError, Stopped, UserError
 from frisket.platform.executors import local
 from frisket.platform.protocols.few_shot_accuracy import FewShotAccuracy, interval
 from frisket.platform.protocols.protocol import Answers, Scored
@@ -129,6 +130,35 @@ def test_equal_validation_keeps_the_earlier_point() -> None:
 def test_an_interval_is_that_of_the_normal() -> None:
     assert interval(torch.tensor([0.0, 1.0] * 50, dtype=torch.float64)) == pytest.approx(1.96 * 0.50252 / 10, rel=1e-4)
     assert interval(torch.tensor([0.3])) == 0
+
+
+def test_a_model_is_evaluated_on_episodes_of_another_stream(tmp_path: Path) -> None:
+    folder = run(tmp_path)
+    same = frisket.evaluate(folder.path, TINY, episodes=4, data="embedded")
+    (result,) = folder.results()
+    assert same["summary"] == [
+        {"variant": None, "accuracy": result["metrics"]["accuracy"], "std": 0.0, "n": 1,
+         "interval": result["metrics"]["accuracy/interval"]}
+    ]  # fmt: skip
+    other = frisket.evaluate(folder.path, TINY, ["stream.shots=3"], episodes=4, split="validation", data="embedded")
+    assert (other["shots"], other["split"], other["episodes"]) == (3, "validation", 4)
+    for change, said in (
+        ({"stream": {"kind": "rotations"}}, "must give episodes"),
+        ({"stream": {**TINY["stream"], "ways": 4}}, "takes inputs of shape (1, 28, 28) in 3 ways"),
+    ):
+        with pytest.raises(UserError) as refused:
+            frisket.evaluate(folder.path, {**TINY, **change}, episodes=4, data="embedded")
+        assert said in refused.value.fix
+    with pytest.raises(SpecError, match="validation"):
+        frisket.evaluate(folder.path, TINY, split="validate", data="embedded")  # pyright: ignore[reportArgumentType]
+
+
+def test_a_model_that_does_not_adapt_to_episodes_is_refused(tmp_path: Path) -> None:
+    stream = {"kind": "osaka", "domains": {"glyphs": 1.0}, "ways": 3, "shots": 1, "steps": 2}
+    other = {"stream": stream, "learner": {"kind": "online-adam"}, "protocol": {"kind": "online-accuracy"}}
+    folder = run(tmp_path, **other)
+    with pytest.raises(ModelError, match="must adapt to episodes, and online-adam does not"):
+        frisket.evaluate(folder.path, TINY, episodes=4, data="embedded")
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,53 @@
+"""``frisket evaluate``: what a few-shot model answers to episodes of another stream."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from frisket.envs.episode_stream import Split
+from frisket.platform.cli import complete
+from frisket.platform.cli.output import CsvFile, JsonFile, require_folders, write
+from frisket.platform.cli.run import Data, DataDir, Overrides
+
+
+def evaluate(
+    model: Annotated[
+        str, typer.Argument(metavar="MODEL", help="models:/NAME/VERSION, a model's folder or that of a finished run.")
+    ],
+    stream: Annotated[
+        str, typer.Option(metavar="SPEC", help="Whose stream of episodes is taken.", autocompletion=complete.specs)
+    ],
+    overrides: Overrides = None,
+    episodes: Annotated[int, typer.Option(help="How many are judged, the same for every replica.")] = 600,
+    split: Annotated[Split, typer.Option(help="Whose classes they are of.")] = "test",
+    data: Data = "auto",
+    data_dir: DataDir = None,
+    uses: Annotated[
+        list[str] | None, typer.Option(metavar="MODULE", help="A module of one's own that the model was made with.")
+    ] = None,
+    json_file: JsonFile = None,
+    csv_file: CsvFile = None,
+) -> None:
+    """Let a few-shot model adapt to episodes of another stream and answer their queries."""
+    from rich.table import Table
+
+    from frisket.platform.cli.tables import show_table
+    from frisket.platform.run.aggregate import spread_text
+    from frisket.platform.verbs import evaluate as verb
+
+    require_folders(json_file, csv_file)
+    found = verb.evaluate(
+        model, stream, overrides or (), episodes=episodes, split=split, data=data, data_dir=data_dir, uses=uses or (),
+        watch=lambda done, of: typer.echo(f"replicas {done}/{of}", err=True),
+    )  # fmt: skip
+    title = (
+        f"{found['of']} on {found['domain']}, {found['ways']}-way {found['shots']}-shot, {episodes} {split} episodes"
+    )
+    table = Table("variant", "accuracy", "95 % over episodes", "n", title=title)
+    for row in found["summary"]:
+        spread = spread_text(row["accuracy"], row["std"], row["n"])
+        table.add_row(row["variant"] or found["of"], spread, f"± {row['interval']:.3f}", str(row["n"]))
+    show_table(table)
+    write(json_file, csv_file, found, lambda: found["results"])
