@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
@@ -15,6 +16,7 @@ from frisket.errors import ModelError, SpecError, Stopped, UserError
 from frisket.platform.executors import local
 from frisket.platform.protocols.few_shot_accuracy import FewShotAccuracy, interval
 from frisket.platform.protocols.protocol import Answers, Scored
+from frisket.platform.reports.few_shot import FEW_SHOT, read_points
 from frisket.platform.run.engine import run_pack
 from frisket.platform.run.folder import RunFolder
 from frisket.platform.specs.build import Inputs, build_learner, build_stream, load_data
@@ -71,6 +73,14 @@ def test_the_test_is_judged_at_the_best_validation_point_alone_and_the_model_is_
     (result,) = folder.results()
     metrics = result["metrics"]
     assert (metrics["validation/step"], metrics["validation/accuracy"], metrics["accuracy"]) == (step, validation, test)
+
+    points = read_points(folder.replicas()[0])
+    assert points is not None
+    assert points.steps.tolist() == [2, 4, 6, 8]
+    assert points.validation.tolist() == [one[1] for one in judged]
+    assert [None if np.isnan(one) else one for one in points.test.tolist()] == [one[2] for one in judged]
+    FEW_SHOT.make(folder, tmp_path)
+    assert (tmp_path / "accuracy.png").stat().st_size > 1000
 
     experiment = load_spec(TINY)
     stream = build_stream(experiment, load_data(experiment, "embedded"), 0)
