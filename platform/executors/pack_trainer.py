@@ -34,18 +34,21 @@ class ApartConfig(TorchConfig):
 
 
 class PackTrainer(TorchTrainer):
-    """Runs one function on a group of workers that need not know of each other.
+    """Runs one function on a group of workers.
 
     Args:
         work: the function, which gets ``train_loop_config``.
+        apart: whether the workers form no process group.
         run_id: by which Ray Train knows the run. A run that goes on after its driver was killed takes over, under the
             same name, the room that is reserved for it; under a new one it would wait until the old reservation
             expires, after three minutes.
         others: as for `ray.train.torch.TorchTrainer`.
     """
 
-    def __init__(self, work: Callable[[dict[str, Any]], None], *, run_id: str, **others: Any) -> None:
-        super().__init__(work, torch_config=ApartConfig(), **others)
+    def __init__(
+        self, work: Callable[[dict[str, Any]], None], *, run_id: str, apart: bool = True, **others: Any
+    ) -> None:
+        super().__init__(work, torch_config=ApartConfig() if apart else TorchConfig(), **others)
         object.__setattr__(self.train_run_context, "run_id", run_id)  # frozen, and no argument of the trainer's
 
     def _create_default_callbacks(self) -> list[Any]:

@@ -1,4 +1,4 @@
-"""Runs an experiment on Ray Train: packs dealt out over N workers.
+"""Runs an experiment on Ray Train: packs dealt out over N workers, or the tasks of meta-batches (`parallel: tasks`).
 
 Workers share nothing but the run folder, which must lie on storage all of them see (`supervision` says how driver and
 workers talk through it). A worker that dies (kill -9, a lost node) makes Ray start the group again, with as many
@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from frisket.platform.cluster.session import worker_environment
+from frisket.platform.cluster.session import jobs, worker_environment
 from frisket.platform.executors import Shares, Stop
 from frisket.platform.executors.stream_source import stream_service
 from frisket.platform.executors.supervision import MAX_DEATHS, StopFile, attempt, supervise
@@ -51,16 +51,19 @@ def _fit(folder: RunFolder, workers: int | None, data_dir: str | None) -> None:
 
     from frisket.platform.executors.pack_trainer import PackTrainer
 
-    share_of = shares(folder.experiment, workers, len(folder.packs), ray.cluster_resources())
+    apart = folder.experiment.parallel == "replicas"
+    share_of = shares(folder.experiment, workers, jobs(folder.experiment), ray.cluster_resources())
     with stream_service(folder, share_of) as service:
         trainer = PackTrainer(
-            _work,
+            _work if apart else _work_together,
             run_id=folder.run_id,
+            apart=apart,
             train_loop_config={"run": str(folder.path), "data_dir": data_dir, "service": service},
             scaling_config=ScalingConfig(
                 # After the loss of a node the run goes on with the workers that there is room for, and with all of them
-                # once the node is back. A fixed number would wait for it, for ever if need be.
-                num_workers=share_of.workers if share_of.workers == 1 else (1, share_of.workers),
+                # once the node is back. A fixed number would wait for it, for ever if need be; but those that share
+                # tasks must be as many as before, for the same bits.
+                num_workers=share_of.workers if share_of.workers == 1 or not apart else (1, share_of.workers),
                 use_gpu="GPU" in share_of.resources,
                 resources_per_worker=share_of.resources,
             ),
@@ -72,6 +75,20 @@ def _fit(folder: RunFolder, workers: int | None, data_dir: str | None) -> None:
             ),
         )
         trainer.fit()
+
+
+def _work_together(config: dict[str, Any]) -> None:
+    """One of the Ray Train workers that share the tasks of every meta-batch: all packs, one after the other."""
+    import torch
+    from ray.train.torch import get_device
+
+    from frisket.platform.run.together import Together
+
+    folder = RunFolder.open(Path(config["run"]))
+    stop, together = StopFile(folder), Together(torch.device(get_device()))
+    for pack in folder.packs:
+        if stop.now() or not attempt(folder, pack, config["data_dir"], stop, config["service"], together):
+            return
 
 
 def _work(config: dict[str, Any]) -> None:

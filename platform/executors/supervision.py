@@ -23,6 +23,7 @@ from frisket.platform.executors import Stop, wait_until_free
 from frisket.platform.executors.stream_source import opener
 from frisket.platform.run.engine import run_pack
 from frisket.platform.run.folder import ReplicaFolder, RunFolder
+from frisket.platform.run.together import PeerLost, Together
 from frisket.platform.specs.experiment import Pack
 
 MAX_DEATHS = 3
@@ -75,20 +76,30 @@ def _in_a_thread(folder: RunFolder, fit: Callable[[], None], stop: Stop) -> bool
         ask_to_stop(folder)  # whatever ended the wait, nobody works on
 
 
-def attempt(folder: RunFolder, pack: Pack, data_dir: str | None, stop: Stop, service: str | None = None) -> bool:
+def attempt(
+    folder: RunFolder, pack: Pack, data_dir: str | None, stop: Stop, service: str | None = None,
+    together: Together | None = None,
+) -> bool:  # fmt: skip
     """Run ``pack`` in a worker; its error is kept for the driver, and everybody asked to stop.
 
     Args:
-        folder, pack, data_dir, stop: as for `run_pack`.
+        folder, pack, data_dir, stop, together: as for `run_pack`.
         service: the streaming service that makes its streams; None: they are made here.
 
     Returns:
         Whether it came to its end.
+
+    Raises:
+        PeerLost: another worker on the pack is gone.
     """
     files = folder.pack(pack)
     try:
-        wait_until_free(files)
-        run_pack(folder, pack, data_dir=data_dir, stop=stop, open_stream=opener(folder, service, data_dir))
+        if together is None or not together.rank:
+            wait_until_free(files)
+        open_stream = opener(folder, service, data_dir)
+        run_pack(folder, pack, data_dir=data_dir, stop=stop, open_stream=open_stream, together=together)
+    except PeerLost:
+        raise
     except Stopped:
         return False
     except Exception as error:  # a failure is not a death: Ray would try it again and again
@@ -164,7 +175,9 @@ def _error_file(folder: RunFolder) -> Path:
 
 
 def _keep(folder: RunFolder, files: ReplicaFolder, error: Exception) -> None:
-    """Keep the ``error`` of ``files`` for the driver. Of several, any: nobody works on after the first."""
+    """Keep the ``error`` of ``files`` for the driver: of several the first, after which nobody works on."""
+    if _error_file(folder).exists():
+        return
     kept = {
         "replica": files.key,
         "kind": type(error).__name__,

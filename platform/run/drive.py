@@ -27,6 +27,7 @@ from frisket.algos.learner import Episodic, Learner, Pack
 from frisket.envs.episode_stream import EpisodeStream
 from frisket.envs.stream import Stream
 from frisket.platform.protocols.protocol import Answers, Protocol, Scored
+from frisket.platform.run.together import Together
 from frisket.types import Batch, Episode, Metrics, State
 
 T = TypeVar("T", Batch, Episode)
@@ -58,6 +59,12 @@ class Drive(ABC):
             state: the pack's, on its device; go on with the one that is returned.
             scores: of every replica.
         """
+
+    def begin(self, state: State, position: int) -> None:  # noqa: B027 - most have nobody to tell
+        """Told before the first step of a walk, which begins at ``position`` with ``state``."""
+
+    def end(self) -> None:  # noqa: B027
+        """Told after the last step of a walk, at its end or where it was stopped."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -95,33 +102,64 @@ class Episodes(Drive):
         protocol: what measures it.
         stream: whose episodes are taken `Episodic.meta_batch` at a time.
         device: where it learns.
+        together: those who share the tasks of a meta-batch; None where this process has them all.
     """
 
     learner: Episodic
     protocol: Protocol
     stream: EpisodeStream
     device: torch.device
+    together: Together | None = None
 
     @property
     def steps(self) -> int:
         return self.stream.steps // self.learner.meta_batch
 
     def step(self, position: int, state: State, scores: Sequence[State]) -> Outcome:
-        first = position * self.learner.meta_batch
-        made = self.stream.batches(first, self.learner.meta_batch)
-        episodes = [seen(self.stream, batch, self.device) for batch in made]
-        state, learned = self.learner.apply(state, self.learner.gradients(state, episodes))
+        if self.together is not None:
+            self.together.again(more=True)
+        state, learned, last = self._learned(position, state)
         _require_numbers([learned])
         answers = Answers(self.learner, state, self.stream.ways, learned=True)
-        scored = self.protocol.after([answers], [Scored(scores[0], dict(learned))], [episodes[-1]])
+        scored = self.protocol.after([answers], [Scored(scores[0], dict(learned))], [last])
         return Outcome(state, scored, [answers.numbers])
 
+    def _learned(self, position: int, state: State) -> tuple[State, Metrics, Batch]:
+        """The outer step at ``position``: the state after it, what the learner reports, and its last episode."""
+        first = position * self.learner.meta_batch
+        made = list(self.stream.batches(first, self.learner.meta_batch))
+        mine = made if self.together is None else self.together.share(made)
+        gradients = self.learner.gradients(state, [seen(self.stream, batch, self.device) for batch in mine])
+        if self.together is not None:
+            gradients = self.together.added(gradients)
+        return *self.learner.apply(state, gradients), made[-1]
 
-def drive_of(pack: Pack[Learner], protocol: Protocol, streams: Sequence[Stream], device: torch.device) -> Drive:
-    """How ``pack`` is led over ``streams``: a learner of episodes over a stream of them by meta-batches."""
+    def begin(self, state: State, position: int) -> None:
+        if self.together is not None:
+            self.together.begin(state, position)
+
+    def end(self) -> None:
+        if self.together is not None:
+            self.together.again(more=False)
+
+    def accompany(self) -> None:
+        """Take every outer step that whoever leads takes, from where it begins to where it ends."""
+        assert self.together is not None
+        state, position = self.together.begin(None, 0)
+        while self.together.again():
+            state, _, _ = self._learned(position, state)
+            position += 1
+
+
+def drive_of(
+    pack: Pack[Learner], protocol: Protocol, streams: Sequence[Stream], device: torch.device,
+    together: Together | None = None,
+) -> Drive:  # fmt: skip
+    """How ``pack`` is led over ``streams``: a learner of episodes over a stream of them by meta-batches, which it may
+    share with others."""
     learner, stream = pack.learners[0], streams[0]
     if isinstance(learner, Episodic) and isinstance(stream, EpisodeStream):
-        return Episodes(learner=learner, protocol=protocol, stream=stream, device=device)
+        return Episodes(learner=learner, protocol=protocol, stream=stream, device=device, together=together)
     return Supervised(pack=pack, protocol=protocol, streams=streams, device=device)
 
 

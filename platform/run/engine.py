@@ -21,10 +21,11 @@ from frisket.files import write_sealed
 from frisket.heap import give_back_freed_memory, keep_freed_memory
 from frisket.platform.protocols.protocol import Protocol
 from frisket.platform.run.divergence import Lost, lost, sentence
-from frisket.platform.run.drive import Drive, drive_of, on_device
+from frisket.platform.run.drive import Episodes, drive_of, on_device
 from frisket.platform.run.folder import RunFolder
 from frisket.platform.run.journal import Journal
 from frisket.platform.run.replicas import PackFolder
+from frisket.platform.run.together import Together
 from frisket.platform.specs.build import Inputs, build_learner, build_network, build_stream, choose_device, load_data
 from frisket.platform.specs.experiment import Experiment, Pack, Replica
 from frisket.platform.specs.uses import blamed
@@ -50,6 +51,7 @@ def run_pack(
     data_dir: str | None = None,
     stop: Callable[[], bool] = lambda: False,
     open_stream: OpenStream | None = None,
+    together: Together | None = None,
 ) -> None:
     """Run the replicas of ``pack`` together to their end, from their checkpoint if they have one; nothing to do if all
     have results.
@@ -60,24 +62,31 @@ def run_pack(
         data_dir: first place to look for data.
         stop: asked at every step; when it says True the pack checkpoints and raises.
         open_stream: where streams come from; None: they are made in this process.
+        together: processes that all run this pack, sharing the tasks of its meta-batches; rank 0 alone writes and asks
+            ``stop``.
 
     Raises:
         Stopped: ``stop`` said so.
     """
     files = folder.pack(pack)
+    if together is not None and together.rank:
+        if not files.done:
+            _Walk(folder, files, pack, data_dir, open_stream, together).accompany()
+        return
     with files.lock():
         if not files.done:
             method = folder.experiment.variant(pack[0].variant).learner.kind
             with blamed(folder.experiment.uses, f"{method} failed in its run"):
-                _Walk(folder, files, pack, data_dir, open_stream).run(stop)
+                _Walk(folder, files, pack, data_dir, open_stream, together).run(stop)
 
 
 class _Walk:
     """A pack on its way: pre-training, if any, then the stream. Exists for the length of `run_pack`."""
 
     def __init__(
-        self, folder: RunFolder, files: PackFolder, pack: Pack, data_dir: str | None, open_stream: OpenStream | None
-    ) -> None:
+        self, folder: RunFolder, files: PackFolder, pack: Pack, data_dir: str | None, open_stream: OpenStream | None,
+        together: Together | None,
+    ) -> None:  # fmt: skip
         experiments = [folder.experiment.variant(replica.variant) for replica in pack]
         self.experiment = experiments[0]  # what follows is the same in all, but for fields of the learner
         torch.set_num_threads(self.experiment.threads)
@@ -94,6 +103,7 @@ class _Walk:
         first, *others = (build_learner(one, Inputs.of(self.stream)) for one in experiments)
         self.pack = first.pack(others, steps=self.stream.steps, may_compile=folder.manifest.get("compiler", False))
         self.protocol: Protocol = self.experiment.protocol.row.build(self.experiment.protocol.config, self.stream)
+        self.drive = drive_of(self.pack, self.protocol, self.streams, self.device, together)
 
         self.clock = self.saved = self.shown = time.monotonic()
         self.cursor, self.seconds, self.journal_bytes = 0, 0.0, [0] * len(pack)
@@ -133,8 +143,13 @@ class _Walk:
             if not self.state:
                 self.state = self._start(self._pretrain(journals, stop) if self.experiment.pretrain else None)
             give_back_freed_memory()  # what reading the data and making the state took
-            self._follow(drive_of(self.pack, self.protocol, self.streams, self.device), journals, stop)
+            self._follow(journals, stop)
         self._finish()
+
+    def accompany(self) -> None:
+        """Take the steps that another process leads, and write nothing."""
+        assert isinstance(self.drive, Episodes)
+        self.drive.accompany()
 
     def _start(self, pretrained: State | None) -> State:
         """The pack's state before the stream."""
@@ -164,12 +179,21 @@ class _Walk:
                 raise Stopped(f"replica {self.name} stopped after epoch {epoch} of its pre-training")
         return pretrain.warm_start(state)
 
-    def _follow(self, drive: Drive, journals: list[Journal], stop: Callable[[], bool]) -> None:
-        """Walk along ``drive`` from the cursor to its end."""
-        steps = drive.steps
+    def _follow(self, journals: list[Journal], stop: Callable[[], bool]) -> None:
+        """Walk along the drive from the cursor to its end."""
+        self.drive.begin(self.state, self.cursor)
+        try:
+            self._walked(journals, stop)
+        except Stopped:
+            self.drive.end()
+            raise
+        self.drive.end()
+
+    def _walked(self, journals: list[Journal], stop: Callable[[], bool]) -> None:
+        steps = self.drive.steps
         while self.cursor < steps:
             position = self.cursor
-            self.state, scored, numbers = drive.step(position, self.state, self.scores)
+            self.state, scored, numbers = self.drive.step(position, self.state, self.scores)
             self.scores = [one.scores for one in scored]
             for i, (journal, one) in enumerate(zip(journals, scored, strict=True)):
                 journal.step(position, one.record)

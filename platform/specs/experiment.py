@@ -14,7 +14,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any, get_type_hints
+from typing import Any, Literal, get_type_hints
 
 from frisket.algos.inner.pretrain import PretrainConfig
 from frisket.algos.learner import Method
@@ -80,6 +80,7 @@ class _Settings:
     pack: int = field(default=1, metadata=ROUNDING)
     threads: int = field(default=1, metadata=ROUNDING)
     device: str = field(default="auto", metadata=ROUNDING)
+    parallel: Literal["replicas", "tasks"] = field(default="replicas", metadata=ROUNDING)
     log_every: int = field(default=50, metadata=NOTHING)
     checkpoint_seconds: float = field(default=30.0, metadata=NOTHING)
 
@@ -111,6 +112,8 @@ class Experiment(_Settings):
         pack: most replicas that run as one program.
         threads: threads per pack.
         device: ``auto`` (a GPU where there is one), ``cpu``, ``cuda`` or ``cuda:N``.
+        parallel: what workers share out: ``replicas``, or, one replica after the other, the ``tasks`` of a few-shot
+            learner's meta-batches. Then the number of workers moves rounding.
         log_every: steps between points sent to MLflow.
         checkpoint_seconds: seconds between checkpoints.
     """
@@ -325,6 +328,10 @@ def from_dict(raw: Mapping[str, Any], *, folder: Path | None = None, passed: Seq
     most = MOST_REPLICAS // max(1, len(experiment.variants))
     require(experiment.seeds <= most, "seeds", experiment.seeds, f"at most {most:,}: {MOST_REPLICAS:,} replicas in all")
     methods = [plan.learner for plan in experiment.plans.values()]
+    if experiment.parallel == "tasks":
+        require(experiment.tune is None, "parallel", "tasks", "replicas: a search shares out its points")
+        batches = [hasattr(method.config, "meta_batch") for method in methods]
+        require(all(batches), "parallel", "tasks", f"replicas: {methods[0].kind} has no meta-batches of tasks")
     packed = experiment.pack == 1 or any(packed_fields(method.config) for method in methods)
     require(packed, "pack", experiment.pack, f"1: learner.kind {methods[0].kind} has no packs")
     for plan in experiment.plans.values():
