@@ -43,7 +43,7 @@ def read_picture(path: Path, size: int, colour: Colour) -> np.ndarray:
     try:
         with opened(path, FORMATS) as picture:
             upright = ImageOps.exif_transpose(picture)
-            plain = _eight_bits(upright).convert("RGB" if colour == "rgb" else "L")
+            plain = eight_bits(upright).convert("RGB" if colour == "rgb" else "L")
     except MemoryError:
         raise
     except Exception as error:  # Pillow's readers raise a dozen types for a damaged file, some their own
@@ -74,7 +74,7 @@ def read_pictures(paths: Sequence[str | Path], size: int, colour: Colour = "rgb"
     return images
 
 
-def _eight_bits(picture: Image) -> Image:
+def eight_bits(picture: Image) -> Image:
     """``picture`` with one opaque byte a channel."""
     from PIL import Image
 
