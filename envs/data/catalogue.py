@@ -174,9 +174,12 @@ def _load_own(asked: Mapping[str, str], own: Mapping[str, OwnData], data_dir: st
         parts |= {part.name: part for part in own[base].load(base, data_dir)}
     for name in asked:
         if name not in parts:
-            raise DataError(
-                f"split of {name.partition(':')[0]}", name.partition(":")[2], f"must be {TEST}, or left out"
+            base, _, part = name.partition(":")
+            divided = parts[base].division is not None
+            fix = (
+                "leave it out: its classes are divided, not its pictures" if divided else f"must be {TEST}, or left out"
             )
+            raise DataError(f"split of {base}", part, fix)
     return {name: parts[name] for name in asked}
 
 
@@ -216,7 +219,7 @@ def _load_source(source: Source, split: str, store: Store, resample: Resample) -
             # Pillow's resize and its JPEG decoder may round differently in another version, so it is part of the key
             digest = "-".join((file.content or file.containers[0])[:16] for file in files)
             how = resample if form.layout == "omniglot" else form.layout
-            key = f"{form.name}-{split}-{how}-{digest}-pillow{pillow}-v{_DECODER}"
+            key = f"{form.folder}-{split}-{how}-{digest}-pillow{pillow}-v{_DECODER}"
             if form.layout == "class-tiles":
                 arrays = _class_tiles(store.cache, key, blobs)
                 notes.append(f"WebP decoded by Pillow {pillow}")

@@ -24,16 +24,22 @@ from types import MappingProxyType
 import numpy as np
 
 from frisket.envs.data.containers import Damaged, reading, require_regular
-from frisket.envs.data.divisions import SPLITS, Places, Split, published, read_division
+from frisket.envs.data.divisions import (
+    SPLITS,
+    Places,
+    Split,
+    is_split,
+    published,
+    read_division,
+    split_folders,
+    split_tables,
+)
 from frisket.envs.data.folders import SUFFIXES, PictureFolder, scan
 from frisket.envs.data.imageset import Provenance
 from frisket.envs.data.store import Store
 from frisket.errors import DataError
 
 FORM = "class folders, by names and sizes"
-_FOLDERS: Mapping[Split, tuple[str, ...]] = {
-    "train": ("train",), "validation": ("val", "validation", "valid"), "test": ("test",)
-}  # fmt: skip
 _LISTS = ("splits.yaml", "splits.yml", "splits.json")
 _MOST = 2**26  # bytes of a csv file
 
@@ -177,19 +183,11 @@ def _place(source: ClassFolders, data_dir: str | Path | None) -> Path | None:
 
 
 def _read(source: ClassFolders, root: Path) -> _Found:
-    divided = {split: [root / name for name in names if (root / name).is_dir()] for split, names in _FOLDERS.items()}
-    tables = {split: [root / f"{n}.csv" for n in names if (root / f"{n}.csv").is_file()]
-              for split, names in _FOLDERS.items()}  # fmt: skip
-    for what, parts in (("folder", divided), ("table", tables)):
-        if any(parts.values()):
-            for split, found in parts.items():
-                if len(found) != 1:
-                    have = "no" if not found else "more than one"
-                    raise DataError(
-                        f"data set {source.name}", str(root), f"has {have} {what} for {split}; it needs one"
-                    )
-            chosen = {split: found[0] for split, found in parts.items()}
-            return _from_folders(source, root, chosen) if what == "folder" else _from_tables(source, root, chosen)
+    field = f"data set {source.name}"
+    if is_split(root, ""):
+        return _from_folders(source, root, split_folders(field, root))
+    if is_split(root, ".csv"):
+        return _from_tables(source, root, split_tables(field, root))
     return _from_lists(source, root)
 
 

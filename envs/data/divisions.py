@@ -39,6 +39,8 @@ _STANDARD = "standard"
 _MOST = 2**24  # bytes of a file of lists; TieredImageNet's has 8,000
 _SPELLINGS: Mapping[str, Split] = {"train": "train", "validation": "validation", "val": "validation",
                                    "valid": "validation", "test": "test"}  # fmt: skip
+_SHARES = (0.64, 0.80)
+"""Where meta-training and meta-validation classes end, where no paper says so: miniImageNet's proportion."""
 _FORM = "it needs the lists train, validation and test, each of names of classes"
 
 
@@ -121,6 +123,47 @@ def in_order(count: int, ends: tuple[int, int], order: np.ndarray | None = None)
     those before ``ends[1]`` meta-validation classes, and the rest is meta-test."""
     every = np.arange(count) if order is None else order
     return dict(zip(SPLITS, (np.sort(part) for part in np.split(every, ends)), strict=True))
+
+
+def by_shares(count: int) -> dict[Split, np.ndarray]:
+    """``count`` classes of which no paper says where they belong: in file order, in miniImageNet's proportion."""
+    first, second = (round(count * share) for share in _SHARES)
+    return in_order(count, (first, second))
+
+
+def split_folders(field: str, root: Path) -> dict[Split, Path]:
+    """The folders of the three splits in ``root``: train, val (or validation, or valid) and test.
+
+    Raises:
+        DataError: one of them is not there, or there twice.
+    """
+    return _one_each(
+        field, root, "folder", {split: [p for p in paths if p.is_dir()] for split, paths in _named(root, "")}
+    )
+
+
+def split_tables(field: str, root: Path) -> dict[Split, Path]:
+    """The same of files train.csv, val.csv and test.csv."""
+    there = {split: [p for p in paths if p.is_file()] for split, paths in _named(root, ".csv")}
+    return _one_each(field, root, "table", there)
+
+
+def is_split(root: Path, suffix: str) -> bool:
+    """Whether ``root`` has a folder (``suffix`` empty) or a file of some split."""
+    return any((p.is_file() if suffix else p.is_dir()) for _, paths in _named(root, suffix) for p in paths)
+
+
+def _named(root: Path, suffix: str) -> list[tuple[Split, list[Path]]]:
+    return [(split, [root / f"{n}{suffix}" for n, s in _SPELLINGS.items() if s == split]) for split in SPLITS]
+
+
+def _one_each(field: str, root: Path, what: str, found: Mapping[Split, list[Path]]) -> dict[Split, Path]:
+    for split, paths in found.items():
+        if len(paths) != 1:
+            raise DataError(
+                field, str(root), f"has {'more than one' if paths else 'no'} {what} for {split}; it needs one"
+            )
+    return {split: paths[0] for split, paths in found.items()}
 
 
 @dataclass(frozen=True, slots=True)

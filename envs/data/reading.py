@@ -15,7 +15,6 @@ import logging
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 
@@ -23,15 +22,12 @@ from frisket.envs.data.containers import Damaged, reading
 from frisket.envs.data.folders import PictureFolder
 from frisket.envs.data.imageset import ImageSet, Pictures
 from frisket.envs.data.mapped import Block, mapped
-from frisket.envs.data.own_pictures import eight_bits
+from frisket.envs.data.own_pictures import NotRgb, Unreadable, eight_bits
 from frisket.envs.data.pictures import opened, picture_bytes
 from frisket.errors import DataError, SpecError
 from frisket.folders import cache_folder
 
 _log = logging.getLogger("frisket.data")
-
-Unreadable = Literal["error", "skip"]
-NotRgb = Literal["convert", "error", "skip"]
 
 SIDE = 84
 """Of pictures in folders, where no other is asked for: the few-shot papers'."""

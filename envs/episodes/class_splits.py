@@ -6,14 +6,12 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from frisket.envs.data.divisions import SPLITS, Places, Split, in_order, published, published_names
+from frisket.envs.data.divisions import SPLITS, Places, Split, by_shares, in_order, published, published_names
 from frisket.envs.data.imageset import Pictures
 from frisket.errors import DataError, SpecError
 from frisket.rng import numpy_generator
 
 _STANDARD, _ORDER = "standard", "order"
-_SHARES = (0.64, 0.80)
-"""Where meta-training and meta-validation classes end, where no paper says so: miniImageNet's proportion."""
 
 SHUFFLED: Mapping[str, tuple[int, int, int]] = {"omniglot": (1100, 100, 423)}
 """Data set to the numbers of its meta-training, meta-validation and meta-test classes, where papers draw them at
@@ -36,13 +34,14 @@ def class_split(pictures: Pictures, name: str = _STANDARD) -> dict[Split, np.nda
     """
     if name == _STANDARD and pictures.division is not None:
         return _checked(pictures, pictures.division)
-    known = published_names(pictures.name)
+    real = pictures.provenance.kind == "real"  # a user's data may be called anything
+    known = published_names(pictures.name) if real else ()
     if name in known:
         division = published(pictures.name, name)
         assert division is not None
         return _checked(pictures, division.places(pictures.classes, pictures.name))
     count = len(pictures.classes)
-    if name == _STANDARD and pictures.name in SHUFFLED:
+    if real and name == _STANDARD and pictures.name in SHUFFLED:
         numbers = SHUFFLED[pictures.name]
         if count != sum(numbers):
             fix = f"holds {count:,} classes, and its standard split is of {sum(numbers):,}; say classes: {_ORDER}"
@@ -52,8 +51,7 @@ def class_split(pictures: Pictures, name: str = _STANDARD) -> dict[Split, np.nda
     if name not in (_STANDARD, _ORDER):
         allowed = ", ".join(dict.fromkeys((_STANDARD, _ORDER, *known)))
         raise SpecError("classes", name, f"must be one of {allowed}, which are the splits of {pictures.name}")
-    first, second = (round(count * share) for share in _SHARES)
-    return _checked(pictures, in_order(count, (first, second)))
+    return _checked(pictures, by_shares(count))
 
 
 def require_disjoint(splits: Places, classes: Sequence[str], dataset: str) -> None:

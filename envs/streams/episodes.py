@@ -17,7 +17,8 @@ import numpy as np
 import torch
 
 from frisket.envs.data.imageset import Pictures
-from frisket.envs.data.reading import NotRgb, Reading, Unreadable, in_memory
+from frisket.envs.data.own_pictures import NotRgb, Unreadable
+from frisket.envs.data.reading import Reading, in_memory
 from frisket.envs.episode_stream import EpisodeStream, Split
 from frisket.envs.episodes.class_splits import class_split
 from frisket.envs.streams.kind import StreamKind
