@@ -28,6 +28,7 @@ from frisket.envs.data.divisions import (
     SPLITS,
     Places,
     Split,
+    digest_of,
     is_split,
     published,
     read_division,
@@ -152,7 +153,7 @@ def load_class_folders(
         source=f"{source.title}: {said}",
         licence=source.licence,
         citation=source.citation,
-        sha256={"names and sizes": found.digest},
+        sha256={"names and sizes": found.digest, "classes": digest_of(found.division, found.classes)},
         notes=tuple(notes),
         form=FORM,
     )
@@ -192,7 +193,8 @@ def _read(source: ClassFolders, root: Path) -> _Found:
 
 
 def _from_folders(source: ClassFolders, root: Path, folders: Mapping[Split, Path]) -> _Found:
-    classes, files, labels, digests, where = list[str](), list[str](), list[np.ndarray](), list[str](), {}
+    classes, files, labels, digests = list[str](), list[str](), list[np.ndarray](), list[str]()
+    where: dict[str, Split] = {}
     division: dict[Split, np.ndarray] = {}
     for split, folder in folders.items():
         own, names, numbers, digest = scan(folder)

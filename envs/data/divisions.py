@@ -13,6 +13,7 @@ a list of numbers means classes whose names begin with them (7: "7", "007", "007
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -26,6 +27,7 @@ import numpy as np
 
 from frisket.envs.data.containers import Damaged, require_regular
 from frisket.errors import DataError
+from frisket.files import sha256
 
 Split = Literal["train", "validation", "test"]
 SPLITS: tuple[Split, ...] = ("train", "validation", "test")
@@ -65,7 +67,7 @@ class Division:
             dataset: what the data are called.
 
         Raises:
-            DataError: a name that no class has, a class in two splits, a split of no classes; each by name.
+            DataError: a name that no class has, a class in two splits; each by name.
         """
         known = _Known.of(classes)
         where: dict[int, Split] = {}
@@ -78,8 +80,6 @@ class Division:
                     other = where.setdefault(place, split)
                     if other != split:
                         raise self._error(f"has the class {classes[place]!r} in {other} and in {split}; leave one")
-        if None in (next((p for p, s in where.items() if s == split), None) for split in SPLITS):
-            raise self._error(f"leaves a split without classes: {_FORM}")
         return {split: np.array(sorted(p for p, s in where.items() if s == split), np.int64) for split in SPLITS}
 
     def _error(self, what: str) -> DataError:
@@ -123,6 +123,12 @@ def in_order(count: int, ends: tuple[int, int], order: np.ndarray | None = None)
     those before ``ends[1]`` meta-validation classes, and the rest is meta-test."""
     every = np.arange(count) if order is None else order
     return dict(zip(SPLITS, (np.sort(part) for part in np.split(every, ends)), strict=True))
+
+
+def digest_of(places: Places, classes: Sequence[str]) -> str:
+    """The sha256 of which classes are of which split, by name, so that a run is not resumed with another division."""
+    named = {split: [classes[place] for place in places[split].tolist()] for split in SPLITS}
+    return sha256(json.dumps(named, sort_keys=True).encode())
 
 
 def by_shares(count: int) -> dict[Split, np.ndarray]:

@@ -27,7 +27,7 @@ from typing import get_args
 import numpy as np
 
 from frisket.envs.data.containers import Damaged
-from frisket.envs.data.divisions import SPLITS, Places, Split, by_shares, read_division, split_folders
+from frisket.envs.data.divisions import SPLITS, Places, Split, by_shares, digest_of, read_division, split_folders
 from frisket.envs.data.imageset import ImageSet
 from frisket.envs.data.own import TEST, OwnData, Samples, described, find, held_out, share_note
 from frisket.envs.data.own_pictures import SUFFIXES, Colour, NotRgb, Unreadable, readable_pictures
@@ -122,7 +122,10 @@ class OwnFolder(OwnData):
             first = f"{found[order[skipped[0]]][0]}, which {arrays['reasons'][0]}"
             notes.append(f"{len(skipped):,} pictures were passed over, the first of them {first}")
             _log.warning("data %s: %d pictures are passed over, the first of them %s", name, len(skipped), first)
-        provenance = described(name, f"folder {root.name}: {counts}", {"pictures": digest}, notes, FORM)
+        digests = {"pictures": digest}
+        if division is not None:
+            digests["classes"] = digest_of(division, samples.classes)
+        provenance = described(name, f"folder {root.name}: {counts}", digests, notes, FORM)
         images, there = arrays["images"], np.delete(order, skipped)
         first_judged = int(np.isin(there, learn).sum())
         whole = samples.part(name, images[:first_judged], there[:first_judged], provenance)

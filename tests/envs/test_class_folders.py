@@ -259,6 +259,20 @@ def test_a_folder_of_the_users_divided_by_class_is_one_part(tmp_path: Path, form
         resolve(["mine:test", "mine"], "real", own={"mine": data})
 
 
+def test_another_division_of_the_same_pictures_is_other_data(tmp_path: Path) -> None:
+    swapped = "train: [ant, bee, dog]\nval: [cat, eel]\ntest: [fox, gnu]"
+    for root in (in_lists(tmp_path / "mine"), in_lists(tmp_path / "cub")):
+        (root / "other.yaml").write_text(swapped)
+    a, b = (own(tmp_path / "mine", classes=name).provenance.sha256 for name in ("splits.yaml", "other.yaml"))
+    assert a["pictures content"] == b["pictures content"]
+    assert a["classes content"] != b["classes content"]
+    before = load_class_folders("cub", tmp_path).provenance.sha256
+    (tmp_path / "cub" / "other.yaml").rename(tmp_path / "cub" / "splits.yaml")
+    after = load_class_folders("cub", tmp_path).provenance.sha256
+    assert before["names and sizes"] == after["names and sizes"]
+    assert before["classes"] != after["classes"]
+
+
 def test_lists_may_lie_in_the_data_folder_or_anywhere(tmp_path: Path) -> None:
     in_lists(tmp_path / "mine")
     moved = (tmp_path / "mine" / "splits.yaml").rename(tmp_path / "lists.yaml")
