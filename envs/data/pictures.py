@@ -36,8 +36,7 @@ def opened(source: Path | bytes, formats: tuple[str, ...], most: int = MOST_PIXE
         most: pixels that it may have.
 
     Raises:
-        Damaged: it is no regular file, or too large a one, or of none of ``formats``, or its header names more than
-            ``most`` pixels.
+        Damaged: it is no regular file, or too large a one, or its header names more than ``most`` pixels.
         Exception: whatever Pillow raises for a damaged file.
     """
     from PIL import Image, UnidentifiedImageError
@@ -51,7 +50,7 @@ def opened(source: Path | bytes, formats: tuple[str, ...], most: int = MOST_PIXE
         except Image.DecompressionBombError:  # Pillow's bound, which is far above ours
             raise Damaged(f"its header names more than the {most:,} pixels that are read") from None
         except UnidentifiedImageError:  # which would name a buffer's address in memory
-            raise Damaged(f"its content is no {' or '.join(formats)}") from None
+            raise UnidentifiedImageError(f"its content is no {' or '.join(formats)}") from None
     with picture:
         if picture.width * picture.height > most:
             named = f"{picture.width:,} x {picture.height:,} pixels"
