@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from typing import Literal
 
 import torch
 from torch import Tensor
 
+from frisket.envs.data.divisions import SPLITS as SPLITS
+from frisket.envs.data.divisions import Split as Split
 from frisket.envs.stream import Stream
 from frisket.types import Batch
-
-Split = Literal["train", "validation", "test"]
-SPLITS: tuple[Split, ...] = ("train", "validation", "test")
-"""Meta-training, meta-validation and meta-test classes, no class in two of them."""
 
 
 class EpisodeStream(Stream):

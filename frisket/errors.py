@@ -12,6 +12,7 @@
     └── UserError           the user can mend it: names field, value and fix; exit code 2, no traceback
         ├── SpecError       an experiment's specification
         ├── DataError       a data set: missing, truncated, corrupt, unknown
+        │   └── NotThreeColours   in `frisket.envs.data.own_pictures`: a picture is grey, of four inks or the like
         ├── MaskError       a mask file or MaskSet that does not fit
         ├── ModelError      a model URI that leads nowhere, or a damaged model folder
         ├── RunError        a run folder: not found, not resumable, in use

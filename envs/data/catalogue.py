@@ -9,15 +9,19 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import TypeVar, overload
 
+import numpy as np
+
 from frisket.envs.data.check import FileReport, find_files, source_reports
+from frisket.envs.data.class_folders import CLASS_FOLDERS, ClassFolders, has_class_folders, load_class_folders
 from frisket.envs.data.containers import Damaged
 from frisket.envs.data.decode import Resample, idx_arrays, omniglot_arrays
 from frisket.envs.data.embedded import EMBEDDED, load_embedded
 from frisket.envs.data.fetch import fetch_source, select
-from frisket.envs.data.folders import FOLDERS, load_folder
+from frisket.envs.data.folders import FOLDERS, FolderSource, load_folder
 from frisket.envs.data.imageset import ImageSet, Pictures, Provenance
+from frisket.envs.data.mapped import mapped
 from frisket.envs.data.own import TEST, OwnData, require_name
-from frisket.envs.data.photos import PHOTOS
+from frisket.envs.data.photos import MINI_SIDE, PHOTOS, class_tile_blocks, class_tile_names
 from frisket.envs.data.sources import SOURCES, Source, SourceFile
 from frisket.envs.data.store import Store, cached_arrays
 from frisket.errors import DataError, nearest
@@ -117,14 +121,14 @@ def resolve(
     if mode not in ("auto", "real", "embedded"):
         raise DataError("data", mode, "must be one of auto, real, embedded")
     asked = {name: name.partition(":")[0] for name in names}
-    stand_ins = {name: source.stand_in for name, source in [*sources.items(), *FOLDERS.items()]}
+    stand_ins = {name: source.stand_in for name, source in _every(sources).items()}
     for name in own:
         require_name(name, {*stand_ins, *EMBEDDED})
     stand_ins |= {name: data.stand_in for name, data in own.items()}
     for name in asked.values():
         if name not in stand_ins and name not in EMBEDDED:
             raise DataError("data set", name, f"is unknown; {nearest(name, [*stand_ins, *EMBEDDED])}")
-        if name in FOLDERS and kind is ImageSet:
+        if kind is ImageSet and (name in FOLDERS or (name in CLASS_FOLDERS and name not in sources)):
             raise DataError("data set", name, "lies in folders and is read picture by picture; ask for kind=Pictures")
     if mode != "embedded":
         Store.open(data_dir)  # a folder the user named and which is not there is a mistake in "auto" too
@@ -158,6 +162,11 @@ def verify(
     return [row for source in chosen for row in source_reports(source, store)]
 
 
+def _every(sources: Mapping[str, Source]) -> dict[str, Source | FolderSource | ClassFolders]:
+    """Everything that is published, by name, in whatever form it is read."""
+    return {**FOLDERS, **CLASS_FOLDERS, **sources}
+
+
 def _load_own(asked: Mapping[str, str], own: Mapping[str, OwnData], data_dir: str | Path | None) -> dict[str, ImageSet]:
     """The parts ``asked`` for, each part's name to its data set's; every data set is read once."""
     parts: dict[str, ImageSet] = {}
@@ -165,9 +174,12 @@ def _load_own(asked: Mapping[str, str], own: Mapping[str, OwnData], data_dir: st
         parts |= {part.name: part for part in own[base].load(base, data_dir)}
     for name in asked:
         if name not in parts:
-            raise DataError(
-                f"split of {name.partition(':')[0]}", name.partition(":")[2], f"must be {TEST}, or left out"
+            base, _, part = name.partition(":")
+            divided = parts[base].division is not None
+            fix = (
+                "leave it out: its classes are divided, not its pictures" if divided else f"must be {TEST}, or left out"
             )
+            raise DataError(f"split of {base}", part, fix)
     return {name: parts[name] for name in asked}
 
 
@@ -178,10 +190,16 @@ def _load_or_fetch(name: str, data_dir: str | Path | None, sources: Mapping[str,
     split = part if colon else None
     if base in FOLDERS:
         return load_folder(name, data_dir)
+    if base in CLASS_FOLDERS and (base not in sources or has_class_folders(base, data_dir)):
+        if colon:
+            raise DataError(f"split of {base}", part, "leave it out: its classes are divided, not its pictures")
+        return load_class_folders(base, data_dir)
     try:
         images = load(base, data_dir, split=split, sources=sources)
     except DataError:
         store = Store.open(data_dir)
+        if base in CLASS_FOLDERS and all(row.status == "missing" for row in source_reports(sources[base], store)):
+            return load_class_folders(base, data_dir)  # which says in what forms it can be had
         fetch_source(sources[base], store, store.cache)  # a data folder is only read here: it may be shared
         images = load(base, data_dir, split=split, sources=sources)
     return dataclasses.replace(images, name=name) if colon else images
@@ -201,8 +219,11 @@ def _load_source(source: Source, split: str, store: Store, resample: Resample) -
             # Pillow's resize and its JPEG decoder may round differently in another version, so it is part of the key
             digest = "-".join((file.content or file.containers[0])[:16] for file in files)
             how = resample if form.layout == "omniglot" else form.layout
-            key = f"{form.name}-{split}-{how}-{digest}-pillow{pillow}-v{_DECODER}"
-            if form.layout == "omniglot":
+            key = f"{form.folder}-{split}-{how}-{digest}-pillow{pillow}-v{_DECODER}"
+            if form.layout == "class-tiles":
+                arrays = _class_tiles(store.cache, key, blobs)
+                notes.append(f"WebP decoded by Pillow {pillow}")
+            elif form.layout == "omniglot":
                 arrays = cached_arrays(store.cache, key, lambda: omniglot_arrays(blobs, resample))
                 notes.append(f"105x105 to 28x28: {resample}, Pillow {pillow}")
             else:
@@ -225,6 +246,14 @@ def _load_source(source: Source, split: str, store: Store, resample: Resample) -
         form=form.form,
     )
     return ImageSet(source.name, arrays["images"], arrays["labels"], classes, provenance)
+
+
+def _class_tiles(cache: Path, key: str, archives: Sequence[bytes]) -> dict[str, np.ndarray]:
+    """The pictures of miniImageNet's tiled archives, 1.3 GB, mapped into memory."""
+    kept = mapped(cache, key, (3, MINI_SIDE, MINI_SIDE), lambda: class_tile_blocks(archives))
+    classes = class_tile_names(archives)
+    labels = np.repeat(np.arange(len(classes)), kept.lengths)
+    return {"images": kept.images, "labels": labels, "classes": np.array(classes, np.str_)}
 
 
 def _hashes(files: Sequence[SourceFile], rows: Sequence[FileReport]) -> dict[str, str]:

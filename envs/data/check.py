@@ -9,7 +9,7 @@ from typing import Literal
 
 from frisket.envs.data.containers import Damaged, require_regular
 from frisket.envs.data.decode import content_digest
-from frisket.envs.data.sources import CANONICAL, UNPACKED, Source, SourceFile
+from frisket.envs.data.sources import CANONICAL, SOURCES, UNPACKED, Source, SourceFile
 from frisket.envs.data.store import Store
 from frisket.errors import DataError
 from frisket.files import sha256_of, write_bytes
@@ -22,10 +22,11 @@ Status = Literal["ok", "repacked", "damaged", "missing"]
 
 def mending(dataset: str, file: str) -> str:
     """What a user can do about a file that cannot be used."""
-    return (
-        f"Run `frisket data fetch {dataset}` to get a good copy, or set FRISKET_DATA (or --data-dir) to a folder that "
-        f"holds {dataset}/{file}"
-    )
+    source = SOURCES.get(dataset)
+    fetched = source is None or source.mirrors
+    get = f"Run `frisket data fetch {dataset}` to get a good copy, or set" if fetched else "It is not downloaded: set"
+    folder = dataset if source is None else source.folder
+    return f"{get} FRISKET_DATA (or --data-dir) to a folder that holds {folder}/{file}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,7 +160,7 @@ def find_files(source: Source, split: str, store: Store) -> tuple[Source, list[t
 def _search(source: Source, file: SourceFile, store: Store) -> list[tuple[FileReport, bytes]]:
     found = []
     for root in store.roots:
-        found.append(check_file(source, file, root / source.name / file.name, store))
+        found.append(check_file(source, file, root / source.folder / file.name, store))
         if found[-1][0].usable:
             break
     return [one for one in found if one[0].status != "missing"] or found[:1]

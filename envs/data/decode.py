@@ -85,7 +85,7 @@ def content_digest(layout: Layout, data: bytes) -> str:
             digest.update(f"{name}\0{picture.width}x{picture.height}\0".encode())
             digest.update(picture.tobytes())
         return digest.hexdigest()
-    files = (zip_members if layout in ("tiles", "tiny-imagenet") else tar_members)(data, most)
+    files = (zip_members if layout in ("tiles", "class-tiles", "tiny-imagenet") else tar_members)(data, most)
     for name, content in files.items():
         digest.update(f"{name}\0{len(content)}\0".encode())
         digest.update(content)

@@ -35,7 +35,7 @@ def fetch(
     on with the files that are missing.
 
     Args:
-        names: published data sets; empty for all of them.
+        names: published data sets; empty for all of them that have mirrors.
         progress: draw a bar on stderr.
 
     Returns:
@@ -44,7 +44,7 @@ def fetch(
     Raises:
         DataError: an unknown name, a folder that cannot be written, or a file that no mirror gave.
     """
-    chosen = select(names, sources)
+    chosen = [source for source in select(names, sources) if names or source.mirrors]
     if data_dir is not None:
         _make_folder(Path(data_dir).expanduser())
     store = Store.open(data_dir)
@@ -82,7 +82,9 @@ def _fetch_file(source: Source, file: SourceFile, store: Store, target: Path, ba
     present = candidates(source, file, store)[-1]
     if present.usable:
         return present
-    folder = target / source.name
+    if not source.mirrors:
+        raise present.error()
+    folder = target / source.folder
     place = folder / file.name
     reasons = []
     for mirror in source.mirrors:

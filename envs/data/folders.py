@@ -22,6 +22,7 @@ from types import MappingProxyType
 import numpy as np
 
 from frisket.envs.data.containers import Damaged
+from frisket.envs.data.divisions import Places
 from frisket.envs.data.imageset import Pictures, Provenance
 from frisket.envs.data.photos import decoded
 from frisket.envs.data.pictures import picture_bytes
@@ -30,7 +31,7 @@ from frisket.envs.data.tree import is_ours, require_readable
 from frisket.errors import DataError, nearest
 
 FORM = "folders of pictures, by names and sizes"
-_SUFFIXES = (".jpeg", ".jpg", ".png")
+SUFFIXES = (".jpeg", ".jpg", ".png")
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +85,7 @@ class PictureFolder(Pictures):
         labels: ``[n]`` int64, index into ``classes``.
         classes: name of each class, sorted.
         provenance: what was found.
+        division: which classes are of which split, where the folders or lists beside them say so.
     """
 
     name: str
@@ -92,6 +94,7 @@ class PictureFolder(Pictures):
     labels: np.ndarray
     classes: tuple[str, ...]
     provenance: Provenance
+    division: Places | None = None
 
     @property
     def channels(self) -> int:
@@ -135,7 +138,7 @@ def load_folder(
     folder = next((place for place in places if place.is_dir()), None)
     if folder is None:
         raise DataError(f"data set {base}, split {split}", str(places[0]), f"is not there. {_mending(source)}")
-    classes, files, labels, digest = _scan(folder)
+    classes, files, labels, digest = scan(folder)
     if not files:
         fix = f"has no pictures in folders of their classes. {_mending(source)}"
         raise DataError(f"data set {base}, split {split}", str(folder), fix)
@@ -162,14 +165,14 @@ def is_here(source: FolderSource, data_dir: str | Path | None = None) -> bool:
     return all(any((root / source.name / folder).is_dir() for root in roots) for folder in source.splits.values())
 
 
-def _scan(folder: Path) -> tuple[tuple[str, ...], tuple[str, ...], np.ndarray, str]:
+def scan(folder: Path) -> tuple[tuple[str, ...], tuple[str, ...], np.ndarray, str]:
     """``(classes, files, labels, digest)`` of what lies in ``folder``; a class without a picture is none."""
     digest, classes, files, labels = hashlib.sha256(), list[str](), list[str](), list[int]()
     for kind in sorted(entry.name for entry in os.scandir(folder) if is_ours(entry.name) and _is_folder(entry)):
-        entries = [e for e in os.scandir(folder / kind) if e.name.lower().endswith(_SUFFIXES) and is_ours(e.name)]
+        entries = [e for e in os.scandir(folder / kind) if e.name.lower().endswith(SUFFIXES) and is_ours(e.name)]
         for entry in sorted(entries, key=lambda e: e.name):
             if entry.is_symlink() or not entry.name.isascii():  # a million others need no second look
-                require_readable(Path(entry.path), _SUFFIXES)
+                require_readable(Path(entry.path), SUFFIXES)
             files.append(f"{kind}/{entry.name}")
             digest.update(f"{files[-1]}\0{entry.stat().st_size}\0".encode())
         if entries:
@@ -180,7 +183,7 @@ def _scan(folder: Path) -> tuple[tuple[str, ...], tuple[str, ...], np.ndarray, s
 
 def _is_folder(entry: os.DirEntry[str]) -> bool:
     """Raises `DataError` for a name or a link that is damaged."""
-    require_readable(Path(entry.path), _SUFFIXES)
+    require_readable(Path(entry.path), SUFFIXES)
     return entry.is_dir()
 
 

@@ -10,6 +10,8 @@ from typing import Any, Literal
 
 import numpy as np
 
+from frisket.envs.data.divisions import Places
+
 
 @dataclass(frozen=True, slots=True)
 class Provenance:
@@ -58,6 +60,7 @@ class Pictures(ABC):
         labels: ``[n]`` int64, index into ``classes``.
         classes: name of each class.
         provenance: where it came from.
+        division: which classes are of which split, where the data say so; None where they do not.
         unit: the value that is 1 to a network: 255 for pixels of one byte.
     """
 
@@ -65,6 +68,7 @@ class Pictures(ABC):
     labels: np.ndarray
     classes: tuple[str, ...]
     provenance: Provenance
+    division: Places | None
 
     @property
     def unit(self) -> float:
@@ -99,6 +103,7 @@ class ImageSet(Pictures):
         provenance: where it came from.
         domains: ``[n]`` int64, index into ``domain_names``; None for data without.
         domain_names: name of each domain.
+        division: which classes are of which split, where the data say so; None where they do not.
     """
 
     name: str
@@ -108,6 +113,7 @@ class ImageSet(Pictures):
     provenance: Provenance
     domains: np.ndarray | None = None
     domain_names: tuple[str, ...] = ()
+    division: Places | None = None
 
     @property
     def unit(self) -> float:

@@ -50,8 +50,9 @@ class OwnData(ABC):
         require(0 < self.test_share < 1, "test_share", self.test_share, "above 0 and below 1")
 
     @abstractmethod
-    def load(self, name: str, data_dir: str | Path | None = None) -> tuple[ImageSet, ImageSet]:
-        """The part to learn from, called ``name``, and the part to be judged on, ``NAME:test``.
+    def load(self, name: str, data_dir: str | Path | None = None) -> tuple[ImageSet, ...]:
+        """The part to learn from, called ``name``, and the part to be judged on, ``NAME:test``; of data whose classes
+        are divided instead, all of it, called ``name``.
 
         Args:
             name: what the specification calls the data.

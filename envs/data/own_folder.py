@@ -5,6 +5,7 @@
     DIR/CLASS/*.png                           the classes are the folders, sorted by name
     DIR/DOMAIN/CLASS/*.png                    the same classes in several domains: places, cameras, styles
     DIR/train/...  DIR/test/...               either of the two, with a test part of one's own
+    DIR/{train,val,test}/CLASS/*.png          with ``classes: folders``: the folders divide the classes
 
 What does not end like a picture is passed over; of pictures, those that are hidden, in folders that machines make
 (`frisket.envs.data.tree`) or beside the classes, and the result says so. All pictures are
@@ -15,18 +16,21 @@ under that hash.
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 
 from frisket.envs.data.containers import Damaged
+from frisket.envs.data.divisions import SPLITS, Places, Split, by_shares, digest_of, read_division, split_folders
 from frisket.envs.data.imageset import ImageSet
 from frisket.envs.data.own import TEST, OwnData, Samples, described, find, held_out, share_note
-from frisket.envs.data.own_pictures import SUFFIXES, Colour, read_pictures
+from frisket.envs.data.own_pictures import SUFFIXES, Colour, NotRgb, Unreadable, readable_pictures
 from frisket.envs.data.pictures import picture_bytes
 from frisket.envs.data.store import cached_arrays
 from frisket.envs.data.tree import is_ours, passed_over, require_readable
@@ -36,12 +40,15 @@ from frisket.folders import cache_folder
 _log = logging.getLogger("frisket.data")
 
 FORM = "a folder of the user's"
-_READER = 2
+_READER = 3
 """Part of the key of cached pixels: raise it when `read_picture` changes what it returns."""
 _LAYOUT = "DIR/CLASS/*.png or DIR/DOMAIN/CLASS/*.png, or either under DIR/train and DIR/test"
 
 Found = tuple[str, str | None, str]
 """Path below the folder, domain and class of a picture."""
+
+_Parts = Mapping[Split, list[Found]]
+"""The pictures of each split of the classes."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,30 +59,47 @@ class OwnFolder(OwnData):
         folder: where it is; relative paths are looked for in the data folder, which ``.`` means itself.
         size: side of the pictures a network sees.
         colour: ``rgb``, or ``grey`` for one channel.
+        classes: how the classes are divided into meta-training, meta-validation and meta-test ones, for streams of
+            episodes: a file of lists (`frisket.envs.data.divisions`) in the folder, in the data folder or by an
+            absolute path; ``folders`` for train, val and test; ``order``, 64, 16 and 20 % of them sorted by name. All
+            pictures are then one part. Empty where they are not divided.
+        unreadable: whether a picture that cannot be read is an error, or passed over with a warning.
+        not_rgb: whether a picture of other than three colours is converted, an error, or passed over.
     """
 
     folder: str
     size: int = 32
     colour: Colour = "rgb"
+    classes: str = ""
+    unreadable: Unreadable = "error"
+    not_rgb: NotRgb = "convert"
 
     def __post_init__(self) -> None:
         super().__post_init__()
         require(self.size >= 1, "size", self.size, "at least 1")
+        for field, allowed in (("unreadable", get_args(Unreadable)), ("not_rgb", get_args(NotRgb))):
+            require(getattr(self, field) in allowed, field, getattr(self, field), f"one of {', '.join(allowed)}")
 
-    def load(self, name: str, data_dir: str | Path | None = None) -> tuple[ImageSet, ImageSet]:
+    def load(self, name: str, data_dir: str | Path | None = None) -> tuple[ImageSet, ...]:
         """See `OwnData.load`; reads every file for the hash, and decodes those that the cache does not have."""
         from PIL import __version__ as pillow
 
         root = find(f"data.{name}.folder", self.folder, data_dir)
         if not root.is_dir():
             raise DataError(f"data.{name}.folder", str(root), f"must be a folder: {_LAYOUT}")
-        train, test = _parts(name, root)
+        parts = None if self.classes != "folders" else _split_parts(name, root)
+        train, test = _parts(name, root) if not self.classes else (_every(name, root, parts), [])
         found = [*train, *test]
         others = passed_over(root, [path for path, _, _ in found], SUFFIXES)
         for other in others:
             _log.warning("data %s, %s: %s", name, root, other)
         samples = _samples(name, train, test)
-        if test:
+        division = self._division(name, root, samples.classes, parts, data_dir)
+        if division is not None:
+            learn, judge = np.arange(len(found)), np.arange(0)
+            counts = " + ".join(str(len(division[split])) for split in SPLITS)
+            note = f"classes: {counts} for train, validation and test, by {Path(self.classes).name}"
+        elif test:
             learn, judge = np.arange(len(train)), np.arange(len(train), len(found))
             note = f"test: {len(test):,} pictures in the folder test"
         else:
@@ -85,19 +109,76 @@ class OwnFolder(OwnData):
         paths = [root / found[i][0] for i in order]
         digest = _digest(root, sorted(path for path, _, _ in found))
         kept = hashlib.sha256("\0".join(found[i][0] for i in order).encode()).hexdigest()
-        key = f"own-{digest[:32]}-{kept[:16]}-{self.size}-{self.colour}-pillow{pillow}-v{_READER}"
-        arrays = cached_arrays(cache_folder(), key, lambda: {"images": read_pictures(paths, self.size, self.colour)})
+        policy = f"{self.unreadable}-{self.not_rgb}"
+        key = f"own-{digest[:32]}-{kept[:16]}-{self.size}-{self.colour}-{policy}-pillow{pillow}-v{_READER}"
+        arrays = cached_arrays(cache_folder(), key, lambda: self._pixels(paths))
         counts = f"{len(found):,} pictures in {len(samples.classes):,} classes"
         if samples.domain_names:
             counts += f" and {len(samples.domain_names):,} domains"
         notes = [note, f"middle square, resized to {self.size} x {self.size}, {self.colour}, by Pillow {pillow}"]
         notes += others
-        provenance = described(name, f"folder {root.name}: {counts}", {"pictures": digest}, notes, FORM)
-        images = arrays["images"]
-        return (
-            samples.part(name, images[: len(learn)], learn, provenance),
-            samples.part(f"{name}:{TEST}", images[len(learn) :], judge, provenance),
-        )
+        skipped = arrays["skipped"]
+        if len(skipped):
+            first = f"{found[order[skipped[0]]][0]}, which {arrays['reasons'][0]}"
+            notes.append(f"{len(skipped):,} pictures were passed over, the first of them {first}")
+            _log.warning("data %s: %d pictures are passed over, the first of them %s", name, len(skipped), first)
+        digests = {"pictures": digest}
+        if division is not None:
+            digests["classes"] = digest_of(division, samples.classes)
+        provenance = described(name, f"folder {root.name}: {counts}", digests, notes, FORM)
+        images, there = arrays["images"], np.delete(order, skipped)
+        first_judged = int(np.isin(there, learn).sum())
+        whole = samples.part(name, images[:first_judged], there[:first_judged], provenance)
+        if division is not None:
+            return (dataclasses.replace(whole, division=division),)
+        return whole, samples.part(f"{name}:{TEST}", images[first_judged:], there[first_judged:], provenance)
+
+    def _pixels(self, paths: Sequence[Path]) -> dict[str, np.ndarray]:
+        """The pictures that can be had, and places in ``paths`` and faults of the others."""
+        read = readable_pictures(paths, self.size, self.colour, self.unreadable, self.not_rgb)
+        skipped = sorted(read.faults)
+        reasons = np.array([read.faults[place] for place in skipped], np.str_)
+        return {"images": read.images, "skipped": np.array(skipped, np.int64), "reasons": reasons}
+
+    def _division(
+        self, name: str, root: Path, classes: Sequence[str], parts: _Parts | None, data_dir: str | Path | None
+    ) -> Places | None:
+        """Which of ``classes`` are of which split; None where they are not divided."""
+        if not self.classes:
+            return None
+        if parts is not None:
+            place_of = {kind: place for place, kind in enumerate(classes)}
+            named = {split: {kind for _, _, kind in found} for split, found in parts.items()}
+            return {split: np.array(sorted(place_of[kind] for kind in named[split]), np.int64) for split in SPLITS}
+        if self.classes == "order":
+            return by_shares(len(classes))
+        field, inside = f"data.{name}.classes", root / self.classes
+        lists = inside if inside.is_file() else find(field, self.classes, data_dir)
+        return read_division(field, lists).places(classes, name)
+
+
+def _every(name: str, root: Path, parts: _Parts | None) -> list[Found]:
+    """All pictures of a folder whose classes are divided, by class."""
+    if parts is None:
+        return _scan(name, root, root)
+    return [picture for found in parts.values() for picture in found]
+
+
+def _split_parts(name: str, root: Path) -> _Parts:
+    """The pictures of each split's folder.
+
+    Raises:
+        DataError: one of the folders is not there, or a class is in two of them.
+    """
+    parts: dict[Split, list[Found]] = {}
+    where: dict[str, Split] = {}
+    for split, folder in split_folders(f"data.{name}.classes", root).items():
+        parts[split] = _scan(name, root, folder)
+        for kind in dict.fromkeys(kind for _, _, kind in parts[split]):
+            if where.setdefault(kind, split) != split:
+                fix = f"has the class {kind!r} in {where[kind]} and in {split}; leave one"
+                raise DataError(f"data.{name}.folder", str(root), fix)
+    return parts
 
 
 def _parts(name: str, root: Path) -> tuple[list[Found], list[Found]]:

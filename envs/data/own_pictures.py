@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import numpy as np
 
@@ -22,6 +22,13 @@ if TYPE_CHECKING:
 
 Colour = Literal["rgb", "grey"]
 CHANNELS: dict[Colour, int] = {"rgb": 3, "grey": 1}
+Unreadable = Literal["error", "skip"]
+"""What becomes of a picture that cannot be read: it ends the run, or is passed over with a warning."""
+
+NotRgb = Literal["convert", "error", "skip"]
+"""What becomes of a picture of other than three colours (grey, of four inks, of a palette, with transparent parts): it
+is made one of three, ends the run, or is passed over with a warning."""
+
 SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp")
 """How a file's name ends that is taken for a picture, in any case of letters."""
 
@@ -32,24 +39,42 @@ another program."""
 _READERS = 4
 
 
-def read_picture(path: Path, size: int, colour: Colour) -> np.ndarray:
+class NotThreeColours(DataError):
+    """A picture is of other than three colours."""
+
+
+class Readable(NamedTuple):
+    """Attributes: images: ``[m, C, size, size]`` uint8, of the pictures that were read; faults: number of a picture
+    that was passed over to why."""
+
+    images: np.ndarray
+    faults: dict[int, str]
+
+
+def read_picture(path: Path, size: int, colour: Colour, *, only_rgb: bool = False) -> np.ndarray:
     """The picture in ``path``, ``[C, size, size]`` uint8.
 
     Raises:
+        NotThreeColours: with ``only_rgb``, for a picture of another mode.
         DataError: no picture, one that is cut short, or one too large to be decoded (`frisket.envs.data.pictures`).
     """
     from PIL import Image, ImageOps
 
     try:
         with opened(path, FORMATS) as picture:
+            mode = picture.mode
             upright = ImageOps.exif_transpose(picture)
-            plain = _eight_bits(upright).convert("RGB" if colour == "rgb" else "L")
+            plain = eight_bits(upright).convert("RGB" if colour == "rgb" else "L")
     except MemoryError:
         raise
     except Exception as error:  # Pillow's readers raise a dozen types for a damaged file, some their own
         reason = " ".join(str(error).split()) or type(error).__name__
         fix = f"cannot be read as a picture ({reason}); put a good copy there, or take it away"
         raise DataError("picture", str(path), fix) from None
+    if only_rgb and mode != "RGB":
+        raise NotThreeColours(
+            "picture", str(path), f"is of the mode {mode}, not of three colours; convert or remove it"
+        )
     side = min(plain.size)
     left, upper = (plain.width - side) / 2, (plain.height - side) / 2
     middle = (left, upper, left + side, upper + side)
@@ -63,18 +88,39 @@ def read_pictures(paths: Sequence[str | Path], size: int, colour: Colour = "rgb"
     Raises:
         DataError: one of them cannot be read.
     """
+    return readable_pictures(paths, size, colour).images
+
+
+def readable_pictures(
+    paths: Sequence[str | Path],
+    size: int,
+    colour: Colour,
+    unreadable: Unreadable = "error",
+    not_rgb: NotRgb = "convert",
+) -> Readable:
+    """The pictures in ``paths`` but for those that the two fields let be passed over.
+
+    Raises:
+        DataError: one of the others cannot be read, or is of other than three colours.
+    """
     images = np.empty((len(paths), CHANNELS[colour], size, size), np.uint8)
+    faults: dict[int, str] = {}
 
     def place(index: int) -> None:
-        images[index] = read_picture(Path(paths[index]), size, colour)
+        try:
+            images[index] = read_picture(Path(paths[index]), size, colour, only_rgb=not_rgb != "convert")
+        except DataError as error:
+            if (not_rgb if isinstance(error, NotThreeColours) else unreadable) == "error":
+                raise
+            faults[index] = error.fix.partition(";")[0]
 
     with ThreadPoolExecutor(_READERS) as readers:  # Pillow decodes without the interpreter's lock
         for _ in readers.map(place, range(len(paths))):  # a reader's error is raised here
             pass
-    return images
+    return Readable(np.delete(images, sorted(faults), axis=0) if faults else images, faults)
 
 
-def _eight_bits(picture: Image) -> Image:
+def eight_bits(picture: Image) -> Image:
     """``picture`` with one opaque byte a channel."""
     from PIL import Image
 

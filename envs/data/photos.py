@@ -1,10 +1,12 @@
-"""Colour pictures from their archives: CIFAR-10, CIFAR-100, TinyImageNet, and tiled copies of the first two.
+"""Colour pictures from their archives: CIFAR-10, CIFAR-100, TinyImageNet, and tiled copies of the first two and of
+miniImageNet.
 
 The CIFAR archives read here are their authors' "binary version", plain records of label bytes and 3,072 pixel bytes.
 The other version is made of Python pickles, which run code when they are read; frisket never reads those.
 
 Tiled copies hold, for each split and class, one JPEG whose 32 x 32 tiles in row-major order are the class's pictures,
-and ``classes.csv`` (columns id and name, and more). JPEG loses a little, so these are not the published pixels.
+and ``classes.csv`` (columns id and name, and more). JPEG loses a little, so these are not the published pixels. Of
+miniImageNet there is one archive a split, ``SPLIT/CLASS.webp`` of 84 x 84 tiles and ``classes.csv`` (column wnid).
 """
 
 from __future__ import annotations
@@ -12,17 +14,18 @@ from __future__ import annotations
 import csv
 import functools
 import io
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 
 import numpy as np
 
 from frisket.envs.data.containers import Damaged, reading, tar_members, zip_members
+from frisket.envs.data.mapped import Block
 from frisket.envs.data.pictures import MOST_PIXELS, opened, upper_eight_bits
 from frisket.envs.data.sources import UNPACKED
 
-CIFAR_SIDE, TINY_SIDE = 32, 64
+CIFAR_SIDE, TINY_SIDE, MINI_SIDE = 32, 64, 84
 _MOST_DIGITS = 18  # of a picture's number; Python reads no more than some thousands
 
 Arrays = dict[str, np.ndarray]
@@ -50,7 +53,7 @@ CIFAR100 = CifarLayout(2, {"train": ("train.bin",), "test": ("test.bin",)}, "fin
 
 
 def cifar_arrays(layout: CifarLayout, data: bytes, split: str) -> Arrays:
-    """One split of a CIFAR binary archive, in file order.
+    """One split of a CIFAR binary archive, in file order; ``all`` is its training part and then its test part.
 
     Returns:
         ``images`` [n, 3, 32, 32] uint8, ``labels`` [n] int64, ``classes`` [k] str.
@@ -62,7 +65,7 @@ def cifar_arrays(layout: CifarLayout, data: bytes, split: str) -> Arrays:
     classes = _member(files, layout.names).decode("utf-8", "replace").split()
     length = layout.labels + 3 * CIFAR_SIDE**2
     parts = []
-    for name in layout.splits[split]:
+    for name in [n for part in _parts(split) for n in layout.splits[part]]:
         content = _member(files, name)
         if len(content) % length:
             raise Damaged(f"{name} has {len(content)} bytes, which is no multiple of the {length} of a record")
@@ -108,7 +111,7 @@ def tiny_imagenet_arrays(data: bytes, split: str) -> Arrays:
 
 
 def tile_arrays(data: bytes, split: str) -> Arrays:
-    """One split of a tiled copy, by class and tile.
+    """One split of a tiled copy, by class and tile; ``all`` is of every class its training and then its test part.
 
     Returns:
         ``images`` [n, 3, 32, 32] uint8, ``labels`` [n] int64, ``classes`` [k] str.
@@ -123,9 +126,38 @@ def tile_arrays(data: bytes, split: str) -> Arrays:
     classes = [numbered.get(str(i)) for i in range(len(numbered))]
     if not classes or None in classes:
         raise Damaged("classes.csv does not number its classes 0, 1, 2, ...")
-    images = [_tiles(name, _member(files, name)) for name in (f"{split}/{c}.jpg" for c in classes)]
+    names = [[f"{part}/{c}.jpg" for part in _parts(split)] for c in classes]
+    images = [np.concatenate([_tiles(name, _member(files, name)) for name in own]) for own in names]
     labels = np.repeat(np.arange(len(classes)), [len(part) for part in images])
     return _arrays(np.concatenate(images), labels, [str(c) for c in classes])
+
+
+def class_tile_names(archives: Sequence[bytes]) -> list[str]:
+    """The classes of miniImageNet's tiled archives, by archive and name.
+
+    Raises:
+        Damaged: not such an archive, or one class in two of them.
+    """
+    names: list[str] = []
+    for data in archives:
+        names += sorted(_wnids(zip_members(data, UNPACKED["class-tiles"])))
+    if len(set(names)) != len(names):
+        raise Damaged("it has a class that another split has too")
+    return names
+
+
+def class_tile_blocks(archives: Sequence[bytes]) -> Iterator[Block]:
+    """The pictures of every class of `class_tile_names`, one class at a time, ``[n, 3, 84, 84]`` uint8.
+
+    Raises:
+        Damaged: not such an archive.
+    """
+    for data in archives:
+        members = zip_members(data, UNPACKED["class-tiles"])
+        files = {name.rpartition("/")[2]: content for name, content in members.items()}
+        for wnid in sorted(_wnids(members)):
+            name = f"{wnid}.webp"
+            yield Block(_tiles(name, _member(files, name), MINI_SIDE, "WEBP"), {})
 
 
 PHOTOS: Mapping[str, Callable[[bytes, str], Arrays]] = MappingProxyType(
@@ -141,6 +173,20 @@ PHOTOS: Mapping[str, Callable[[bytes, str], Arrays]] = MappingProxyType(
 
 def _arrays(images: np.ndarray, labels: np.ndarray, classes: Sequence[str]) -> Arrays:
     return {"images": images, "labels": labels.astype(np.int64), "classes": np.array(classes, np.str_)}
+
+
+def _parts(split: str) -> tuple[str, ...]:
+    """The published splits that make up ``split``."""
+    return ("train", "test") if split == "all" else (split,)
+
+
+def _wnids(files: Mapping[str, bytes]) -> list[str]:
+    with reading("classes.csv"):
+        rows = csv.DictReader(io.StringIO(_member(files, "classes.csv").decode("utf-8", "replace")))
+        wnids = [row.get("wnid") or "" for row in rows]
+    if not all(wnids) or not wnids or len(set(wnids)) != len(wnids):
+        raise Damaged("classes.csv does not name each of its classes once")
+    return wnids
 
 
 def _member(files: Mapping[str, bytes], name: str) -> bytes:
@@ -173,11 +219,11 @@ def decoded(name: str, data: bytes, formats: tuple[str, ...] = ("JPEG",), most: 
         return np.asarray(upper_eight_bits(picture).convert("RGB")).transpose(2, 0, 1)
 
 
-def _tiles(name: str, data: bytes) -> np.ndarray:
-    """``[n, 3, 32, 32]``: the tiles of one picture."""
-    pixels = decoded(name, data)
+def _tiles(name: str, data: bytes, side: int = CIFAR_SIDE, kind: str = "JPEG") -> np.ndarray:
+    """``[n, 3, side, side]``: the tiles of one picture."""
+    pixels = decoded(name, data, (kind,))
     _, height, width = pixels.shape
-    if height % CIFAR_SIDE or width % CIFAR_SIDE:
-        raise Damaged(f"{name} of {width} x {height} pixels is not made of tiles of {CIFAR_SIDE} x {CIFAR_SIDE}")
-    tiles = pixels.reshape(3, height // CIFAR_SIDE, CIFAR_SIDE, width // CIFAR_SIDE, CIFAR_SIDE)
-    return tiles.transpose(1, 3, 0, 2, 4).reshape(-1, 3, CIFAR_SIDE, CIFAR_SIDE)
+    if height % side or width % side:
+        raise Damaged(f"{name} of {width} x {height} pixels is not made of tiles of {side} x {side}")
+    tiles = pixels.reshape(3, height // side, side, width // side, side)
+    return tiles.transpose(1, 3, 0, 2, 4).reshape(-1, 3, side, side)

@@ -39,7 +39,7 @@ def opened(source: Path | bytes, formats: tuple[str, ...], most: int = MOST_PIXE
         Damaged: it is no regular file, or too large a one, or its header names more than ``most`` pixels.
         Exception: whatever Pillow raises for a damaged file.
     """
-    from PIL import Image
+    from PIL import Image, UnidentifiedImageError
 
     # From memory: a length in it that is not true then takes none, as it would of a file.
     content = io.BytesIO(picture_bytes(source) if isinstance(source, Path) else source)
@@ -49,6 +49,8 @@ def opened(source: Path | bytes, formats: tuple[str, ...], most: int = MOST_PIXE
             picture = Image.open(content, formats=formats)
         except Image.DecompressionBombError:  # Pillow's bound, which is far above ours
             raise Damaged(f"its header names more than the {most:,} pixels that are read") from None
+        except UnidentifiedImageError:  # which would name a buffer's address in memory
+            raise UnidentifiedImageError(f"its content is no {' or '.join(formats)}") from None
     with picture:
         if picture.width * picture.height > most:
             named = f"{picture.width:,} x {picture.height:,} pixels"

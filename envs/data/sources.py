@@ -22,9 +22,9 @@ from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import Literal
 
-Layout = Literal["idx", "omniglot", "cifar10", "cifar100", "tiny-imagenet", "tiles"]
+Layout = Literal["idx", "omniglot", "cifar10", "cifar100", "tiny-imagenet", "tiles", "class-tiles"]
 """How files are read: gzipped IDX files (images, labels), zips of PNGs, CIFAR's binary records in a tar.gz, a zip of
-JPEGs, a zip of JPEGs made of tiles (see `decode.py` and `photos.py`)."""
+JPEGs, a zip of JPEGs made of tiles, zips of WebPs made of tiles (see `decode.py` and `photos.py`)."""
 
 UNPACKED: Mapping[Layout, int] = MappingProxyType(
     {
@@ -34,6 +34,7 @@ UNPACKED: Mapping[Layout, int] = MappingProxyType(
         "cifar100": 2**28,
         "tiny-imagenet": 2**29,  # 237 MB, pictures that are packed already
         "tiles": 2**28,
+        "class-tiles": 2**28,  # pictures that are packed already
     }
 )
 """The most bytes that a file of a layout may unpack to; its container has no more either."""
@@ -65,7 +66,7 @@ class Source:
         title: its name in words.
         layout: how its files are read.
         splits: name of a split to its files, in reading order; the first split is the default one.
-        mirrors: folders on the web, ending in ``/``, tried in this order.
+        mirrors: folders on the web, ending in ``/``, tried in this order; none for files that are not published.
         classes: class names of an ``"idx"`` source (the others name them in their archives).
         licence: what the authors state.
         citation: how to cite it.
@@ -73,6 +74,7 @@ class Source:
         form: what kind of files these are.
         notes: what a reader of results should know of this form.
         others: the same data set in other forms, looked for in this order where the files of this one are absent.
+        shared: the data set whose files, and folder, these are; empty for a set of its own.
     """
 
     name: str
@@ -87,6 +89,12 @@ class Source:
     form: str = CANONICAL
     notes: tuple[str, ...] = ()
     others: tuple[Source, ...] = ()
+    shared: str = ""
+
+    @property
+    def folder(self) -> str:
+        """Its folder in a data folder."""
+        return self.shared or self.name
 
     def files(self) -> tuple[SourceFile, ...]:
         """The files of all splits, each once."""
@@ -95,6 +103,16 @@ class Source:
     def forms(self) -> tuple[Source, ...]:
         """This form of the data set, then the others."""
         return (self, *self.others)
+
+    def whole(self, name: str, title: str, citation: str) -> Source:
+        """The pictures of both splits of a CIFAR set together, as a data set of its own."""
+        file = self.splits["train"]
+        others = tuple(other.whole(name, title, citation) for other in self.others)
+        return replace(
+            self, name=name, title=title, citation=f"{citation} {self.citation}", splits={"all": file},
+            others=others, shared=self.name,
+            notes=tuple(note for note in self.notes if "split" not in note),
+        )  # fmt: skip
 
     def tiled(self, *, container: str, content: str, notes: tuple[str, ...]) -> Source:
         """The form of tiled pictures of a CIFAR set, in one zip named like the set."""
@@ -286,6 +304,54 @@ CIFAR100 = replace(
     ),
 )
 
+CIFAR_FS = CIFAR100.whole(
+    "cifar_fs",
+    "CIFAR-FS",
+    "L. Bertinetto, J. F. Henriques, P. H. S. Torr, A. Vedaldi. Meta-learning with differentiable closed-form solvers. "
+    "ICLR 2019.",
+)
+FC100 = CIFAR100.whole(
+    "fc100",
+    "FC100",
+    "B. N. Oreshkin, P. Rodriguez, A. Lacoste. TADAM: task dependent adaptive metric for improved few-shot learning. "
+    "NeurIPS 2018.",
+)
+
+_MINI_IMAGENET_FILES = (
+    SourceFile(
+        "miniimagenet_train.zip",
+        ("ba8dd6cf98abb7411db40cb9e8c93c13ab3c0f229a9e7d19a2881a0d42a73f6d",),
+        "0b3d0969a3cb78282d17971bcad0538d2128c291fe624dd2cdd4ec47ede13527",
+    ),
+    SourceFile(
+        "miniimagenet_val.zip",
+        ("7c348fc838070b7ba2536295bd29d1f26ac7ccc0617006d3ae9f05d04e3f3967",),
+        "70c41bb0fca0a457dec6abfc157020072be06f639263cb7bd9ad3bc3785540b3",
+    ),
+    SourceFile(
+        "miniimagenet_test.zip",
+        ("4ad118e2b0306aa2267cf1bef830d49a3fe068e821881edb485004a83c13074d",),
+        "7546bf0986e704c3350bef5c8a9db6bf941dd7d84453b7f38cd28e0a3f829603",
+    ),
+)
+MINI_IMAGENET = Source(
+    name="miniimagenet",
+    title="miniImageNet",
+    layout="class-tiles",
+    splits={"all": _MINI_IMAGENET_FILES},
+    mirrors=(),
+    classes=(),
+    licence="ImageNet's terms: non-commercial research and education",
+    citation="O. Vinyals et al. Matching networks for one shot learning. NeurIPS 2016; S. Ravi, H. Larochelle. "
+    "Optimization as a model for few-shot learning. ICLR 2017.",
+    stand_in="glyphs",
+    form=TILED,
+    notes=(
+        "lossy: WebP, 31.6 dB against pictures of 84 x 84 that were JPEG before",
+        "classes and pictures are those of Ravi and Larochelle",
+    ),
+)
+
 TINY_IMAGENET = Source(
     name="tinyimagenet",
     title="TinyImageNet-200",
@@ -327,6 +393,20 @@ NOTMNIST = Source(
 )
 
 SOURCES: Mapping[str, Source] = MappingProxyType(
-    {source.name: source for source in (MNIST, FASHION_MNIST, NOTMNIST, OMNIGLOT, CIFAR10, CIFAR100, TINY_IMAGENET)}
+    {
+        source.name: source
+        for source in (
+            MNIST,
+            FASHION_MNIST,
+            NOTMNIST,
+            OMNIGLOT,
+            CIFAR10,
+            CIFAR100,
+            CIFAR_FS,
+            FC100,
+            TINY_IMAGENET,
+            MINI_IMAGENET,
+        )
+    }
 )
 """Every published data set frisket reads, by name."""

@@ -10,12 +10,16 @@ from torch import Tensor
 
 from frisket.envs.data.imageset import Pictures
 
+_CIFAR100 = ((0.5071, 0.4867, 0.4408), (0.2675, 0.2565, 0.2761))
 _PHOTOS = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 
 NORMALISATION: Mapping[str, tuple[tuple[float, ...], tuple[float, ...]]] = {
     "cifar10": ((0.4914, 0.4822, 0.4465), (0.2023, 0.1994, 0.2010)),
-    "cifar100": ((0.5071, 0.4867, 0.4408), (0.2675, 0.2565, 0.2761)),
+    "cifar100": _CIFAR100,
+    "cifar_fs": _CIFAR100,
+    "fc100": _CIFAR100,
     "tinyimagenet": _PHOTOS,
+    "miniimagenet": _PHOTOS,
     "imagenet": _PHOTOS,
 }
 """Mean and standard deviation of each channel of pictures in [0, 1], by data set (lamaml spec, section 6; ImageNet's

@@ -25,20 +25,26 @@ def list_data(data_dir: _DataDir = None) -> None:
     """Show every data set, and whether it is on this machine."""
     from rich.table import Table
 
-    from frisket.envs.data import EMBEDDED, FOLDERS, SOURCES, verify
+    from frisket.envs.data import CLASS_FOLDERS, EMBEDDED, FOLDERS, SOURCES, has_class_folders, verify
     from frisket.envs.data.folders import is_here
+    from frisket.envs.data.sources import CANONICAL
     from frisket.platform.cli.tables import show_table
 
     table = Table("name", "kind", "state", "stand-in", "licence", "what")
     for name, source in SOURCES.items():
         rows = verify([name], data_dir)
         named, usable = {row.file for row in rows}, {row.file: row.form for row in rows if row.usable}
-        forms = {form for form in usable.values() if form != source.form}
+        forms = {form for form in usable.values() if form != CANONICAL}
         state = ", ".join(["here", *forms]) if len(usable) == len(named) else f"{len(usable)} of {len(named)} files"
+        state = "here, class folders" if has_class_folders(name, data_dir) else state
         table.add_row(name, "real", state, source.stand_in, source.licence, source.title)
     for name, source in FOLDERS.items():
         state = "here" if is_here(source, data_dir) else "not here"
         table.add_row(name, "real", state, source.stand_in, source.licence, source.title)
+    for name, source in CLASS_FOLDERS.items():
+        if name not in SOURCES:
+            state = "here" if has_class_folders(name, data_dir) else "not here"
+            table.add_row(name, "real", state, source.stand_in, source.licence, source.title)
     for name, entry in EMBEDDED.items():
         table.add_row(name, "embedded", "here", "", entry.licence, entry.title)
     show_table(table)

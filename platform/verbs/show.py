@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from frisket.envs.data import EMBEDDED, FOLDERS, SOURCES
+from frisket.envs.data import CLASS_FOLDERS, EMBEDDED, FOLDERS, SOURCES
 from frisket.platform.specs.arguments import Argument, arguments
 from frisket.platform.specs.build import datasets
 from frisket.platform.specs.experiment import Experiment, load_spec, read_raw
@@ -228,7 +228,7 @@ def _search(experiment: Experiment) -> dict[str, Any] | None:
 def _data_set(name: str) -> dict[str, Any]:
     """A data set in words; a split of one is named ``SET:SPLIT``."""
     base = name.partition(":")[0]
-    published = SOURCES.get(base) or FOLDERS.get(base)
+    published = SOURCES.get(base) or FOLDERS.get(base) or CLASS_FOLDERS.get(base)
     entry = published or EMBEDDED.get(base)
     return {
         "name": name,

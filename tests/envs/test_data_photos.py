@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import logging
 import pickle
 from collections.abc import Callable, Mapping
@@ -11,12 +12,21 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 from tiny_data import bare_machine, jpeg, put, tar_gz, zipped
 
 from frisket.envs.data import SOURCES, Source, SourceFile, load, resolve, verify
 from frisket.envs.data.containers import Damaged
 from frisket.envs.data.decode import content_digest
-from frisket.envs.data.photos import CIFAR10, CIFAR100, cifar_arrays, tile_arrays, tiny_imagenet_arrays
+from frisket.envs.data.photos import (
+    CIFAR10,
+    CIFAR100,
+    cifar_arrays,
+    class_tile_blocks,
+    class_tile_names,
+    tile_arrays,
+    tiny_imagenet_arrays,
+)
 from frisket.envs.data.sources import CANONICAL, TILED, Layout
 from frisket.errors import DataError
 
@@ -279,3 +289,53 @@ def test_published_archives_are_known_by_their_container_alone() -> None:
         assert file.content is None
         assert len(file.containers[0]) == 64
     assert [f.form for f in SOURCES["cifar100"].forms()] == [CANONICAL, TILED]
+
+
+def class_tile_files(*wnids: str) -> dict[str, bytes]:
+    """One archive of miniImageNet's: a picture of 1 x 2 tiles of each class."""
+    files = {"classes.csv": ("wnid,words\n" + "".join(f'{wnid},"a, b"\n' for wnid in wnids)).encode()}
+    for wnid in wnids:
+        out = io.BytesIO()
+        tiles = np.repeat(np.array([[int(wnid), 255 - int(wnid)]], np.uint8), 84, axis=0).repeat(84, axis=1)
+        Image.fromarray(np.stack([tiles] * 3, -1)).save(out, "WEBP", lossless=True)
+        files[f"train/{wnid}.webp"] = out.getvalue()
+    return files
+
+
+def test_miniimagenets_tiled_archives_are_read_class_by_class() -> None:
+    archives = [zipped(class_tile_files("20", "10")), zipped(class_tile_files("05"))]
+    assert class_tile_names(archives) == ["10", "20", "05"]
+    blocks = [block.images for block in class_tile_blocks(archives)]
+    assert [block.shape for block in blocks] == [(2, 3, 84, 84)] * 3
+    assert [block.mean((1, 2, 3)).tolist() for block in blocks] == [[10, 245], [20, 235], [5, 250]]
+
+
+@pytest.mark.parametrize(
+    ("archives", "says"),
+    [
+        ([class_tile_files("10"), class_tile_files("10")], "another split has too"),
+        ([class_tile_files("10") | {"classes.csv": b"id\n1\n"}], "does not name each of its classes once"),
+        ([class_tile_files("10") | {"classes.csv": b"wnid\n10\n11\n"}], "it holds no 11.webp"),
+        ([class_tile_files("10") | {"train/10.webp": jpeg(SOFT[0, 0])}], "its content is no WEBP"),
+        ([{"x": b""}], "it holds no classes.csv"),
+    ],
+)
+def test_a_tiled_archive_of_miniimagenets_that_is_damaged_says_how(archives: list[dict[str, bytes]], says: str) -> None:
+    packed = [zipped(files) for files in archives]
+    with pytest.raises(Damaged, match=says):
+        assert class_tile_names(packed) == [block.images.shape for block in class_tile_blocks(packed)]
+
+
+def test_both_parts_of_a_cifar_set_together() -> None:
+    """What CIFAR-FS and FC100 are made of."""
+    whole = cifar_arrays(CIFAR100, tar_gz(cifar100_files()), "all")
+    assert np.array_equal(whole["images"], PIXELS)
+    tiled = tile_arrays(zipped(tile_files()), "all")
+    assert tiled["labels"].tolist() == [0] * 6 + [1] * 6
+    assert near(tiled["images"], TILES.reshape(-1, 32, 32, 3))
+    for name in ("cifar_fs", "fc100"):
+        assert [form.splits["all"] for form in SOURCES[name].forms()] == [
+            form.splits["train"] for form in SOURCES["cifar100"].forms()
+        ]
+        assert SOURCES[name].folder == "cifar100"
+        assert not any("split" in note for form in SOURCES[name].forms() for note in form.notes)

@@ -6,13 +6,18 @@ import os
 import time
 from hashlib import sha256
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
-from frisket.envs.data import SOURCES, load, verify
+from frisket.envs.data import SOURCES, Pictures, load, resolve, verify
 from frisket.envs.data.decode import content_digest
+from frisket.envs.data.divisions import SPLITS
 from frisket.envs.data.sources import TILED
+from frisket.envs.episodes.class_splits import class_split
+from frisket.envs.streams.episodes import Episodes, EpisodesConfig
 from frisket.envs.streams.scaling import NORMALISATION
 
 _NAMED = os.environ.get("FRISKET_DATA")
@@ -21,7 +26,7 @@ FOLDER = Path(_NAMED) if _NAMED else Path(__file__).resolve().parents[3] / "shar
 
 def here(name: str) -> bool:
     """Whether the files of some form of the data set lie in the folder."""
-    return any(all((FOLDER / name / f.name).is_file() for f in form.files()) for form in SOURCES[name].forms())
+    return any(all((FOLDER / form.folder / f.name).is_file() for f in form.files()) for form in SOURCES[name].forms())
 
 
 def need(*names: str) -> None:
@@ -29,7 +34,8 @@ def need(*names: str) -> None:
     for name in names:
         if not here(name):
             files = ", ".join(file.name for file in SOURCES[name].files())
-            pytest.skip(f"real data absent: no {name}/ with {files} in {FOLDER} (set FRISKET_DATA)")
+            place = SOURCES[name].folder
+            pytest.skip(f"real data absent: no {place}/ with {files} in {FOLDER} (set FRISKET_DATA)")
 
 
 @pytest.fixture(scope="module")
@@ -57,7 +63,7 @@ def test_content_digests_describe_the_same_files_as_container_hashes(folder: Pat
     need(name)
     for form in SOURCES[name].forms():
         for file in form.files():
-            path = folder / name / file.name
+            path = folder / form.folder / file.name
             data = path.read_bytes() if file.content and path.is_file() else b""
             if sha256(data).hexdigest() in file.containers:  # another container was accepted for its digest anyway
                 assert content_digest(form.layout, data) == file.content
@@ -138,3 +144,36 @@ def test_a_second_load_is_quick(folder: Path, name: str) -> None:
     start = time.process_time()
     load(name, folder)
     assert time.process_time() - start < 0.5
+
+
+@pytest.mark.parametrize(
+    ("name", "fields", "shape", "counts"),
+    [
+        ("omniglot", {}, (1, 28, 28), (1100, 100, 423)),
+        ("omniglot", {"classes": "vinyals"}, (1, 28, 28), (1028, 172, 423)),
+        ("omniglot", {"rotations": True}, (1, 28, 28), (4400, 400, 1692)),
+        ("cifar_fs", {}, (3, 32, 32), (64, 16, 20)),
+        ("fc100", {}, (3, 32, 32), (60, 20, 20)),
+        ("miniimagenet", {}, (3, 84, 84), (64, 16, 20)),
+        ("miniimagenet", {"size": 42}, (3, 42, 42), (64, 16, 20)),
+    ],
+)
+def test_episodes(
+    folder: Path, name: str, fields: dict[str, Any], shape: tuple[int, ...], counts: tuple[int, ...]
+) -> None:
+    """One episode of each split; classes of the split that the published lists say."""
+    need(name)
+    images = resolve([name], "real", folder, kind=Pictures)[name]
+    stream = Episodes(EpisodesConfig(dataset=name, shots=1, queries=2, **fields), {name: images}, 0)
+    splits = class_split(images, fields.get("classes", "standard"))
+    assert tuple(len(places) * (4 if fields.get("rotations") else 1) for places in splits.values()) == counts
+    assert len(np.unique(np.concatenate(list(splits.values())))) == len(images.classes)
+    fewest = 20 if name == "omniglot" else 600
+    assert {len(indices) for indices in images.class_indices()} == {fewest}
+    for split in SPLITS:
+        batch = stream.episode(split, 7)
+        assert batch.task is not None
+        assert (batch.x.dtype, tuple(batch.x.shape)) == (torch.uint8, (15, *shape))
+        assert {c % len(images.classes) for c in batch.task.classes} <= set(splits[split].tolist())
+        assert batch.x.float().std() > 20
+    assert stream.provenance()[name]["form"] == images.provenance.form

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
+from tiny_data import bare_machine
 
 from frisket.envs.contract import made_up
 from frisket.envs.data.imageset import ImageSet, Provenance
@@ -57,6 +60,35 @@ def test_another_seed_gives_other_episodes_and_a_split_its_own() -> None:
     assert any(not torch.equal(a.batch(i).x, b.batch(i).x) for i in range(3))
     assert torch.equal(a.episode("train", 4).x, a.batch(4).x)
     assert a.episode("validation", 0).task != a.episode("test", 0).task
+
+
+def test_a_turned_class_is_a_class_of_its_own_in_the_split_of_the_one_it_is_turned_from() -> None:
+    plain, turned, seen = stream(), stream(rotations=True), {}
+    for split in SPLITS:
+        own = {c for i in range(60) for c in getattr(plain.episode(split, i).task, "classes", ())}
+        seen[split] = {c for i in range(200) for c in getattr(turned.episode(split, i).task, "classes", ())}
+        assert {c % 50 for c in seen[split]} <= own
+        assert {c // 50 for c in seen[split]} == {0, 1, 2, 3}
+    assert not seen["train"] & seen["validation"] | seen["train"] & seen["test"] | seen["validation"] & seen["test"]
+    corners = {0: (0, 0), 1: (15, 0), 2: (15, 15), 3: (0, 15)}  # where the first pixel goes
+    for number in range(20):
+        episode = turned.episode("train", number)
+        assert episode.task is not None
+        for x, label in zip(episode.x[:, 0], episode.y.tolist(), strict=True):
+            turns, kind = divmod(episode.task.classes[label], 50)
+            assert x[corners[turns]] == kind
+
+
+def test_pictures_of_another_size_are_asked_for_by_a_field(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    cache = bare_machine(monkeypatch, tmp_path)
+    small = stream(size=8)
+    assert small.shape == (1, 8, 8)
+    said = pictures(50, 8).images
+    means = small.episode("test", 0).x.float().mean((1, 2, 3))
+    assert means.max() <= said.max() / 64 + 1
+    assert stream(size=16).batch(0).x.shape[-1] == 16  # what they have
+    assert len(list((cache / "pixels").iterdir())) == 1
+    assert torch.equal(stream(size=8).batch(0).x, small.batch(0).x)
 
 
 def test_pictures_are_bytes_until_they_are_asked_for_as_numbers() -> None:
