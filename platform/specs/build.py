@@ -61,7 +61,7 @@ def build_stream(experiment: Experiment, data: Mapping[str, Pictures], seed: int
     """
     row, config = experiment.stream.row, experiment.stream.config
     for name in row.datasets(config):
-        fix = "lies in folders and is read picture by picture; stream.kind=pictures does that"
+        fix = "lies in folders and is read picture by picture; stream.kind=pictures does that, and stream.kind=episodes"
         if not isinstance(data[name], row.takes):
             raise SpecError("dataset", name, fix)
     return row.build(config, data, seed)
