@@ -8,9 +8,8 @@ import torch
 from torch import Tensor
 
 from frisket.envs.data.divisions import SPLITS as SPLITS
-from frisket.envs.data.divisions import Split as Split
 from frisket.envs.stream import Stream
-from frisket.types import Batch
+from frisket.types import Batch, Split
 
 
 class EpisodeStream(Stream):

@@ -21,6 +21,9 @@ DataMode = Literal["auto", "real", "embedded"]
 """Which data: ``real`` or nothing, ``embedded`` (what installed packages bring along), or ``auto``: real if they can be
 had."""
 
+Split = Literal["train", "validation", "test"]
+"""Meta-training, meta-validation and meta-test classes, no class in two of them."""
+
 Metrics: TypeAlias = "dict[str, float]"
 """What a learner reports about one step, by name."""
 

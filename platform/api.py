@@ -7,12 +7,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:
-    from frisket.envs.episode_stream import Split
     from frisket.platform.model.model import FrisketModel
     from frisket.platform.specs.uses import Given
     from frisket.platform.tables.scales import ScaleName
     from frisket.platform.verbs.finished import FinishedReproduction, FinishedRun, StateName
-    from frisket.types import DataMode
+    from frisket.types import DataMode, Split
 
 
 def run(

@@ -24,8 +24,8 @@ def modules_after(code: str, checkout: Path) -> set[str]:
 
 def test_exported_names() -> None:
     assert frisket.__all__ == [
-        "FrisketError", "MaskSet", "UserError", "__version__", "compare", "load_model", "reproduce", "run", "runs",
-        "show", "tune",
+        "FrisketError", "MaskSet", "UserError", "__version__", "compare", "evaluate", "load_model", "reproduce", "run",
+        "runs", "show", "tune",
     ]  # fmt: skip
     for name in frisket.__all__:
         assert getattr(frisket, name) is not None

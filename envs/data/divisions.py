@@ -21,15 +21,14 @@ from fnmatch import fnmatchcase
 from functools import cache
 from pathlib import Path
 from types import MappingProxyType
-from typing import Literal
 
 import numpy as np
 
 from frisket.envs.data.containers import Damaged, require_regular
 from frisket.errors import DataError
 from frisket.files import sha256
+from frisket.types import Split
 
-Split = Literal["train", "validation", "test"]
 SPLITS: tuple[Split, ...] = ("train", "validation", "test")
 """Meta-training, meta-validation and meta-test classes, no class in two of them."""
 

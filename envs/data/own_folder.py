@@ -27,7 +27,7 @@ from typing import get_args
 import numpy as np
 
 from frisket.envs.data.containers import Damaged
-from frisket.envs.data.divisions import SPLITS, Places, Split, by_shares, digest_of, read_division, split_folders
+from frisket.envs.data.divisions import SPLITS, Places, by_shares, digest_of, read_division, split_folders
 from frisket.envs.data.imageset import ImageSet
 from frisket.envs.data.own import TEST, OwnData, Samples, described, find, held_out, share_note
 from frisket.envs.data.own_pictures import SUFFIXES, Colour, NotRgb, Unreadable, readable_pictures
@@ -36,6 +36,7 @@ from frisket.envs.data.store import cached_arrays
 from frisket.envs.data.tree import is_ours, passed_over, require_readable
 from frisket.errors import DataError, require
 from frisket.folders import cache_folder
+from frisket.types import Split
 
 _log = logging.getLogger("frisket.data")
 

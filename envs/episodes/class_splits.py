@@ -6,10 +6,11 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from frisket.envs.data.divisions import SPLITS, Places, Split, by_shares, in_order, published, published_names
+from frisket.envs.data.divisions import SPLITS, Places, by_shares, in_order, published, published_names
 from frisket.envs.data.imageset import Pictures
 from frisket.errors import DataError, SpecError
 from frisket.rng import numpy_generator
+from frisket.types import Split
 
 _STANDARD, _ORDER = "standard", "order"
 

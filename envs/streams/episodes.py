@@ -19,13 +19,13 @@ import torch
 from frisket.envs.data.imageset import Pictures
 from frisket.envs.data.own_pictures import NotRgb, Unreadable
 from frisket.envs.data.reading import Reading, in_memory
-from frisket.envs.episode_stream import EpisodeStream, Split
+from frisket.envs.episode_stream import EpisodeStream
 from frisket.envs.episodes.class_splits import class_split
 from frisket.envs.streams.kind import StreamKind
 from frisket.envs.streams.scaling import Scale
 from frisket.errors import require
 from frisket.rng import numpy_generator
-from frisket.types import Batch, Task
+from frisket.types import Batch, Split, Task
 
 _TURNS = 4
 

@@ -6,10 +6,10 @@ from typing import Annotated
 
 import typer
 
-from frisket.envs.episode_stream import Split
 from frisket.platform.cli import complete
 from frisket.platform.cli.output import CsvFile, JsonFile, require_folders, write
 from frisket.platform.cli.run import Data, DataDir, Overrides
+from frisket.types import Split
 
 
 def evaluate(

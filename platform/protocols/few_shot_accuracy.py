@@ -20,11 +20,11 @@ import torch
 from torch import Tensor
 
 from frisket.algos.learner import Episodic
-from frisket.envs.episode_stream import EpisodeStream, Split
+from frisket.envs.episode_stream import EpisodeStream
 from frisket.envs.stream import Stream
 from frisket.errors import SpecError, require
 from frisket.platform.protocols.protocol import Answers, Protocol, ProtocolKind, Scored
-from frisket.types import Batch, Metrics, State
+from frisket.types import Batch, Metrics, Split, State
 
 _TWO_SIDED = 1.96  # of a normal, 95 %
 

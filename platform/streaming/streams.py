@@ -14,7 +14,7 @@ from typing import Any, Literal
 from torch import Tensor
 
 from frisket.envs.data import OwnData, Pictures, resolve
-from frisket.envs.episode_stream import EpisodeStream, Split
+from frisket.envs.episode_stream import EpisodeStream
 from frisket.envs.stream import Stream
 from frisket.envs.streams.kind import StreamKind
 from frisket.envs.task_stream import TaskStream
@@ -26,7 +26,7 @@ from frisket.platform.streaming.chunk import Item, Unpacked
 from frisket.platform.streaming.consumer import Service
 from frisket.platform.streaming.feed import Feed
 from frisket.platform.streaming.reader import Reader
-from frisket.types import Batch, Task, TaskEnd
+from frisket.types import Batch, Split, Task, TaskEnd
 
 _SETS_BYTES = 256 * 2**20
 _SERVED = ("batch", "batches", "episode", "provenance", "start", "task_index", "test_set", "validation_set")

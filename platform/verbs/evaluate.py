@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from frisket.algos.learner import Episodic
-from frisket.envs.episode_stream import SPLITS, EpisodeStream, Split
+from frisket.envs.episode_stream import SPLITS, EpisodeStream
 from frisket.errors import ModelError, SpecError, nearest
 from frisket.platform.model.model import FrisketModel
 from frisket.platform.protocols.few_shot_accuracy import accuracies, interval
@@ -17,7 +17,7 @@ from frisket.platform.specs.experiment import load_spec
 from frisket.platform.specs.uses import Given
 from frisket.platform.verbs.asked import require_count, require_mode
 from frisket.platform.verbs.load import load_model
-from frisket.types import DataMode
+from frisket.types import DataMode, Split
 
 
 def evaluate(

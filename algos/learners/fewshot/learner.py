@@ -23,7 +23,7 @@ from torch import Tensor
 
 from frisket.algos.inner.loop import MetaGradient, adapt_first_order, loss_on, meta_gradient, total
 from frisket.algos.inner.modulation import Modulation
-from frisket.algos.learner import Capabilities, Episodic
+from frisket.algos.learner import LOSS_BEFORE, Capabilities, Episodic
 from frisket.algos.masks.mask_set import MaskSet
 from frisket.algos.networks.network import Network, split
 from frisket.algos.parts import optimiser
@@ -78,7 +78,10 @@ class EpisodicConfig(ABC):
 
 
 LOGGED: Mapping[str, str] = MappingProxyType(
-    {"query_loss": "mean loss of the queries of a meta-batch's tasks, adapted to each, before the outer step"}
+    {
+        "query_loss": "mean loss of the queries of a meta-batch's tasks, adapted to each, before the outer step",
+        "loss_before": f"{LOSS_BEFORE}; only on a stream of plain batches",
+    }
 )
 """What every method of the family reports."""
 
