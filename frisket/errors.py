@@ -133,7 +133,7 @@ def shortened(text: str, most: int = LONGEST_VALUE) -> str:
 def cut_short(text: str, most: int) -> str:
     """What somebody else says, in one line of at most ``most`` characters. A longer one ends with a sentence, where
     that leaves half of it or more, else with a word, and an ellipsis."""
-    line = " ".join(text.split())
+    line = _in_a_line(" ".join(text.split()))
     if len(line) <= most or len(line := censored(line)) <= most:
         return line
     head = line[: most - 4]

@@ -7,6 +7,7 @@ libraries beneath us may repeat it, whole or torn out of its URI; all that is sa
 
 from __future__ import annotations
 
+import base64
 import os
 import re
 from collections.abc import Iterator
@@ -59,6 +60,7 @@ def _known() -> Iterator[str]:
             user = found[0].removeprefix(found["scheme"] or found["other"]).removesuffix("@")
             secret = user.partition(":")[2] or user.rstrip(":")  # a token may stand in a user's place
             yield from filter(None, [secret, unquote(secret)])
+            yield base64.b64encode(unquote(user).encode()).decode().rstrip("=")  # as a server is told it
         for found in _NAMED.finditer(uri):
             secret = found[0].removeprefix(found["name"])
             yield from (secret, unquote(secret))

@@ -108,3 +108,7 @@ def test_no_half_of_a_secret_is_left_by_a_cut(cut: Callable[[str, int], str]) ->
         said = cut(f"{'x' * before} http://u:{'Qz7' * 10}@h/{'y' * 200}", 150)
         assert "Qz7" not in said
         assert len(said) <= 150
+
+
+def test_what_somebody_else_says_steers_no_terminal() -> None:
+    assert cut_short("\x1b[31m you sent", 100) == "\\x1b[31m you sent"

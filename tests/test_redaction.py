@@ -57,3 +57,8 @@ def test_what_is_said_holds_no_secret_of_the_environment(
 ) -> None:
     monkeypatch.setenv(variable, value)
     assert censored(said) == heard
+
+
+def test_a_login_as_it_is_sent_is_hidden_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://alice:Sekret77@127.0.0.1:5000")
+    assert censored("you sent Basic YWxpY2U6U2VrcmV0Nzc=") == "you sent Basic ***="

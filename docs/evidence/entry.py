@@ -18,7 +18,7 @@ from typing import Any
 
 from docs.evidence.queue import COMMITS, Entry, run_name
 from frisket.errors import Stopped, UserError
-from frisket.files import find_json, write_json, write_sealed
+from frisket.files import find_json, write_json
 from frisket.platform.run.folder import ReplicaFolder, RunFolder, git_revision
 from frisket.platform.specs.typed import typed
 from frisket.platform.verbs import run as launch
@@ -95,7 +95,7 @@ def _copy(theirs: ReplicaFolder, result: Mapping[str, Any], files: ReplicaFolder
         for path in theirs.path.iterdir():
             if path.is_file() and path.name not in (".lock", "result.json"):
                 shutil.copy(path, files.path / path.name)
-        write_sealed(files.path / "result.json", result)
+        files.finish(result, result["journal_bytes"])
 
 
 def _note_commits(folder: RunFolder, commits: Sequence[str]) -> None:

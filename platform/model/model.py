@@ -267,8 +267,8 @@ def write_model(folder: RunFolder, path: Path) -> None:
         member, source, target = _member(folder, replica), folder.replica(replica), path / "replicas" / replica.key
         target.mkdir(parents=True)
         save_state(path / state_file(replica.key), member.state, {})
-        if source.masks.exists():
-            MaskSet.load(source.masks).save(target / source.masks.name)
+        if (masks := source.mask_set) is not None:
+            masks.save(target / source.masks.name)
         replicas[replica.key] = member.inputs.as_dict()
     for use in folder.experiment.uses:
         if use.text is not None:  # to be read by people; loading a model imports nothing

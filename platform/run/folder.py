@@ -21,6 +21,7 @@ from __future__ import annotations
 
 import contextlib
 import datetime
+import os
 import secrets
 import shutil
 import subprocess
@@ -84,7 +85,7 @@ class RunFolder(Kept):
             for replica in experiment.replicas():
                 # A given name may be that of a run whose beginning was cut short: its manifest, written last, is not
                 # there.
-                folder.replica(replica).path.mkdir(parents=True, exist_ok=run_id != new)
+                (folder.path / "replicas" / replica.key).mkdir(parents=True, exist_ok=run_id != new)
             for use in experiment.uses:
                 if use.text is not None:
                     folder.uses.mkdir(exist_ok=True)
@@ -100,6 +101,8 @@ class RunFolder(Kept):
     def open(cls, path: Path) -> RunFolder:
         """The run in ``path``. Raises `RunError` where there is none, or its manifest is not as it was written."""
         folder = cls(path.absolute())
+        if os.path.lexists(path / cls.MANIFEST) and not (path / cls.MANIFEST).is_file():
+            raise RunError("run", str(path), "its run.json is no file")
         try:
             _ = folder.manifest
         except OSError as error:
@@ -113,7 +116,7 @@ class RunFolder(Kept):
     def find(cls, run: str, parent: Path) -> RunFolder:
         """A run by path, by id or unique beginning of an id under ``parent``, or ``last``."""
         for path in (Path(run), parent / run):  # one that is asked for by its whole name is refused, not passed over
-            if (path / cls.MANIFEST).is_file():
+            if os.path.lexists(path / cls.MANIFEST):
                 return cls.open(path)
         return choose(run, cls.all(parent), f"there are no runs in {parent}")
 
@@ -148,7 +151,8 @@ class RunFolder(Kept):
 
     def replica(self, replica: Replica | str) -> ReplicaFolder:
         """The files of one replica."""
-        return ReplicaFolder(self.path / "replicas" / (replica if isinstance(replica, str) else replica.key))
+        key = replica if isinstance(replica, str) else replica.key
+        return ReplicaFolder(self.path / "replicas" / key, self.run_id)
 
     def pack(self, pack: Pack) -> PackFolder:
         """The files of one of the experiment's packs."""

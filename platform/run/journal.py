@@ -54,7 +54,7 @@ class Journal:
         require_whole(path, keep)
         self._again = deque(_whole_lines(path, keep, final))
         self._path = path
-        self._crc = _crc_before(path, keep)
+        self._crc = crc_at(path, keep)
         self._length, self._final = keep, keep + sum(map(len, self._again))
         self._file = os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT, 0o666), "r+b")
         self._file.truncate(self._final)
@@ -143,7 +143,7 @@ def read_journal(path: Path, start: int = 0, stop: int | None = None) -> Iterato
     Raises:
         FileError: a line is not as it was written.
     """
-    offset, before = start, _crc_before(path, start)
+    offset, before = start, crc_at(path, start)
     for raw in _raw(path, start, stop):
         offset += len(raw)
         yield _opened(raw, path, before), offset
@@ -175,7 +175,7 @@ def _raw(path: Path, start: int, stop: int | None) -> Iterator[bytes]:
 
 def _whole_lines(path: Path, start: int, stop: int) -> Iterator[bytes]:
     """The lines in those bytes, up to the first that is damaged."""
-    before = _crc_before(path, start)
+    before = crc_at(path, start)
     for raw in _raw(path, start, stop) if stop > start and path.exists() else ():
         try:
             _opened(raw, path, before)
@@ -205,7 +205,7 @@ def _crc_of(raw: bytes) -> int:
     return -1 if said is None else int(said[1], 16)
 
 
-def _crc_before(path: Path, start: int) -> int:
+def crc_at(path: Path, start: int) -> int:
     """The CRC of the line that ends at byte ``start`` of the journal ``path``; 0 at its beginning."""
     if not start:
         return 0

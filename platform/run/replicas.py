@@ -11,10 +11,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from frisket.algos.masks.mask_set import MaskSet
 from frisket.algos.state_file import load_state, save_state
 from frisket.errors import FileError, RunError
-from frisket.files import find_sealed, held, lock, read_sealed, sweep, write_sealed
-from frisket.platform.run.journal import require_whole
+from frisket.files import find_sealed, held, lock, read_sealed, sha256_of, sweep, write_sealed
+from frisket.platform.run.journal import crc_at, require_whole
 from frisket.types import State
 
 _log = logging.getLogger("frisket.run")
@@ -22,10 +23,16 @@ _AGAIN = "remove {} and resume the run: the replica runs again from its first st
 
 
 class ReplicaFolder:
-    """Files of one replica under ``path``."""
+    """Files of one replica under ``path``. Its result says which replica of which run it is of, and carries the digests
+    of what lies beside it, so that whole files of another do not pass for its own.
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
+    Args:
+        path: the folder, named like the replica.
+        run: id of the run.
+    """
+
+    def __init__(self, path: Path, run: str = "") -> None:
+        self.path, self.run = path, run
         self.key = path.name
         self.journal = path / "journal.jsonl"
         self.final = path / "final.safetensors"
@@ -36,18 +43,38 @@ class ReplicaFolder:
         """The result once the replica is done, else None. One that a search stopped early says so under ``stopped``.
 
         Raises:
-            RunError: it is damaged.
+            RunError: it is damaged, or another replica's.
         """
+        path = self.path / "result.json"
         try:
-            return read_sealed(self.path / "result.json")
+            said = read_sealed(path)
         except FileNotFoundError:
             return None
         except FileError as error:
             raise RunError("result", str(error.value), f"{error.fix}; {_AGAIN.format('it')}") from error
+        of = said.get("of")
+        if of != self._of:
+            whose = f"the replica {of[1]} of run {of[0]}" if isinstance(of, list) and len(of) == 2 else "nobody"
+            raise RunError("result", str(path), f"is of {whose}; {_AGAIN.format('it')}")
+        return said
+
+    @property
+    def _of(self) -> list[str]:
+        return [self.run, self.key]
 
     def finish(self, result: Mapping[str, Any], journal_bytes: int) -> None:
-        """Write the result, the last of the replica's files, with how long its journal is."""
-        write_sealed(self.path / "result.json", {**result, "journal_bytes": journal_bytes})
+        """Write the result, the last of the replica's files, with how long its journal is and what its files hold."""
+        held_now = {path.name: sha256_of(path) for path in (self.final, self.masks) if path.exists()}
+        own = {"of": self._of, "files": held_now, "journal_bytes": journal_bytes}
+        own["journal_crc"] = crc_at(self.journal, journal_bytes)
+        write_sealed(self.path / "result.json", {**result, **own})
+
+    def _require_own(self, path: Path) -> None:
+        """Raise `RunError` where ``path`` is not the file that was there when the replica was done."""
+        result = self.result
+        if result is not None and path.exists() and sha256_of(path) != result["files"].get(path.name):
+            way = _AGAIN.format("it and the result.json beside it")
+            raise RunError(path.stem, str(path), f"is not the file that its result.json was written with; {way}")
 
     @property
     def state(self) -> State:
@@ -57,13 +84,27 @@ class ReplicaFolder:
             RunError: it is damaged, or not there.
         """
         try:
-            return load_state(self.final)[0]
+            state = load_state(self.final)[0]
         except FileNotFoundError as error:
             way = _AGAIN.format("the result.json beside it")
             raise RunError("final state", str(self.final), f"is not there; {way}") from error
         except FileError as error:
             way = _AGAIN.format("it and the result.json beside it")
             raise RunError("final state", str(self.final), f"{error.fix}; {way}") from error
+        self._require_own(self.final)
+        return state
+
+    @property
+    def mask_set(self) -> MaskSet | None:
+        """The masks of a replica that is done; None for a method that has none.
+
+        Raises:
+            RunError: they are damaged, or another replica's.
+        """
+        if not self.masks.exists():
+            return None
+        self._require_own(self.masks)
+        return MaskSet.load(self.masks)
 
     def require_whole(self) -> None:
         """Raise `RunError` unless all that a replica which is done leaves behind is as it was written."""
@@ -71,12 +112,14 @@ class ReplicaFolder:
         if result is None:
             return
         try:
-            require_whole(self.journal, int(result["journal_bytes"]))
+            require_whole(self.journal, length := int(result["journal_bytes"]))
+            if crc_at(self.journal, length) != result["journal_crc"]:
+                raise FileError("journal", str(self.journal), "is not the one that its result.json was written with")
         except FileError as error:
             way = _AGAIN.format("it and the result.json beside it")
             raise RunError("journal", str(self.journal), f"{error.fix}; {way}") from error
         if "stopped" not in result:
-            _ = self.state
+            _ = self.state, self.mask_set
 
     def committed_bytes(self) -> int:
         """Length of the part of the journal that is final.
@@ -154,7 +197,12 @@ class PackFolder:
 
     def save(self, state: State, metadata: Mapping[str, Any]) -> None:
         """Write a checkpoint; the one there was becomes the one before it."""
-        save_state(self.checkpoint, state, {k: json.dumps(v) for k, v in metadata.items()}, before=self.before)
+        said = {k: json.dumps(v) for k, v in {**metadata, "of": self._of}.items()}
+        save_state(self.checkpoint, state, said, before=self.before)
+
+    @property
+    def _of(self) -> list[str]:
+        return [self.members[0].run, *(files.key for files in self.members)]
 
     def load(self) -> tuple[State, dict[str, Any]] | None:
         """``(state, metadata)`` to go on from: of the newest checkpoint that is whole; None where there is none. One
@@ -173,6 +221,9 @@ class PackFolder:
                 damaged.append(f"{path.name} {error.fix}")
                 continue
             said = {k: json.loads(v) for k, v in metadata.items()}
+            if said.pop("of", None) != self._of:
+                damaged.append(f"{path.name} is of another run, or of other replicas")
+                continue
             if damaged:
                 _log.warning("checkpoint %s; going on from the one before it, at step %d", damaged[0], said["cursor"])
                 os.replace(path, self.checkpoint)

@@ -37,6 +37,7 @@ def summarise(folder: RunFolder) -> dict[str, Any]:
     lost = divergences(folder)
     upload = find_sealed(folder.path / "upload.json") or {}
     summary: dict[str, Any] = {
+        "run": folder.run_id,
         "spec": manifest["spec"],
         "frisket": manifest["frisket"],
         "git": manifest["git"],

@@ -229,6 +229,8 @@ def load_table(name: str) -> Table:
     Raises:
         SpecError: no such table, or a mistake in its file.
     """
+    if not isinstance(name, str):
+        raise SpecError("TABLE", name, "must be a name, as text (`frisket list tables`)")
     if name not in table_names():
         raise SpecError("TABLE", name, f"no such table; {nearest(name, table_names())} (`frisket list tables`)")
     return read_config(Table, f"{TABLES}{name}")

@@ -6,10 +6,12 @@ import contextlib
 import logging
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from frisket.errors import RunError, TrackingError, UserError
 from frisket.files import lock
+from frisket.places import in_a_line
 from frisket.platform.run.folder import RunFolder
 from frisket.platform.tracking.failure import said_of
 from frisket.platform.tracking.record import Record
@@ -114,6 +116,14 @@ class Uploader:
             self._session = Session(self.folder, self.record, self.live)
         return self._session
 
+    def _of_the_run(self, error: Exception) -> UserError | None:
+        """What ``error`` says of the run's own files; None where it is of something else."""
+        if isinstance(error, UserError):
+            return error
+        named = getattr(error, "filename", None)
+        own = isinstance(named, str) and Path(named).is_relative_to(self.folder.path)
+        return in_a_line(error) if own and isinstance(error, OSError) else None
+
     def _guarded(self, action: Callable[[], None]) -> UploadStatus:
         self._points, reason, damaged = 0, "", False
         try:
@@ -121,10 +131,13 @@ class Uploader:
         except TrackingError as error:  # of where MLflow is, not of the run
             self._session = None
             reason = said_of(error)
-        except UserError as error:
-            if not self.live:
-                raise
-            reason, damaged = str(error), True
+        except (UserError, OSError) as error:
+            own = self._of_the_run(error)
+            if own is not None and not self.live:
+                raise own from error
+            reason, damaged = (said_of(error), False) if own is None else (str(own), True)
+            if own is None:
+                self._session = None
         except Exception as error:  # a client has many ways to fail, and none of them may end the run
             _log.debug("sending %s failed", self.folder.run_id, exc_info=True)
             self._session = None

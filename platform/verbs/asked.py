@@ -22,5 +22,5 @@ def require_switch(field: str, value: Any) -> None:
 
 def require_mode(value: Any) -> None:
     """Raise `RunError` unless ``value`` says which data."""
-    if value not in get_args(DataMode):
+    if not isinstance(value, str) or value not in get_args(DataMode):
         raise RunError("data", value, nearest(str(value), get_args(DataMode)))

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from frisket.errors import RunError, nearest
+from frisket.places import told
 from frisket.platform.run.aggregate import aggregate
 from frisket.platform.run.folder import RunFolder
 from frisket.platform.run.kept import content_hashes, default_runs_folder, name_of
@@ -58,6 +59,7 @@ class _Side:
         return mine == theirs and self.data == other.data and len(modes) == 1
 
 
+@told()
 def compare(*names: str | Path, runs_dir: str | Path | None = None) -> dict[str, Any]:
     """Finished runs beside each other; `frisket.platform.api.compare` says more.
 

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from frisket.errors import ModelError
+from frisket.places import told
 from frisket.platform.model.model import FrisketModel, require_passed
 from frisket.platform.run.folder import RunFolder
 from frisket.platform.run.points import product
@@ -14,6 +15,7 @@ from frisket.platform.specs.text import parse
 from frisket.platform.specs.uses import Given, taken
 
 
+@told()
 def load_model(uri: str | Path, *, tracking_uri: str | None = None, uses: Iterable[Given] = ()) -> FrisketModel:
     """Load a model with all its replicas, states and masks; `frisket.platform.api.load_model` says more."""
     if not isinstance(uri, (str, Path)):

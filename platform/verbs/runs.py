@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import Any, Literal
 
 from frisket.errors import RunError, SpecError
-from frisket.files import held, read_sealed
+from frisket.files import read_sealed
 from frisket.platform.run.kept import default_runs_folder
+from frisket.platform.run.replicas import ReplicaFolder
 from frisket.platform.verbs.finished import STATES, StateName
 
 _MANIFEST = "run.json"
@@ -82,13 +83,12 @@ def _read(path: Path) -> dict[str, Any]:
     experiment, search = manifest["experiment"], manifest["experiment"].get("tune")
     _moment(manifest["created"])
     folders = sorted((path / "replicas").iterdir())  # made, one per replica, before the manifest is
-    files = {folder: folder / "result.json" for folder in folders}
-    results = [read_sealed(file) for file in files.values() if file.exists()]
+    files = [ReplicaFolder(folder, manifest["run_id"]) for folder in folders]
+    results = [result for one in files if (result := one.result) is not None]
     if len(results) == len(folders):
         state = "done"
     else:
-        left = (folder for folder, file in files.items() if not file.exists())
-        state = "running" if any(held(folder / ".lock") for folder in left) else "stopped"
+        state = "running" if any(one.held for one in files if one.result is None) else "stopped"
     return {
         "run": manifest["run_id"],
         "path": str(path.absolute()),
@@ -110,7 +110,10 @@ def _headline(path: Path, manifest: Mapping[str, Any], *, done: bool) -> dict[st
     """What the run is judged by: of a search its best point's. Without numbers until the run is summed up."""
     metric = manifest.get("headline")  # runs before it was noted down have it first
     file = path / "summary.json"
-    metrics = read_sealed(file).get("summary", {}) if done and file.exists() else {}
+    said = read_sealed(file) if done and file.exists() else {"run": manifest["run_id"]}
+    if said.get("run") != manifest["run_id"]:
+        raise RunError("summary", str(file), f"is of run {said.get('run')}; remove it and resume the run")
+    metrics = said.get("summary", {})
     metric = next(iter(metrics), None) if metric is None else metric
     number = metrics.get(metric) or {}
     return {"metric": metric, **{part: number.get(part) for part in ("mean", "std", "n")}}

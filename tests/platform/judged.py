@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from frisket.files import write_sealed
 from frisket.platform.run.folder import RunFolder
 from frisket.platform.specs.experiment import load_spec
 from frisket.platform.tables.comparison import Comparison, compare
@@ -51,6 +50,6 @@ def compared(
             values = {name: value + spread for name, value in means[cell.row].items()} if mine else {}
             about = {"variant": replica.variant, "seed": replica.seed, "config": {}, "sparsity": {}}
             result = about | {"seconds": values.pop("seconds", 1.0), "metrics": values}
-            write_sealed(run.replica(replica).path / "result.json", result)
+            run.replica(replica).finish(result, journal_bytes=0)
         reproduction.assign(index, run, reused=False)
     return reproduction, compare(reproduction)

@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from frisket.files import write_sealed
 from frisket.platform.run.folder import RunFolder
 from frisket.platform.run.summary import write_summary
 from frisket.platform.specs.experiment import from_dict
@@ -52,7 +51,7 @@ def made_run(
             about = {"replica": replica.key, "variant": replica.variant, "seed": replica.seed, "seconds": 2.0}
             config = {"learner": {"inner_steps": 1}}
             result = about | {"config": config, "metrics": metrics, "sparsity": {"overall": 0.5, "conv1.weight": 0.25}}
-            write_sealed(folder.replica(replica).path / "result.json", result)
+            folder.replica(replica).finish(result, journal_bytes=0)
     if folder.done:
         write_summary(folder)
     return folder

@@ -56,6 +56,9 @@ def tracked_copy(run: RunFolder, parent: Path, uri: str, name: str, *, register:
     tracking = {"uri": uri, "experiment": f"frisket/{name}"}
     manifest |= {"run_id": run_id, "spec": name, "register": register, "tracking": tracking}
     write_sealed(path / "run.json", manifest)
+    for result in path.glob("replicas/*/result.json"):
+        said = read_sealed(result)
+        write_sealed(result, said | {"of": [run_id, said["of"][1]]})
     return RunFolder.open(path)
 
 

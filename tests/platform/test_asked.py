@@ -13,6 +13,7 @@ import pytest
 
 import frisket
 from frisket.errors import FileError, RunError, SpecError, UserError
+from frisket.files import write_sealed
 from frisket.places import in_a_line, require_place, told
 from frisket.platform.cli.main import main
 from frisket.platform.cli.streams import say_what_can_be_said
@@ -136,3 +137,24 @@ def test_unknown_values_of_a_specification_are_not_shown_whole() -> None:
     with pytest.raises(SpecError) as found:
         frisket.run({**SPEC, "seeds": 10**6000}, local=True)
     assert len(str(found.value)) < 200
+
+
+@pytest.mark.parametrize(
+    ("ask", "error"),
+    [
+        *((lambda value=value: frisket.reproduce(value), SpecError) for value in (3, 1.5, True, Path("a"), int)),
+        (lambda: frisket.load_model(LONG * 20), FileError),
+        (lambda: frisket.compare(LONG * 20, "last"), RunError),
+        (lambda: frisket.run(SPEC, data=[1, 2]), RunError),  # pyright: ignore[reportArgumentType]
+    ],
+)
+def test_what_python_may_be_asked_is_refused_by_an_error_of_its_own(ask: Any, error: type[UserError]) -> None:
+    with pytest.raises(error):
+        ask()
+
+
+def test_a_temporary_is_told_of_by_the_name_it_was_to_have(tmp_path: Path) -> None:
+    (tmp_path / "summary.json").mkdir()
+    with pytest.raises(FileError) as refused, told():
+        write_sealed(tmp_path / "summary.json", {})
+    assert refused.value.value == str(tmp_path / "summary.json")

@@ -15,7 +15,7 @@ from watching import measured
 
 import frisket
 from frisket.errors import ModelError, RunError, Stopped
-from frisket.files import read_sealed
+from frisket.files import read_sealed, write_sealed
 from frisket.platform.cli.main import main
 from frisket.platform.executors import local
 from frisket.platform.run.engine import run_pack
@@ -357,6 +357,58 @@ def test_what_a_replica_that_is_done_left_is_looked_at_before_it_is_taken(
     (files.path / "result.json").unlink()
     (files.path / name).unlink(missing_ok=True)
     assert ended(folder) == whole
+
+
+@pytest.mark.parametrize(
+    ("name", "says"),
+    [
+        ("result.json", "is of the replica seed0 of run "),
+        ("final.safetensors", "is not the file that its result.json was written with"),
+        ("masks.safetensors", "is not the file that its result.json was written with"),
+        ("journal.jsonl", "is not the one that its result.json was written with"),
+    ],
+)
+@pytest.mark.parametrize("whose", ["another run's", "a sibling's"])
+def test_whole_files_of_another_replica_do_not_pass_for_its_own(
+    name: str, says: str, whose: str, workplace: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pair = {**ALONE, "seeds": 2}
+    folder, other = (begun(workplace / place, pair) for place in ("frisket_runs", "elsewhere"))
+    for one in (folder, other):
+        ended(one)
+    sibling = folder.replicas()[0] if whose == "a sibling's" else other.replicas()[1]
+    mine = folder.replicas()[1]
+    if name == "journal.jsonl":  # of the same length, whatever its times are
+        result = read_sealed(mine.path / "result.json")
+        shutil.copy(sibling.journal, mine.journal)
+        length = mine.journal.stat().st_size
+        write_sealed(mine.path / "result.json", {**result, "journal_bytes": length})
+    else:
+        shutil.copy(sibling.path / name, mine.path / name)
+    if (name, whose) == ("result.json", "another run's"):
+        says = f"is of the replica seed1 of run {other.run_id}"
+    for command in (["run", "--resume", folder.run_id, "--local"], ["sync", folder.run_id]):
+        err = said_to_user(capsys, *command, code=2)
+        assert says in err
+        assert str(mine.path / name) in err
+
+
+def test_the_manifest_of_another_run_does_not_pass_for_its_own(
+    workplace: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder, other = begun(workplace / "frisket_runs", ALONE), begun(workplace / "elsewhere", ALONE)
+    ended(folder)
+    shutil.copy(other.path / "run.json", folder.path / "run.json")
+    err = said_to_user(capsys, "run", "--resume", str(folder.path), "--local", code=2)
+    assert f"is of the replica seed0 of run {folder.path.name}" in err
+
+
+@BOTH
+def test_the_checkpoint_of_another_run_is_not_gone_on_from(fields: dict[str, Any], tmp_path: Path) -> None:
+    folder, other = (stopped_twice(tmp_path / place, fields, after=(4,)) for place in ("mine", "other"))
+    shutil.copy(files_of(other).checkpoint, files_of(folder).checkpoint)
+    with pytest.raises(RunError, match="is of another run, or of other replicas"):
+        ended(folder)
 
 
 def test_a_damaged_run_that_is_asked_for_by_name_is_refused(

@@ -16,6 +16,9 @@ from frisket.platform.run.folder import RunFolder
 from frisket.platform.run.journal import read_journal
 from frisket.platform.run.replicas import ReplicaFolder
 
+_OWN = ("seconds", "of", "files", "journal_crc")
+"""What a result says of itself, of its time and of its own files."""
+
 
 def measured(folder: RunFolder) -> dict[str, Any]:
     """All that must be equal, bit for bit, however a run was executed: results, every step, every point, the masks.
@@ -25,7 +28,7 @@ def measured(folder: RunFolder) -> dict[str, Any]:
     """
     return {
         files.key: {
-            "result": json.dumps({k: v for k, v in (files.result or {}).items() if k != "seconds"}, sort_keys=True),
+            "result": json.dumps({k: v for k, v in (files.result or {}).items() if k not in _OWN}, sort_keys=True),
             "journal": [
                 json.dumps({k: v for k, v in line.items() if k != "time"}, sort_keys=True)
                 for line, _ in read_journal(files.journal)
