@@ -142,14 +142,13 @@ def split_folders(field: str, root: Path) -> dict[Split, Path]:
     Raises:
         DataError: one of them is not there, or there twice.
     """
-    return _one_each(
-        field, root, "folder", {split: [p for p in paths if p.is_dir()] for split, paths in _named(root, "")}
-    )
+    there: dict[Split, list[Path]] = {split: [p for p in paths if p.is_dir()] for split, paths in _named(root, "")}
+    return _one_each(field, root, "folder", there)
 
 
 def split_tables(field: str, root: Path) -> dict[Split, Path]:
     """The same of files train.csv, val.csv and test.csv."""
-    there = {split: [p for p in paths if p.is_file()] for split, paths in _named(root, ".csv")}
+    there: dict[Split, list[Path]] = {split: [p for p in paths if p.is_file()] for split, paths in _named(root, ".csv")}
     return _one_each(field, root, "table", there)
 
 

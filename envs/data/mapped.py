@@ -107,7 +107,7 @@ def _opened(path: Path, shape: tuple[int, int, int]) -> Mapped:
     pixels = np.asarray(np.memmap(path, np.uint8, "r", shape=(count,))) if count else np.empty(0, np.uint8)
     digest = hashlib.sha256()
     for start in range(0, count, _AT_ONCE):
-        digest.update(pixels[start : start + _AT_ONCE])
+        digest.update(pixels[start : start + _AT_ONCE])  # pyright: ignore[reportArgumentType]
     if digest.hexdigest() != about["sha256"]:
         raise ValueError(NOT_AS_SEALED)
     faults = {int(number): str(fault) for number, fault in about["faults"].items()}
@@ -118,5 +118,6 @@ def _held(shape: tuple[int, int, int], blocks: Callable[[], Iterable[Block]]) ->
     made = list(blocks())
     images = np.concatenate([block.images for block in made]) if made else np.empty((0, *shape), np.uint8)
     faults = {number: fault for block in made for number, fault in block.faults.items()}
-    digest = hashlib.sha256(np.ascontiguousarray(images).reshape(-1)).hexdigest()
+    flat = np.ascontiguousarray(images).reshape(-1)
+    digest = hashlib.sha256(flat).hexdigest()  # pyright: ignore[reportArgumentType]
     return Mapped(images, tuple(len(block.images) for block in made), faults, digest)

@@ -83,7 +83,8 @@ def _resized(images: ImageSet, size: int) -> ImageSet:
             small = np.stack([np.asarray(Image.fromarray(one).resize(square, bilinear)) for one in flat])
             yield Block(small.reshape(len(part), channels, size, size), {})
 
-    content = hashlib.sha256(np.ascontiguousarray(images.images).reshape(-1)).hexdigest()
+    flat = np.ascontiguousarray(images.images).reshape(-1)
+    content = hashlib.sha256(flat).hexdigest()  # pyright: ignore[reportArgumentType]
     key = f"{images.name.replace(':', '-')}-{content[:32]}-{size}-pillow{pillow}-v{_VERSION}"
     kept = mapped(cache_folder(), key, (channels, size, size), blocks)
     notes = (*images.provenance.notes, f"resized to {size} x {size}, bilinear, by Pillow {pillow}")

@@ -167,7 +167,10 @@ def remove(*names: str) -> Callable[[Path], None]:
 
 
 def write(name: str, text: str) -> Callable[[Path], None]:
-    return lambda root: (root / name).write_text(text) and None
+    def act(root: Path) -> None:
+        (root / name).write_text(text)
+
+    return act
 
 
 MISTAKES: list[tuple[str, Callable[[Path], object], str]] = [

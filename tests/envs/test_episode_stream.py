@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -27,7 +28,7 @@ def pictures(classes: int, each: int) -> ImageSet:
     )
 
 
-def stream(seed: int = 0, classes: int = 50, each: int = 8, **fields: int) -> Episodes:
+def stream(seed: int = 0, classes: int = 50, each: int = 8, **fields: Any) -> Episodes:
     config = EpisodesConfig(dataset="said", **{"ways": 3, "shots": 2, "queries": 4, "steps": 30, **fields})
     return Episodes(config, {"said": pictures(classes, each)}, seed)
 

@@ -25,6 +25,7 @@ SPEC: dict[str, Any] = {
     "seeds": 1,
 }
 LONG = "x" * 300
+NO_TABLES: tuple[Any, ...] = (3, 1.5, True, Path("a"), int)
 
 
 def deep(levels: int) -> dict[str, Any]:
@@ -142,7 +143,7 @@ def test_unknown_values_of_a_specification_are_not_shown_whole() -> None:
 @pytest.mark.parametrize(
     ("ask", "error"),
     [
-        *((lambda value=value: frisket.reproduce(value), SpecError) for value in (3, 1.5, True, Path("a"), int)),
+        *((lambda value=value: frisket.reproduce(value), SpecError) for value in NO_TABLES),
         (lambda: frisket.load_model(LONG * 20), FileError),
         (lambda: frisket.compare(LONG * 20, "last"), RunError),
         (lambda: frisket.run(SPEC, data=[1, 2]), RunError),  # pyright: ignore[reportArgumentType]

@@ -120,13 +120,13 @@ def test_runs_and_models_are_kept_and_found_in_the_worst_of_folders(
 
 @pytest.mark.slow
 @pytest.mark.process
-def test_its_page_serves_them(worst: RunFolder, workplace: Path) -> None:
+def test_its_page_serves_them(worst: RunFolder, finished: RunFolder, workplace: Path) -> None:
     assert main(["sync"]) == 0
     server = Server(Path.cwd())
     try:
         server.start()  # as `frisket ui` does
         served = frisket.load_model("models:/tiny-pair/1", tracking_uri=server.uri)
-        other = tracked_copy(worst, Path("frisket_runs"), server.uri, "tiny/other")
+        other = tracked_copy(finished, Path("frisket_runs"), server.uri, "tiny/other")
         assert main(["sync", other.run_id]) == 0
         sent = frisket.load_model("models:/tiny-other/1", tracking_uri=server.uri)
     finally:
