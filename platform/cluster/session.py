@@ -118,14 +118,7 @@ def worker_count(experiment: Experiment, *, local: bool, workers: int | None) ->
         cpus = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
         gpus = 0 if experiment.device == "cpu" else torch.cuda.device_count()
         workers = gpus or max(1, cpus // experiment.threads)
-    return min(workers, jobs(experiment))
-
-
-def jobs(experiment: Experiment) -> int:
-    """How many workers find something to do at once: one per pack, or per task of a meta-batch."""
-    if experiment.parallel == "tasks":
-        return min(plan.learner.config.meta_batch for plan in experiment.plans.values())
-    return len(experiment.packs())
+    return min(workers, experiment.jobs)
 
 
 def worker_environment() -> dict[str, str]:

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from frisket.platform.cluster.session import jobs, worker_environment
+from frisket.platform.cluster.session import worker_environment
 from frisket.platform.executors import Shares, Stop
 from frisket.platform.executors.stream_source import stream_service
 from frisket.platform.executors.supervision import MAX_DEATHS, StopFile, attempt, supervise
@@ -52,7 +52,7 @@ def _fit(folder: RunFolder, workers: int | None, data_dir: str | None) -> None:
     from frisket.platform.executors.pack_trainer import PackTrainer
 
     apart = folder.experiment.parallel == "replicas"
-    share_of = shares(folder.experiment, workers, jobs(folder.experiment), ray.cluster_resources())
+    share_of = shares(folder.experiment, workers, folder.experiment.jobs, ray.cluster_resources())
     with stream_service(folder, share_of) as service:
         trainer = PackTrainer(
             _work if apart else _work_together,

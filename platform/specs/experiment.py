@@ -225,6 +225,13 @@ class Experiment(_Settings):
             groups.setdefault(alike[replica.variant] or replica.key, []).append(replica)
         return [tuple(group[i : i + self.pack]) for group in groups.values() for i in range(0, len(group), self.pack)]
 
+    @property
+    def jobs(self) -> int:
+        """How many workers find something to do at once: one per pack, or per task of a meta-batch."""
+        if self.parallel == "tasks":
+            return min(plan.learner.config.meta_batch for plan in self.plans.values())
+        return len(self.packs())
+
     def _alike(self) -> str | None:
         """The same text for plain experiments whose replicas may share a pack; None if they run one by one."""
         may_differ = packed_fields(self.learner.config)
