@@ -135,7 +135,7 @@ def test_who_is_left_is_told(tmp_path: Path) -> None:
     [
         ({"learner": {"kind": "er"}, "stream": {"kind": "rotations"}, "protocol": {"kind": "retained-accuracy"},
           "network": {"kind": "mlp"}}, "er has no meta-batches of tasks"),
-        ({"tune": {"grid": {"learner.alpha": [0.1, 0.3]}}}, "a search shares out its points"),
+        ({"tune": {"axes": {"learner.alpha": [0.1, 0.3]}}}, "a search shares out its points"),
     ],
 )  # fmt: skip
 def test_what_has_no_tasks_to_share_is_refused(changes: dict[str, Any], says: str) -> None:
