@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import random
 import re
@@ -13,13 +14,15 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
+import torch
 from heads import PATIENCE
 from stored import assert_all_there_once
 from watching import MARK, command, marked, measured, wait_for
 
-from frisket.files import sha256_of
+from frisket.algos.parts.tree import flatten
 from frisket.platform.run.folder import RunFolder
 from frisket.rng import derive
+from frisket.types import State
 
 pytestmark = [pytest.mark.process, pytest.mark.slow]
 
@@ -137,8 +140,18 @@ def require_hint(session: Session, name: str) -> None:
 
 
 def content(folder: RunFolder) -> dict[str, object]:
-    """What must be equal of a run, to the bit: what it measured, and the final states."""
-    return {"measured": measured(folder), **{files.key: sha256_of(files.final) for files in folder.replicas()}}
+    """What must be equal of a run, to the bit: what it measured, and the final states (whose files give their metadata no
+    fixed order)."""
+    return {"measured": measured(folder), **{files.key: digest(files.state) for files in folder.replicas()}}
+
+
+def digest(state: State) -> str:
+    """Of every tensor's name, type, shape and bytes."""
+    found = hashlib.sha256()
+    for name, value in sorted(flatten(state).items()):
+        found.update(f"{name} {value.dtype} {tuple(value.shape)}".encode())
+        found.update(value.contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
+    return found.hexdigest()
 
 
 def names(folder: RunFolder) -> set[str]:
