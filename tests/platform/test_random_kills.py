@@ -140,8 +140,8 @@ def require_hint(session: Session, name: str) -> None:
 
 
 def content(folder: RunFolder) -> dict[str, object]:
-    """What must be equal of a run, to the bit: what it measured, and the final states (whose files give their metadata no
-    fixed order)."""
+    """What must be equal of a run, to the bit: what it measured, and the final states, whose files have no fixed order
+    of metadata."""
     return {"measured": measured(folder), **{files.key: digest(files.state) for files in folder.replicas()}}
 
 
