@@ -26,7 +26,7 @@ from frisket.types import State
 
 pytestmark = [pytest.mark.process, pytest.mark.slow]
 
-KILLS = {"local": 60, "ray": 40}
+KILLS = {"local": 75, "ray": 25}
 OPTIONS = {"local": ["--local"], "ray": ["--workers", "2"]}
 PROCESSES = {
     "worker": "ray::RayTrainWorker",
