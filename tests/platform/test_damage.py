@@ -169,7 +169,7 @@ KINDS = {
     "checkpoint": Kind(checkpoint, read_checkpoint),
     "journal": Kind(journal, read_lines),
     "run.json": Kind(manifest, lambda path: RunFolder.open(path.parent).manifest, form=JSON),
-    "result.json": Kind(result, lambda path: found(ReplicaFolder(path.parent).result), form=JSON),
+    "result.json": Kind(result, lambda path: found(ReplicaFolder(path.parent, "run").result), form=JSON),
     "summary.json": Kind(summary, read_summary, form=JSON),
     "committed.json": Kind(committed, lambda path: found(ReplicaFolder(path.parent).committed), form=JSON),
     "progress.json": Kind(progress, lambda path: found(ReplicaFolder(path.parent).progress()), form=JSON),
