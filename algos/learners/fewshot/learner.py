@@ -176,4 +176,5 @@ class EpisodicLearner(Episodic):
         return float(loss_on(self.network, state["theta"], Data(batch.x, batch.y))(state["phi"]))
 
     def masks(self, state: State) -> MaskSet:
-        return self.modulation.masks(state["m"])
+        masks = self.modulation.masks(state["m"])
+        return MaskSet({k: masks[k] for k in self.network.adaptable if k in masks})
