@@ -8,6 +8,18 @@ A method is a `Modulation` s (`frisket.algos.inner.modulation`) and the weights 
 than its name (maml_family spec, section 2). The gradients of theta are not gated by s.
 
 Symbols and arguments: K ``inner_steps``, gamma_theta ``outer_lr``, gamma_m ``gamma_m``.
+
+>>> import torch
+>>> from frisket.algos.learners.fewshot.sparse_maml import SparseMAMLConfig
+>>> from frisket.algos.networks.conv4 import Conv4, Conv4Config
+>>> from frisket.types import Batch
+>>> network = Conv4(Conv4Config(channels=2), in_channels=1, size=16, ways=2)
+>>> learner = EpisodicLearner(SparseMAMLConfig(inner_steps=1), network)
+>>> episode = Batch(torch.rand(6, 1, 16, 16), torch.tensor([0, 1, 0, 0, 1, 1]), position=0, support=2)
+>>> state = learner.init(seed=0)
+>>> state, metrics = learner.apply(state, learner.gradients(state, [episode, episode]))
+>>> learner.predict(learner.adapted(state, episode), torch.rand(3, 1, 16, 16)).shape
+torch.Size([3, 2])
 """
 
 from __future__ import annotations
