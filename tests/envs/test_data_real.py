@@ -47,6 +47,10 @@ def folder(tmp_path_factory: pytest.TempPathFactory):
         yield FOLDER
 
 
+LARGE = ("tinyimagenet", "miniimagenet")
+"""Sets of more than a GiB of pixels: reading them, and their digest, takes seconds."""
+
+
 @pytest.mark.parametrize("name", SOURCES)
 def test_every_file_is_what_it_should_be(folder: Path, name: str) -> None:
     need(name)
@@ -137,7 +141,7 @@ def test_tinyimagenet(folder: Path) -> None:
     assert {len(indices) for indices in test.class_indices()} == {50}
 
 
-@pytest.mark.parametrize("name", [name for name in SOURCES if name != "tinyimagenet"])  # which is 1.2 GB in memory
+@pytest.mark.parametrize("name", [name for name in SOURCES if name not in LARGE])
 def test_a_second_load_is_quick(folder: Path, name: str) -> None:
     need(name)
     load(name, folder)
