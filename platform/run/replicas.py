@@ -14,12 +14,12 @@ from typing import Any
 from frisket.algos.masks.mask_set import MaskSet
 from frisket.algos.state_file import load_state, save_state
 from frisket.errors import FileError, RunError
-from frisket.files import find_sealed, held, lock, read_sealed, sha256_of, sweep, write_sealed
+from frisket.files import find_sealed, held, lock, sha256_of, sweep, write_sealed
 from frisket.platform.run.journal import crc_at, require_whole
+from frisket.platform.run.result import AGAIN, read_result
 from frisket.types import State
 
 _log = logging.getLogger("frisket.run")
-_AGAIN = "remove {} and resume the run: the replica runs again from its first step, the others keep what they have"
 
 
 class ReplicaFolder:
@@ -45,18 +45,7 @@ class ReplicaFolder:
         Raises:
             RunError: it is damaged, or another replica's.
         """
-        path = self.path / "result.json"
-        try:
-            said = read_sealed(path)
-        except FileNotFoundError:
-            return None
-        except FileError as error:
-            raise RunError("result", str(error.value), f"{error.fix}; {_AGAIN.format('it')}") from error
-        of = said.get("of")
-        if of != self._of:
-            whose = f"the replica {of[1]} of run {of[0]}" if isinstance(of, list) and len(of) == 2 else "nobody"
-            raise RunError("result", str(path), f"is of {whose}; {_AGAIN.format('it')}")
-        return said
+        return read_result(self.path, self.run)
 
     @property
     def _of(self) -> list[str]:
@@ -73,7 +62,7 @@ class ReplicaFolder:
         """Raise `RunError` where ``path`` is not the file that was there when the replica was done."""
         result = self.result
         if result is not None and path.exists() and sha256_of(path) != result["files"].get(path.name):
-            way = _AGAIN.format("it and the result.json beside it")
+            way = AGAIN.format("it and the result.json beside it")
             raise RunError(path.stem, str(path), f"is not the file that its result.json was written with; {way}")
 
     @property
@@ -86,10 +75,10 @@ class ReplicaFolder:
         try:
             state = load_state(self.final)[0]
         except FileNotFoundError as error:
-            way = _AGAIN.format("the result.json beside it")
+            way = AGAIN.format("the result.json beside it")
             raise RunError("final state", str(self.final), f"is not there; {way}") from error
         except FileError as error:
-            way = _AGAIN.format("it and the result.json beside it")
+            way = AGAIN.format("it and the result.json beside it")
             raise RunError("final state", str(self.final), f"{error.fix}; {way}") from error
         self._require_own(self.final)
         return state
@@ -116,7 +105,7 @@ class ReplicaFolder:
             if crc_at(self.journal, length) != result["journal_crc"]:
                 raise FileError("journal", str(self.journal), "is not the one that its result.json was written with")
         except FileError as error:
-            way = _AGAIN.format("it and the result.json beside it")
+            way = AGAIN.format("it and the result.json beside it")
             raise RunError("journal", str(self.journal), f"{error.fix}; {way}") from error
         if "stopped" not in result:
             _ = self.state, self.mask_set
@@ -131,7 +120,7 @@ class ReplicaFolder:
         length = 0 if said is None else int(said["journal_bytes"])
         found = self.journal.stat().st_size if length and self.journal.exists() else 0
         if found < length:
-            way = _AGAIN.format("result.json beside it, if it is there,")
+            way = AGAIN.format("result.json beside it, if it is there,")
             raise RunError("journal", str(self.journal), f"is cut short: {found} bytes of at least {length}; {way}")
         return length
 

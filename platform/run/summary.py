@@ -12,9 +12,9 @@ from frisket.platform.run.points import points_of
 
 
 def write_summary(folder: RunFolder) -> dict[str, Any]:
-    """`summarise`, kept in the run's folder."""
+    """`summarise`, kept in the run's folder, where it says whose it is."""
     summary = summarise(folder)
-    write_sealed(folder.path / "summary.json", summary)
+    write_sealed(folder.path / "summary.json", {"run": folder.run_id, **summary})
     return summary
 
 
@@ -37,7 +37,6 @@ def summarise(folder: RunFolder) -> dict[str, Any]:
     lost = divergences(folder)
     upload = find_sealed(folder.path / "upload.json") or {}
     summary: dict[str, Any] = {
-        "run": folder.run_id,
         "spec": manifest["spec"],
         "frisket": manifest["frisket"],
         "git": manifest["git"],

@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any, Literal
 
 from frisket.errors import RunError, SpecError
-from frisket.files import read_sealed
+from frisket.files import held, read_sealed
 from frisket.platform.run.kept import default_runs_folder
-from frisket.platform.run.replicas import ReplicaFolder
+from frisket.platform.run.result import read_result
 from frisket.platform.verbs.finished import STATES, StateName
 
 _MANIFEST = "run.json"
@@ -83,12 +83,12 @@ def _read(path: Path) -> dict[str, Any]:
     experiment, search = manifest["experiment"], manifest["experiment"].get("tune")
     _moment(manifest["created"])
     folders = sorted((path / "replicas").iterdir())  # made, one per replica, before the manifest is
-    files = [ReplicaFolder(folder, manifest["run_id"]) for folder in folders]
-    results = [result for one in files if (result := one.result) is not None]
+    found = {folder: read_result(folder, manifest["run_id"]) for folder in folders}
+    results = [result for result in found.values() if result is not None]
     if len(results) == len(folders):
         state = "done"
     else:
-        state = "running" if any(one.held for one in files if one.result is None) else "stopped"
+        state = "running" if any(held(folder / ".lock") for folder, one in found.items() if one is None) else "stopped"
     return {
         "run": manifest["run_id"],
         "path": str(path.absolute()),
