@@ -151,7 +151,7 @@ def test_fields_that_move_no_number_are_marked() -> None:
         "stream.source", "log_every", "checkpoint_seconds"
     }  # fmt: skip
     assert {field for field, what in moves.items() if what == "rounding"} == {
-        "learner.compile", "pack", "threads", "device"
+        "learner.compile", "pack", "threads", "device", "parallel"
     }  # fmt: skip
 
 

@@ -203,6 +203,13 @@ def test_no_task_needs_no_task(model: FrisketModel, pyfunc: PyFuncModel) -> None
         model.task(X, variant="online")
 
 
+def end_again(folder: RunFolder, key: str) -> None:
+    """Let the result of a replica speak of the files as they are now."""
+    files = folder.replica(key)
+    assert files.result is not None
+    files.finish(files.result, files.result["journal_bytes"])
+
+
 def test_the_only_task_need_not_be_named(sequence: RunFolder, tmp_path: Path) -> None:
     folder = tracked_copy(sequence, tmp_path, "sqlite:///none.db", "tiny/one")
     file = folder.replica("epn-seed0").final
@@ -213,6 +220,7 @@ def test_the_only_task_need_not_be_named(sequence: RunFolder, tmp_path: Path) ->
         "own": {k: v[:1] for k, v in state["own"].items()},
     }
     save_state(file, {**state, **first}, {})
+    end_again(folder, "epn-seed0")
     one = frisket.load_model(folder.path)
     assert np.array_equal(one.predict(X), own_answer(sequence, "epn", X, 0))
     assert one.task(X, None) == one.task(X) == 0
@@ -226,6 +234,7 @@ def test_masks_of_another_network_are_refused(sequence: RunFolder, tmp_path: Pat
     file = folder.replica("epn-seed0").final
     state, _ = load_state(file)
     save_state(file, {**state, "store": state["store"][:, 1:].clone()}, {})
+    end_again(folder, "epn-seed0")
     before = file.read_bytes()
     other = frisket.load_model(folder.path)
     with pytest.raises(MaskError, match=r"must be uint8 of shape \(tasks, 3040\) for a network of 24320 weights"):
