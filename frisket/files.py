@@ -32,6 +32,7 @@ _TOKEN_BYTES = 8
 _LEFT = f".part-{'[0-9a-f]' * 2 * _TOKEN_BYTES}-"  # how names of temporaries begin, as a pattern
 _TRIES, _PAUSE = 5, 0.02  # how often, and seconds between: somebody may only be looking (`held`)
 _PIECE = 2**20  # bytes of a file in memory while it is digested
+_HEADER = 100_000_000  # bytes of a safetensors header, at most, as its own readers have it
 
 _IN_WORDS = re.compile(r"\(os error (?P<number>\d+)\)$")  # as libraries written in Rust say it (safetensors)
 
@@ -45,16 +46,18 @@ NOT_AS_SEALED = "is damaged or was changed: its content is not what its sha256 s
 
 
 @contextlib.contextmanager
-def naming(path: Path) -> Iterator[None]:
-    """Let errors of the system's inside the block say that they are of ``path``, where they name no file, and be
-    `OSError` where a library has put one in words of its own."""
+def naming(path: Path, part: Path | None = None) -> Iterator[None]:
+    """Let errors of the system's inside the block say that they are of ``path``, where they name no file, or ``part``,
+    its temporary; and be `OSError` where a library has put one in words of its own."""
+    nobodys = (None,) if part is None else (None, str(part))
     try:
         yield
     except (ConnectionError, TimeoutError):
         raise
     except Exception as error:
         found = _IN_WORDS.search(str(error))
-        nameless = error.errno if isinstance(error, OSError) and error.filename is None else None
+        ours = isinstance(error, OSError) and (error.filename and os.fspath(error.filename)) in nobodys
+        nameless = error.errno if isinstance(error, OSError) and ours else None
         number = nameless if found is None else int(found["number"])
         if number is None:
             raise
@@ -72,7 +75,7 @@ def replacing(path: Path, *, durable: bool = True, before: Path | None = None) -
             power failure may leave an empty file: for what is made again where it is damaged, or shown and forgotten.
         before: what was in ``path`` is kept there; a death may leave it there and nothing in ``path``.
     """
-    with _part(path, _new_file) as part, naming(path):
+    with _part(path, _new_file) as part, naming(path, part):
         yield part
         if durable:
             _sync(part)
@@ -87,7 +90,7 @@ def replacing(path: Path, *, durable: bool = True, before: Path | None = None) -
 @contextlib.contextmanager
 def making_folder(path: Path) -> Iterator[Path]:
     """An empty folder to be filled, which becomes ``path``, where none may be yet, when the block ends; not durable."""
-    with _part(path, _new_folder) as part:
+    with _part(path, _new_folder) as part, naming(path, part):
         yield part
         os.replace(part, path)
 
@@ -197,6 +200,21 @@ def sha256_of(path: Path) -> str:
         while piece := file.read(_PIECE):
             digest.update(piece)
     return digest.hexdigest()
+
+
+def seal_of(path: Path) -> str:
+    """The seal in the metadata of the safetensors file ``path``, as it stands there.
+
+    Raises:
+        FileError: it has none, or is no such file.
+        OSError: it is not there, or cannot be read.
+    """
+    with path.open("rb") as file:
+        try:
+            length = int.from_bytes(file.read(8), "little")
+            return str(json.loads(file.read(min(length, _HEADER)))["__metadata__"][SEAL])
+        except (ValueError, KeyError, TypeError, RecursionError) as error:
+            raise FileError("file", str(path), NOT_SEALED) from error
 
 
 def sha256_of_parts(about: str, parts: Mapping[str, Any]) -> str:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
-import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -25,13 +24,11 @@ _FIXES = {
     errno.EISDIR: "is a folder; name a file",
     errno.ENAMETOOLONG: "is too long a name; take a shorter one",
 }
-_TEMPORARY = re.compile(r"\.part-[0-9a-f]+-")  # as `frisket.files` begins their names
 
 
 def in_a_line(error: OSError, place: Path | None = None) -> FileError:
     """What ``error`` says of a file; ``place`` is what to name where the system names none."""
-    given = error.filename2 or error.filename  # of a renaming the name that it was to have
-    named = _TEMPORARY.sub("", str(given)) if isinstance(given, (str, os.PathLike)) else place
+    named = error.filename if isinstance(error.filename, (str, os.PathLike)) else place
     fix = _FIXES.get(error.errno or 0, f"the system says: {error.strerror or type(error).__name__}")
     return FileError("file", "standard output, or an open file" if named is None else str(named), fix)
 

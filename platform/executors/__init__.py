@@ -7,7 +7,7 @@ executed moves no number.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import NamedTuple
 
 from frisket.errors import RunError, Stopped
@@ -17,9 +17,8 @@ from frisket.platform.run.folder import PackFolder, RunFolder
 Stop = Callable[[], bool]
 """Asked often; True means: checkpoint and stop."""
 
-_PRELOADED: Mapping[bool, tuple[str, ...]] = {False: (), True: ("frisket.platform.executors.ray_trial",)}
-"""Whether it is a search, to what workers import as soon as they are there: of a search five seconds of a core, while
-the driver gets ready."""
+_TRIALS = ("frisket.platform.executors.ray_trial",)
+"""What a search's workers import as soon as they are there: five seconds of a core, while the driver gets ready."""
 
 _DYING_SECONDS = 20.0
 """How long a killed process may take to let go of its replicas; Ray starts new workers while the old ones still die."""
@@ -57,7 +56,7 @@ def execute(folder: RunFolder, *, local: bool, workers: int | None, data_dir: st
     stopped = Stopped(f"run {folder.run_id} stopped")
     if stop():
         raise stopped
-    with ray_session(cpus=cpus, preload=_PRELOADED[search]):
+    with ray_session(cpus=cpus, preload=_TRIALS if search else ()):
         if stop():  # while Ray started
             raise stopped
         if search:

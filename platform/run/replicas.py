@@ -7,19 +7,21 @@ import contextlib
 import json
 import logging
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from frisket.algos.masks.mask_set import MaskSet
 from frisket.algos.state_file import load_state, save_state
-from frisket.errors import FileError, RunError
-from frisket.files import find_sealed, held, lock, sha256_of, sweep, write_sealed
+from frisket.errors import FileError, MaskError, RunError
+from frisket.files import find_sealed, held, lock, seal_of, sweep, write_sealed
 from frisket.platform.run.journal import crc_at, require_whole
 from frisket.platform.run.result import AGAIN, read_result
 from frisket.types import State
 
 _log = logging.getLogger("frisket.run")
+
+T = TypeVar("T")
 
 
 class ReplicaFolder:
@@ -47,23 +49,33 @@ class ReplicaFolder:
         """
         return read_result(self.path, self.run)
 
-    @property
-    def _of(self) -> list[str]:
-        return [self.run, self.key]
-
     def finish(self, result: Mapping[str, Any], journal_bytes: int) -> None:
-        """Write the result, the last of the replica's files, with how long its journal is and what its files hold."""
-        held_now = {path.name: sha256_of(path) for path in (self.final, self.masks) if path.exists()}
-        own = {"of": self._of, "files": held_now, "journal_bytes": journal_bytes}
+        """Write the result, the last of the replica's files, with how long its journal is and the seals of the others,
+        which tell what they hold."""
+        seals = {path.name: seal_of(path) for path in (self.final, self.masks) if path.exists()}
+        own = {"of": [self.run, self.key], "files": seals, "journal_bytes": journal_bytes}
         own["journal_crc"] = crc_at(self.journal, journal_bytes)
         write_sealed(self.path / "result.json", {**result, **own})
 
-    def _require_own(self, path: Path) -> None:
-        """Raise `RunError` where ``path`` is not the file that was there when the replica was done."""
+    def _own(self, what: str, path: Path, read: Callable[[Path], T]) -> T:
+        """What ``read``, which compares the content of a file with its seal, gives of ``path``, if it is the file that
+        was there when the replica was done.
+
+        Raises:
+            RunError: it is damaged, not there, or another.
+        """
         result = self.result
-        if result is not None and path.exists() and sha256_of(path) != result["files"].get(path.name):
+        try:
+            found = read(path)
+            if result is not None and seal_of(path) != result["files"].get(path.name):
+                raise FileError(what, str(path), "is not the file that its result.json was written with")
+        except FileNotFoundError as error:
+            way = AGAIN.format("the result.json beside it")
+            raise RunError(what, str(path), f"is not there; {way}") from error
+        except (FileError, MaskError) as error:
             way = AGAIN.format("it and the result.json beside it")
-            raise RunError(path.stem, str(path), f"is not the file that its result.json was written with; {way}")
+            raise RunError(what, str(path), f"{error.fix}; {way}") from error
+        return found
 
     @property
     def state(self) -> State:
@@ -72,16 +84,7 @@ class ReplicaFolder:
         Raises:
             RunError: it is damaged, or not there.
         """
-        try:
-            state = load_state(self.final)[0]
-        except FileNotFoundError as error:
-            way = AGAIN.format("the result.json beside it")
-            raise RunError("final state", str(self.final), f"is not there; {way}") from error
-        except FileError as error:
-            way = AGAIN.format("it and the result.json beside it")
-            raise RunError("final state", str(self.final), f"{error.fix}; {way}") from error
-        self._require_own(self.final)
-        return state
+        return self._own("final state", self.final, load_state)[0]
 
     @property
     def mask_set(self) -> MaskSet | None:
@@ -90,10 +93,7 @@ class ReplicaFolder:
         Raises:
             RunError: they are damaged, or another replica's.
         """
-        if not self.masks.exists():
-            return None
-        self._require_own(self.masks)
-        return MaskSet.load(self.masks)
+        return self._own("masks", self.masks, MaskSet.load) if self.masks.exists() else None
 
     def require_whole(self) -> None:
         """Raise `RunError` unless all that a replica which is done leaves behind is as it was written."""

@@ -238,9 +238,8 @@ def _unsuited(network: Network, protocol: Protocol) -> str | None:
         return "one that answers with labels, or protocol.kind = log-likelihood"
     if not network.generates and not protocol.by_label:
         return "must be a network with latent variables (vae) to have a likelihood"
-    if (
-        network.normalised or network.running
-    ) and protocol.prunes:  # a pruned one would answer by statistics that are not its own
+    # A pruned network would answer by statistics that are those of the whole one.
+    if protocol.prunes and (network.normalised or network.running):
         return "one without running statistics: mlp, pooled-conv or strided-conv"
     return None
 

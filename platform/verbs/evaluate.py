@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import statistics
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,7 @@ from frisket.envs.episode_stream import SPLITS, EpisodeStream
 from frisket.errors import ModelError, SpecError, nearest
 from frisket.platform.model.model import FrisketModel
 from frisket.platform.protocols.few_shot_accuracy import accuracies, interval
+from frisket.platform.run.aggregate import aggregate
 from frisket.platform.specs.build import build_stream, load_data, mode_of, provenance_of
 from frisket.platform.specs.experiment import load_spec
 from frisket.platform.specs.uses import Given
@@ -91,11 +91,8 @@ def _summary(results: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     rows = []
     for variant in dict.fromkeys(one["variant"] for one in results):
         own = [one for one in results if one["variant"] == variant]
-        found = [one["accuracy"] for one in own]
-        rows.append(
-            {
-                "variant": variant, "accuracy": statistics.fmean(found), "std": statistics.pstdev(found), "n": len(own),
-                "interval": max(one["interval"] for one in own),
-            }
-        )  # fmt: skip
+        found = aggregate({"accuracy": one["accuracy"]} for one in own)["accuracy"]
+        widest = max(one["interval"] for one in own)
+        rows.append({"variant": variant, "accuracy": found["mean"], "std": found["std"], "n": found["n"],
+                     "interval": widest})  # fmt: skip
     return rows

@@ -373,8 +373,9 @@ def test_whole_files_of_another_replica_do_not_pass_for_its_own(
     name: str, says: str, whose: str, workplace: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     pair = {**ALONE, "seeds": 2}
-    folder, other = (begun(workplace / place, pair) for place in ("frisket_runs", "elsewhere"))
-    for one in (folder, other):
+    folder = begun(workplace / "frisket_runs", pair)
+    other = begun(workplace / "elsewhere", {**pair, "learner": {**ALONE["learner"], "mask_shift": 0.1}})
+    for one in (folder, other):  # runs of one specification would hold the same
         ended(one)
     sibling = folder.replicas()[0] if whose == "a sibling's" else other.replicas()[1]
     mine = folder.replicas()[1]

@@ -89,6 +89,21 @@ class EpisodicConfig(ABC):
         return 0.0
 
 
+@dataclass(frozen=True, kw_only=True)
+class LearnedRatesConfig(EpisodicConfig, ABC):
+    """Of the methods that learn m too. Attributes: gamma_m: rate of m."""
+
+    gamma_m: float = 0.001
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        require(self.gamma_m >= 0, "gamma_m", self.gamma_m, "at least 0")
+
+    @property
+    def modulation_lr(self) -> float:
+        return self.gamma_m
+
+
 LOGGED: Mapping[str, str] = MappingProxyType(
     {
         "query_loss": "mean loss of the queries of a meta-batch's tasks, adapted to each, before the outer step",

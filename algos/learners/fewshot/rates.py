@@ -15,38 +15,30 @@ from dataclasses import dataclass
 from frisket.algos.inner.first_m import AroundLog, Uniform
 from frisket.algos.inner.modulation import ExpRate, Modulation, Signed
 from frisket.algos.learner import Method
-from frisket.algos.learners.fewshot.learner import LOGGED, EpisodicConfig, EpisodicLearner
+from frisket.algos.learners.fewshot.learner import LOGGED, EpisodicLearner, LearnedRatesConfig
 from frisket.errors import require
 
 
 @dataclass(frozen=True, kw_only=True)
-class MetaSGDConfig(EpisodicConfig):
+class MetaSGDConfig(LearnedRatesConfig):
     """Attributes:
-    gamma_m: rate of m.
     rate_low, rate_high: bounds of m's first values.
     """
 
-    gamma_m: float = 0.001
     rate_low: float = 0.005
     rate_high: float = 0.1
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        require(self.gamma_m >= 0, "gamma_m", self.gamma_m, "at least 0")
         require(self.rate_low <= self.rate_high, "rate_low", self.rate_low, f"at most rate_high = {self.rate_high}")
 
     def modulation(self) -> Modulation:
         return Signed(Uniform(self.rate_low, self.rate_high))
 
-    @property
-    def modulation_lr(self) -> float:
-        return self.gamma_m
-
 
 @dataclass(frozen=True, kw_only=True)
-class ExpMAMLConfig(EpisodicConfig):
+class ExpMAMLConfig(LearnedRatesConfig):
     """Attributes:
-    gamma_m: rate of m.
     alpha: about what every rate is at first: exp(m), m within 0.05 of log alpha. [our default]
     lr_scale: c: 1 as released, alpha as Eq. 4 reads.
     """
@@ -57,16 +49,11 @@ class ExpMAMLConfig(EpisodicConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        require(self.gamma_m >= 0, "gamma_m", self.gamma_m, "at least 0")
         require(self.alpha > 0, "alpha", self.alpha, "above 0")
         require(self.lr_scale > 0, "lr_scale", self.lr_scale, "above 0")
 
     def modulation(self) -> Modulation:
         return ExpRate(AroundLog(self.alpha), self.lr_scale)
-
-    @property
-    def modulation_lr(self) -> float:
-        return self.gamma_m
 
 
 METHODS = (

@@ -18,15 +18,14 @@ from typing import Literal
 from frisket.algos.inner.first_m import Centred, Share, Start, Uniform
 from frisket.algos.inner.modulation import BinaryMask, Modulation, PlainRelu, StraightRelu
 from frisket.algos.learner import Method
-from frisket.algos.learners.fewshot.learner import LOGGED, EpisodicConfig, EpisodicLearner
+from frisket.algos.learners.fewshot.learner import LOGGED, EpisodicLearner, LearnedRatesConfig
 from frisket.errors import require
 
 
 @dataclass(frozen=True, kw_only=True)
-class SparseMAMLConfig(EpisodicConfig):
+class SparseMAMLConfig(LearnedRatesConfig):
     """Attributes:
     alpha: inner step size where the mask is open.
-    gamma_m: rate of m.
     mask_start: first values of m: ``kaiming``, of each tensor within its own bound, or ``uniform``, of all within 0.5
         (the ResNet runs); both centred.
     mask_shift: added to every first m; 0 starts half closed, a negative one more.
@@ -44,7 +43,6 @@ class SparseMAMLConfig(EpisodicConfig):
     def __post_init__(self) -> None:
         super().__post_init__()
         require(self.alpha > 0, "alpha", self.alpha, "above 0")
-        require(self.gamma_m >= 0, "gamma_m", self.gamma_m, "at least 0")
         require(self.ste_scale > 0, "ste_scale", self.ste_scale, "above 0")
         share = self.closed is None or 0 <= self.closed <= 1
         require(share, "closed", self.closed, "a share, 0 to 1, or null for mask_shift")
@@ -60,22 +58,16 @@ class SparseMAMLConfig(EpisodicConfig):
     def modulation(self) -> Modulation:
         return BinaryMask(self.alpha, self.start, self.ste_scale)
 
-    @property
-    def modulation_lr(self) -> float:
-        return self.gamma_m
-
 
 @dataclass(frozen=True, kw_only=True)
-class SparseReluMAMLConfig(EpisodicConfig):
+class SparseReluMAMLConfig(LearnedRatesConfig):
     """Attributes:
-    gamma_m: rate of m.
     rate_low, rate_high: bounds of m's first values (0.005 and 0.1 as released; printed: 0.05 and 0.1; where both are
         alpha, as on ResNet, every m starts there).
     lr_scale: what max(m, 0) is multiplied with: 1 as released, alpha as Eq. 4 reads.
     derivative: of max(m, 0) by m: ``straight``, 1 everywhere, or ``plain``, 0 where m is not above 0.
     """
 
-    gamma_m: float = 0.001
     rate_low: float = 0.005
     rate_high: float = 0.1
     lr_scale: float = 1.0
@@ -83,17 +75,12 @@ class SparseReluMAMLConfig(EpisodicConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        require(self.gamma_m >= 0, "gamma_m", self.gamma_m, "at least 0")
         require(self.rate_low <= self.rate_high, "rate_low", self.rate_low, f"at most rate_high = {self.rate_high}")
         require(self.lr_scale > 0, "lr_scale", self.lr_scale, "above 0")
 
     def modulation(self) -> Modulation:
         kind = StraightRelu if self.derivative == "straight" else PlainRelu
         return kind(Uniform(self.rate_low, self.rate_high), self.lr_scale)
-
-    @property
-    def modulation_lr(self) -> float:
-        return self.gamma_m
 
 
 METHODS = (

@@ -19,12 +19,12 @@ from frisket.algos.inner.first_m import Centred
 from frisket.algos.inner.generated import Generated, kernel_biases
 from frisket.algos.inner.modulation import BinaryMask, Modulation, nothing
 from frisket.algos.learner import Method
-from frisket.algos.learners.fewshot.learner import LOGGED, EpisodicConfig, EpisodicLearner
+from frisket.algos.learners.fewshot.learner import LOGGED, EpisodicLearner, LearnedRatesConfig
 from frisket.errors import require
 
 
 @dataclass(frozen=True, kw_only=True)
-class SparseMAMLPlusConfig(EpisodicConfig):
+class SparseMAMLPlusConfig(LearnedRatesConfig):
     """Attributes:
     alpha: inner step size where the mask is open.
     gamma_m: rate of A, b, mu, sigma and of the m that are not generated.
@@ -43,16 +43,11 @@ class SparseMAMLPlusConfig(EpisodicConfig):
     def __post_init__(self) -> None:
         super().__post_init__()
         require(self.alpha > 0, "alpha", self.alpha, "above 0")
-        require(self.gamma_m >= 0, "gamma_m", self.gamma_m, "at least 0")
         require(self.noise >= 1, "noise", self.noise, "at least 1")
 
     def modulation(self) -> Modulation:
         always = nothing if self.mask_conv_bias else kernel_biases
         return Generated(BinaryMask(self.alpha, Centred(self.mask_shift), always=always), self.mask_shift, self.noise)
-
-    @property
-    def modulation_lr(self) -> float:
-        return self.gamma_m
 
 
 METHODS = (
