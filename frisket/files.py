@@ -73,15 +73,14 @@ def replacing(path: Path, *, durable: bool = True, before: Path | None = None) -
         path: in a folder that exists. The temporary has its suffix.
         durable: the content is on disk before it takes its name, and the name before the block has ended. Without, a
             power failure may leave an empty file: for what is made again where it is damaged, or shown and forgotten.
-        before: what was in ``path`` is kept there; a death may leave it there and nothing in ``path``.
+        before: what was in ``path`` is kept there. ``path`` is never missing meanwhile, where files can be linked.
     """
     with _part(path, _new_file) as part, naming(path, part):
         yield part
         if durable:
             _sync(part)
-        if before is not None:
-            with contextlib.suppress(FileNotFoundError):
-                os.replace(path, before)
+        if before is not None and path.exists():
+            _keep(path, before)
         os.replace(part, path)
         if durable:
             _sync(path.parent)
@@ -319,6 +318,15 @@ def _remove(part: Path) -> None:
     else:
         with contextlib.suppress(OSError):
             part.unlink()
+
+
+def _keep(path: Path, before: Path) -> None:
+    """Have ``path``'s content under the name ``before`` too."""
+    before.unlink(missing_ok=True)
+    try:
+        os.link(path, before)
+    except OSError:  # a file system without links: a death may then leave `before` alone
+        os.replace(path, before)
 
 
 def _sync(path: Path) -> None:

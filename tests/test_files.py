@@ -267,6 +267,27 @@ def test_what_is_replaced_can_be_kept(tmp_path: Path) -> None:
     assert {p.name for p in tmp_path.iterdir()} == {"new", "before"}
 
 
+def test_what_is_kept_is_never_missed(tmp_path: Path) -> None:
+    """Looked for all the while another process replaces it, a file is there: so whenever a death comes, it is."""
+    path, before = tmp_path / "new", tmp_path / "before"
+    path.touch()
+    script = (
+        "import sys; from pathlib import Path; from frisket.files import replacing\n"
+        "path, before = map(Path, sys.argv[1:])\n"
+        "while True:\n"
+        "    with replacing(path, durable=False, before=before): pass\n"
+    )
+    with subprocess.Popen([sys.executable, "-c", script, str(path), str(before)]) as writer:
+        try:
+            while not before.exists():
+                assert writer.poll() is None
+                time.sleep(0.01)
+            missed = sum(not path.exists() for _ in range(20_000))
+        finally:
+            writer.kill()
+    assert missed == 0
+
+
 @pytest.mark.parametrize(
     "error",
     [OSError(28, "No space left on device"), RuntimeError("I/O error: No space left on device (os error 28)")],

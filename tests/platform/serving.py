@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -101,6 +102,22 @@ class WalkRecipe:
     def open(self, seed: int) -> Feed:
         if self.where == "nowhere":
             raise DataError("where", self.where, "is no place to walk")
+        return WalkFeed(seed)
+
+
+@dataclass(frozen=True)
+class GatedRecipe:
+    """`WalkFeed`, opened once there is a file ``gate``."""
+
+    gate: str
+
+    @property
+    def key(self) -> str:
+        return f"behind {self.gate}"
+
+    def open(self, seed: int) -> Feed:
+        while not Path(self.gate).exists():
+            time.sleep(0.01)
         return WalkFeed(seed)
 
 
