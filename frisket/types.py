@@ -100,20 +100,3 @@ class TaskEnd:
     steps: int
     batch: Callable[[int], Batch]
     validation: Callable[[], tuple[Tensor, Tensor]]
-
-
-@dataclass(frozen=True, slots=True)
-class Episode:
-    """A few-shot task: what to adapt on, and what to be judged on.
-
-    Attributes:
-        support_x: ``[ways * shots, C, H, W]`` float32, class-major.
-        support_y: labels of the support, int64.
-        query_x: ``[ways * queries, C, H, W]`` float32, class-major.
-        query_y: labels of the query, int64.
-    """
-
-    support_x: Tensor
-    support_y: Tensor
-    query_x: Tensor
-    query_y: Tensor

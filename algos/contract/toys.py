@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from frisket.rng import torch_generator
-from frisket.types import Batch, Data, Episode, Task, TaskEnd
+from frisket.types import Batch, Data, Task, TaskEnd
 
 SIZE, WAYS, SHOTS = 16, 2, 4
 SHAPE = (1, SIZE, SIZE)
@@ -60,9 +60,10 @@ def separable_batch(position: int, shape: tuple[int, int, int] = SHAPE) -> Batch
     return Batch(x, y, position, Task("stripes", tuple(range(WAYS)), 0))
 
 
-def separable_episode(split: str, counter: int, shape: tuple[int, int, int] = SHAPE) -> Episode:
-    """As `separable_batch`, with the two labels swapped in every other episode."""
-    generator = torch_generator(0, "episode", split, counter)
+def separable_episode(split: str, number: int, shape: tuple[int, int, int] = SHAPE) -> Batch:
+    """As `separable_batch`, with the two labels swapped in every other episode; half of it is to be adapted on."""
+    generator = torch_generator(0, "episode", split, number)
     y = torch.arange(WAYS).repeat_interleave(SHOTS)
-    classes = (y + counter) % WAYS
-    return Episode(stripes(generator, classes, shape), y, stripes(generator, classes, shape), y)
+    classes = (y + number) % WAYS
+    x = torch.cat([stripes(generator, classes, shape) for _ in range(2)])
+    return Batch(x, torch.cat([y, y]), number, support=len(y))

@@ -6,8 +6,7 @@
 An epoch is 100 such steps and a validation; training stops when more than ``patience`` epochs in a row have brought no
 better validation accuracy, and the best epoch's weights, rates and Adam moments are the result. With
 ``learn_step_sizes`` the inner step size is one learned scalar per tensor, eta, as in C-MAML; otherwise it is the
-constant ``step_size``. Running statistics (`frisket.algos.networks.norm_policy`)
-become the mean of what the adaptations of the meta-batch made of them. [our default]
+constant ``step_size``. The step itself is every few-shot method's, `frisket.algos.inner.outer`.
 
 Every epoch ends in a `State`; going on from it is bit for bit what going on without a stop would have been::
 
@@ -26,16 +25,17 @@ from typing import Literal
 
 import torch
 
-from frisket.algos.inner.loop import adapt_first_order, meta_gradient, total
 from frisket.algos.inner.modulation import FixedStep, LearnedStep, Modulation
+from frisket.algos.inner.outer import Learned, OuterStep
 from frisket.algos.inner.start import meta_start
 from frisket.algos.networks.network import Adapting, Network
-from frisket.algos.parts import adam
+from frisket.algos.parts import optimiser
 from frisket.errors import require
-from frisket.types import Data, Episode, State
+from frisket.types import Batch, Split, State
 
-EpisodeSource = Callable[[Literal["train", "validate"], int], Episode]
-"""``(split, counter)`` to an episode; a pure function, see `frisket.envs.episodes.episodes`."""
+EpisodeSource = Callable[[Split, int], Batch]
+"""``(split, number)`` to an episode as a network sees it; a pure function, see
+`frisket.envs.episode_stream.EpisodeSource`."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,6 +86,14 @@ class PretrainConfig:
         """``network`` with the weights this pre-training adapts."""
         return Adapting(network, network.head) if self.adapt == "head" else network
 
+    def outer(self, network: Network) -> OuterStep:
+        """Its outer step on ``network``."""
+        return OuterStep(
+            network=self.network(network), modulation=self.modulation(), optimiser=optimiser.Adam(),
+            inner_steps=self.inner_steps, order=self.order, lr=self.outer_lr, modulation_lr=self.outer_lr,
+            reduction="mean",
+        )  # fmt: skip
+
 
 def init(config: PretrainConfig, network: Network, seed: int) -> State:
     """The state before the first epoch, on the CPU; theta as a learner of the same seed would draw it.
@@ -124,39 +132,26 @@ def pretrain(
 
     Args:
         source: episodes, on the device of the state.
-        seed: everything random derives from it; only used without a ``state``.
+        seed: everything random derives from it.
         state: an earlier epoch's state to go on from, or `init`'s on another device.
     """
     state = init(config, network, seed) if state is None else state
     while not finished(config, state):
-        state = _epoch(config, network, source, state)
+        state = _epoch(config, network, source, seed, state)
         yield state
 
 
-def _epoch(config: PretrainConfig, network: Network, source: EpisodeSource, state: State) -> State:
-    network = config.network(network)
-    modulation = config.modulation()
-    theta, m, moments, epoch = state["theta"], state["m"], state["adam"], int(state["epoch"])
-    losses = []
+def _epoch(config: PretrainConfig, network: Network, source: EpisodeSource, seed: int, state: State) -> State:
+    outer = config.outer(network)
+    learned, epoch, losses = Learned(state["theta"], state["m"], state["adam"]), int(state["epoch"]), []
     for i in range(config.meta_batches_per_epoch):
         first = (epoch * config.meta_batches_per_epoch + i) * config.meta_batch
         episodes = [source("train", first + j) for j in range(config.meta_batch)]
-        results = [
-            meta_gradient(
-                network, modulation, theta, m, _support(e), _query(e), steps=config.inner_steps, order=config.order
-            )
-            for e in episodes
-        ]
-        theta_grads = {k: g / len(results) for k, g in total([r.theta for r in results]).items()}
-        m_grads = {k: g / len(results) for k, g in total([r.m for r in results]).items()}
-        theta, theta_moments = adam.step(theta, theta_grads, moments["theta"], config.outer_lr)
-        theta |= {k: v / len(results) for k, v in total([r.statistics for r in results]).items()}
-        m, m_moments = adam.step(m, m_grads, moments["m"], config.outer_lr)
-        moments = {"theta": theta_moments, "m": m_moments}
-        losses.append(torch.stack([r.loss for r in results]).mean())
-
-    trained: State = {"theta": theta, "m": m, "adam": moments}
-    accuracy = _validate(config, network, modulation, source, trained)
+        gradients = outer.gradients(learned.theta, learned.m, seed, episodes)
+        learned = outer.apply(learned, gradients)
+        losses.append(gradients["loss"] / gradients["tasks"])
+    trained: State = {"theta": learned.theta, "m": learned.m, "adam": learned.moments}
+    accuracy = _validate(config, outer, source, seed, learned)
     better = accuracy > float(state["best_accuracy"])
     return {
         **trained,
@@ -169,24 +164,14 @@ def _epoch(config: PretrainConfig, network: Network, source: EpisodeSource, stat
     }
 
 
-def _validate(
-    config: PretrainConfig, network: Network, modulation: Modulation, source: EpisodeSource, trained: State
-) -> float:
+def _validate(config: PretrainConfig, outer: OuterStep, source: EpisodeSource, seed: int, learned: Learned) -> float:
     """Mean query accuracy after K steps on the support, over the validation episodes."""
     correct = 0.0
     for i in range(config.validation_episodes):
-        episode = source("validate", i)
-        theta, support = trained["theta"], _support(episode)
-        adapted = adapt_first_order(network, modulation, theta, trained["m"], support, config.inner_steps)
+        episode = source("validation", i)
+        _, query = episode.sides()
+        adapted = outer.adapted(learned.theta, learned.m, seed, episode)
         with torch.no_grad():
-            answers = network(adapted.weights(theta), episode.query_x).argmax(-1)
-        correct += float((answers == episode.query_y).double().mean())
+            answers = outer.network({**learned.theta, **adapted}, query.x).argmax(-1)
+        correct += float((answers == query.y).double().mean())
     return correct / config.validation_episodes
-
-
-def _support(episode: Episode) -> Data:
-    return Data(episode.support_x, episode.support_y)
-
-
-def _query(episode: Episode) -> Data:
-    return Data(episode.query_x, episode.query_y)

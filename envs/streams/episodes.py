@@ -9,6 +9,7 @@ is class ``r K + c`` of K.
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, get_args
@@ -24,7 +25,7 @@ from frisket.envs.episodes.class_splits import class_split
 from frisket.envs.streams.kind import StreamKind
 from frisket.envs.streams.scaling import Scale
 from frisket.errors import require
-from frisket.rng import numpy_generator
+from frisket.rng import derive, numpy_generator
 from frisket.types import Batch, Split, Task
 
 _TURNS = 4
@@ -136,11 +137,20 @@ class Episodes(EpisodeStream):
         return {self._images.name: self._images.provenance.as_dict()}
 
 
+def pretraining_episodes(
+    config: EpisodesConfig, data: Mapping[str, Pictures], *, domain: str | None, queries: int, seed: int
+) -> Episodes:
+    """Episodes of the same classes, others than the stream's own."""
+    require(domain in (None, config.dataset), "pretrain.domain", domain, f"left out, or {config.dataset}")
+    return Episodes(dataclasses.replace(config, queries=queries), data, derive(seed, "pretrain"))
+
+
 STREAMS = (
     StreamKind(
         name="episodes",
         config=EpisodesConfig,
         build=Episodes,
+        episodes=pretraining_episodes,
         summary="N-way k-shot episodes, each of classes of its own",
         takes=Pictures,
         quick={"ways": 2, "shots": 2, "queries": 3, "steps": 40},

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from frisket.envs.data.imageset import ImageSet, Pictures
-from frisket.envs.episodes.episodes import EpisodeSource
+from frisket.envs.episode_stream import EpisodeSource
 from frisket.envs.stream import Stream
 
 

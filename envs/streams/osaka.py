@@ -18,7 +18,8 @@ import numpy as np
 import torch
 
 from frisket.envs.data.imageset import ImageSet
-from frisket.envs.episodes.episodes import EpisodeSource
+from frisket.envs.episode_stream import EpisodeSource
+from frisket.envs.episodes.halved import HalvedEpisodes
 from frisket.envs.stream import Stream
 from frisket.envs.streams.kind import StreamKind
 from frisket.errors import nearest, require
@@ -146,7 +147,7 @@ def pretraining_episodes(
         domain,
         f"a domain of the stream; {nearest(domain, config.domains)}",
     )
-    return EpisodeSource(data[domain], ways=config.ways, shots=config.shots, queries=queries, seed=seed)
+    return HalvedEpisodes(data[domain], ways=config.ways, shots=config.shots, queries=queries, seed=seed)
 
 
 def _equal_classes(images: ImageSet) -> np.ndarray:

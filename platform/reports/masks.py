@@ -52,7 +52,8 @@ class Sparsity(NamedTuple):
 
 def read_sparsity(journal: Path) -> Sparsity:
     """The series in the points of ``journal``; there is none without masks."""
-    points = [(line["t"], line["points"]) for line, _ in read_journal(journal) if "points" in line]
+    lines = [line for line, _ in read_journal(journal)]
+    points = [(line["t"], line["points"]) for line in lines if "sparsity" in line.get("points", {})]
     series: dict[str, list[float]] = {}
     for _, values in points:
         for name, value in values.items():

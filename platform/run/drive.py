@@ -18,19 +18,16 @@ import dataclasses
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import NamedTuple, TypeVar
+from typing import NamedTuple
 
 import torch
-from torch import Tensor
 
 from frisket.algos.learner import Episodic, Learner, Pack
-from frisket.envs.episode_stream import EpisodeStream
+from frisket.envs.episode_stream import EpisodeSource, EpisodeStream
 from frisket.envs.stream import Stream
 from frisket.platform.protocols.protocol import Answers, Protocol, Scored
 from frisket.platform.run.together import Together
-from frisket.types import Batch, Episode, Metrics, State
-
-T = TypeVar("T", Batch, Episode)
+from frisket.types import Batch, Metrics, State
 
 
 class Outcome(NamedTuple):
@@ -163,10 +160,10 @@ def drive_of(
     return Supervised(pack=pack, protocol=protocol, streams=streams, device=device)
 
 
-def seen(stream: Stream, batch: Batch, device: torch.device) -> Batch:
-    """``batch`` of ``stream`` on ``device``, as a network sees it."""
+def seen(source: Stream | EpisodeSource, batch: Batch, device: torch.device) -> Batch:
+    """``batch`` of ``source`` on ``device``, as a network sees it."""
     batch = on_device(batch, device)
-    return dataclasses.replace(batch, x=stream.numbers(batch.x)) if isinstance(stream, EpisodeStream) else batch
+    return dataclasses.replace(batch, x=source.numbers(batch.x)) if isinstance(source, EpisodeSource) else batch
 
 
 def supervised(
@@ -205,10 +202,9 @@ def _require_numbers(metrics: Sequence[Metrics]) -> None:
                 raise TypeError(f"observe reports {name} as {kind}; a metric is a number of Python's (`.item()`)")
 
 
-def on_device(data: T, device: torch.device) -> T:
-    """A batch or an episode with its tensors on ``device``."""
-    tensors = {f.name: v for f in dataclasses.fields(data) if isinstance(v := getattr(data, f.name), Tensor)}
-    return dataclasses.replace(data, **{k: v.to(device) for k, v in tensors.items()})
+def on_device(batch: Batch, device: torch.device) -> Batch:
+    """``batch`` with its tensors on ``device``."""
+    return dataclasses.replace(batch, x=batch.x.to(device), y=batch.y.to(device))
 
 
 def _answers(pack: Pack[Learner], state: State, ways: int | None, *, learned: bool) -> list[Answers]:

@@ -21,7 +21,7 @@ from frisket.files import write_sealed
 from frisket.heap import give_back_freed_memory, keep_freed_memory
 from frisket.platform.protocols.protocol import Protocol
 from frisket.platform.run.divergence import Lost, lost, sentence
-from frisket.platform.run.drive import Episodes, drive_of, on_device
+from frisket.platform.run.drive import Episodes, drive_of, seen
 from frisket.platform.run.folder import RunFolder
 from frisket.platform.run.journal import Journal
 from frisket.platform.run.replicas import PackFolder
@@ -29,7 +29,7 @@ from frisket.platform.run.together import Together
 from frisket.platform.specs.build import Inputs, build_learner, build_network, build_stream, choose_device, load_data
 from frisket.platform.specs.experiment import Experiment, Pack, Replica
 from frisket.platform.specs.uses import blamed
-from frisket.types import State
+from frisket.types import Batch, Split, State
 
 PROGRESS_SECONDS = 1.0
 
@@ -167,7 +167,11 @@ class _Walk:
         source = self.stream_row.episodes(
             self.experiment.stream.config, self.data, domain=config.domain, queries=config.queries, seed=seed
         )
-        for state in pretrain.pretrain(config, network, lambda *key: on_device(source(*key), self.device), seed, start):
+
+        def episode(split: Split, number: int) -> Batch:
+            return seen(source, source.episode(split, number), self.device)
+
+        for state in pretrain.pretrain(config, network, episode, seed, start):
             epoch = int(state["epoch"])
             points = {f"pretrain/{k}": float(state[k]) for k in ("accuracy", "best_accuracy", "outer_loss")}
             journal.points(epoch, points)

@@ -31,7 +31,7 @@ from frisket.algos.networks.resnet12 import ResNet12Config
 from frisket.errors import SpecError
 from frisket.findings import Check
 from frisket.rng import torch_generator
-from frisket.types import Data, Params
+from frisket.types import Params
 
 SUPPORT, QUERY = noise_data(1), noise_data(2)
 STEPS, OWN_STEPS = 3, 2
@@ -311,10 +311,7 @@ def test_pre_training_goes_on_with_the_mean_over_the_meta_batch(policy: str) -> 
     start = pretrain.init(config, network, seed=0)["theta"]
     (state,) = pretrain.pretrain(config, network, separable_episode, seed=0)
     episodes = [separable_episode("train", i) for i in range(2)]
-    ends = [
-        adapt_first_order(network, FixedStep(0.1), start, {}, Data(e.support_x, e.support_y), STEPS).statistics
-        for e in episodes
-    ]
+    ends = [adapt_first_order(network, FixedStep(0.1), start, {}, e.sides()[0], STEPS).statistics for e in episodes]
     for k in network.running:
         torch.testing.assert_close(state["theta"][k], (ends[0][k] + ends[1][k]) / 2)
 

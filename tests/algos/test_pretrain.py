@@ -18,7 +18,7 @@ from frisket.algos.parts.tree import equal_states
 from frisket.algos.state_file import load_state, save_state
 from frisket.errors import SpecError
 from frisket.rng import torch_generator
-from frisket.types import Episode, State
+from frisket.types import Batch, State
 
 CONFIG = PretrainConfig(
     epochs=3, patience=2, meta_batch=2, outer_lr=0.01, inner_steps=1, step_size=0.1, meta_batches_per_epoch=6,
@@ -65,10 +65,11 @@ def test_a_finished_state_goes_no_further() -> None:
 def test_stops_when_patience_runs_out_and_returns_the_best_epoch() -> None:
     """No epoch beats the first: a patience of 2 bears two such epochs, the third is the last."""
 
-    def never_better(split: str, counter: int) -> Episode:
-        episode = separable_episode(split, counter)
-        wrong = torch.full_like(episode.query_y, 7)  # a label the network does not have: accuracy 0 for ever
-        return episode if split == "train" else dataclasses.replace(episode, query_y=wrong)
+    def never_better(split: str, number: int) -> Batch:
+        episode = separable_episode(split, number)
+        n = episode.support
+        wrong = torch.full_like(episode.y[n:], 7)  # a label the network does not have: accuracy 0 for ever
+        return episode if split == "train" else dataclasses.replace(episode, y=torch.cat([episode.y[:n], wrong]))
 
     config = dataclasses.replace(CONFIG, epochs=50)
     history = list(pretrain.pretrain(config, small_network(), never_better, seed=0))
@@ -78,15 +79,15 @@ def test_stops_when_patience_runs_out_and_returns_the_best_epoch() -> None:
 
 
 def test_every_training_episode_is_new_and_validation_is_fixed() -> None:
-    asked: dict[str, list[int]] = {"train": [], "validate": []}
+    asked: dict[str, list[int]] = {"train": [], "validation": []}
 
-    def source(split: str, counter: int) -> Episode:
-        asked[split].append(counter)
-        return separable_episode(split, counter)
+    def source(split: str, number: int) -> Batch:
+        asked[split].append(number)
+        return separable_episode(split, number)
 
     list(pretrain.pretrain(CONFIG, small_network(), source, seed=0))
     assert asked["train"] == list(range(3 * 6 * 2))
-    assert asked["validate"] == [0, 1, 2, 3] * 3
+    assert asked["validation"] == [0, 1, 2, 3] * 3
 
 
 def test_starts_from_the_theta_a_learner_of_the_seed_would_draw() -> None:

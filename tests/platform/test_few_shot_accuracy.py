@@ -11,12 +11,15 @@ import torch
 
 import frisket
 from frisket.algos.learner import Episodic
-from frisket.algos.parts.tree import flatten
+from frisket.algos.parts.tree import equal_states, flatten
+from frisket.envs.kinds import STREAMS
 from frisket.errors import ModelError, SpecError, Stopped, UserError
 from frisket.platform.executors import local
 from frisket.platform.protocols.few_shot_accuracy import FewShotAccuracy, interval
 from frisket.platform.protocols.protocol import Answers, Scored
 from frisket.platform.reports.few_shot import FEW_SHOT, read_points
+from frisket.platform.reports.figures import draw_figures
+from frisket.platform.reports.masks import read_sparsity
 from frisket.platform.run.engine import run_pack
 from frisket.platform.run.folder import RunFolder
 from frisket.platform.specs.build import Inputs, build_learner, build_stream, load_data
@@ -94,6 +97,38 @@ def test_the_test_is_judged_at_the_best_validation_point_alone_and_the_model_is_
         assert logits is not None
         correct.append(float((logits.argmax(-1) == query.y).double().mean()))
     assert sum(correct) / 4 == pytest.approx(metrics["accuracy"])
+
+
+def test_two_phases_a_start_and_then_where_to_learn_from_it(tmp_path: Path) -> None:
+    """Pre-trained on episodes of the same classes; after it theta stands still and the mask alone is learned. Stopped
+    in either phase it is the same."""
+    pretrain = {"epochs": 2, "meta_batch": 2, "inner_steps": 1, "queries": 2, "meta_batches_per_epoch": 2,
+                "validation_episodes": 2, "outer_lr": 0.01}  # fmt: skip
+    changes = {"pretrain": pretrain, "learner": {**TINY["learner"], "learn_start": False, "gamma_m": 0.1}}
+    folder, stopped = run(tmp_path / "a", **changes), run(tmp_path / "b", stops=(1, 4), **changes)
+    states = [one.replicas()[0].state for one in (folder, stopped)]
+    assert equal_states(*states)
+    accuracies = [one["pretrain/accuracy"] for one in records(folder, "points") if "pretrain/accuracy" in one]
+    assert len(accuracies) == 2
+
+    experiment = load_spec({**TINY, **changes})
+    stream = build_stream(experiment, load_data(experiment, "embedded"), 0)
+    fresh = build_learner(experiment, Inputs.of(stream)).init(0)
+    assert not torch.equal(states[0]["theta"]["conv1.weight"], fresh["theta"]["conv1.weight"])
+    assert not torch.equal(states[0]["m"]["conv1.weight"], fresh["m"]["conv1.weight"])
+    assert int(states[0]["outer"]["theta"]["t"]) == 0
+    source = STREAMS["episodes"].episodes
+    assert source is not None
+    config = experiment.stream.config
+    given = source(config, load_data(experiment, "embedded"), domain=None, queries=2, seed=0)
+    assert not torch.equal(given.episode("train", 0).x, stream.batch(0).x)
+    with pytest.raises(SpecError, match=r"pretrain.domain = 'digits': must be left out, or glyphs"):
+        source(config, load_data(experiment, "embedded"), domain="digits", queries=2, seed=0)
+
+    positions, closed = read_sparsity(folder.replicas()[0].journal)
+    assert positions.tolist() == [1, 3, 5, 7]
+    assert closed["overall"].shape == (4,)
+    assert {"sparsity.png", "accuracy.png"} <= {one.name for one in draw_figures(folder)}
 
 
 class Told(FewShotAccuracy):

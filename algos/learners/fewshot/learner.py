@@ -1,10 +1,6 @@
-"""The outer loop every method of the family shares: MAML, with any step size in its inner loop.
+"""What every method of the family is: MAML, with any step size in its inner loop (`frisket.algos.inner.outer`).
 
-    phi_tau <- phi_tau - s(m) o grad L(phi_tau, support_tau), K times from theta        tau = 1 .. meta_batch
-    theta   <- theta - Opt_gamma( grad_theta  sum_tau L(phi_tau, query_tau) )
-    m       <- m - Opt_gamma_m( grad_m  sum_tau L(phi_tau, query_tau) )
-
-A method is a `Modulation` s (`frisket.algos.inner.modulation`) and the weights it adapts; this file has no more of it
+A method is a `Modulation` s (`frisket.algos.inner.modulation`) and the weights it adapts; its file has no more of it
 than its name (maml_family spec, section 2). The gradients of theta are not gated by s.
 
 Symbols and arguments: K ``inner_steps``, gamma_theta ``outer_lr``, gamma_m ``gamma_m``.
@@ -33,13 +29,13 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from frisket.algos.inner.loop import MetaGradient, adapt_first_order, loss_on, meta_gradient, total
+from frisket.algos.inner.loop import loss_on
 from frisket.algos.inner.modulation import Modulation
+from frisket.algos.inner.outer import Learned, OuterStep
 from frisket.algos.learner import LOSS_BEFORE, Capabilities, Episodic
 from frisket.algos.masks.mask_set import MaskSet
 from frisket.algos.networks.network import Network, split
 from frisket.algos.parts import optimiser
-from frisket.algos.parts.tree import descend
 from frisket.errors import require
 from frisket.rng import torch_generator
 from frisket.types import Batch, Data, Metrics, Params, State, Task
@@ -126,7 +122,12 @@ class EpisodicLearner(Episodic):
         self.config, self.network, self.meta_batch = config, network, config.meta_batch
         self.modulation = config.modulation()
         self.capabilities = Capabilities(meta_learns=True, masks=self.modulation.switches_off, statistics=True)
-        self._optimiser = optimiser.Nesterov(0.9) if config.optimiser == "nesterov" else optimiser.Adam()
+        self._outer = OuterStep(
+            network=network, modulation=self.modulation,
+            optimiser=optimiser.Nesterov(0.9) if config.optimiser == "nesterov" else optimiser.Adam(),
+            inner_steps=config.inner_steps, order=config.order, lr=config.outer_lr, modulation_lr=config.modulation_lr,
+            reduction=config.reduction, clamp=config.clamp, learn_start=config.learn_start,
+        )  # fmt: skip
 
     def init(self, seed: int, warm_start: State | None = None) -> State:
         theta = self.network.init(torch_generator(seed, "theta")) if warm_start is None else warm_start["theta"]
@@ -136,7 +137,7 @@ class EpisodicLearner(Episodic):
             "step": torch.zeros((), dtype=torch.int64),
             "theta": theta,
             "m": m,
-            "outer": {"theta": self._optimiser.init(theta), "m": self._optimiser.init(m)},
+            "outer": {name: self._outer.optimiser.init(params) for name, params in (("theta", theta), ("m", m))},
             "phi": self._answering(theta),
         }
 
@@ -145,50 +146,16 @@ class EpisodicLearner(Episodic):
         return {k: theta[k] for k in (*self.network.adaptable, *self.network.running)}
 
     def gradients(self, state: State, episodes: Sequence[Batch]) -> State:
-        """``theta``, ``m``: gradients; ``statistics``: running ones; ``loss``: of the queries; ``tasks``: how many
-        these are the sum over."""
-        loss, *sums = self._gradient(state, episodes[0])
-        for episode in episodes[1:]:  # added one by one: those of a generated mask are large
-            more, *others = self._gradient(state, episode)
-            loss, sums = loss + more, [total([a, b]) for a, b in zip(sums, others, strict=True)]
-        theta, m, statistics = sums
-        tasks = torch.full_like(loss, len(episodes))
-        return {"theta": theta, "m": m, "statistics": dict(statistics), "loss": loss, "tasks": tasks}
-
-    def _gradient(self, state: State, episode: Batch) -> MetaGradient:
-        support, query = episode.sides()
-        m = self.modulation.draw(state["m"], int(state["seed"]), "train", episode.position)
-        return meta_gradient(
-            self.network, self.modulation, state["theta"], m, support, query,
-            steps=self.config.inner_steps, order=self.config.order,
-        )  # fmt: skip
+        return self._outer.gradients(state["theta"], state["m"], int(state["seed"]), episodes)
 
     def apply(self, state: State, gradients: State) -> tuple[State, Metrics]:
-        tasks = gradients["tasks"]
-        theta_grads, m_grads = (self._reduced(gradients[name], tasks) for name in ("theta", "m"))
-        theta, m, outer = state["theta"], state["m"], dict(state["outer"])
-        if self.config.learn_start:
-            if (bound := self.config.clamp) is not None:
-                theta_grads = {k: g.clamp(-bound, bound) for k, g in theta_grads.items()}
-            direction, outer["theta"] = self._optimiser.direction(theta_grads, outer["theta"])
-            theta = descend(theta, self.config.outer_lr, direction)
-            theta |= {k: v / tasks for k, v in gradients["statistics"].items()}
-        if m:
-            direction, outer["m"] = self._optimiser.direction(m_grads, outer["m"])
-            m = descend(m, self.config.modulation_lr, direction)
-        phi = self._answering(theta)
-        state = {**state, "step": state["step"] + 1, "theta": theta, "m": m, "outer": outer, "phi": phi}
-        return state, {"query_loss": float(gradients["loss"] / tasks)}
-
-    def _reduced(self, grads: Params, tasks: Tensor) -> Params:
-        return grads if self.config.reduction == "sum" else {k: g / tasks for k, g in grads.items()}
+        theta, m, outer = self._outer.apply(Learned(state["theta"], state["m"], state["outer"]), gradients)
+        learned = {"theta": theta, "m": m, "outer": outer, "phi": self._answering(theta), "step": state["step"] + 1}
+        return {**state, **learned}, {"query_loss": float(gradients["loss"] / gradients["tasks"])}
 
     def adapted(self, state: State, support: Batch) -> State:
-        steps = self.config.inner_steps_test or self.config.inner_steps
-        data, _ = support.sides()
-        m = self.modulation.draw(state["m"], int(state["seed"]), "answer", support.position)
-        adapted = adapt_first_order(self.network, self.modulation, state["theta"], m, data, steps)
-        return {**state, "phi": {**adapted.phi, **adapted.statistics}}
+        steps = self.config.inner_steps_test
+        return {**state, "phi": self._outer.adapted(state["theta"], state["m"], int(state["seed"]), support, steps)}
 
     def start(self, state: State) -> State:
         return {"theta": state["theta"], "m": state["m"], "phi": self._answering(state["theta"])}
