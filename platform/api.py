@@ -225,7 +225,7 @@ def compare(*names: str | Path, runs_dir: str | Path | None = None) -> dict[str,
 
 def evaluate(
     model: str | Path,
-    stream: str | Mapping[str, Any],
+    stream: str | Mapping[str, Any] | None = None,
     overrides: Sequence[str] = (),
     *,
     episodes: int = 600,
@@ -239,8 +239,10 @@ def evaluate(
 
     Args:
         model: as for `load_model`.
-        stream: the specification whose stream of episodes is taken: a name, a YAML file or a dict.
-        overrides: laid over it, ``stream.shots=5``.
+        stream: the specification whose stream of episodes is taken: a name, a YAML file or a dict; None for the stream
+            the model was trained on.
+        overrides: laid over it, ``stream.shots=5``; those of ``learner.`` are of the model's own method, and leave what
+            it has learned as it is: ``learner.inner_steps_test=35``.
         episodes: how many are judged, the same for every replica.
         split: of whose classes: ``train``, ``validation`` or ``test``.
         data, data_dir: as for `run`.
@@ -253,7 +255,8 @@ def evaluate(
 
     Raises:
         UserError: no such model or specification, one whose method does not adapt to episodes, a stream that gives
-            none, or one of other inputs or ways than the model takes.
+            none, or one of other inputs or ways than the model takes; an override under which the model's method has
+            another state.
     """
     from frisket.platform.verbs import evaluate as verb
 

@@ -119,7 +119,7 @@ def _pages(standings: Mapping[Entry, Standing], out: Path) -> Iterator[Page]:
     for name in table_names():
         table, cells = load_table(name), {}
         for row, column in ((row, column) for row in table.rows for column in table.columns):
-            if column not in table.rows[row]:
+            if column not in table.rows[row] or table.evaluation(row, column):  # judged elsewhere: not what runs hold
                 continue
             cell = table.cell(row, column)
             alike = {entry: one for entry, one in standings.items() if _answers(entry, cell)}

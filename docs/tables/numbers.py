@@ -104,7 +104,7 @@ def answer(outline: Outline) -> Printed:
         return Printed(given["metrics"], given.get("n"), given["source"], given.get("searched", ()))
     for one in _tables():
         for row, cells in one.rows.items():
-            for cell in (one.cell(row, column) for column in cells):
+            for cell in (one.cell(row, column) for column in cells if not one.evaluation(row, column)):
                 if (cell.spec, cell.overrides, cell.variant) == (outline.name, (), None) and cell.published:
                     return Printed(cell.published, cell.n, one.source)
     return Printed({}, None, "")

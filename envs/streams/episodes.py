@@ -23,7 +23,7 @@ from frisket.envs.data.reading import Reading, in_memory
 from frisket.envs.episode_stream import EpisodeStream
 from frisket.envs.episodes.class_splits import class_split
 from frisket.envs.streams.kind import StreamKind
-from frisket.envs.streams.scaling import Scale
+from frisket.envs.streams.scaling import Normalise, Scale
 from frisket.errors import require
 from frisket.rng import derive, numpy_generator
 from frisket.types import Batch, Split, Task
@@ -43,6 +43,8 @@ class EpisodesConfig:
     unreadable: of pictures in folders, whether one that cannot be read is an error, or passed over with a warning.
     not_rgb: of pictures in folders, whether one of other than three colours is made one of three (``convert``), an
         error, or passed over.
+    normalise: what pictures in [0, 1] are normalised by: ``published``, the data set's own constants where it has any,
+        ``none``, or ``imagenet``, ImageNet's whatever the data set.
     ways: N, classes in an episode.
     shots: k, support pictures of each class.
     queries: query pictures of each class.
@@ -55,6 +57,7 @@ class EpisodesConfig:
     rotations: bool = False
     unreadable: Unreadable = "error"
     not_rgb: NotRgb = "convert"
+    normalise: Normalise = "published"
     ways: int = 5
     shots: int = 1
     queries: int = 15
@@ -65,8 +68,9 @@ class EpisodesConfig:
         for name in ("shots", "queries", "steps"):
             require(getattr(self, name) >= 1, name, getattr(self, name), "at least 1")
         require(self.size is None or self.size >= 8, "size", self.size, "at least 8, or null")
-        for name, allowed in (("unreadable", get_args(Unreadable)), ("not_rgb", get_args(NotRgb))):
-            require(getattr(self, name) in allowed, name, getattr(self, name), f"one of {', '.join(allowed)}")
+        for name, allowed in (("unreadable", Unreadable), ("not_rgb", NotRgb), ("normalise", Normalise)):
+            known = get_args(allowed)
+            require(getattr(self, name) in known, name, getattr(self, name), f"one of {', '.join(known)}")
 
     def datasets(self) -> tuple[str, ...]:
         """Name of the image set."""
@@ -86,7 +90,8 @@ class Episodes(EpisodeStream):
         seed: the run's seed.
 
     Raises:
-        SpecError: a split has fewer classes than ``ways``, or a class fewer pictures than ``shots + queries``.
+        SpecError: a split has fewer classes than ``ways``, or a class fewer pictures than ``shots + queries``; pictures
+            that ImageNet's constants do not fit.
         DataError: as `frisket.envs.data.reading.in_memory` and `class_split`.
     """
 
@@ -98,7 +103,7 @@ class Episodes(EpisodeStream):
         self.domains = (images.name,)
         channels, height, width = images.images.shape[1:]
         self.shape = (channels, height, width)
-        scale = Scale(images)
+        scale = Scale(images, config.normalise)
         self.factor, self.shift = tuple(scale.factor.flatten().tolist()), tuple(scale.shift.flatten().tolist())
         self._splits = class_split(images, config.classes)
         self._samples = images.class_indices()

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Literal
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from frisket.envs.data.imageset import Pictures
+from frisket.errors import require
+
+Normalise = Literal["published", "none", "imagenet"]
+"""By which mean and deviation: the data set's published ones, where it has any; none; or ImageNet's."""
 
 _CIFAR100 = ((0.5071, 0.4867, 0.4408), (0.2675, 0.2565, 0.2761))
 _PHOTOS = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
@@ -28,11 +33,23 @@ are those in general use)."""
 
 class Scale:
     """Pixels ``[N, C, H, W]`` float32 in 0..255 to what the network sees, in place; a set without published constants
-    is left in [0, 1], and features are left as they are."""
+    is left in [0, 1], and features are left as they are.
 
-    def __init__(self, pictures: Pictures) -> None:
+    Args:
+        pictures: whose pixels.
+        by: whose constants.
+
+    Raises:
+        SpecError: ImageNet's constants for pictures of other than three colours.
+    """
+
+    def __init__(self, pictures: Pictures, by: Normalise = "published") -> None:
         channels = pictures.channels
-        mean, deviation = NORMALISATION.get(pictures.name, ((0.0,) * channels, (1.0,) * channels))
+        nothing = ((0.0,) * channels, (1.0,) * channels)
+        known = {"published": NORMALISATION.get(pictures.name, nothing), "none": nothing, "imagenet": _PHOTOS}
+        mean, deviation = known[by]
+        fix = f"published or none: pictures of {pictures.name} have {channels} colours"
+        require(len(mean) == channels, "normalise", by, fix)
         self.factor = torch.tensor([1 / (pictures.unit * d) for d in deviation])[:, None, None]
         self.shift = torch.tensor([m / d for m, d in zip(mean, deviation, strict=True)])[:, None, None]
 

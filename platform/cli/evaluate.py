@@ -16,10 +16,15 @@ def evaluate(
     model: Annotated[
         str, typer.Argument(metavar="MODEL", help="models:/NAME/VERSION, a model's folder or that of a finished run.")
     ],
-    stream: Annotated[
-        str, typer.Option(metavar="SPEC", help="Whose stream of episodes is taken.", autocompletion=complete.specs)
-    ],
     overrides: Overrides = None,
+    stream: Annotated[
+        str | None,
+        typer.Option(
+            metavar="SPEC",
+            help="Whose stream of episodes is taken; by default that the model was trained on.",
+            autocompletion=complete.specs,
+        ),
+    ] = None,
     episodes: Annotated[int, typer.Option(help="How many are judged, the same for every replica.")] = 600,
     split: Annotated[Split, typer.Option(help="Whose classes they are of.")] = "test",
     data: Data = "auto",
@@ -30,7 +35,10 @@ def evaluate(
     json_file: JsonFile = None,
     csv_file: CsvFile = None,
 ) -> None:
-    """Let a few-shot model adapt to episodes of another stream and answer their queries."""
+    """Let a few-shot model adapt to episodes of another stream and answer their queries.
+
+    Overrides of `learner.` are of the model's own method (`learner.inner_steps_test=35`), others of the stream.
+    """
     from rich.table import Table
 
     from frisket.platform.cli.tables import show_table

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import json
+import shlex
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,9 +13,11 @@ from typing import TYPE_CHECKING, Any
 from frisket.files import find_sealed, write_json, write_text
 from frisket.platform.reports.figure import PALETTE, Heading, frame, lined, save
 from frisket.platform.run.aggregate import spread_of
+from frisket.platform.run.folder import RunFolder
+from frisket.platform.specs.experiment import changed
 from frisket.platform.tables.comparison import Comparison, counts
 from frisket.platform.tables.reproduction import Reproduction
-from frisket.platform.tables.table import run_command
+from frisket.platform.tables.table import PlannedCell, judged_episodes, run_command
 from frisket.platform.tables.verdict import RULE, Number, difference_text, number_text
 from frisket.redaction import redacted
 
@@ -54,12 +57,12 @@ def as_json(reproduction: Reproduction, lines: Sequence[Comparison]) -> dict[str
     results, cells, sets = [], [], {}
     for index, cell in enumerate(reproduction.cells):
         run = reproduction.run_of(index)
-        state = "not run" if run is None else "done" if run.done else "not finished"
+        state = "not run" if run is None else "done" if reproduction.finished(index) else "not finished"
         about: dict[str, Any] = {**dataclasses.asdict(cell), "state": state, "reused": reproduction.reused(index)}
         if run is not None:
-            sets |= run.manifest["data"]
+            sets |= reproduction.sets_of(index)
             about |= {"run": run.run_id, "git": run.manifest["git"], "data": run.manifest["data_mode"]}
-            about["command"] = run_command(*cell.work, run.manifest["data_mode"])
+            about["command"] = " && ".join(commands(cell, run))
             kept = ("seed", "config", "metrics", "sparsity", "seconds")
             here = {"row": cell.row, "column": cell.column, "spec": cell.spec}
             results += [here | {k: result[k] for k in kept} for result in reproduction.results_of(index)]
@@ -145,8 +148,20 @@ def _runs(reproduction: Reproduction) -> Iterator[tuple[str, ...]]:
         seconds = [result["seconds"] for result in reproduction.results_of(index)]
         name = f"{run.run_id} (reused)" if reproduction.reused(index) else run.run_id
         pace = f"{sum(seconds) / len(seconds):.1f}" if seconds else ""
-        asked = f"`{run_command(*cell.work, run.manifest['data_mode'])}`"
+        asked = ", then ".join(f"`{command}`" for command in commands(cell, run))
         yield cell.row, cell.column, name, pace, commit_text(run.manifest["git"]), asked
+
+
+def commands(cell: PlannedCell, run: RunFolder) -> Iterator[str]:
+    """The command line that runs a cell by itself, and where its models are judged on another stream that which does
+    so."""
+    mode = run.manifest["data_mode"]
+    yield run_command(*cell.work, mode)
+    if cell.evaluate:
+        episodes = str(judged_episodes(changed(run.experiment, cell.evaluate)))
+        judged = [change for change in cell.evaluate if not change.startswith("protocol.")]
+        folder = f"{run.path.parent.name}/{run.path.name}"
+        yield shlex.join(["frisket", "evaluate", folder, *judged, "--episodes", episodes, "--data", mode])
 
 
 def commit_text(git: str | None) -> str:

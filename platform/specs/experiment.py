@@ -29,7 +29,7 @@ from frisket.platform.specs.kinds import SECTIONS, Kinds
 from frisket.platform.specs.names import require_label, require_name
 from frisket.platform.specs.search import MOST_REPLICAS, Search, flat_axes, points, require_comparable
 from frisket.platform.specs.section import Section, StreamSection, read_section
-from frisket.platform.specs.text import merge, read_raw
+from frisket.platform.specs.text import merge, overridden, read_raw
 from frisket.platform.specs.typed import refuse_unknown, typed
 from frisket.platform.specs.uses import Given, Use, blamed, kinds_with, resolve, taken
 
@@ -284,6 +284,14 @@ def load_spec(
         spec = {**spec, "uses": [one for one in spec["uses"] if isinstance(one, (str, Mapping))]}
     raw, folder = read_raw(spec, overrides, seeds=seeds)
     return from_dict(raw, folder=folder, passed=passed)
+
+
+def changed(experiment: Experiment, overrides: Sequence[str]) -> Experiment:
+    """``experiment`` with ``key.path=value`` overrides laid over it. Raises `SpecError` as `load_spec` does."""
+    raw = experiment.as_dict()
+    for change in overrides:
+        raw = overridden(raw, change)
+    return from_dict(raw, passed=experiment.uses)
 
 
 def from_dict(raw: Mapping[str, Any], *, folder: Path | None = None, passed: Sequence[Use] = ()) -> Experiment:

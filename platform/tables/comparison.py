@@ -7,7 +7,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, get_args
 
-from frisket.platform.run.folder import RunFolder
 from frisket.platform.run.summary import aggregate
 from frisket.platform.specs.experiment import Experiment, load_spec
 from frisket.platform.tables.claims import Claim
@@ -70,12 +69,15 @@ class _Measured:
         spec: its specification as it stands, for what is published and how many seeds are its own.
         numbers: metric to ours.
         obstacle: why nothing of it may get a verdict; empty for nothing.
+        apart: whether it is something else than its specification as it stands, so that only the cell's own published
+            numbers are about it.
     """
 
     cell: Cell
     spec: Experiment
     numbers: Mapping[str, Number]
     obstacle: str
+    apart: bool = False
 
     @property
     def searched(self) -> tuple[str, ...]:
@@ -90,7 +92,7 @@ class _Measured:
         if metric in self.cell.published:
             return Number(**self.cell.published[metric], n=self.cell.n), ""
         given = self.spec.published
-        if given is None or metric not in given.metrics:
+        if self.apart or given is None or metric not in given.metrics:
             return None, ""
         return Number(**given.metrics[metric], n=given.n), given.source
 
@@ -145,20 +147,25 @@ def _measure(reproduction: Reproduction, table: Table, index: int) -> _Measured:
     planned = reproduction.cells[index]
     cell = table.cell(planned.row, planned.column)
     spec, run = load_spec(cell.spec), reproduction.run_of(index)
-    if run is None or not run.done:
-        return _Measured(cell=cell, spec=spec, numbers={}, obstacle="not run" if run is None else "not finished")
+    apart = bool(planned.evaluate or (cell.overrides and cell.published))
+    if run is None or not reproduction.finished(index):
+        why = "not run" if run is None else "not finished"
+        return _Measured(cell=cell, spec=spec, numbers={}, obstacle=why, apart=apart)
     variant = planned.variant or run.experiment.headline_label
-    found = aggregate(values_of(result) for result in run.results() if result["variant"] == variant)
-    numbers = {name: Number(mean=one["mean"], std=one["std"], n=int(one["n"])) for name, one in found.items()}
-    return _Measured(cell=cell, spec=spec, numbers=numbers, obstacle=_obstacle(reproduction.manifest["scale"], run))
+    results = [result for result in reproduction.results_of(index) if result["variant"] == variant]
+    numbers = {
+        name: Number(mean=one["mean"], std=one["std"], n=int(one["n"]))
+        for name, one in aggregate(map(values_of, results)).items()
+    }
+    return _Measured(cell=cell, spec=spec, numbers=numbers, obstacle=_obstacle(reproduction, index), apart=apart)
 
 
-def _obstacle(scale: str, run: RunFolder) -> str:
+def _obstacle(reproduction: Reproduction, index: int) -> str:
+    scale = reproduction.manifest["scale"]
     if scale != "paper":
         return f"{scale} scale"
-    if any(source["kind"] != "real" for source in run.manifest["data"].values()):
-        return f"{run.manifest['data_mode']} data"
-    return ""
+    kinds = {source["kind"] for source in reproduction.sets_of(index).values()} - {"real"}
+    return f"{' and '.join(sorted(kinds))} data" if kinds else ""
 
 
 def _line(table: Table, row: str, column: str, name: str, metric: Metric, one: _Measured) -> Comparison:

@@ -14,7 +14,7 @@ import contextlib
 import dataclasses
 import datetime
 import secrets
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -31,7 +31,7 @@ class Reproduction(Kept):
     """The reproduction under ``path``; see the module's text for its files.
 
     Attributes:
-        manifest: kept up to date by `assign`.
+        manifest: kept up to date by `assign` and `judged`.
         cells: its experiments, in the table's order.
 
     Raises:
@@ -51,7 +51,9 @@ class Reproduction(Kept):
             fix = f"its {self.MANIFEST} {error.fix}; restore it, or reproduce again: finished runs are taken again"
             raise RunError("reproduction", str(path), fix) from error
         cells = [row["cell"] for row in self.manifest["cells"]]
-        self.cells = [PlannedCell(**{**cell, "overrides": tuple(cell["overrides"])}) for cell in cells]
+        self.cells = [
+            PlannedCell(**{k: tuple(v) if isinstance(v, list) else v for k, v in cell.items()}) for cell in cells
+        ]
 
     @classmethod
     def create(
@@ -126,10 +128,45 @@ class Reproduction(Kept):
         return None if name is None else RunFolder.open(self.path.parent / name)
 
     def results_of(self, index: int) -> list[dict[str, Any]]:
-        """The finished replicas of cell ``index``; empty while it has not begun."""
+        """The finished replicas of cell ``index``; empty while it has not begun. Where its models are judged on another
+        stream their metrics are those found there, and they are here once that is done."""
         run, variant = self.run_of(index), self.cells[index].variant
         results = [] if run is None else run.results()
-        return [result for result in results if variant in (None, result["variant"])]
+        results = [result for result in results if variant in (None, result["variant"])]
+        if not self.cells[index].evaluate:
+            return results
+        found = self.evaluation(index)
+        rows = [] if found is None else found["results"]
+        metrics = {
+            (row["seed"], row["variant"]): {"accuracy": row["accuracy"], "accuracy/interval": row["interval"]}
+            for row in rows
+        }
+        keys = [(result["seed"], result["variant"]) for result in results]
+        pairs = zip(keys, results, strict=True)
+        return [{**result, "metrics": metrics[key]} for key, result in pairs if key in metrics]
+
+    def evaluation(self, index: int) -> dict[str, Any] | None:
+        """What `judged` has noted of cell ``index``; None where nothing is, or the run's own numbers are shown."""
+        return self.manifest["cells"][index].get("evaluation") if self.cells[index].evaluate else None
+
+    def judged(self, index: int, found: Mapping[str, Any]) -> None:
+        """Note down, durably, what the models of cell ``index`` answered: ``results`` and ``data`` of
+        `frisket.evaluate`."""
+        self.manifest["cells"][index]["evaluation"] = {name: found[name] for name in ("results", "data")}
+        write_sealed(self.path / self.MANIFEST, self.manifest)
+
+    def finished(self, index: int) -> bool:
+        """Whether cell ``index`` has its numbers."""
+        run = self.run_of(index)
+        judged = not self.cells[index].evaluate or self.evaluation(index) is not None
+        return run is not None and run.done and judged
+
+    def sets_of(self, index: int) -> dict[str, Any]:
+        """Provenance of the data that the numbers of cell ``index`` are of, by data set; empty while it has not
+        begun."""
+        run, found = self.run_of(index), self.evaluation(index)
+        trained = {} if run is None else run.manifest["data"]
+        return trained if found is None else {**trained, **found["data"]["sets"]}
 
     def reused(self, index: int) -> bool:
         """Whether the run of cell ``index`` was there before."""
@@ -160,9 +197,8 @@ class Reproduction(Kept):
 
     @property
     def done(self) -> bool:
-        """Whether the run of every cell is done."""
-        runs = [self.run_of(index) for index in range(len(self.cells))]
-        return all(run is not None and run.done for run in runs)
+        """Whether every cell has its numbers."""
+        return all(self.finished(index) for index in range(len(self.cells)))
 
     def lock(self) -> contextlib.AbstractContextManager[None]:
         """Hold the reproduction for this process.

@@ -2,7 +2,7 @@
 
 One YAML per table, ``tune_configs/tables/PAPER/NAME.yaml``. A cell names a specification, and its published numbers are
 those of that specification's ``published`` block; a table gives numbers of its own only where the specification
-has none (`Cell.published`).
+has none, or where the cell is something else than the specification as it stands (`Cell.published`).
 """
 
 from __future__ import annotations
@@ -13,7 +13,8 @@ from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal
 
 from frisket.errors import SpecError, nearest, require
-from frisket.platform.specs.experiment import load_spec
+from frisket.platform.protocols.few_shot_accuracy import FewShotAccuracyConfig
+from frisket.platform.specs.experiment import Experiment, load_spec
 from frisket.platform.specs.text import TABLES, config_names, spec_names
 from frisket.platform.specs.typed import read_config
 from frisket.platform.tables.claims import Claim
@@ -47,7 +48,8 @@ class Cell:
     overrides: ``key.path=value`` laid over it.
     variant: which of its variants answers; None for the first, or for what it is without variants. Cells that differ in
         this alone share a run.
-    published: metric to ``{"mean", "std"}``, for metrics the specification has no published number of.
+    published: metric to ``{"mean", "std"}``, for metrics the specification has no published number of. With
+        ``overrides`` of its own, or judged on another stream (`Evaluation`), a cell answers to these alone.
     n: seeds behind ``published``, None where the source does not say.
     """
 
@@ -78,12 +80,30 @@ class Tolerance:
 
     def covers(self, row: str, column: str, metric: str) -> bool:
         """Whether it is for this number."""
-        wanted = ((self.rows, row), (self.columns, column), (self.metrics, metric))
-        return all(not names or name in names for names, name in wanted)
+        return _among((self.rows, row), (self.columns, column), (self.metrics, metric))
 
     def width(self, std: float | None) -> float:
         """The largest difference that is a match, for a published standard deviation (None: not given)."""
         return max(self.points, self.sigmas * (std or 0.0))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Evaluation:
+    """Cells whose finished models are judged on another stream, without training (`frisket evaluate`).
+
+    Attributes:
+        overrides: ``stream.field=value`` laid over what the models were trained on, ``learner.field=value`` over their
+            method while it answers, ``protocol.test_episodes=N`` for another number of episodes.
+        rows, columns: which cells; empty for all.
+    """
+
+    __pydantic_config__: ClassVar[dict[str, Any]] = _STRICT
+    overrides: tuple[str, ...]
+    rows: tuple[str, ...] = ()
+    columns: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        require(bool(self.overrides), "evaluate.overrides", "[]", "at least one: stream.dataset=cub")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -136,6 +156,8 @@ class Table:
         columns: in order.
         rows: label to ``{column: cell}``, a cell being a specification's name or a `Cell`; the paper prints no others.
         scales: how the table is made smaller.
+        evaluate: which cells are of models judged on another stream than they were trained on; the overrides of all
+            that cover a cell are laid over it in their order.
         tolerances: the last that covers a number decides it; a number none covers is judged by its standard error.
         ratios: derived rows.
         claims: what the source says without a number.
@@ -149,6 +171,7 @@ class Table:
     columns: tuple[str, ...]
     rows: dict[str, dict[str, str | Cell]]
     scales: Scales
+    evaluate: tuple[Evaluation, ...] = ()
     tolerances: tuple[Tolerance, ...] = ()
     ratios: tuple[Ratio, ...] = ()
     claims: tuple[Claim, ...] = ()
@@ -158,6 +181,10 @@ class Table:
         for label, cells in self.rows.items():
             for column in cells:
                 require(column in self.columns, f"rows.{label}", column, f"one of {', '.join(self.columns)}")
+        for one in self.evaluate:
+            for given, known in ((one.rows, self.rows), (one.columns, self.columns)):
+                for name in given:
+                    require(name in known, "evaluate", name, f"one of {', '.join(known)}")
         for tolerance in self.tolerances:
             for given, known in (
                 (tolerance.rows, (*self.rows, *(ratio.label for ratio in self.ratios))),
@@ -186,6 +213,11 @@ class Table:
         found = self.rows[row][column]
         return Cell(spec=found) if isinstance(found, str) else found
 
+    def evaluation(self, row: str, column: str) -> tuple[str, ...]:
+        """With which overrides the models of the cell's run are judged; empty where the run's own numbers are shown."""
+        covering = [one for one in self.evaluate if _among((one.rows, row), (one.columns, column))]
+        return tuple(override for one in covering for override in one.overrides)
+
     def tolerance(self, row: str, column: str, metric: str) -> Tolerance | None:
         """What the table itself sets as a match, None where it sets nothing."""
         return next((t for t in reversed(self.tolerances) if t.covers(row, column, metric)), None)
@@ -198,7 +230,7 @@ class Table:
 @dataclass(frozen=True, kw_only=True)
 class PlannedCell:
     """One experiment of a reproduction. Attributes: overrides: the cell's and its scale's; seeds: how many; variant:
-    which one answers."""
+    which one answers; evaluate: with which overrides its models are judged, empty for the run's own numbers."""
 
     row: str
     column: str
@@ -206,6 +238,7 @@ class PlannedCell:
     overrides: tuple[str, ...]
     seeds: int
     variant: str | None = None
+    evaluate: tuple[str, ...] = ()
 
     @property
     def work(self) -> tuple[str, tuple[str, ...], int]:
@@ -289,9 +322,26 @@ def _planned(table: Table, row: str, column: str, scale: ScaleName, seeds: int |
         overrides += [text for text in smaller.overrides if text.partition("=")[0] in there]
         load_spec(cell.spec, overrides)  # a mistake shows before anything is run
     count = seeds or (experiment.seeds if smaller is None else smaller.seeds)
+    evaluate = table.evaluation(row, column)
+    if evaluate:
+        judged_episodes(load_spec(cell.spec, [*overrides, *evaluate]))
     return PlannedCell(
-        row=row, column=column, spec=cell.spec, overrides=tuple(overrides), seeds=count, variant=cell.variant
-    )
+        row=row, column=column, spec=cell.spec, overrides=tuple(overrides), seeds=count, variant=cell.variant,
+        evaluate=evaluate,
+    )  # fmt: skip
+
+
+def judged_episodes(experiment: Experiment) -> int:
+    """On how many episodes the models of ``experiment`` are judged. Raises `SpecError` where they are on none."""
+    config = experiment.protocol.config
+    if not isinstance(config, FewShotAccuracyConfig):
+        raise SpecError("evaluate", experiment.protocol.kind, "must be of episodes: protocol.kind = few-shot-accuracy")
+    return config.test_episodes
+
+
+def _among(*wanted: tuple[Sequence[str], str]) -> bool:
+    """Whether every name is among its names, or there are none to be among."""
+    return all(not names or name in names for names, name in wanted)
 
 
 def _chosen(field_name: str, wanted: Sequence[str] | None, known: Iterable[str]) -> list[str]:

@@ -7,22 +7,26 @@ from pathlib import Path
 from typing import Any
 
 from frisket.algos.learner import Episodic
+from frisket.algos.parts.tree import flatten, map_tensors
 from frisket.envs.episode_stream import SPLITS, EpisodeStream
 from frisket.errors import ModelError, SpecError, nearest
-from frisket.platform.model.model import FrisketModel
+from frisket.platform.model.model import FrisketModel, Member
 from frisket.platform.protocols.few_shot_accuracy import accuracies, interval
 from frisket.platform.run.aggregate import aggregate
-from frisket.platform.specs.build import build_stream, load_data, mode_of, provenance_of
-from frisket.platform.specs.experiment import load_spec
+from frisket.platform.specs.build import build_learner, build_stream, choose_device, load_data, mode_of, provenance_of
+from frisket.platform.specs.experiment import Experiment, Replica, changed, load_spec
 from frisket.platform.specs.uses import Given
 from frisket.platform.verbs.asked import require_count, require_mode
 from frisket.platform.verbs.load import load_model
 from frisket.types import DataMode, Split
 
+_OF_THE_METHOD = "learner."
+"""How an override begins that is of the model's own method, not of the stream it is judged on."""
+
 
 def evaluate(
     model: str | Path,
-    stream: str | Mapping[str, Any],
+    stream: str | Mapping[str, Any] | None = None,
     overrides: Sequence[str] = (),
     *,
     episodes: int = 600,
@@ -43,7 +47,10 @@ def evaluate(
     if split not in SPLITS:
         raise SpecError("split", split, nearest(str(split), SPLITS))
     loaded = load_model(model, tracking_uri=tracking_uri, uses=uses)
-    experiment = load_spec(stream, overrides, uses=uses)
+    methods = [change for change in overrides if change.startswith(_OF_THE_METHOD)]
+    others = [change for change in overrides if change not in methods]
+    answering = changed(loaded.experiment, methods)
+    experiment = changed(answering, others) if stream is None else load_spec(stream, others, uses=uses)
     images = load_data(experiment, data, None if data_dir is None else str(data_dir))
     made = build_stream(experiment, images, seed=0)
     if not isinstance(made, EpisodeStream):
@@ -52,13 +59,15 @@ def evaluate(
     results = []
     for done, replica in enumerate(replicas):
         watch(done, len(replicas))
-        found = _judged(loaded, replica.seed, replica.variant, made, split, episodes)
+        learner, member = _answering(loaded, answering, replica, methods)
+        found = _judged(learner, member, loaded.experiment.name, made, split, episodes)
         results.append({"seed": replica.seed, "variant": replica.variant, **found})
     watch(len(replicas), len(replicas))
     return {
         "model": str(model),
         "of": loaded.experiment.name,
         "stream": experiment.name,
+        "overrides": list(overrides),
         "domain": made.domains[0],
         "ways": made.ways,
         "shots": made.shots,
@@ -70,19 +79,41 @@ def evaluate(
     }
 
 
-def _judged(
-    model: FrisketModel, seed: int, variant: str | None, stream: EpisodeStream, split: Split, episodes: int
-) -> dict[str, float]:
-    """``accuracy`` and ``interval``, half the width of its 95 % interval over episodes, of one replica."""
-    learner, member = model.learner_of(variant), model.member(seed, variant)
+def _answering(
+    model: FrisketModel, experiment: Experiment, replica: Replica, overrides: Sequence[str]
+) -> tuple[Episodic, Member]:
+    """The method of one replica as ``experiment`` has it, which is the model's own with ``overrides`` of its learner;
+    and the replica.
+
+    Raises:
+        ModelError: it does not adapt to episodes.
+        SpecError: what it has learned is no state of the method any more.
+    """
+    member = model.member(replica.seed, replica.variant)
+    section = experiment.variant(replica.variant).learner
+    learner = build_learner(experiment.variant(replica.variant), member.inputs)
     if not isinstance(learner, Episodic):
-        method = model.experiment.variant(variant).learner.kind
-        raise ModelError("model", model.experiment.name, f"must adapt to episodes, and {method} does not")
+        raise ModelError("model", model.experiment.name, f"must adapt to episodes, and {section.kind} does not")
+    if overrides:
+        shapes = [{k: v.shape for k, v in flatten(state).items()} for state in (member.state, learner.init(0))]
+        fix = "must leave what the model has learned as it is: learner.inner_steps_test=35"
+        if section.kind != model.experiment.variant(replica.variant).learner.kind or shapes[0] != shapes[1]:
+            raise SpecError("learner", " ".join(overrides), fix)
+    return learner, member
+
+
+def _judged(
+    learner: Episodic, member: Member, name: str, stream: EpisodeStream, split: Split, episodes: int
+) -> dict[str, float]:
+    """``accuracy`` and ``interval``, half the width of its 95 % interval over episodes, of one replica of the model of
+    ``name``."""
     takes, given = (member.inputs.shape, member.inputs.ways), (stream.shape, stream.ways)
     if takes != given:
         fix = f"takes inputs of shape {takes[0]} in {takes[1]} ways; the stream has {given[0]} in {given[1]}"
-        raise ModelError("model", model.experiment.name, fix)
-    found, _ = accuracies(learner, [member.state], stream, split, episodes)
+        raise ModelError("model", name, fix)
+    device = choose_device("auto")
+    state = map_tensors(lambda value: value.to(device), member.state)
+    found, _ = accuracies(learner, [state], stream, split, episodes)
     return {"accuracy": float(found.mean()), "interval": interval(found)}
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from frisket.envs.data import Pictures, resolve
-from frisket.errors import RunError, SpecError
+from frisket.errors import RunError, SpecError, Stopped
 from frisket.places import require_place, told
 from frisket.platform.cluster.session import require_device, worker_count
 from frisket.platform.executors import Stop
@@ -20,15 +20,16 @@ from frisket.platform.reports.reproduction import as_json, write_picture, write_
 from frisket.platform.run.folder import RunFolder
 from frisket.platform.run.kept import default_runs_folder
 from frisket.platform.run.progress import Snapshot, duration
-from frisket.platform.specs.build import datasets
-from frisket.platform.specs.experiment import load_spec
+from frisket.platform.specs.build import datasets, mode_of
+from frisket.platform.specs.experiment import changed, load_spec
 from frisket.platform.tables.comparison import compare
 from frisket.platform.tables.reproduction import Reproduction
 from frisket.platform.tables.scales import ScaleName
-from frisket.platform.tables.table import PlannedCell, load_table, plan
+from frisket.platform.tables.table import PlannedCell, judged_episodes, load_table, plan
 from frisket.platform.tracking.settings import kept_uri
 from frisket.platform.verbs import run as launch
 from frisket.platform.verbs.asked import require_count, require_mode, require_switch
+from frisket.platform.verbs.evaluate import evaluate
 from frisket.platform.verbs.finished import FinishedReproduction
 from frisket.types import DataMode
 
@@ -140,6 +141,7 @@ def start(
     experiments = [load_spec(cell.spec, cell.overrides) for cell in cells]
     for names in dict.fromkeys(datasets(experiment) for experiment in experiments):
         resolve(names, data, data_dir, kind=Pictures)
+    data = _judged_on(cells, data, data_dir)
     for device in {experiment.device for experiment in experiments}:
         require_device(device)
     return Reproduction.create(
@@ -148,6 +150,19 @@ def start(
         register=scale == "paper" if register is None else register,
         tracking={"uri": kept_uri(), "experiment": f"frisket/reproduce/{what.title_name}"},
     )  # fmt: skip
+
+
+def _judged_on(cells: Sequence[PlannedCell], data: DataMode, data_dir: str | None) -> DataMode:
+    """Which data to take where models are judged on another stream: real ones for training and for judging, or embedded
+    ones for both.
+
+    Raises:
+        DataError: they cannot be had.
+    """
+    judged = [load_spec(cell.spec, [*cell.overrides, *change]) for cell in cells if cell.evaluate
+              for change in ((), cell.evaluate)]  # fmt: skip
+    names = tuple(dict.fromkeys(name for experiment in judged for name in datasets(experiment)))
+    return mode_of(resolve(names, data, data_dir, kind=Pictures)) if names else data
 
 
 def reopen(run: str, *, table: str | None = None, runs_dir: Path | None = None) -> Reproduction:
@@ -207,6 +222,8 @@ def execute(
                     count = worker_count(run.experiment, local=local, workers=workers)
                     with watch(run, count, _wording(reproduction, index, local, workers)):
                         launch.execute(run, local=local, workers=workers, data_dir=data_dir, stop=stop)
+                if not reproduction.finished(index):
+                    _judge(reproduction, index, run, data_dir, stop)
                 write_report(reproduction, compare(reproduction))
         write_picture(reproduction, compare(reproduction))
         if not local:
@@ -243,6 +260,22 @@ def _ray(reproduction: Reproduction, workers: int | None) -> contextlib.Abstract
 
     experiments = [load_spec(cell.spec, cell.overrides, seeds=cell.seeds) for cell in reproduction.cells]
     return ray_session(cpus=max(worker_count(one, local=False, workers=workers) * one.threads for one in experiments))
+
+
+def _judge(reproduction: Reproduction, index: int, run: RunFolder, data_dir: str | None, stop: Stop) -> None:
+    """Let the models of a cell's finished ``run`` answer the stream the cell is of, on data of the run's kind.
+
+    Raises:
+        Stopped: ``stop`` said so.
+    """
+    if stop():
+        raise Stopped(f"reproduction {reproduction.run_id} stopped")
+    cell = reproduction.cells[index]
+    found = evaluate(
+        run.path, overrides=cell.evaluate, episodes=judged_episodes(changed(run.experiment, cell.evaluate)),
+        data=run.manifest["data_mode"], data_dir=data_dir,
+    )  # fmt: skip
+    reproduction.judged(index, found)
 
 
 def _taken_up(reproduction: Reproduction, index: int, data_dir: str | None) -> RunFolder:
