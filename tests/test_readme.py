@@ -26,7 +26,7 @@ def test_table_names_every_specification_with_its_published_number(readme: str) 
     named = {
         f"osaka/{p}-{method}": cell for method, *cells in rows for p, cell in zip(("p90", "p98"), cells, strict=True)
     }
-    assert set(named) == {name for name in spec_names() if name.startswith("osaka/")}
+    assert set(named) == {n for n in spec_names() if n.startswith("osaka/") and load_spec(n).tune is None}
     for name, cell in named.items():
         published = load_spec(name).published
         accuracy = published.metrics.get("accuracy") if published else None

@@ -17,17 +17,19 @@ SHORT: Mapping[str, tuple[str, ...]] = MappingProxyType(
         "ewc-fisher": ("ewc", "powerprop-ewc"),
         "la-maml": ("grid",),
         "online-laplace": ("laplace", "powerprop-laplace"),
-        "online-sgd": ("online", "iid", "one-shot"),
+        "online-sgd": ("online", "iid", "one-shot", "sparsity-grid"),
         "replay-cmaml": ("cmaml",),
         "replay-ewc": ("ewc",),
         "replay-metabgd": ("metabgd",),
         "sequential": ("naive",),
+        "sparse-cmaml": ("sparse-grid",),
         "sparse-la-maml": ("sparse-grid",),
+        "sparse-maml": ("sparsity-grid", "k-grid", "alpha-grid"),
         "static-sparse": ("static", "dense", "one-shot"),
     }
 )
 """Kind of learner to what stands for it as METHOD, beside the kind itself. ``iid`` is a stream with all tasks mixed,
-``dense`` a mask without holes, ``one-shot`` a network that is pruned once it has learned, ``grid`` a search."""
+``dense`` a mask without holes, ``one-shot`` a network that is pruned once it has learned, ``...grid`` a search."""
 
 UNNAMED = ("own",)
 """Families whose names have no METHOD."""

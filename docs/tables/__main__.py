@@ -38,6 +38,7 @@ BLOCKS: Mapping[str, Block] = MappingProxyType(
         "numbers": numbers.numbers,
         "osaka": overview.osaka,
         "printed": numbers.printed,
+        "searches": overview.searches,
         "short-run": numbers.short_run,
         "sparsity": results.sparsity_table,
         "specifications": overview.specifications,

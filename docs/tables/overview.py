@@ -19,7 +19,7 @@ from frisket.tune_configs.names import Name, parts
 def osaka(page: Path, words: Sequence[str]) -> str:
     """The OSAKA specifications, a line for both values of p: what they are, in their own first line, and the published
     accuracies as fractions."""
-    by_name = {outline.name: outline for outline in all_specifications()}
+    by_name = {outline.name: outline for outline in all_specifications() if not outline.axes}
     methods = [name.removeprefix("osaka/p90-") for name in by_name if name.startswith("osaka/p90-")]
     rows = []
     for method in methods:
@@ -42,6 +42,13 @@ def specifications(page: Path, words: Sequence[str]) -> str:
         together.setdefault(tuple(methods), []).append(stream)
     rows = ((code(f"{family}/{stream}-METHOD" for stream in streams), code(m)) for m, streams in together.items())
     return table(("specifications", "METHOD"), rows)
+
+
+def searches(page: Path, words: Sequence[str]) -> str:
+    """The specifications that are searches: what they are, in their own first line, and their axes."""
+    found = (outline for outline in all_specifications() if outline.axes)
+    rows = ((f"`{one.name}`", _first_line(one), code(one.axes), str(one.points)) for one in found)
+    return table(("specification", "what it is", "axes", "points"), rows)
 
 
 def names(page: Path, words: Sequence[str]) -> str:

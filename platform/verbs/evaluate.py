@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,7 @@ from frisket.platform.verbs.asked import require_count, require_mode
 from frisket.platform.verbs.load import load_model
 from frisket.types import DataMode, Split
 
-_OF_THE_METHOD = "learner."
+_OF_THE_METHOD = r"\s*learner\s*[.=]"
 """How an override begins that is of the model's own method, not of the stream it is judged on."""
 
 
@@ -47,7 +48,7 @@ def evaluate(
     if split not in SPLITS:
         raise SpecError("split", split, nearest(str(split), SPLITS))
     loaded = load_model(model, tracking_uri=tracking_uri, uses=uses)
-    methods = [change for change in overrides if change.startswith(_OF_THE_METHOD)]
+    methods = [change for change in overrides if re.match(_OF_THE_METHOD, change)]
     others = [change for change in overrides if change not in methods]
     answering = changed(loaded.experiment, methods)
     experiment = changed(answering, others) if stream is None else load_spec(stream, others, uses=uses)

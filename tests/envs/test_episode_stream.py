@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 from typing import Any
 
@@ -92,6 +93,30 @@ def test_pictures_of_another_size_are_asked_for_by_a_field(monkeypatch: pytest.M
     assert torch.equal(stream(size=8).batch(0).x, small.batch(0).x)
 
 
+@pytest.mark.parametrize(
+    ("name", "normalise", "white"),
+    [
+        ("cub", "published", 1.0),
+        ("miniimagenet", "published", (1 - 0.485) / 0.229),
+        ("miniimagenet", "none", 1.0),
+        ("cub", "imagenet", (1 - 0.485) / 0.229),
+    ],
+)
+def test_pictures_are_normalised_as_asked(name: str, normalise: Any, white: float) -> None:
+    """What a network sees of red at its brightest."""
+    told = pictures(50, 4)
+    colours = dataclasses.replace(told, name=name, images=told.images.repeat(3, axis=1))
+    config = EpisodesConfig(dataset=name, ways=3, shots=1, queries=1, normalise=normalise)
+    made = Episodes(config, {name: colours}, seed=0)
+    assert float(made.numbers(torch.full((1, 3, 16, 16), 255, dtype=torch.uint8))[0, 0, 0, 0]) == pytest.approx(white)
+
+
+def test_imagenets_constants_are_of_three_colours() -> None:
+    with pytest.raises(SpecError, match="published or none: pictures of said have 1 colours") as refused:
+        stream(normalise="imagenet")
+    assert refused.value.field == "normalise"
+
+
 def test_pictures_are_bytes_until_they_are_asked_for_as_numbers() -> None:
     made = stream()
     x = made.batch(0).x
@@ -107,6 +132,7 @@ def test_pictures_are_bytes_until_they_are_asked_for_as_numbers() -> None:
         ({"ways": 1}, "ways", "at least 2"),
         ({"shots": 0}, "shots", "at least 1"),
         ({"queries": 0}, "queries", "at least 1"),
+        ({"normalise": "cub"}, "normalise", "one of published, none, imagenet"),
     ],
 )
 def test_what_the_data_do_not_have_is_refused_by_its_field(fields: dict[str, int], field: str, says: str) -> None:

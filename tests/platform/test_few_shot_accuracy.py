@@ -15,7 +15,7 @@ from frisket.algos.parts.tree import equal_states, flatten
 from frisket.envs.kinds import STREAMS
 from frisket.errors import ModelError, SpecError, Stopped, UserError
 from frisket.platform.executors import local
-from frisket.platform.protocols.few_shot_accuracy import FewShotAccuracy, interval
+from frisket.platform.protocols.few_shot_accuracy import FewShotAccuracy, accuracies, interval
 from frisket.platform.protocols.protocol import Answers, Scored
 from frisket.platform.reports.few_shot import FEW_SHOT, read_points
 from frisket.platform.reports.figures import draw_figures
@@ -196,6 +196,30 @@ def test_a_model_is_evaluated_on_episodes_of_another_stream(tmp_path: Path) -> N
         assert said in refused.value.fix
     with pytest.raises(SpecError, match="validation"):
         frisket.evaluate(folder.path, TINY, split="validate", data="embedded")  # pyright: ignore[reportArgumentType]
+
+
+def test_a_model_is_judged_on_its_own_stream_changed_and_with_other_steps(tmp_path: Path) -> None:
+    folder = run(tmp_path)
+    same = frisket.evaluate(folder.path, episodes=4, data="embedded")
+    assert same["summary"][0]["accuracy"] == folder.results()[0]["metrics"]["accuracy"]
+    shots = frisket.evaluate(folder.path, overrides=["stream.shots=3"], episodes=4, data="embedded")
+    assert (shots["shots"], shots["overrides"]) == (3, ["stream.shots=3"])
+    steps = ["learner.inner_steps_test=7"]
+    more = frisket.evaluate(folder.path, TINY, steps, episodes=4, data="embedded")
+    other = {**TINY, "learner": {**TINY["learner"], "inner_steps_test": 7}}
+    experiment = load_spec(other)
+    stream = build_stream(experiment, load_data(experiment, "embedded"), 0)
+    learner = build_learner(experiment, Inputs.of(stream))
+    found, _ = accuracies(learner, [folder.replicas()[0].state], stream, "test", 4)  # pyright: ignore
+    assert more["summary"][0]["accuracy"] == float(found.mean())
+    assert more["summary"] == frisket.evaluate(folder.path, overrides=steps, episodes=4, data="embedded")["summary"]
+
+
+@pytest.mark.parametrize("change", ["learner.kind=fomaml", "learner={kind: fomaml, meta_batch: 2}"])
+def test_what_a_model_has_learned_is_its_methods(change: str, tmp_path: Path) -> None:
+    folder = run(tmp_path)
+    with pytest.raises(SpecError, match="must leave what the model has learned as it is"):
+        frisket.evaluate(folder.path, overrides=[change], episodes=1, data="embedded")
 
 
 def test_a_model_that_does_not_adapt_to_episodes_is_refused(tmp_path: Path) -> None:

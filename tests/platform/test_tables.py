@@ -209,6 +209,9 @@ CLAIM: dict[str, Any] = {"metrics": ["ra"], "rows": ["one"], "origin": "text"}
         ({"rows": {"one": {"c": "replay/rotations-er"}}}, "one of a, b"),
         ({"rows": {"one": {"a": {"spec": "replay/rotations-er", "m": 3}}}}, "rows"),
         ({"tolerances": [{"rows": ["three"], "points": 1.0}]}, "one of one, two"),
+        ({"evaluate": [{"columns": ["c"], "overrides": ["stream.dataset=cub"]}]}, "one of a, b"),
+        ({"evaluate": [{"rows": ["one"], "overrides": []}]}, "at least one: stream.dataset=cub"),
+        ({"evaluate": [{"rows": ["one"]}]}, "overrides"),
         ({"ratios": [{"metric": "ra", "of": "one", "to": "three"}]}, "one of one, two"),
         ({"claims": [CLAIM | {"above": "three"}]}, "one of one, two"),
         ({"claims": [CLAIM | {"above": 0.5, "metrics": ["bti"]}]}, "one of ra"),
@@ -222,6 +225,26 @@ CLAIM: dict[str, Any] = {"metrics": ["ra"], "rows": ["one"], "origin": "text"}
 def test_files_are_read_strictly(changes: dict[str, Any], says: str) -> None:
     with pytest.raises(ValidationError, match=says):
         made(**changes)
+
+
+def test_every_evaluation_that_covers_a_cell_is_laid_over_it_in_order() -> None:
+    rows = {row: dict.fromkeys(("a", "b"), "fewshot/glyphs-5w1s-sparse-maml") for row in ("one", "two")}
+    first, second = "stream.dataset=digits", "learner.inner_steps_test=3"
+    evaluate = [{"columns": ["a"], "overrides": [first]}, {"rows": ["two"], "overrides": [second]}]
+    table = made(rows=rows, evaluate=evaluate)
+    assert [cell.evaluate for cell in plan(table)] == [(first,), (), (first, second), (second,)]
+
+
+@pytest.mark.parametrize(
+    ("spec", "change", "says"),
+    [
+        ("replay/rotations-er", "stream.tasks=3", "must be of episodes"),
+        ("fewshot/glyphs-5w1s-sparse-maml", "stream.datset=digits", "did you mean 'dataset'"),
+    ],
+)
+def test_models_that_cannot_be_judged_so_are_refused_before_anything_is_run(spec: str, change: str, says: str) -> None:
+    with pytest.raises(SpecError, match=says):
+        plan(made(rows={"one": {"a": spec}}, evaluate=[{"overrides": [change]}]))
 
 
 def test_last_tolerance_that_covers_a_number_decides() -> None:
