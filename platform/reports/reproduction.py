@@ -14,10 +14,9 @@ from frisket.files import find_sealed, write_json, write_text
 from frisket.platform.reports.figure import PALETTE, Heading, frame, lined, save
 from frisket.platform.run.aggregate import spread_of
 from frisket.platform.run.folder import RunFolder
-from frisket.platform.specs.experiment import changed
 from frisket.platform.tables.comparison import Comparison, counts
 from frisket.platform.tables.reproduction import Reproduction
-from frisket.platform.tables.table import PlannedCell, judged_episodes, run_command
+from frisket.platform.tables.table import PlannedCell, run_command
 from frisket.platform.tables.verdict import RULE, Number, difference_text, number_text
 from frisket.redaction import redacted
 
@@ -158,10 +157,8 @@ def commands(cell: PlannedCell, run: RunFolder) -> Iterator[str]:
     mode = run.manifest["data_mode"]
     yield run_command(*cell.work, mode)
     if cell.evaluate:
-        episodes = str(judged_episodes(changed(run.experiment, cell.evaluate)))
-        judged = [change for change in cell.evaluate if not change.startswith("protocol.")]
-        folder = f"{run.path.parent.name}/{run.path.name}"
-        yield shlex.join(["frisket", "evaluate", folder, *judged, "--episodes", episodes, "--data", mode])
+        folder, episodes = f"{run.path.parent.name}/{run.path.name}", str(cell.episodes)
+        yield shlex.join(["frisket", "evaluate", folder, *cell.evaluate, "--episodes", episodes, "--data", mode])
 
 
 def commit_text(git: str | None) -> str:

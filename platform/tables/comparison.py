@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -146,7 +147,7 @@ def counts(lines: Sequence[Comparison]) -> dict[str, int]:
 def _measure(reproduction: Reproduction, table: Table, index: int) -> _Measured:
     planned = reproduction.cells[index]
     cell = table.cell(planned.row, planned.column)
-    spec, run = load_spec(cell.spec), reproduction.run_of(index)
+    spec, run = _stated(cell.spec), reproduction.run_of(index)
     apart = bool(planned.evaluate or (cell.overrides and cell.published))
     if run is None or not reproduction.finished(index):
         why = "not run" if run is None else "not finished"
@@ -158,6 +159,12 @@ def _measure(reproduction: Reproduction, table: Table, index: int) -> _Measured:
         for name, one in aggregate(map(values_of, results)).items()
     }
     return _Measured(cell=cell, spec=spec, numbers=numbers, obstacle=_obstacle(reproduction, index), apart=apart)
+
+
+@functools.cache
+def _stated(name: str) -> Experiment:
+    """A specification as it stands: the same for every look at a table, which is looked at after every cell."""
+    return load_spec(name)
 
 
 def _obstacle(reproduction: Reproduction, index: int) -> str:

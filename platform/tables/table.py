@@ -230,7 +230,8 @@ class Table:
 @dataclass(frozen=True, kw_only=True)
 class PlannedCell:
     """One experiment of a reproduction. Attributes: overrides: the cell's and its scale's; seeds: how many; variant:
-    which one answers; evaluate: with which overrides its models are judged, empty for the run's own numbers."""
+    which one answers; evaluate: with which overrides its models are judged, empty for the run's own numbers; episodes:
+    on how many."""
 
     row: str
     column: str
@@ -239,6 +240,7 @@ class PlannedCell:
     seeds: int
     variant: str | None = None
     evaluate: tuple[str, ...] = ()
+    episodes: int = 0
 
     @property
     def work(self) -> tuple[str, tuple[str, ...], int]:
@@ -323,15 +325,14 @@ def _planned(table: Table, row: str, column: str, scale: ScaleName, seeds: int |
         load_spec(cell.spec, overrides)  # a mistake shows before anything is run
     count = seeds or (experiment.seeds if smaller is None else smaller.seeds)
     evaluate = table.evaluation(row, column)
-    if evaluate:
-        judged_episodes(load_spec(cell.spec, [*overrides, *evaluate]))
+    episodes = _judged_episodes(load_spec(cell.spec, [*overrides, *evaluate])) if evaluate else 0
     return PlannedCell(
         row=row, column=column, spec=cell.spec, overrides=tuple(overrides), seeds=count, variant=cell.variant,
-        evaluate=evaluate,
+        evaluate=evaluate, episodes=episodes,
     )  # fmt: skip
 
 
-def judged_episodes(experiment: Experiment) -> int:
+def _judged_episodes(experiment: Experiment) -> int:
     """On how many episodes the models of ``experiment`` are judged. Raises `SpecError` where they are on none."""
     config = experiment.protocol.config
     if not isinstance(config, FewShotAccuracyConfig):

@@ -21,11 +21,11 @@ from frisket.platform.run.folder import RunFolder
 from frisket.platform.run.kept import default_runs_folder
 from frisket.platform.run.progress import Snapshot, duration
 from frisket.platform.specs.build import datasets, mode_of
-from frisket.platform.specs.experiment import changed, load_spec
+from frisket.platform.specs.experiment import load_spec
 from frisket.platform.tables.comparison import compare
 from frisket.platform.tables.reproduction import Reproduction
 from frisket.platform.tables.scales import ScaleName
-from frisket.platform.tables.table import PlannedCell, judged_episodes, load_table, plan
+from frisket.platform.tables.table import PlannedCell, load_table, plan
 from frisket.platform.tracking.settings import kept_uri
 from frisket.platform.verbs import run as launch
 from frisket.platform.verbs.asked import require_count, require_mode, require_switch
@@ -271,10 +271,8 @@ def _judge(reproduction: Reproduction, index: int, run: RunFolder, data_dir: str
     if stop():
         raise Stopped(f"reproduction {reproduction.run_id} stopped")
     cell = reproduction.cells[index]
-    found = evaluate(
-        run.path, overrides=cell.evaluate, episodes=judged_episodes(changed(run.experiment, cell.evaluate)),
-        data=run.manifest["data_mode"], data_dir=data_dir,
-    )  # fmt: skip
+    mode = run.manifest["data_mode"]
+    found = evaluate(run.path, overrides=cell.evaluate, episodes=cell.episodes, data=mode, data_dir=data_dir)
     reproduction.judged(index, found)
 
 
