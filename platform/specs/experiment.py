@@ -29,7 +29,7 @@ from frisket.platform.specs.kinds import SECTIONS, Kinds
 from frisket.platform.specs.names import require_label, require_name
 from frisket.platform.specs.search import MOST_REPLICAS, Search, flat_axes, points, require_comparable
 from frisket.platform.specs.section import Section, StreamSection, read_section
-from frisket.platform.specs.text import merge, overridden, read_raw
+from frisket.platform.specs.text import laid_over, merge, read_raw
 from frisket.platform.specs.typed import refuse_unknown, typed
 from frisket.platform.specs.uses import Given, Use, blamed, kinds_with, resolve, taken
 
@@ -288,10 +288,7 @@ def load_spec(
 
 def changed(experiment: Experiment, overrides: Sequence[str]) -> Experiment:
     """``experiment`` with ``key.path=value`` overrides laid over it. Raises `SpecError` as `load_spec` does."""
-    raw = experiment.as_dict()
-    for change in overrides:
-        raw = overridden(raw, change)
-    return from_dict(raw, passed=experiment.uses)
+    return from_dict(laid_over(experiment.as_dict(), overrides), passed=experiment.uses) if overrides else experiment
 
 
 def from_dict(raw: Mapping[str, Any], *, folder: Path | None = None, passed: Sequence[Use] = ()) -> Experiment:

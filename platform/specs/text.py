@@ -163,13 +163,32 @@ def read_raw(
         raw = parse(text, spec)
     if not isinstance(raw, dict):
         raise SpecError("SPEC", spec, "must be a mapping of sections")
-    if isinstance(overrides, str) or not isinstance(overrides, Sequence):
-        raise SpecError("overrides", overrides, "must be a list of texts: ['stream.steps=300']")
-    for change in overrides:
-        raw = overridden(raw, change)
+    raw = laid_over(raw, overrides)
     if seeds is not None:
         raw["seeds"] = seeds
     return {"name": name, **raw}, folder
+
+
+def laid_over(raw: dict[str, Any], overrides: Sequence[str]) -> dict[str, Any]:
+    """``raw`` with ``key.path=value`` overrides laid over it, one after the other."""
+    _require_texts(overrides)
+    for change in overrides:
+        raw = overridden(raw, change)
+    return raw
+
+
+def parted(overrides: Sequence[str], section: str) -> tuple[list[str], list[str]]:
+    """Those of ``overrides`` that are of ``section``, and the others."""
+    _require_texts(overrides)
+    own = [
+        text for text in overrides if isinstance(text, str) and text.partition("=")[0].split(".")[0].strip() == section
+    ]
+    return own, [text for text in overrides if text not in own]
+
+
+def _require_texts(overrides: Sequence[str]) -> None:
+    if isinstance(overrides, str) or not isinstance(overrides, Sequence):
+        raise SpecError("overrides", overrides, "must be a list of texts: ['stream.steps=300']")
 
 
 def merge(base: Mapping[str, Any], partial: Mapping[str, Any]) -> dict[str, Any]:

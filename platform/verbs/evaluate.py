@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -16,13 +15,11 @@ from frisket.platform.protocols.few_shot_accuracy import accuracies, interval
 from frisket.platform.run.aggregate import aggregate
 from frisket.platform.specs.build import build_learner, build_stream, choose_device, load_data, mode_of, provenance_of
 from frisket.platform.specs.experiment import Experiment, Replica, changed, load_spec
+from frisket.platform.specs.text import parted
 from frisket.platform.specs.uses import Given
 from frisket.platform.verbs.asked import require_count, require_mode
 from frisket.platform.verbs.load import load_model
 from frisket.types import DataMode, Split
-
-_OF_THE_METHOD = r"\s*learner\s*[.=]"
-"""How an override begins that is of the model's own method, not of the stream it is judged on."""
 
 
 def evaluate(
@@ -48,8 +45,7 @@ def evaluate(
     if split not in SPLITS:
         raise SpecError("split", split, nearest(str(split), SPLITS))
     loaded = load_model(model, tracking_uri=tracking_uri, uses=uses)
-    methods = [change for change in overrides if re.match(_OF_THE_METHOD, change)]
-    others = [change for change in overrides if change not in methods]
+    methods, others = parted(overrides, "learner")
     answering = changed(loaded.experiment, methods)
     experiment = changed(answering, others) if stream is None else load_spec(stream, others, uses=uses)
     images = load_data(experiment, data, None if data_dir is None else str(data_dir))
