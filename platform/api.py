@@ -234,6 +234,7 @@ def evaluate(
     data_dir: str | Path | None = None,
     tracking_uri: str | None = None,
     uses: Sequence[Given] = (),
+    log: bool = True,
 ) -> dict[str, Any]:
     """Let a few-shot model adapt to episodes of another stream and answer their queries; nothing is learned.
 
@@ -247,11 +248,14 @@ def evaluate(
         split: of whose classes: ``train``, ``validation`` or ``test``.
         data, data_dir: as for `run`.
         tracking_uri, uses: as for `load_model`.
+        log: of a registered model, ``models:/...``, make an MLflow run in the experiment of the run that made it: the
+            numbers, on the model's page too, and a picture of its masks by layer.
 
     Returns:
         ``results``: of every replica ``accuracy`` and ``interval``, half the width of its 95 % interval over episodes;
         ``summary``: of every variant the mean ``accuracy`` over seeds, its ``std`` (the population's), ``n``, and the
-        widest of their intervals; and what was asked for.
+        widest of their intervals; ``mlflow``: ``tracking_uri``, ``run_id`` and, without one, the ``reason``, None where
+        nothing was to be logged; and what was asked for.
 
     Raises:
         UserError: no such model or specification, one whose method does not adapt to episodes, a stream that gives
@@ -262,7 +266,7 @@ def evaluate(
 
     return verb.evaluate(
         model, stream, overrides, episodes=episodes, split=split, data=data, data_dir=data_dir,
-        tracking_uri=tracking_uri, uses=uses,
+        tracking_uri=tracking_uri, uses=uses, log=log,
     )  # fmt: skip
 
 

@@ -32,6 +32,9 @@ def evaluate(
     uses: Annotated[
         list[str] | None, typer.Option(metavar="MODULE", help="A module of one's own that the model was made with.")
     ] = None,
+    log: Annotated[
+        bool, typer.Option("--log/--no-log", help="Of a registered model: a run in MLflow, linked to it.")
+    ] = True,
     json_file: JsonFile = None,
     csv_file: CsvFile = None,
 ) -> None:
@@ -48,6 +51,7 @@ def evaluate(
     require_folders(json_file, csv_file)
     found = verb.evaluate(
         model, stream, overrides or (), episodes=episodes, split=split, data=data, data_dir=data_dir, uses=uses or (),
+        log=log,
         watch=lambda done, of: typer.echo(f"replicas {done}/{of}", err=True),
     )  # fmt: skip
     title = (
@@ -58,4 +62,7 @@ def evaluate(
         spread = spread_text(row["accuracy"], row["std"], row["n"])
         table.add_row(row["variant"] or found["of"], spread, f"± {row['interval']:.3f}", str(row["n"]))
     show_table(table)
+    if logged := found["mlflow"]:
+        there = f"run {logged['run_id']} at {logged['tracking_uri']}"
+        typer.echo(f"mlflow    {there if logged['run_id'] else 'not logged: ' + logged['reason']}")
     write(json_file, csv_file, found, lambda: found["results"])

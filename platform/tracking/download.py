@@ -18,6 +18,7 @@ from frisket.redaction import redacted
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
+    from mlflow.entities.model_registry import ModelVersion
 
 _ABSENT = ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE")
 """What MLflow's errors are called where it has not what was asked for (the second: an alias)."""
@@ -83,16 +84,9 @@ def _there(client: MlflowClient, name: str) -> str:
 
 def _location(client: MlflowClient, uri: str) -> str:
     """Where the files of the model ``uri`` are; URIs of other schemes are places themselves."""
-    if found := re.fullmatch(r"models:/+([^/@]+)@([^/@]+)", uri):
-        version = client.get_model_version_by_alias(*found.groups())
+    version = version_of(client, uri)
+    if version is not None:
         return client.get_model_version_download_uri(version.name, str(version.version))
-    if found := re.fullmatch(r"models:/+([^/@]+)/latest", uri, re.IGNORECASE):
-        versions = client.search_model_versions(f"name = '{found[1]}'", order_by=["version_number DESC"], max_results=1)
-        if not versions:
-            raise LookupError(_there(client, found[1]))
-        return client.get_model_version_download_uri(found[1], str(versions[0].version))
-    if found := re.fullmatch(r"models:/+([^/@]+)/(\d+)", uri):
-        return client.get_model_version_download_uri(*found.groups())
     if found := re.fullmatch(r"models:/+(m-[^/@]+)", uri):
         return client.get_logged_model(found[1]).artifact_location
     if found := re.fullmatch(r"runs:/+([^/]+)/([^/]+)/?", uri):
@@ -105,3 +99,21 @@ def _location(client: MlflowClient, uri: str) -> str:
     if uri.startswith(("models:", "runs:")):
         raise LookupError("write models:/NAME/VERSION, models:/NAME@ALIAS or runs:/RUN/model")
     return uri
+
+
+def version_of(client: MlflowClient, uri: str) -> ModelVersion | None:
+    """The version of a registered model that ``uri`` names; None for what is no such address.
+
+    Raises:
+        LookupError: the model has no versions.
+        MlflowException: there is no such model, version or alias.
+    """
+    if found := re.fullmatch(r"models:/+([^/@]+)@([^/@]+)", uri):
+        return client.get_model_version_by_alias(*found.groups())
+    if found := re.fullmatch(r"models:/+([^/@]+)/latest", uri, re.IGNORECASE):
+        versions = client.search_model_versions(f"name = '{found[1]}'", order_by=["version_number DESC"], max_results=1)
+        if not versions:
+            raise LookupError(_there(client, found[1]))
+        return versions[0]
+    found = re.fullmatch(r"models:/+([^/@]+)/(\d+)", uri)
+    return None if found is None else client.get_model_version(*found.groups())

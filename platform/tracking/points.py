@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -46,6 +47,11 @@ def metrics(values: dict[str, float], time: int, step: int) -> list[Metric]:
         Metric(f"{k}/infinite", math.copysign(1, v), time, step) if math.isinf(v) else Metric(k, v, time, step)
         for k, v in values.items()
     ]
+
+
+def metric_name(text: str) -> str:
+    """``text`` with what a metric's name may not hold replaced."""
+    return re.sub(r"[^\w\-. /]", "-", text)
 
 
 def last_points(journal: Path) -> tuple[int, int]:

@@ -7,7 +7,6 @@ about to create, so that sending again, from any point, leaves exactly one run.
 from __future__ import annotations
 
 import logging
-import re
 import sys
 import time
 from typing import TYPE_CHECKING, Any
@@ -18,6 +17,7 @@ from frisket.platform.reports.reproduction import report_path, write_report
 from frisket.platform.tables.comparison import compare, counts
 from frisket.platform.tables.reproduction import Reproduction
 from frisket.platform.tracking.failure import said_of
+from frisket.platform.tracking.points import metric_name
 from frisket.platform.tracking.store import connect
 from frisket.platform.tracking.uploader import UploadStatus, not_sent
 
@@ -88,7 +88,7 @@ def _send(reproduction: Reproduction) -> str:
         if line.judgement.difference is not None:
             values[f"{key}/{line.claim or 'difference'}"] = line.judgement.difference
     stored = client.get_run(run_id).data.metrics
-    metrics = [Metric(_name(k), v, now, 0) for k, v in values.items() if _name(k) not in stored]
+    metrics = [Metric(metric_name(k), v, now, 0) for k, v in values.items() if metric_name(k) not in stored]
     params = {k: manifest[k] for k in ("table", "scale", "data")} | {"cells": len(reproduction.cells)}
     client.log_batch(
         run_id,
@@ -122,8 +122,3 @@ def _run(client: MlflowClient, experiment: str, reproduction: Reproduction) -> s
     if manifest["git"]:
         tags |= {"frisket.git": manifest["git"], "mlflow.source.git.commit": manifest["git"].rstrip("+")}
     return client.create_run(experiment, run_name=reproduction.run_id, tags=tags).info.run_id
-
-
-def _name(text: str) -> str:
-    """``text`` with what a metric's name may not hold replaced."""
-    return re.sub(r"[^\w\-. /]", "-", text)

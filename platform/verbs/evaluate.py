@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from frisket.algos.learner import Episodic
+from frisket.algos.masks.mask_set import MaskSet
 from frisket.algos.parts.tree import flatten, map_tensors
 from frisket.envs.episode_stream import SPLITS, EpisodeStream
 from frisket.errors import ModelError, SpecError, nearest
@@ -33,6 +34,7 @@ def evaluate(
     data_dir: str | Path | None = None,
     tracking_uri: str | None = None,
     uses: Sequence[Given] = (),
+    log: bool = True,
     watch: Callable[[int, int], None] = lambda done, of: None,
 ) -> dict[str, Any]:
     """As `frisket.platform.api.evaluate` says.
@@ -53,14 +55,16 @@ def evaluate(
     if not isinstance(made, EpisodeStream):
         raise SpecError("stream.kind", experiment.stream.kind, "must give episodes: stream.kind = episodes")
     replicas = loaded.experiment.replicas()
-    results = []
+    results, masks = [], dict[str, list[MaskSet]]()
     for done, replica in enumerate(replicas):
         watch(done, len(replicas))
         learner, member = _answering(loaded, answering, replica, methods)
         found = _judged(learner, member, loaded.experiment.name, made, split, episodes)
         results.append({"seed": replica.seed, "variant": replica.variant, **found})
+        if own := learner.masks(member.state):
+            masks.setdefault(replica.variant or loaded.experiment.learner.kind, []).append(own)
     watch(len(replicas), len(replicas))
-    return {
+    said = {
         "model": str(model),
         "of": loaded.experiment.name,
         "stream": experiment.name,
@@ -74,6 +78,17 @@ def evaluate(
         "results": results,
         "summary": _summary(results),
     }
+    return said | {"mlflow": _logged(said, masks, tracking_uri) if log and ":/" in str(model) else None}
+
+
+def _logged(
+    said: Mapping[str, Any], masks: Mapping[str, Sequence[MaskSet]], store: str | None
+) -> dict[str, str | None]:
+    """Where the evaluation is in MLflow; a model that lies in a folder is not known there."""
+    from frisket.platform.tracking.evaluation import log_evaluation
+    from frisket.platform.tracking.settings import tracking_uri
+
+    return log_evaluation(said, masks, store or tracking_uri())
 
 
 def _answering(

@@ -8,6 +8,8 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from mlflow import MlflowClient
+from servers import Server
 
 import frisket
 from frisket.algos.learner import Episodic
@@ -24,6 +26,7 @@ from frisket.platform.run.engine import run_pack
 from frisket.platform.run.folder import RunFolder
 from frisket.platform.specs.build import Inputs, build_learner, build_stream, load_data
 from frisket.platform.specs.experiment import load_spec
+from frisket.platform.tracking.uploader import Uploader
 from frisket.platform.verbs.run import prepare
 from frisket.types import Batch, State
 
@@ -196,6 +199,36 @@ def test_a_model_is_evaluated_on_episodes_of_another_stream(tmp_path: Path) -> N
         assert said in refused.value.fix
     with pytest.raises(SpecError, match="validation"):
         frisket.evaluate(folder.path, TINY, split="validate", data="embedded")  # pyright: ignore[reportArgumentType]
+
+
+def test_the_evaluation_of_a_registered_model_is_a_run_of_its_own(
+    mlflow_server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Linked to the model, and one however often it is made."""
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", mlflow_server.uri)
+    folder = prepare({**TINY, "name": "judged"}, data="embedded", runs_dir=tmp_path)
+    local.execute(folder, data_dir=None, stop=lambda: False)
+    assert Uploader(folder).push().version == "1"
+    asked: dict[str, Any] = {"overrides": ["stream.shots=3"], "episodes": 4, "data": "embedded"}
+    found = [frisket.evaluate(f"models:/judged/{version}", **asked) for version in ("1", "latest")]
+    logged = found[0].pop("mlflow")
+    assert found[1].pop("mlflow") == logged
+    assert (logged["tracking_uri"], logged["reason"]) == (mlflow_server.uri, None)
+
+    client = MlflowClient(mlflow_server.uri)
+    made, version = client.get_run(logged["run_id"]), client.get_model_version("judged", "1")
+    maker = client.get_run(str(version.run_id))
+    (model,) = [one.model_id for one in maker.outputs.model_outputs]
+    assert made.info.experiment_id == maker.info.experiment_id
+    assert made.data.metrics["accuracy"] == found[0]["summary"][0]["accuracy"]
+    assert (made.data.params["shots"], made.data.tags["frisket.model"]) == ("3", "models:/judged/1")
+    assert [one.model_id for one in made.inputs.model_inputs] == [model]
+    shown = {one.key: one.value for one in client.get_logged_model(model).metrics or []}
+    assert shown["accuracy"] == made.data.metrics["accuracy"]
+    assert {one.path for one in client.list_artifacts(logged["run_id"])} == {"evaluation.json", "depth.png"}
+
+    assert frisket.evaluate("models:/judged/1", **asked, log=False)["mlflow"] is None
+    assert frisket.evaluate(folder.path, episodes=2, data="embedded")["mlflow"] is None
 
 
 def test_a_model_is_judged_on_its_own_stream_changed_and_with_other_steps(tmp_path: Path) -> None:
