@@ -131,7 +131,7 @@ def test_two_phases_a_start_and_then_where_to_learn_from_it(tmp_path: Path) -> N
     positions, closed = read_sparsity(folder.replicas()[0].journal)
     assert positions.tolist() == [1, 3, 5, 7]
     assert closed["overall"].shape == (4,)
-    assert {"sparsity.png", "accuracy.png"} <= {one.name for one in draw_figures(folder)}
+    assert {"sparsity.png", "accuracy.png", "depth.png"} <= {one.name for one in draw_figures(folder)}
 
 
 class Told(FewShotAccuracy):

@@ -63,7 +63,7 @@ def test_every_picture_is_drawn_once(finished_run: MakeRun) -> None:
     folder = finished_run("sqlite:///none.db")
     drawn = draw_figures(folder)
     assert [p.name for p in drawn] == [
-        "accuracy.png", "masks-sparse.html", "masks-sparse.png", "sparsity.png", "variants.png"
+        "accuracy.png", "depth.png", "masks-sparse.html", "masks-sparse.png", "sparsity.png", "variants.png"
     ]  # fmt: skip
     for path in drawn:
         if path.suffix == ".png":
