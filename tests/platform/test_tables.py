@@ -126,6 +126,15 @@ def test_numbers_of_the_tables_own() -> None:
     }
 
 
+@pytest.mark.parametrize("name", table_names())
+def test_labels_can_be_asked_for(name: str) -> None:
+    """`--rows` and `--columns` part them by commas, in any case."""
+    table = load_table(name)
+    for labels in (table.rows, table.columns):
+        assert [label for label in labels if "," in label or label != label.strip()] == []
+        assert len({label.casefold() for label in labels}) == len(labels)
+
+
 def test_plan_is_the_table_row_by_row_and_paper_is_the_specification_itself() -> None:
     table = load_table("lamaml/table1")
     planned = plan(table)
