@@ -26,6 +26,7 @@ from frisket.platform.run.engine import run_pack
 from frisket.platform.run.folder import RunFolder
 from frisket.platform.specs.build import Inputs, build_learner, build_stream, load_data
 from frisket.platform.specs.experiment import load_spec
+from frisket.platform.specs.text import parted
 from frisket.platform.tracking.uploader import Uploader
 from frisket.platform.verbs.run import prepare
 from frisket.types import Batch, State
@@ -246,6 +247,14 @@ def test_a_model_is_judged_on_its_own_stream_changed_and_with_other_steps(tmp_pa
     found, _ = accuracies(learner, [folder.replicas()[0].state], stream, "test", 4)  # pyright: ignore
     assert more["summary"][0]["accuracy"] == float(found.mean())
     assert more["summary"] == frisket.evaluate(folder.path, overrides=steps, episodes=4, data="embedded")["summary"]
+
+
+def test_overrides_of_the_method_are_told_from_others() -> None:
+    method = ["learner.inner_steps_test=3", " learner ={kind: anil}"]
+    others = ["stream.shots=3", "learners.x=1", "seeds=2"]
+    assert parted([others[0], method[0], *others[1:], method[1]], "learner") == (method, others)
+    with pytest.raises(SpecError, match="must be a list of texts"):
+        parted("learner.x=1", "learner")
 
 
 @pytest.mark.parametrize("change", ["learner.kind=fomaml", "learner={kind: fomaml, meta_batch: 2}"])
