@@ -8,7 +8,7 @@ from typing import Any
 
 from frisket.algos.learner import Episodic
 from frisket.algos.masks.mask_set import MaskSet
-from frisket.algos.parts.tree import flatten, map_tensors
+from frisket.algos.parts.tree import flatten, to_device
 from frisket.envs.episode_stream import SPLITS, EpisodeStream
 from frisket.errors import ModelError, SpecError, nearest
 from frisket.platform.model.model import FrisketModel, Member
@@ -78,7 +78,8 @@ def evaluate(
         "results": results,
         "summary": _summary(results),
     }
-    return said | {"mlflow": _logged(said, masks, tracking_uri) if log and ":/" in str(model) else None}
+    registered = not Path(model).exists()
+    return said | {"mlflow": _logged(said, masks, tracking_uri) if log and registered else None}
 
 
 def _logged(
@@ -123,8 +124,7 @@ def _judged(
     if takes != given:
         fix = f"takes inputs of shape {takes[0]} in {takes[1]} ways; the stream has {given[0]} in {given[1]}"
         raise ModelError("model", name, fix)
-    device = choose_device("auto")
-    state = map_tensors(lambda value: value.to(device), member.state)
+    state = to_device(member.state, choose_device("auto"))
     found, _ = accuracies(learner, [state], stream, split, episodes)
     return {"accuracy": float(found.mean()), "interval": interval(found)}
 
