@@ -1,0 +1,178 @@
+"""Outer steps of MAML, first and second order, beside the same written without frisket. One thread, ratios.
+
+    bash benchmarks/others.sh                    # learn2learn and TorchOpt, where they are wanted
+    python -m benchmarks.fewshot_step            (make bench)
+
+5-way 5-shot with 15 queries a class, K = 5, four tasks in a meta-batch, Conv4 with all its weights adapting, noise for
+pictures. Processor time of an outer step, each way in a process of its own, so that each has the memory it would have
+alone; the processes take turns, so a busy machine slows all of them alike. All begin with the same weights, and the
+losses they report must agree.
+
+The floor is the convolutions' multiplications over this core's measured matrix-product rate. A second-order step
+multiplies three times as often in the inner loop: the derivative of a gradient is six products where the gradient and
+its pass before are three.
+"""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+import multiprocessing
+import statistics
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from multiprocessing.connection import Connection
+from typing import Literal, get_args
+
+import torch
+
+from benchmarks.clock import matrix_rate
+from benchmarks.fewshot_ways import OTHER_WAYS, Task, Way, conv4, frisket, there, with_first_weights
+from frisket.heap import keep_freed_memory
+from frisket.rng import torch_generator
+from frisket.types import Data
+
+WAYS, SHOTS, QUERIES, K, TASKS = 5, 5, 15, 5, 4
+Order = Literal[1, 2]
+SIZES = {28: 1, 84: 3}
+"""Channels of the pictures by their side."""
+ROUNDS = {28: 7, 84: 3}
+AGREE = 1e-3
+"""How far the losses of two ways may be apart, relative."""
+
+
+@dataclass(frozen=True)
+class Cell:
+    """Attributes: size: side of the pictures; filters: of every convolution."""
+
+    size: int
+    filters: int
+
+    @property
+    def channels(self) -> int:
+        return SIZES[self.size]
+
+    def multiplications(self, order: Order) -> float:
+        """Of the convolutions in an outer step; the first needs no gradient of its input."""
+        first = self.size**2 * 9.0 * self.channels * self.filters
+        later = sum((self.size // 2**i) ** 2 * 9.0 * self.filters**2 for i in range(1, 4))
+        once, twice = 2 * first + 3 * later, 4 * first + 9 * later
+        return TASKS * WAYS * (SHOTS * K * (once if order == 1 else twice) + QUERIES * once)
+
+
+def tasks(cell: Cell) -> list[Task]:
+    """A meta-batch of noise."""
+    generator = torch_generator(0, "tasks")
+
+    def side(each: int) -> Data:
+        x = torch.randn(WAYS * each, cell.channels, cell.size, cell.size, generator=generator)
+        return Data(x, torch.arange(WAYS).repeat_interleave(each))
+
+    return [(side(SHOTS), side(QUERIES)) for _ in range(TASKS)]
+
+
+def _way(name: str, cell: Cell, order: Order) -> Way:
+    sizes = (cell.filters, cell.channels, cell.size)
+    if name == "frisket":
+        return frisket(*sizes, order, K)
+    return OTHER_WAYS[name](with_first_weights(conv4(*sizes), *sizes), order, K)
+
+
+def _process(name: str, cell: Cell, orders: Sequence[Order], line: Connection) -> None:
+    """Take an outer step of the order asked for, as often as asked, and tell its seconds and its loss."""
+    torch.set_num_threads(1)
+    if name == "frisket":
+        keep_freed_memory()  # as the engine does
+    ways, batch = {order: _way(name, cell, order) for order in orders}, tasks(cell)
+    while (order := line.recv()) is not None:
+        start = time.thread_time()
+        loss = ways[order](batch)
+        line.send((time.thread_time() - start, loss))
+
+
+class Timed:
+    """A way in a process of its own."""
+
+    def __init__(self, name: str, cell: Cell, orders: Sequence[Order]) -> None:
+        context = multiprocessing.get_context("spawn")
+        self.line, theirs = context.Pipe()
+        self.process = context.Process(target=_process, args=(name, cell, orders, theirs), daemon=True)
+        self.process.start()
+        theirs.close()
+
+    def step(self, order: Order) -> tuple[float, float]:
+        """Seconds and loss of one outer step."""
+        self.line.send(order)
+        return self.line.recv()
+
+    def end(self) -> None:
+        self.line.send(None)
+        self.process.join()
+
+
+@dataclass(frozen=True)
+class Found:
+    """Attributes: seconds: of an outer step, medians by way and order; apart: how far losses were, relative."""
+
+    seconds: dict[tuple[str, Order], float]
+    apart: float
+
+
+def measure(cell: Cell, names: Sequence[str], orders: Sequence[Order], rounds: int) -> Found:
+    """``rounds`` in which every way takes one outer step of each order, after one that does not count."""
+    processes = {name: Timed(name, cell, orders) for name in names}
+    keys: list[tuple[str, Order]] = list(itertools.product(names, orders))
+    times: dict[tuple[str, Order], list[float]] = {key: [] for key in keys}
+    apart = 0.0
+    for i, order in itertools.product(range(rounds + 1), orders):
+        losses = []
+        for name in names:
+            took, loss = processes[name].step(order)
+            losses.append(loss)
+            if i:
+                times[name, order].append(took)
+        apart = max(apart, (max(losses) - min(losses)) / min(losses))
+    for process in processes.values():
+        process.end()
+    return Found({key: statistics.median(values) for key, values in times.items()}, apart)
+
+
+def rows(cell: Cell, found: Found, rate: float) -> Iterator[str]:
+    """Lines of the table."""
+    for (name, order), took in found.seconds.items():
+        floor = 2 * cell.multiplications(order) / rate
+        slower, twice = took / found.seconds["frisket", order], took / found.seconds.get((name, 1), took)
+        yield (
+            f"| {cell.size} | {cell.filters} | {order} | {name} | {1e3 * took:.0f} | {1 / took:.2f} | {slower:.2f} "
+            f"| {twice:.2f} | {took / floor:.2f} |"
+        )
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Print the table; 1 when the ways disagree."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--size", type=int, nargs="+", default=list(SIZES), choices=list(SIZES))
+    parser.add_argument("--filters", type=int, nargs="+", default=[64, 32, 16])
+    parser.add_argument("--order", type=int, nargs="+", default=list(get_args(Order)), choices=get_args(Order))
+    parser.add_argument("--rounds", type=int, help="how often every cell is measured")
+    given = parser.parse_args(arguments)
+    torch.set_num_threads(1)
+    rate = matrix_rate()
+    names = ["frisket", *(name for name in OTHER_WAYS if there(name))]
+    print(f"one thread, torch {torch.__version__}; plain matrix product: {rate / 1e9:.0f} GFLOP/s; ways: {names}")
+    print("| side | filters | order | way | ms | steps/s | times frisket | over its first order | over floor |")
+    print("|---|---|---|---|---|---|---|---|---|")
+    apart = 0.0
+    for size, filters in itertools.product(given.size, given.filters):
+        cell = Cell(size, filters)
+        found = measure(cell, names, given.order, given.rounds or ROUNDS[size])
+        apart = max(apart, found.apart)
+        print("\n".join(rows(cell, found, rate)), flush=True)
+    print(f"losses apart: {apart:.1e} (allowed {AGREE:.0e})")
+    return int(apart > AGREE)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
