@@ -2,7 +2,8 @@
 
 A training step frees and takes the same buffers of some ten megabytes over and over. By default the C library gives
 such blocks back to the kernel at once and then pays for every page again; a Conv4 step spends about a seventh of its
-time on that (docs/performance.md).
+time on that, and half of it where a block is above 32 MiB, as those of 84x84 pictures are (docs/performance.md). No
+block is left to be mapped by itself: those never are reused.
 
 Kept memory serves the next block of its size. What reading data sets or judging a test set has left serves no training
 step, and `give_back_freed_memory` returns it.
@@ -16,8 +17,8 @@ import sys
 from collections.abc import Callable
 
 # <malloc.h> of the GNU C library
-_M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_THRESHOLD = -1, -2, -3
-_LARGEST_BLOCK = 32 * 2**20  # the most the library takes for M_MMAP_THRESHOLD on a 64-bit machine
+_M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_THRESHOLD, _M_MMAP_MAX = -1, -2, -3, -4
+_AT_ONCE = 32 * 2**20  # asked of the kernel at a time; also the most the library takes for M_MMAP_THRESHOLD
 _KEPT = 2**30
 
 
@@ -32,8 +33,10 @@ def keep_freed_memory() -> bool:
     if mallopt is None:
         return False
     # a list: every option is asked for, whatever came of the one before
-    wanted = ((_M_MMAP_THRESHOLD, _LARGEST_BLOCK), (_M_TRIM_THRESHOLD, _KEPT), (_M_TOP_PAD, _LARGEST_BLOCK))
-    return [mallopt(option, value) for option, value in wanted] == [1, 1, 1]
+    wanted = (
+        (_M_MMAP_THRESHOLD, _AT_ONCE), (_M_MMAP_MAX, 0), (_M_TRIM_THRESHOLD, _KEPT), (_M_TOP_PAD, _AT_ONCE),
+    )  # fmt: skip
+    return [mallopt(option, value) for option, value in wanted] == [1] * len(wanted)
 
 
 def give_back_freed_memory() -> bool:

@@ -19,10 +19,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from frisket.algos.networks.layers import EPSILON, batch_norm
 from frisket.algos.networks.network import Network
 from frisket.types import Params
-
-EPSILON = 1e-5
 
 
 class Normalised(Network):
@@ -59,12 +58,13 @@ class Norm:
     def __call__(self, name: str, x: Tensor) -> Tensor:
         gain, shift = self.params[f"{name}.weight"], self.params[f"{name}.bias"]
         if self.statistics is None:
-            return F.batch_norm(x, None, None, gain, shift, training=True, eps=EPSILON)
+            return batch_norm(x, gain, shift)
         mean, variance = self.statistics[f"{name}.mean"], self.statistics[f"{name}.variance"]
         if self.moving:  # torch moves them in place
             mean, variance = mean.clone(), variance.clone()
             self.statistics[f"{name}.mean"], self.statistics[f"{name}.variance"] = mean, variance
-        return F.batch_norm(x, mean, variance, gain, shift, self.moving, self.rate, EPSILON)
+            return batch_norm(x, gain, shift, mean, variance, self.rate)
+        return F.batch_norm(x, mean, variance, gain, shift, False, self.rate, EPSILON)
 
 
 def fresh_statistics(gains: Params) -> Params:
