@@ -58,6 +58,24 @@ class Asked(NamedTuple):
     rates: Params
 
 
+class Asking:
+    """Asks ``modulation`` for its rates: at every inner step where it goes `by_step`, else at step 0 alone.
+
+    Attributes:
+        asked: what it was asked for so far.
+    """
+
+    def __init__(self, modulation: Modulation, m: Params, asked: Sequence[Asked] = ()) -> None:
+        self.modulation, self.m, self.asked = modulation, m, list(asked)
+
+    def __call__(self, phi: Params, step: int) -> Params:
+        if self.modulation.by_step or not self.asked:
+            with torch.no_grad():
+                rates = self.modulation.rates(self.m, phi, step)
+            self.asked.append(Asked(phi, step, leaves(rates) if self.m else rates))
+        return self.asked[-1].rates
+
+
 class Unrolled(NamedTuple):
     """An adaptation with its graph. Attributes: modulation, m: what made the rates; theta: the leaves it hangs on,
     beside those in ``asked``; phi: fast weights after K steps; statistics: the network's running ones after them."""
@@ -161,6 +179,17 @@ def first_order_gradient(
     return MetaGradient(loss.detach(), theta_grads, total(pulled), adapted.statistics)
 
 
+def walk(loss: Loss, phi: Params, asking: Asking, steps: range, *, graph: bool) -> Params:
+    """The inner ``steps`` from ``phi``; the fast weights after them, hanging on those before if ``graph``."""
+    for step in steps:
+        phi = phi if graph else leaves(phi)
+        rates = asking(phi, step)
+        grads = torch.autograd.grad(loss(phi), list(phi.values()), create_graph=graph)
+        with torch.set_grad_enabled(graph):
+            phi = {name: p - rates[name] * g for (name, p), g in zip(phi.items(), grads, strict=True)}
+    return phi
+
+
 def unroll(
     network: Network, modulation: Modulation, theta: Params, m: Params, support: Data, *, steps: int,
     penalty: Loss | None = None
@@ -168,17 +197,9 @@ def unroll(
     """Adapt theta_A on ``support`` with the graph kept; ``penalty`` of phi is added to the inner loss."""
     theta = leaves(theta)
     phi, rest = split(network, theta)
-    passes, asked = Support(network, rest, support, steps), []
-    loss = penalised(passes, penalty)
-    for step in range(steps):
-        if modulation.by_step or not step:
-            with torch.no_grad():
-                rates = modulation.rates(m, phi, step)
-            asked.append(Asked(phi, step, leaves(rates) if m else rates))
-        rates = asked[-1].rates
-        grads = torch.autograd.grad(loss(phi), list(phi.values()), create_graph=True)
-        phi = {name: p - rates[name] * g for (name, p), g in zip(phi.items(), grads, strict=True)}
-    return Unrolled(modulation, m, theta, tuple(asked), phi, passes.statistics)
+    passes, asking = Support(network, rest, support, steps), Asking(modulation, m)
+    phi = walk(penalised(passes, penalty), phi, asking, range(steps), graph=True)
+    return Unrolled(modulation, m, theta, tuple(asking.asked), phi, passes.statistics)
 
 
 def second_order_gradient(network: Network, unrolled: Unrolled, rest: Params, query: Data) -> MetaGradient:
@@ -211,20 +232,3 @@ def adapt_first_order(
     passes = Support(network, rest, support, steps)
     adapted = adapt(penalised(passes, penalty), start, modulation, m, steps)
     return adapted._replace(statistics=passes.statistics)
-
-
-def meta_gradient(
-    network: Network, modulation: Modulation, theta: Params, m: Params, support: Data, query: Data, *,
-    steps: int, order: int
-) -> MetaGradient:  # fmt: skip
-    """Adapt from theta on ``support``, judge on ``query``: L and its gradients for theta and m.
-
-    Args:
-        steps: K inner steps.
-        order: 1 or 2, the order of the outer derivative.
-    """
-    if order == 1:
-        adapted = adapt_first_order(network, modulation, theta, m, support, steps)
-        return first_order_gradient(network, modulation, theta, m, adapted, query)
-    _, rest = split(network, theta)
-    return second_order_gradient(network, unroll(network, modulation, theta, m, support, steps=steps), rest, query)

@@ -18,7 +18,8 @@ from typing import Literal, NamedTuple
 import torch
 from torch import Tensor
 
-from frisket.algos.inner.loop import MetaGradient, adapt_first_order, meta_gradient, total
+from frisket.algos.inner.loop import MetaGradient, adapt_first_order, total
+from frisket.algos.inner.meta_gradient import meta_gradient
 from frisket.algos.inner.modulation import Modulation
 from frisket.algos.networks.network import Network
 from frisket.algos.parts.optimiser import Optimiser
@@ -45,6 +46,7 @@ class OuterStep:
     reduction: whether the tasks' losses are added or averaged.
     clamp: bound of every entry of theta's gradient; None for none.
     learn_start: False holds theta.
+    inner_checkpoint: as `frisket.algos.inner.meta_gradient` takes it.
     """
 
     network: Network
@@ -57,6 +59,7 @@ class OuterStep:
     reduction: Literal["sum", "mean"] = "sum"
     clamp: float | None = None
     learn_start: bool = True
+    inner_checkpoint: int | None = None
 
     def gradients(self, theta: Params, m: Params, seed: int, episodes: Sequence[Batch]) -> State:
         """``theta``, ``m``: gradients; ``statistics``: running ones; ``loss``: of the queries; ``tasks``: how many
@@ -79,8 +82,9 @@ class OuterStep:
         support, query = episode.sides()
         drawn = self.modulation.draw(m, seed, "train", episode.position)
         return meta_gradient(
-            self.network, self.modulation, theta, drawn, support, query, steps=self.inner_steps, order=self.order
-        )
+            self.network, self.modulation, theta, drawn, support, query,
+            steps=self.inner_steps, order=self.order, checkpoint=self.inner_checkpoint,
+        )  # fmt: skip
 
     def apply(self, learned: Learned, gradients: State) -> Learned:
         """One step along ``gradients``, the sum of what `gradients` gave for all tasks."""

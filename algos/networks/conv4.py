@@ -25,7 +25,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from frisket.algos.networks.kind import NetworkKind
-from frisket.algos.networks.layers import convolve, max_pool
+from frisket.algos.networks.layers import channels_last, convolve, max_pool
 from frisket.algos.networks.network import require_blocks
 from frisket.algos.networks.norm_policy import Normalise, PolicyConfig, PolicyNetwork
 from frisket.errors import require
@@ -105,7 +105,7 @@ class Conv4(PolicyNetwork):
 
 def _convolve(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     """3x3 convolution, padding 1; the result lies channels-last in memory."""
-    return convolve(x.contiguous(memory_format=torch.channels_last), weight, bias, padding=1)
+    return convolve(channels_last(x), weight, bias, padding=1)
 
 
 def _convolve_patches(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:

@@ -10,7 +10,8 @@ import torch
 from toys import build, run, small_network
 
 from frisket.algos.contract.toys import noise_batch, noise_data
-from frisket.algos.inner.loop import adapt, adapt_first_order, loss_on, meta_gradient
+from frisket.algos.inner.loop import adapt, adapt_first_order, loss_on
+from frisket.algos.inner.meta_gradient import meta_gradient
 from frisket.algos.learners.online.cmaml import CMAML, SparseCMAMLConfig, detects, half_with_half, update_weight
 from frisket.algos.networks.network import split
 from frisket.algos.parts.tree import equal_states, flatten

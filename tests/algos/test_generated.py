@@ -24,7 +24,7 @@ from test_modulations import (
 
 from frisket.algos.inner.first_m import AroundLog, Centred, Share, Uniform
 from frisket.algos.inner.generated import MEAN, NOISE, OFFSET, ROWS, SPREAD, Generated, kernel_biases, kernels
-from frisket.algos.inner.loop import meta_gradient
+from frisket.algos.inner.meta_gradient import meta_gradient
 from frisket.algos.inner.modulation import BinaryMask, EntrywiseModulation, ExpRate, Modulation, StraightRelu
 from frisket.algos.networks.conv4 import Conv4, Conv4Config
 from frisket.algos.parts import adam

@@ -13,7 +13,8 @@ from toys import double, small_network
 
 from frisket.algos.contract.toys import noise_data
 from frisket.algos.inner.first_m import AroundLog, Centred, Constant, Uniform
-from frisket.algos.inner.loop import adapt, loss_on, meta_gradient, second_order_gradient, unroll
+from frisket.algos.inner.loop import adapt, loss_on, second_order_gradient, unroll
+from frisket.algos.inner.meta_gradient import meta_gradient
 from frisket.algos.inner.modulation import (
     BinaryMask,
     ExpRate,

@@ -17,7 +17,8 @@ from toys import largest_difference, small_network
 
 from frisket.algos.contract.toys import noise_data
 from frisket.algos.inner.first_m import AroundLog, Centred, Constant, Share, Start, Uniform
-from frisket.algos.inner.loop import MetaGradient, adapt_first_order, meta_gradient, total
+from frisket.algos.inner.loop import MetaGradient, adapt_first_order, total
+from frisket.algos.inner.meta_gradient import meta_gradient
 from frisket.algos.inner.modulation import (
     BinaryMask,
     EntrywiseModulation,

@@ -20,7 +20,8 @@ from toys import double
 from frisket.algos.contract import NETWORK_CHECKS, NetworkTrial
 from frisket.algos.contract.toys import SHAPE, WAYS, noise_data, separable_episode
 from frisket.algos.inner import pretrain
-from frisket.algos.inner.loop import Adapted, adapt_first_order, loss_on, meta_gradient, unroll
+from frisket.algos.inner.loop import Adapted, adapt_first_order, loss_on, unroll
+from frisket.algos.inner.meta_gradient import meta_gradient
 from frisket.algos.inner.modulation import FixedStep, LearnedStep
 from frisket.algos.kinds import NETWORKS
 from frisket.algos.networks.conv4 import Conv4Config

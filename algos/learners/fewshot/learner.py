@@ -54,6 +54,8 @@ class EpisodicConfig(ABC):
         optimiser: of theta and of m: ``adam``, or ``nesterov``, SGD with momentum 0.9 of that form.
         reduction: whether the losses of a meta-batch's tasks are added, as released, or averaged. Adam does not care.
         clamp: bound of every entry of theta's gradient (10 in the released ResNet runs); null for none.
+        inner_checkpoint: of order 2, fast weights are kept at every this many inner steps, and the steps between are
+            taken again for the derivative: about a third slower, and least memory near the root of K; null keeps all.
         learn_start: False holds theta: the second of two phases, which learns where to learn alone.
     """
 
@@ -66,12 +68,17 @@ class EpisodicConfig(ABC):
     reduction: Literal["sum", "mean"] = "sum"
     clamp: float | None = None
     learn_start: bool = True
+    inner_checkpoint: int | None = None
 
     def __post_init__(self) -> None:
         for name in ("inner_steps", "meta_batch"):
             require(getattr(self, name) >= 1, name, getattr(self, name), "at least 1")
         steps = self.inner_steps_test
         require(steps is None or steps >= 1, "inner_steps_test", steps, "at least 1, or null")
+        every = self.inner_checkpoint
+        require(every is None or every >= 1, "inner_checkpoint", every, "at least 1, or null")
+        fix = "null with order: 1, which keeps no inner steps"
+        require(every is None or self.order == 2, "inner_checkpoint", every, fix)
         require(self.outer_lr > 0, "outer_lr", self.outer_lr, "above 0")
         require(self.clamp is None or self.clamp > 0, "clamp", self.clamp, "above 0, or null")
 
@@ -127,6 +134,7 @@ class EpisodicLearner(Episodic):
             optimiser=optimiser.Nesterov(0.9) if config.optimiser == "nesterov" else optimiser.Adam(),
             inner_steps=config.inner_steps, order=config.order, lr=config.outer_lr, modulation_lr=config.modulation_lr,
             reduction=config.reduction, clamp=config.clamp, learn_start=config.learn_start,
+            inner_checkpoint=config.inner_checkpoint,
         )  # fmt: skip
 
     def init(self, seed: int, warm_start: State | None = None) -> State:

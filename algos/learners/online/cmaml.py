@@ -47,7 +47,8 @@ import torch
 from torch import Tensor
 
 from frisket.algos.inner.first_m import Centred, Uniform
-from frisket.algos.inner.loop import adapt, adapt_first_order, loss_on, meta_gradient, total
+from frisket.algos.inner.loop import adapt, adapt_first_order, loss_on, total
+from frisket.algos.inner.meta_gradient import meta_gradient
 from frisket.algos.inner.modulation import BinaryMask, FixedStep, LearnedStep, Modulation, StraightRelu
 from frisket.algos.inner.start import meta_start
 from frisket.algos.learner import Capabilities, Learner, Method
