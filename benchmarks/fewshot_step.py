@@ -45,10 +45,11 @@ AGREE = 1e-3
 
 @dataclass(frozen=True)
 class Cell:
-    """Attributes: size: side of the pictures; filters: of every convolution."""
+    """Attributes: size: side of the pictures; filters: of every convolution; tasks: in a meta-batch."""
 
     size: int
     filters: int
+    tasks: int = TASKS
 
     @property
     def channels(self) -> int:
@@ -59,7 +60,7 @@ class Cell:
         first = self.size**2 * 9.0 * self.channels * self.filters
         later = sum((self.size // 2**i) ** 2 * 9.0 * self.filters**2 for i in range(1, 4))
         once, twice = 2 * first + 3 * later, 4 * first + 9 * later
-        return TASKS * WAYS * (SHOTS * K * (once if order == 1 else twice) + QUERIES * once)
+        return self.tasks * WAYS * (SHOTS * K * (once if order == 1 else twice) + QUERIES * once)
 
 
 def tasks(cell: Cell) -> list[Task]:
@@ -70,7 +71,7 @@ def tasks(cell: Cell) -> list[Task]:
         x = torch.randn(WAYS * each, cell.channels, cell.size, cell.size, generator=generator)
         return Data(x, torch.arange(WAYS).repeat_interleave(each))
 
-    return [(side(SHOTS), side(QUERIES)) for _ in range(TASKS)]
+    return [(side(SHOTS), side(QUERIES)) for _ in range(cell.tasks)]
 
 
 def _way(name: str, cell: Cell, order: Order) -> Way:
@@ -157,6 +158,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--filters", type=int, nargs="+", default=[64, 32, 16])
     parser.add_argument("--order", type=int, nargs="+", default=list(get_args(Order)), choices=get_args(Order))
     parser.add_argument("--rounds", type=int, help="how often every cell is measured")
+    parser.add_argument("--tasks", type=int, default=TASKS, help="in a meta-batch; each takes its share of the time")
     given = parser.parse_args(arguments)
     torch.set_num_threads(1)
     rate = matrix_rate()
@@ -166,7 +168,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     print("|---|---|---|---|---|---|---|---|---|")
     apart = 0.0
     for size, filters in itertools.product(given.size, given.filters):
-        cell = Cell(size, filters)
+        cell = Cell(size, filters, given.tasks)
         found = measure(cell, names, given.order, given.rounds or ROUNDS[size])
         apart = max(apart, found.apart)
         print("\n".join(rows(cell, found, rate)), flush=True)
