@@ -53,7 +53,7 @@ def drive(size: int, filters: int, together: Together | None = None) -> tuple[Ep
     shape = (CLASSES * PICTURES, SIZES[size], size, size)
     pixels = numpy_generator(0, "pictures").integers(0, 256, shape, dtype=np.uint8)
     labels = np.repeat(np.arange(CLASSES), PICTURES)
-    provenance = Provenance("noise", "made", "", "", "", {})
+    provenance = Provenance("noise", "own", "", "", "", {})
     images = ImageSet("noise", pixels, labels, tuple(map(str, range(CLASSES))), provenance)
     config = EpisodesConfig(dataset="noise", classes="order", ways=WAYS, shots=SHOTS, queries=QUERIES)
     stream = Stream(config, {"noise": images}, 0)

@@ -58,7 +58,7 @@ def with_first_weights(module: nn.Module, channels: int, in_channels: int, size:
 def plain(module: nn.Module, order: int, steps: int) -> Way:
     """A Python loop over tasks on `torch.func.functional_call` and `torch.autograd.grad`."""
     adam = torch.optim.Adam(module.parameters(), OUTER_LR)
-    theta = dict(module.named_parameters())
+    theta: dict[str, Tensor] = dict(module.named_parameters())
 
     def loss(phi: dict[str, Tensor], data: Data) -> Tensor:
         return F.cross_entropy(torch.func.functional_call(module, phi, (data.x,)), data.y)
@@ -92,7 +92,7 @@ def torchopt(module: nn.Module, order: int, steps: int) -> Way:
     written with its functional SGD."""
     library = _other("torchopt")
     adam = torch.optim.Adam(module.parameters(), OUTER_LR)
-    theta = dict(module.named_parameters())
+    theta: dict[str, Tensor] = dict(module.named_parameters())
     sgd = library.sgd(lr=ALPHA)
 
     def first(support: Data, query: Data) -> Tensor:

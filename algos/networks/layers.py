@@ -95,7 +95,7 @@ class _ConvolutionGradients(Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, *cotangents: Tensor | None) -> tuple[Tensor | None, ...]:
+    def backward(ctx: Any, *cotangents: Tensor | None) -> tuple[Tensor | None, ...]:  # pyright: ignore[reportIncompatibleMethodOverride]
         (g, x, weight), (u, v, b), padding = ctx.saved_tensors, cotangents, ctx.padding
         by_g = by_x = by_weight = None
         if v is not None:  # the gradient of the weight is linear in g and in x
@@ -150,7 +150,7 @@ class _BatchNormGradients(Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, u: Tensor, p: Tensor, q: Tensor) -> tuple[Tensor | None, ...]:
+    def backward(ctx: Any, u: Tensor, p: Tensor, q: Tensor) -> tuple[Tensor | None, ...]:  # pyright: ignore[reportIncompatibleMethodOverride]
         g, x, gain, mean, r, sum_gh, sum_g = ctx.saved_tensors
         count = x.numel() / len(gain)
         _, sum_uh, sum_u = _norm_gradients(u, x, None, mean, r, [False, True, True])
@@ -194,7 +194,7 @@ class _MaxPoolGradient(Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, u: Tensor) -> tuple[Tensor, None, None]:
+    def backward(ctx: Any, u: Tensor) -> tuple[Tensor, None, None]:  # pyright: ignore[reportIncompatibleMethodOverride]
         (places,) = ctx.saved_tensors
         rows, chosen = (t.permute(0, 2, 3, 1).flatten(1, 2) for t in (u, places))  # [N, H W, C]
         height, width = places.shape[2:]

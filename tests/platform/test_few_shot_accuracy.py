@@ -219,6 +219,8 @@ def test_the_evaluation_of_a_registered_model_is_a_run_of_its_own(
     client = MlflowClient(mlflow_server.uri)
     made, version = client.get_run(logged["run_id"]), client.get_model_version("judged", "1")
     maker = client.get_run(str(version.run_id))
+    assert maker.outputs is not None
+    assert made.inputs is not None
     (model,) = [one.model_id for one in maker.outputs.model_outputs]
     assert made.info.experiment_id == maker.info.experiment_id
     assert made.data.metrics["accuracy"] == found[0]["summary"][0]["accuracy"]
