@@ -115,7 +115,7 @@ def test_json_contract_and_table(tiny_spec: str, workplace: Path, capsys: pytest
     arguments = ["run", tiny_spec, "stream.steps=12", "--data", "embedded", "--local", "--json", str(target)]
     assert main(arguments) == 0
     made = json.loads(target.read_text())
-    assert list(made) == ["spec", "frisket", "git", "data", "results", "summary", "mlflow"]
+    assert list(made) == ["spec", "frisket", "git", "data", "results", "summary", "mlflow", "norm"]
     assert made["spec"] == "tiny"
     assert made["data"]["mode"] == "embedded"
     assert made["data"]["sets"]["digits"]["kind"] == "embedded"

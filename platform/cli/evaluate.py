@@ -56,6 +56,7 @@ def evaluate(
     )  # fmt: skip
     title = (
         f"{found['of']} on {found['domain']}, {found['ways']}-way {found['shots']}-shot, {episodes} {split} episodes"
+        + (f", {found['norm']} batch norm" if found["norm"] else "")
     )
     table = Table("variant", "accuracy", "95 % over episodes", "n", title=title)
     for row in found["summary"]:

@@ -31,7 +31,8 @@ def results_table(folder: RunFolder, summary: Mapping[str, Any]) -> Table:
     experiment = folder.experiment
     rows: dict[str, Mapping[str, Any]] = summary.get("variants") or {experiment.name: summary["summary"]}
     columns = worth_showing(experiment.protocol.row.headline, rows.values())
-    table = Table(title=f"{experiment.name}, {folder.manifest['data_mode']} data", title_justify="left")
+    norm = "" if experiment.norm is None else f", {experiment.norm} batch norm"
+    table = Table(title=f"{experiment.name}, {folder.manifest['data_mode']} data{norm}", title_justify="left")
     table.add_column("")
     for name in columns:
         table.add_column(name.replace("/", "/\n"), justify="right", no_wrap=True)

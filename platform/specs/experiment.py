@@ -130,6 +130,11 @@ class Experiment(_Settings):
     data: dict[str, OwnData] | None = None
     tune: Search | None = None
 
+    @property
+    def norm(self) -> str | None:
+        """The policy its network's batch norm goes by; None for a network that has none."""
+        return getattr(self.network.config, "norm", None)
+
     def as_dict(self) -> dict[str, Any]:
         """The complete specification, JSON-able; `from_dict` gives the same experiment back."""
         plain = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}

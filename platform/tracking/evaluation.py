@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from mlflow.entities.model_registry import ModelVersion
 
 TAG = "frisket.evaluation"
-_SETTINGS = ("stream", "split", "episodes", "ways", "shots", "domain", "overrides")
+_SETTINGS = ("stream", "split", "episodes", "ways", "shots", "norm", "domain", "overrides")
 
 
 def log_evaluation(

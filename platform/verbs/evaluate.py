@@ -72,6 +72,7 @@ def evaluate(
         "domain": made.domains[0],
         "ways": made.ways,
         "shots": made.shots,
+        "norm": loaded.experiment.norm,
         "split": split,
         "episodes": episodes,
         "data": {"mode": mode_of(images), "sets": provenance_of(images)},

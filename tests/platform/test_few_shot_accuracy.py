@@ -191,6 +191,7 @@ def test_a_model_is_evaluated_on_episodes_of_another_stream(tmp_path: Path) -> N
     ]  # fmt: skip
     other = frisket.evaluate(folder.path, TINY, ["stream.shots=3"], episodes=4, split="validation", data="embedded")
     assert (other["shots"], other["split"], other["episodes"]) == (3, "validation", 4)
+    assert other["norm"] == "transductive"
     for change, said in (
         ({"stream": {"kind": "rotations"}}, "must give episodes"),
         ({"stream": {**TINY["stream"], "ways": 4}}, "takes inputs of shape (1, 28, 28) in 3 ways"),
