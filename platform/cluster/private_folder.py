@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
+import signal
 import stat
 import tempfile
 import time
@@ -19,6 +20,7 @@ RAYS = "r"
 
 _PREFIX = "frisket-ray-"
 _LOCKED_SECONDS = 3600.0  # more than any living session takes from its folder to its lock
+_ENDING_SECONDS = 2.0  # for what was killed to be gone
 _SOCKET_BYTES = 107  # of the path of a socket, at most
 _LONGEST = f"{RAYS}/session_YYYY-MM-DD_hh-mm-ss_uuuuuu_ppppppp/sockets/plasma_store"
 
@@ -35,7 +37,7 @@ def private_folder() -> Iterator[Path]:
         raise ClusterError("TMPDIR", str(parent), "is too long a path for Ray's sockets; set it to a shorter one")
     for left in parent.glob(f"{_PREFIX}*"):
         with contextlib.suppress(OSError):  # while its session lives
-            if _mine(left) and ((left / "lock").exists() or _never_locked(left)):
+            if _mine(left) and (any((left / name).exists() for name in ("lock", RAYS)) or _never_locked(left)):
                 with lock(left / "lock", busy=BlockingIOError()):
                     _clear(left)
     folder = Path(tempfile.mkdtemp(prefix=_PREFIX, dir=parent))
@@ -49,7 +51,8 @@ def private_folder() -> Iterator[Path]:
 
 def _clear(folder: Path) -> None:
     """Remove a session's ``folder``, its lock last: what a process of Ray's that is slow to die has written meanwhile
-    keeps it, and the next session finds it by its lock."""
+    keeps it, and the next session finds it by its lock, or by what Ray has made anew."""
+    _end_left(folder)
     for path in folder.iterdir():
         if path.is_dir():
             shutil.rmtree(path, ignore_errors=True)
@@ -57,6 +60,28 @@ def _clear(folder: Path) -> None:
             path.unlink(missing_ok=True)
     if all(path.name == "lock" for path in folder.iterdir()):
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def _end_left(folder: Path) -> None:
+    """End what Ray has started in ``folder`` and left: a worker or an agent whose raylet died while it was starting
+    makes its session's folders, whether they are there or not."""
+    until = time.monotonic() + _ENDING_SECONDS
+    while (left := list(_at_work(folder))) and time.monotonic() < until:
+        for pid in left:
+            with contextlib.suppress(OSError):
+                os.kill(pid, signal.SIGKILL)
+        time.sleep(0.01)
+
+
+def _at_work(folder: Path) -> Iterator[int]:
+    """Processes of this user's that an option tells to work in ``folder``, as far as this system says (Linux does)."""
+    within = os.fsencode(folder) + b"/"
+    for process in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):  # gone, or not ours
+            options = (process / "cmdline").read_bytes().split(b"\0")[1:]
+            told = any(one.startswith(b"--") and one.partition(b"=")[2].startswith(within) for one in options)
+            if told and process.stat().st_uid == os.getuid():
+                yield int(process.name)
 
 
 def _never_locked(folder: Path) -> bool:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import contextlib
 import ipaddress
 import os
+import signal
 import stat
+import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -118,10 +120,12 @@ def test_what_others_put_into_the_folder_of_temporaries_is_left_alone(
     stillborn = tmp_path / f"{private_folder._PREFIX}stillborn"
     stillborn.mkdir()
     os.utime(stillborn, (0, 0))
+    made_anew = tmp_path / f"{private_folder._PREFIX}anew"  # by a worker of Ray's after it was removed
+    (made_anew / "r" / "logs").mkdir(parents=True)
     with private_folder.private_folder() as folder:
         assert stat.S_IMODE(folder.stat().st_mode) == 0o700
-        found = [path.exists() for path in (elsewhere, dead, new, stillborn)]
-        assert found == [True, False, True, False]
+        found = [path.exists() for path in (elsewhere, dead, new, stillborn, made_anew)]
+        assert found == [True, False, True, False, False]
         (folder / "r").mkdir()
         (folder / "token").touch()
     assert not folder.exists()
@@ -150,3 +154,22 @@ def test_a_folder_that_is_still_written_to_is_found_again_by_its_lock(
     with private_folder.private_folder():
         assert not folder.exists()
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.skipif(not Path("/proc").is_dir(), reason="only Linux says what processes were told")
+def test_what_ray_left_at_work_in_the_folder_is_ended(tmp_path: Path) -> None:
+    """A worker that is still starting would make the folder again. Whoever only reads there is no business of ours."""
+    folder = tmp_path / "session"
+    folder.mkdir()
+    wait = [sys.executable, "-c", "import time; time.sleep(100)"]
+    options = [f"--temp-dir={folder}/r"], [f"{folder}/r/logs"], [f"--temp-dir={folder}-other/r"]
+    starting, reader, other = (subprocess.Popen([*wait, *words]) for words in options)
+    try:
+        private_folder._clear(folder)
+        assert starting.wait(10) == -signal.SIGKILL
+        assert [one.poll() for one in (reader, other)] == [None, None]
+    finally:
+        for one in (starting, reader, other):
+            one.kill()
+            one.wait()
+    assert not folder.exists()
