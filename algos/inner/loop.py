@@ -140,20 +140,23 @@ def total(parts: Sequence[Mapping[str, Tensor]]) -> Params:
 
 def adapt(loss: Loss, start: Params, modulation: Modulation, m: Params, steps: int) -> Adapted:
     """K = ``steps`` inner steps without a graph: ``phi <- phi - s o grad loss(phi)``."""
-    phi, total, first, rates, trail = start, {}, torch.zeros(()), {}, []
-    for step in range(steps):
-        if modulation.by_step or not step:
-            with torch.no_grad():
-                rates = modulation.rates(m, phi, step)
+    return adapt_along(loss, start, Asking(modulation, m), range(steps))
+
+
+def adapt_along(loss: Loss, start: Params, asking: Asking, steps: range) -> Adapted:
+    """The inner ``steps``, or a stretch of them, from ``start``, without a graph."""
+    phi, total, first, trail = start, {}, torch.zeros(()), []
+    for step in steps:
+        rates = asking(phi, step)
         phi = leaves(phi)
         value = loss(phi)
         grads = gradients(value, phi)
-        if modulation.by_step:
+        if asking.modulation.by_step:
             trail.append((phi, grads))
         with torch.no_grad():
             phi = {name: phi[name] - rates[name] * g for name, g in grads.items()}
-            total = {name: total[name] + g for name, g in grads.items()} if step else grads
-        first = first if step else value.detach()
+            total = {name: total[name] + g for name, g in grads.items()} if total else grads
+        first = value.detach() if step == steps.start else first
     return Adapted(phi, total, first, tuple(trail))
 
 
@@ -179,14 +182,12 @@ def first_order_gradient(
     return MetaGradient(loss.detach(), theta_grads, total(pulled), adapted.statistics)
 
 
-def walk(loss: Loss, phi: Params, asking: Asking, steps: range, *, graph: bool) -> Params:
-    """The inner ``steps`` from ``phi``; the fast weights after them, hanging on those before if ``graph``."""
+def unroll_along(loss: Loss, phi: Params, asking: Asking, steps: range) -> Params:
+    """The inner ``steps``, or a stretch of them, from ``phi``: the fast weights after them, whose graph they keep."""
     for step in steps:
-        phi = phi if graph else leaves(phi)
         rates = asking(phi, step)
-        grads = torch.autograd.grad(loss(phi), list(phi.values()), create_graph=graph)
-        with torch.set_grad_enabled(graph):
-            phi = {name: p - rates[name] * g for (name, p), g in zip(phi.items(), grads, strict=True)}
+        grads = torch.autograd.grad(loss(phi), list(phi.values()), create_graph=True)
+        phi = {name: p - rates[name] * g for (name, p), g in zip(phi.items(), grads, strict=True)}
     return phi
 
 
@@ -198,7 +199,7 @@ def unroll(
     theta = leaves(theta)
     phi, rest = split(network, theta)
     passes, asking = Support(network, rest, support, steps), Asking(modulation, m)
-    phi = walk(penalised(passes, penalty), phi, asking, range(steps), graph=True)
+    phi = unroll_along(penalised(passes, penalty), phi, asking, range(steps))
     return Unrolled(modulation, m, theta, tuple(asking.asked), phi, passes.statistics)
 
 

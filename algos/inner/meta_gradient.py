@@ -14,13 +14,14 @@ from frisket.algos.inner.loop import (
     Asking,
     MetaGradient,
     Support,
+    adapt_along,
     adapt_first_order,
     first_order_gradient,
     loss_on,
     second_order_gradient,
     total,
     unroll,
-    walk,
+    unroll_along,
 )
 from frisket.algos.inner.modulation import Modulation
 from frisket.algos.networks.network import Network, split
@@ -60,7 +61,7 @@ def _by_stretches(
     for stretch in stretches:
         kept.append((phi, passes.statistics))
         asking = Asking(modulation, m, asked)
-        phi = walk(passes, phi, asking, stretch, graph=False)
+        phi = adapt_along(passes, phi, asking, stretch).phi
         asked = [] if modulation.by_step else asking.asked
     statistics = passes.statistics
 
@@ -81,7 +82,7 @@ def _back(
 ) -> tuple[Params, Params, list[Params]]:
     """The gradient ``by_end`` for the fast weights after ``stretch``, carried to those before, to the weights that do
     not adapt and to m, by every time rates were asked for."""
-    end = walk(passes, start, asking, stretch, graph=True)
+    end = unroll_along(passes, start, asking, stretch)
     asked = asking.asked if asking.m else []
     groups = [start, passes.rest, *(one.rates for one in asked)]
     inputs = [value for group in groups for value in group.values()]

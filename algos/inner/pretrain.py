@@ -33,7 +33,7 @@ from frisket.algos.parts import optimiser
 from frisket.errors import require
 from frisket.types import Batch, Split, State
 
-EpisodeSource = Callable[[Split, int], Batch]
+EpisodeAt = Callable[[Split, int], Batch]
 """``(split, number)`` to an episode as a network sees it; a pure function, see
 `frisket.envs.episode_stream.EpisodeSource`."""
 
@@ -126,7 +126,7 @@ def warm_start(state: State) -> State:
 
 
 def pretrain(
-    config: PretrainConfig, network: Network, source: EpisodeSource, seed: int, state: State | None = None
+    config: PretrainConfig, network: Network, source: EpisodeAt, seed: int, state: State | None = None
 ) -> Iterator[State]:
     """Epoch after epoch until `finished`; yields the state after each.
 
@@ -141,7 +141,7 @@ def pretrain(
         yield state
 
 
-def _epoch(config: PretrainConfig, network: Network, source: EpisodeSource, seed: int, state: State) -> State:
+def _epoch(config: PretrainConfig, network: Network, source: EpisodeAt, seed: int, state: State) -> State:
     outer = config.outer(network)
     learned, epoch, losses = Learned(state["theta"], state["m"], state["adam"]), int(state["epoch"]), []
     for i in range(config.meta_batches_per_epoch):
@@ -164,7 +164,7 @@ def _epoch(config: PretrainConfig, network: Network, source: EpisodeSource, seed
     }
 
 
-def _validate(config: PretrainConfig, outer: OuterStep, source: EpisodeSource, seed: int, learned: Learned) -> float:
+def _validate(config: PretrainConfig, outer: OuterStep, source: EpisodeAt, seed: int, learned: Learned) -> float:
     """Mean query accuracy after K steps on the support, over the validation episodes."""
     correct = 0.0
     for i in range(config.validation_episodes):

@@ -6,10 +6,11 @@ of the kernel as a convolution with a kernel as large as the picture; that of po
 second derivative is what it need be: four calls of the convolution routines, and for batch norm two sums and two linear
 combinations over its tensors.
 
-No third derivative is offered.
+No third derivative is offered: ``backward()`` raises, and `torch.autograd.grad` leaves that part out.
 
-With u, p, q what is asked for the gradients of x, gain and shift, M samples of a channel, r one over their standard
-deviation and h = (x - mean) r, the derivative of batch norm's gradient is
+The equations are derived here and held against automatic differentiation by tests/algos/test_layers.py. With u, p, q
+what is asked for the gradients of x, gain and shift, M samples of a channel, r one over their standard deviation and
+h = (x - mean) r, the derivative of batch norm's gradient is
 
     by g     gain r (u - sum(u) / M - h sum(u h) / M) + p h + q
     by gain  r D,   D = sum(u g) - sum(u) sum(g) / M - sum(u h) sum(g h) / M

@@ -24,8 +24,7 @@ def summarise(folder: RunFolder) -> dict[str, Any]:
     ``summary`` is the headline variant's; with variants, ``variants`` holds everyone's. ``std`` is the population's.
     Of a search, ``points`` holds every point, best first, ``best`` the best one's label (None while no point has
     finished), and ``summary`` is the best one's. ``norm``: the policy of the network's batch norm, where there is one.
-    Where replicas have diverged, ``diverged`` says which, and at which
-    step.
+    Where replicas have diverged, ``diverged`` says which, and at which step.
     """
     manifest, search = folder.manifest, folder.experiment.tune
     results = folder.results()
@@ -56,8 +55,8 @@ def summarise(folder: RunFolder) -> dict[str, Any]:
         summary |= {"points": [point.as_dict() for point in points], "best": best and best.label}
     elif folder.experiment.variants:
         summary["variants"] = by_label
-    if folder.experiment.norm is not None:
-        summary["norm"] = folder.experiment.norm
+    if (norm := folder.experiment.norm) is not None:
+        summary["norm"] = norm
     if lost:
         summary["diverged"] = lost
     return summary

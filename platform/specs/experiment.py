@@ -19,6 +19,7 @@ from typing import Any, Literal, get_type_hints
 from frisket.algos.inner.pretrain import PretrainConfig
 from frisket.algos.learner import Method
 from frisket.algos.networks.kind import NetworkKind
+from frisket.algos.networks.norm_policy import PolicyConfig
 from frisket.algos.pack import packed_fields
 from frisket.envs.data import OwnData
 from frisket.errors import SpecError, nearest, require
@@ -132,8 +133,9 @@ class Experiment(_Settings):
 
     @property
     def norm(self) -> str | None:
-        """The policy its network's batch norm goes by; None for a network that has none."""
-        return getattr(self.network.config, "norm", None)
+        """The policy its networks' batch norm goes by, of variants that differ all; None where there is none."""
+        configs = [plan.network.config for plan in self.plans.values()]
+        return " and ".join(dict.fromkeys(one.norm for one in configs if isinstance(one, PolicyConfig))) or None
 
     def as_dict(self) -> dict[str, Any]:
         """The complete specification, JSON-able; `from_dict` gives the same experiment back."""

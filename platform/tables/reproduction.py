@@ -52,7 +52,8 @@ class Reproduction(Kept):
             raise RunError("reproduction", str(path), fix) from error
         cells = [row["cell"] for row in self.manifest["cells"]]
         self.cells = [
-            PlannedCell(**{**cell, **{name: tuple(cell[name]) for name in ("overrides", "evaluate")}}) for cell in cells
+            PlannedCell(**{**cell, **{name: tuple(cell.get(name, ())) for name in ("overrides", "evaluate")}})
+            for cell in cells
         ]
 
     @classmethod

@@ -65,12 +65,12 @@ def _run(
     model_id = next((one.model_id for one in maker.outputs.model_outputs), None) if maker.outputs else None
     content = json.dumps({**found, "model": f"models:/{version.name}/{version.version}"}, indent=1)
     key = sha256(content.encode())
-    known = client.search_runs([experiment], f"tags.`{TAG}` = '{key}' AND attributes.status = 'FINISHED'")
-    if known:
-        return known[0].info.run_id
-    name = f"evaluate {found['stream']}"
     tags = {TAG: key, "frisket.model": f"models:/{version.name}/{version.version}", "mlflow.source.name": "frisket"}
-    run_id = client.create_run(experiment, run_name=name, tags=tags).info.run_id
+    known = client.search_runs([experiment], f"tags.`{TAG}` = '{key}'")
+    made = known[0] if known else client.create_run(experiment, run_name=f"evaluate {found['stream']}", tags=tags)
+    run_id = made.info.run_id
+    if made.info.status == "FINISHED":  # else it is new, or was broken off
+        return run_id
     now = int(time.time() * 1000)
     metrics = [Metric(k, v, now, 0, model_id=model_id, run_id=run_id) for k, v in _numbers(found).items()]
     settings = {k: found[k] for k in _SETTINGS} | {"data": found["data"]["mode"], "seeds": found["summary"][0]["n"]}

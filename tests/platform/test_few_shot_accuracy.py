@@ -231,6 +231,9 @@ def test_the_evaluation_of_a_registered_model_is_a_run_of_its_own(
     assert shown["accuracy"] == made.data.metrics["accuracy"]
     assert {one.path for one in client.list_artifacts(logged["run_id"])} == {"evaluation.json", "depth.png"}
 
+    client.update_run(logged["run_id"], status="RUNNING")  # as if it had been broken off
+    assert frisket.evaluate("models:/judged/1", **asked)["mlflow"] == logged
+    assert client.get_run(logged["run_id"]).info.status == "FINISHED"
     assert frisket.evaluate("models:/judged/1", **asked, log=False)["mlflow"] is None
     assert frisket.evaluate(folder.path, episodes=2, data="embedded")["mlflow"] is None
 

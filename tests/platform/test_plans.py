@@ -81,6 +81,16 @@ def test_untouched_parts_are_the_base_s_own() -> None:
     assert other.pretrain.epochs == 2
 
 
+def test_the_norm_is_that_of_the_networks_that_answer() -> None:
+    """Of every variant; a network without batch norm has none."""
+    own = {"learner": {"kind": "sparse-cmaml"}, "pack": 1, "name": "norm"}
+    inductive = {"network": {"norm": "inductive"}}
+    assert from_dict(own).norm == "transductive"
+    assert from_dict(own | {"variants": {"a": inductive, "b": inductive}}).norm == "inductive"
+    assert from_dict(own | {"variants": {"a": {}, "b": inductive}}).norm == "transductive and inductive"
+    assert from_dict(BASE).norm is None
+
+
 def test_a_mistake_says_which_variant_makes_it() -> None:
     variants = {"good": {}, "bad": {"learner": {"glances": 0}}}
     with pytest.raises(SpecError, match=r"learner\.glances = 0.*at least 1 \(variant bad\)"):
