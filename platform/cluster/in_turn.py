@@ -14,9 +14,9 @@ from frisket.files import lock
 MODULES, FOLDER = "FRISKET_PRELOAD", "FRISKET_PRELOAD_TURNS"
 """Variables: the modules, apart by commas, and where the locks lie."""
 
-_AT_ONCE = max(1, (os.cpu_count() or 1) // 2)
+AT_ONCE = max(1, (os.cpu_count() or 1) // 2)
 
 if os.environ.get(MODULES):
-    with lock(Path(os.environ[FOLDER]) / f"turn-{os.getpid() % _AT_ONCE}"):
+    with lock(Path(os.environ[FOLDER]) / f"turn-{os.getpid() % AT_ONCE}"):
         for name in os.environ[MODULES].split(","):
             importlib.import_module(name)

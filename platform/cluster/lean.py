@@ -9,14 +9,19 @@ start. What is left out also wakes up all the time, and costs the packs beside i
 from __future__ import annotations
 
 import contextlib
+import os
 import random
 import socket
-from collections.abc import Iterator
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from ray import _raylet as compiled
-from ray._private import node, utils
+from ray._private import node, services, utils
 from ray._private.parameter import RayParams
+
+from frisket.platform.cluster import in_turn, stand_in
 
 _raylet: Any = compiled  # which says nothing of its types
 
@@ -44,7 +49,8 @@ class LeanNode(node.Node):
 
 
 class SilentNode(LeanNode):
-    """A `LeanNode` that exports no metrics, so that nobody need wait for what its agents would listen to."""
+    """A `LeanNode` that exports no metrics, so that nobody need wait for what its agents would listen to, and one of
+    them, which would import for two seconds of a core, need not be there."""
 
     def __init__(self, ray_params: RayParams, **others: Any) -> None:
         self._known: dict[str, int] = dict.fromkeys(_UNUSED, _NOBODY)
@@ -54,7 +60,22 @@ class SilentNode(LeanNode):
     def start_raylet(self, *arguments: Any, **others: Any) -> None:
         for name, port in self._known.items():
             _raylet.persist_port(self._session_dir, self._node_id, name, port)
-        super().start_raylet(*arguments, **others)
+        started = services.start_ray_process
+        services.start_ray_process = lambda command, *rest, **named: started(_modest(command), *rest, **named)
+        try:
+            super().start_raylet(*arguments, **others)
+        finally:
+            services.start_ray_process = started
+
+
+def _modest(command: Sequence[str]) -> list[str]:
+    """Ray's ``command`` for a raylet with a `stand_in` for the dashboard's agent; where workers import in turns, they
+    start in turns too, so that the first has its core to itself."""
+    instead = {"--dashboard_agent_command": subprocess.list2cmdline([sys.executable, "-I", "-S", stand_in.__file__])}
+    if os.environ.get(in_turn.MODULES):
+        instead["--maximum_startup_concurrency"] = str(in_turn.AT_ONCE)
+    options = [option.partition("=") for option in command]
+    return [f"{name}={instead[name]}" if name in instead else f"{name}{sign}{value}" for name, sign, value in options]
 
 
 @contextlib.contextmanager

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -13,18 +14,18 @@ import pytest
 import ray
 from ray._private import node, utils
 from ray.tune.execution import class_cache
-from watching import descendants
+from watching import alive, command, descendants, wait_for
 
 from frisket.errors import FrisketError
 from frisket.files import lock
-from frisket.platform.cluster import in_turn, session
-from frisket.platform.cluster.lean import LeanNode, SilentNode, lean_head
+from frisket.platform.cluster import in_turn, session, stand_in
+from frisket.platform.cluster.lean import LeanNode, SilentNode, _modest, lean_head
 from frisket.platform.executors.at_hand import workers_at_hand
 
 
 def commands() -> str:
     """What this process has started, and what that has."""
-    return "\n".join(Path(f"/proc/{pid}/cmdline").read_text().replace("\0", " ") for pid in descendants(os.getpid()))
+    return "\n".join(command(pid).replace("\0", " ") for pid in descendants(os.getpid()))
 
 
 @pytest.mark.process
@@ -34,6 +35,48 @@ def test_a_private_cluster_has_no_dashboard_and_no_monitors() -> None:
     assert "raylet" in running
     assert "gcs_server" in running
     assert not [name for name in ("dashboard.py", "monitor.py", "log_monitor.py") if name in running]
+
+
+def test_a_stand_in_ends_with_whom_it_reads_from() -> None:
+    one = subprocess.Popen([sys.executable, "-I", "-S", stand_in.__file__], stdin=subprocess.PIPE)
+    assert one.stdin is not None
+    one.stdin.write(b"x" * 10_000)
+    one.stdin.flush()
+    with pytest.raises(subprocess.TimeoutExpired):
+        one.wait(timeout=0.5)
+    one.stdin.close()  # as the system does for a raylet that was killed
+    assert one.wait(timeout=30) == 0
+
+
+@pytest.mark.process
+def test_a_private_cluster_has_a_stand_in_that_ends_with_its_raylet() -> None:
+    code = (
+        "from frisket.platform.cluster.session import ray_session\n"
+        "with ray_session(1):\n    print('there', flush=True)\n    input()\n"
+    )
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+    variables = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
+    with subprocess.Popen([sys.executable, "-c", code], env=variables, **pipes) as driver:
+        assert driver.stdout is not None
+        assert driver.stdout.readline() == "there\n"
+        started = {pid: command(pid).split("\0") for pid in descendants(driver.pid)}
+        (raylet,) = [pid for pid, words in started.items() if words[0].endswith("/raylet")]
+        (waiting,) = [pid for pid, words in started.items() if words[3:4] == [stand_in.__file__]]
+        assert not [words for words in started.values() if any(w.endswith("dashboard/agent.py") for w in words[:4])]
+        os.kill(raylet, signal.SIGKILL)
+        wait_for(lambda: not alive(waiting))
+        driver.communicate("\n")  # it ends as well as it can
+
+
+@pytest.mark.parametrize("modules", ["", "frisket"])
+def test_workers_that_import_in_turns_start_in_turns(modules: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(in_turn.MODULES, modules)
+    agent = "--dashboard_agent_command=python -u agent.py --x=1"
+    given = ["raylet", "--maximum_startup_concurrency=64", "--head", agent]
+    raylet, concurrency, head, agent = _modest(given)
+    assert (raylet, head) == ("raylet", "--head")
+    assert concurrency == f"--maximum_startup_concurrency={in_turn.AT_ONCE if modules else 64}"
+    assert agent == f"--dashboard_agent_command={sys.executable} -I -S {stand_in.__file__}"
 
 
 @pytest.mark.process
