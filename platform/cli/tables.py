@@ -51,8 +51,7 @@ def _lines(table: Table, console: Console) -> None:
     if table.title:
         _print(console, _plain(table.title))
     head, rows = _heads(table), _rows(table, "; ")
-    for line in aligned([head, *rows] if any(head) else rows, None):
-        _print(console, line)
+    _print(console, "\n".join(aligned([head, *rows] if any(head) else rows, None)))
 
 
 def _paragraphs(table: Table, console: Console) -> None:

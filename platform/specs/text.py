@@ -30,6 +30,7 @@ TABLES = "tables/"
 _DEEPEST = 30
 """Levels of lists and mappings in each other."""
 _MOST_VALUES = 1_000_000
+_INDENTED = re.compile(r"^[ \-?:]*", re.MULTILINE)
 _TOO_DEEP = "is nested too deeply to be a specification"
 _LONGEST_INTEGER = 20
 """Characters, as 64 bits take; nothing that is specified is as large."""
@@ -260,6 +261,8 @@ def _require_bounded(said: Any, source: str, field: str) -> None:
 def _require_shallow(text: str) -> None:
     """Raise `RecursionError` where lists and mappings lie too deeply in each other even for the reader itself, which is
     C and would end the process."""
+    if text.count("[") + text.count("{") + 2 * (1 + max(map(len, _INDENTED.findall(text)), default=0)) < _DEEPEST:
+        return  # a level opens with a bracket, or stands further to the right but for a list in a mapping
     depth = 0
     for event in yaml.parse(text, Loader=_Loader):
         depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
