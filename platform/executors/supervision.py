@@ -48,8 +48,7 @@ def supervise(folder: RunFolder, fit: Callable[[], None], stop: Stop) -> bool:
         UserError: a replica met a mistake of the user's.
         FrisketError: a replica failed, or Ray gave up.
     """
-    _error_file(folder).unlink(missing_ok=True)
-    _stop_file(folder).unlink(missing_ok=True)
+    tidy(folder)
     stopped = _in_a_thread(folder, fit, stop)
     conclude(folder)
     return stopped
@@ -118,6 +117,12 @@ def conclude(folder: RunFolder) -> None:
     if "field" in kept:
         raise getattr(errors, kept["kind"], UserError)(kept["field"], kept["value"], kept["fix"])
     raise FrisketError(f"replica {kept['replica']} failed: {kept['kind']}: {kept['text']}\n{kept['trace']}")
+
+
+def tidy(folder: RunFolder) -> None:
+    """Remove what drivers and workers tell each other by: of a driver that was killed it is still there."""
+    for path in (_error_file(folder), _stop_file(folder)):
+        path.unlink(missing_ok=True)
 
 
 class StopFile:

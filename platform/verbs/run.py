@@ -301,12 +301,14 @@ def execute(
         Stopped: ``stop`` said so; the run can be resumed.
         UserError: a mistake that shows up late.
     """
+    from frisket.platform.executors.supervision import tidy
     from frisket.platform.reports.figures import draw_figures
 
     data_dir = None if data_dir is None else os.path.abspath(data_dir)  # workers have another working folder
     with contextlib.nullcontext() if local else _uploading(folder):
         if not folder.done:
             executors.execute(folder, local=local, workers=workers, data_dir=data_dir, stop=stop)
+        tidy(folder)
         draw_figures(folder)
     return write_summary(folder)
 

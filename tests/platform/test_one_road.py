@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from judged import compared
 from made import PLAIN, made_run
+from runs import MakeRun
 
 import frisket
 from frisket.errors import RunError, SpecError
@@ -40,6 +41,15 @@ def test_a_resumed_run_keeps_what_it_is(
     assert raised.value.field == "resume"
     assert main(["run", *words, "--resume", "there", "--local"]) == 2
     assert capsys.readouterr().err == f"frisket: --{raised.value}\n"
+
+
+def test_what_a_killed_driver_left_for_its_workers_goes_with_the_next(finished_run: MakeRun) -> None:
+    folder = finished_run("sqlite:///nowhere.db")
+    left = [folder.path / name for name in ("stop", "error.json")]
+    for path in left:
+        path.write_text("{}", encoding="utf-8")
+    frisket.run(resume=str(folder.path), local=True)
+    assert [path for path in left if path.exists()] == []
 
 
 def test_overrides_of_a_resumed_run_are_refused(there: Path) -> None:
