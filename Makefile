@@ -31,8 +31,10 @@ $(READY): pyproject.toml constraints.txt
 demo: $(READY)
 	$(RUN) $(BIN)/frisket run demo --data embedded
 
+# Those that stay in their process side by side, a file at a time; those that start others, as Ray does, by themselves.
 test: $(READY)
-	$(RUN) $(BIN)/python -m pytest -m "not slow"
+	$(RUN) $(BIN)/python -m pytest -m "not slow and not process" --numprocesses auto --dist loadfile
+	$(RUN) $(BIN)/python -m pytest -m "process and not slow"
 
 test-slow: $(READY)
 	$(RUN) $(BIN)/python -m pytest -m slow

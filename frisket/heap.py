@@ -11,20 +11,53 @@ step, and `give_back_freed_memory` returns it.
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import os
+import re
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from frisket.errors import FrisketError, SpecError
 
 # <malloc.h> of the GNU C library
 _M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_THRESHOLD, _M_MMAP_MAX = -1, -2, -3, -4
 _AT_ONCE = 32 * 2**20  # asked of the kernel at a time; also the most the library takes for M_MMAP_THRESHOLD
 _KEPT = 2**30
 
+_TOO_MUCH = ("allocate memory", "out of memory", "array is too big", "Unable to allocate")
+"""What torch and numpy say, in exceptions of no type of their own."""
+_ASKED = re.compile(r"allocate ([\d.]+ \w+)")
+
 
 def machine_memory() -> int:
     """Bytes of this machine's memory."""
     return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+
+
+@contextlib.contextmanager
+def within_memory(field: str, value: Any) -> Iterator[None]:
+    """Say of what finds no memory inside the block that it was too much.
+
+    Args:
+        field, value: what to blame.
+
+    Raises:
+        SpecError: in place of Python's, numpy's or torch's own error.
+    """
+    try:
+        yield
+    except FrisketError:
+        raise
+    except (MemoryError, RuntimeError, ValueError) as error:
+        if not isinstance(error, MemoryError) and not any(said in str(error) for said in _TOO_MUCH):
+            raise
+        asked = _ASKED.search(str(error))
+        piece = "" if asked is None else f" ({asked[1]} at once)"
+        there = f"{machine_memory() / 2**30:.3g} GiB"
+        fix = f"takes more memory than this machine's {there}{piece}; ask for smaller buffers, pictures or networks"
+        raise SpecError(field, value, fix) from error
 
 
 def keep_freed_memory() -> bool:

@@ -217,7 +217,7 @@ def test_a_kept_text_that_was_changed_is_refused(stopped: RunFolder) -> None:
 
 
 def test_loads_again_with_its_file_and_says_which_without(plain: FinishedRun, example: Path) -> None:
-    with pytest.raises(ModelError, match=r"uses = 'derpp\.py': .* pass it: frisket\.load_model"):
+    with pytest.raises(ModelError, match=r"uses = 'derpp\.py': .* pass it: --uses derpp\.py"):
         frisket.load_model(plain.path)
     model = frisket.load_model(plain.path, uses=[example / "derpp.py"])
     x = torch.rand(5, 1, 28, 28, generator=torch_generator(0, "x"))

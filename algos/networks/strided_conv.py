@@ -29,6 +29,8 @@ from frisket.algos.networks.network import Network, NetworkConfig, kaiming_norma
 from frisket.errors import require
 from frisket.types import Params
 
+_DEEPEST = 100  # convolutions
+
 
 @dataclass(frozen=True, kw_only=True)
 class StridedConvConfig(NetworkConfig):
@@ -47,7 +49,7 @@ class StridedConvConfig(NetworkConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        require(self.convolutions >= 1, "convolutions", self.convolutions, "at least 1")
+        require(1 <= self.convolutions <= _DEEPEST, "convolutions", self.convolutions, f"1 to {_DEEPEST}")
         require(self.filters >= 1, "filters", self.filters, "at least 1")
         for width in self.hidden:
             require(width >= 1, "hidden", self.hidden, "widths of at least 1")

@@ -178,7 +178,7 @@ def _loaded(field: str, path: Path, load: Callable[[], T]) -> T:
         fix = "declares more values than this machine's memory holds; save fewer, or in a smaller type"
         raise DataError(field, str(path), fix) from None
     except Exception as error:  # a damaged zip shows up as any of half a dozen types
-        if "allow_pickle" in str(error):
+        if "allow_pickle" in str(error) and "header" not in str(error).lower():
             fix = "holds Python objects, which only a pickle could bring back; save numbers, or text with dtype=str"
         else:
             fix = f"cannot be read ({' '.join(str(error).split())}); save it again with numpy"
@@ -231,10 +231,9 @@ def _inputs(name: str, what: str, x: np.ndarray, channels_last: bool) -> np.ndar
         finite = np.isfinite(single[first : first + rows]).reshape(len(single[first : first + rows]), -1).all(1)
         if not finite.all():
             sample = first + int(np.flatnonzero(~finite)[0])
-            value = single[sample][~np.isfinite(single[sample])][0]
-            raise DataError(
-                f"{what}[{sample}] of {name}", float(value), "must be finite; mend or leave out that sample"
-            )
+            value = shaped[sample][~np.isfinite(single[sample])][0]
+            fix = "must be finite, in float32 too; mend, scale or leave out that sample"
+            raise DataError(f"{what}[{sample}] of {name}", float(value), fix)
     return single
 
 

@@ -30,7 +30,7 @@ from frisket.envs.data.containers import Damaged
 from frisket.envs.data.divisions import SPLITS, Places, by_shares, digest_of, read_division, split_folders
 from frisket.envs.data.imageset import ImageSet
 from frisket.envs.data.own import TEST, OwnData, Samples, described, find, held_out, share_note
-from frisket.envs.data.own_pictures import SUFFIXES, Colour, NotRgb, Unreadable, readable_pictures
+from frisket.envs.data.own_pictures import LARGEST_SIDE, SUFFIXES, Colour, NotRgb, Unreadable, readable_pictures
 from frisket.envs.data.pictures import picture_bytes
 from frisket.envs.data.store import cached_arrays
 from frisket.envs.data.tree import is_ours, passed_over, require_readable
@@ -77,7 +77,7 @@ class OwnFolder(OwnData):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        require(self.size >= 1, "size", self.size, "at least 1")
+        require(1 <= self.size <= LARGEST_SIDE, "size", self.size, f"1 to {LARGEST_SIDE:,}")
         for field, allowed in (("unreadable", get_args(Unreadable)), ("not_rgb", get_args(NotRgb))):
             require(getattr(self, field) in allowed, field, getattr(self, field), f"one of {', '.join(allowed)}")
 

@@ -37,6 +37,8 @@ FORMATS = ("BMP", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP")
 another program."""
 
 _READERS = 4
+LARGEST_SIDE = 4_096
+"""Pixels, of what a network is shown."""
 
 
 class NotThreeColours(DataError):

@@ -18,7 +18,7 @@ import numpy as np
 import torch
 
 from frisket.envs.data.imageset import Pictures
-from frisket.envs.data.own_pictures import NotRgb, Unreadable
+from frisket.envs.data.own_pictures import LARGEST_SIDE, NotRgb, Unreadable
 from frisket.envs.data.reading import Reading, in_memory
 from frisket.envs.episode_stream import EpisodeStream
 from frisket.envs.episodes.class_splits import class_split
@@ -67,7 +67,8 @@ class EpisodesConfig:
         require(self.ways >= 2, "ways", self.ways, "at least 2")
         for name in ("shots", "queries", "steps"):
             require(getattr(self, name) >= 1, name, getattr(self, name), "at least 1")
-        require(self.size is None or self.size >= 8, "size", self.size, "at least 8, or null")
+        allowed = self.size is None or 8 <= self.size <= LARGEST_SIDE
+        require(allowed, "size", self.size, f"8 to {LARGEST_SIDE:,}, or null")
         for name, allowed in (("unreadable", Unreadable), ("not_rgb", NotRgb), ("normalise", Normalise)):
             known = get_args(allowed)
             require(getattr(self, name) in known, name, getattr(self, name), f"one of {', '.join(known)}")

@@ -27,6 +27,7 @@ from frisket.rng import numpy_generator
 from frisket.types import Batch, Task
 
 _SUM_TOLERANCE = 1e-6
+_LONGEST = 10_000_000  # batches; where tasks switch is drawn for all of them at once
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,7 +59,7 @@ class OsakaConfig:
         require(0 <= self.p <= 1, "p", self.p, "a probability in [0, 1]")
         require(self.ways >= 2, "ways", self.ways, "at least 2")
         require(self.shots >= 1, "shots", self.shots, "at least 1")
-        require(self.steps >= 1, "steps", self.steps, "at least 1")
+        require(1 <= self.steps <= _LONGEST, "steps", self.steps, f"1 to {_LONGEST:,}")
         for name in self.raw_scale:
             require(name in self.domains, "raw_scale", name, f"one of the domains ({nearest(name, self.domains)})")
 

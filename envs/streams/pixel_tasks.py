@@ -40,6 +40,7 @@ from frisket.rng import numpy_generator
 from frisket.types import Batch, Task
 
 BLANK = -1
+_MOST_TASKS, _WIDEST = 10_000, 1_000  # an order of the pixels is kept for every task; pixels
 _TOGETHER = 320
 """Images that are moved at a time where many batches are wanted; their floats stay in the processor's cache."""
 
@@ -77,6 +78,8 @@ class PixelTasksConfig(ABC):
             require(getattr(self, name) >= 1, name, getattr(self, name), "at least 1")
         for name in ("validation", "pad"):
             require(getattr(self, name) >= 0, name, getattr(self, name), "at least 0")
+        for name, most in (("tasks", _MOST_TASKS), ("pad", _WIDEST)):
+            require(getattr(self, name) <= most, name, getattr(self, name), f"at most {most:,}")
         require(self.std > 0, "std", self.std, "above 0")
         require(self.samples % self.batch == 0, "batch", self.batch, f"a divisor of samples = {self.samples}")
 

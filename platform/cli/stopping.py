@@ -57,7 +57,7 @@ def resumable(command: str, stop: Stop) -> Iterator[None]:
             # checkpoints on disk are whole either way.
             typer.echo(f"frisket: stopped at once ({type(error).__name__}); go on with: {command}", err=True)
             raise typer.Exit(_code(stop)) from None
-        typer.echo(f"frisket: failed; once mended, go on with: {command}", err=True)
+        typer.echo(f"frisket: not finished; once what follows is mended, go on with: {command}", err=True)
         raise
 
 

@@ -285,7 +285,7 @@ def require_passed(notes: object, uses: Sequence[Use]) -> None:
     for note in notes if isinstance(notes, list) else []:
         name, digest = (note.get("name"), note.get("sha256")) if isinstance(note, dict) else (note, None)
         if name not in passed:
-            fix = f"what it was made with is not imported unasked; pass it: frisket.load_model(..., uses=[{name!r}])"
+            fix = f"what it was made with is not imported unasked; pass it: --uses {name}, in Python uses=[{name!r}]"
             if digest is None or not str(name).endswith(".py"):
                 fix += ", or the class itself if it is in no file"
             raise ModelError("uses", name, fix if digest is None else f"{fix} (sha256 {digest})")

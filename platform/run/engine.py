@@ -18,7 +18,7 @@ from frisket.envs.data import Pictures
 from frisket.envs.stream import Stream
 from frisket.errors import Stopped
 from frisket.files import write_sealed
-from frisket.heap import give_back_freed_memory, keep_freed_memory
+from frisket.heap import give_back_freed_memory, keep_freed_memory, within_memory
 from frisket.platform.protocols.protocol import Protocol
 from frisket.platform.run.divergence import Lost, lost, sentence
 from frisket.platform.run.drive import Episodes, drive_of, seen
@@ -76,7 +76,8 @@ def run_pack(
     with files.lock():
         if not files.done:
             method = folder.experiment.variant(pack[0].variant).learner.kind
-            with blamed(folder.experiment.uses, f"{method} failed in its run"):
+            uses = folder.experiment.uses
+            with within_memory("learner.kind", method), blamed(uses, f"{method} failed in its run"):
                 _Walk(folder, files, pack, data_dir, open_stream, together).run(stop)
 
 

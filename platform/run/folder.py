@@ -72,6 +72,7 @@ class RunFolder(Kept):
             "spec": experiment.name,
             "experiment": experiment.as_dict(),
             "headline": experiment.metric,
+            "replicas": len(experiment.replicas()),
             "data_mode": data_mode,
             "data": data,
             "frisket": frisket.__version__,

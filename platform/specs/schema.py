@@ -36,7 +36,7 @@ def schema() -> Schema:
         "uses": {"type": "array", "items": _use(), "description": said["uses"].meaning},
         "published": _or_null(_object(Published), said["published"]),
         "variants": {"type": "object", "description": said["variants"].meaning},
-        "tune": _or_null(_search(), said["tune"]),
+        "tune": {"description": said["tune"].meaning},
     }
     return {
         "$schema": "http://json-schema.org/draft-07/schema#",
@@ -46,8 +46,10 @@ def schema() -> Schema:
         "additionalProperties": False,
         "properties": {**{name: {"type": "object"} for name in SECTIONS}, **fields},
         "if": {"required": ["uses"]},
-        "then": {"properties": _with_sections(pretrain, "-or-own")},
-        "else": {"properties": _with_sections(pretrain, "")},
+        "then": {
+            "properties": {**_with_sections(pretrain, "-or-own"), "tune": _or_null(_search(_axis()), said["tune"])}
+        },
+        "else": {"properties": {**_with_sections(pretrain, ""), "tune": _or_null(_search(False), said["tune"])}},
         "definitions": {**_sections(), "pretrain": _object(PretrainConfig)},
     }
 
@@ -98,20 +100,23 @@ def _any_kind(kinds: Mapping[str, Any]) -> Schema:
     return {name: forms[0] if len(forms) == 1 else {"anyOf": forms} for name, forms in found.items()}
 
 
-def _search() -> Schema:
-    """The ``tune`` section; axes by dotted names, or in the sections' own mappings."""
-    axis = {
-        "anyOf": [
-            {"type": "array", "minItems": 1},
-            _closed({"low": {"type": "number"}, "high": {"type": "number"}, "scale": {"enum": ["linear", "log"]}}),
-        ]
-    }
-    names = {name: list(_any_kind(kinds)) for name, kinds in known().sections.items()}
+def _axis() -> Schema:
+    """Values that are said, or a range."""
+    span = {"low": {"type": "number"}, "high": {"type": "number"}, "scale": {"enum": ["linear", "log"]}}
+    return {"anyOf": [{"type": "array", "minItems": 1}, _closed(span)]}
+
+
+def _search(others: Schema | bool) -> Schema:
+    """The ``tune`` section; axes by dotted names, or in the sections' own mappings. ``others``: what axes over fields
+    of kinds that are not known here may be, if any."""
+    axis, names = _axis(), {name: list(_any_kind(kinds)) for name, kinds in known().sections.items()}
     names["pretrain"] = list(_properties(PretrainConfig))
     flat = {f"{name}.{field}": axis for name, fields in names.items() for field in fields}
-    nested = {name: _closed(dict.fromkeys(fields, axis)) for name, fields in names.items()}
+    more = {"additionalProperties": others}
+    nested = {name: {**_closed(dict.fromkeys(fields, axis)), **more} for name, fields in names.items()}
+    own = {"patternProperties": {rf"^({'|'.join(SECTIONS)})\.": others}} if others else {}
     search = _object(Search)
-    search["properties"]["axes"] |= {**_closed({**flat, **nested}), "minProperties": 1}
+    search["properties"]["axes"] |= {**_closed({**flat, **nested}), **own, "minProperties": 1}
     return search
 
 

@@ -15,6 +15,7 @@ from typing import Any
 
 import frisket
 from frisket.errors import RunError, SpecError
+from frisket.heap import within_memory
 from frisket.places import require_place, told
 from frisket.platform import executors
 from frisket.platform.cluster.session import require_device, worker_count
@@ -152,7 +153,7 @@ def prepare(
         there = _run_called(run_id, experiment, data, runs_dir)
         if there is not None:
             return reopen(str(there.path), data_dir=data_dir, search=search)
-    with blamed(experiment.uses, "cannot be built"):
+    with within_memory("SPEC", experiment.name), blamed(experiment.uses, "cannot be built"):
         require_device(experiment.device)
         images = load_data(experiment, data, data_dir)
         mode, provenance = mode_of(images), provenance_of(images)

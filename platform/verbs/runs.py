@@ -85,7 +85,8 @@ def _read(path: Path) -> dict[str, Any]:
     folders = sorted((path / "replicas").iterdir())  # made, one per replica, before the manifest is
     found = {folder: read_result(folder, manifest["run_id"]) for folder in folders}
     results = [result for result in found.values() if result is not None]
-    if len(results) == len(folders):
+    count = max(manifest.get("replicas", 0), len(folders))  # some may be lost; runs before it was noted down say none
+    if len(results) == count:
         state = "done"
     else:
         state = "running" if any(held(folder / ".lock") for folder, one in found.items() if one is None) else "stopped"
@@ -98,7 +99,7 @@ def _read(path: Path) -> dict[str, Any]:
         "data": manifest["data_mode"],
         "kind": "run" if search is None else "search",
         "finished": len(results),
-        "replicas": len(folders),
+        "replicas": count,
         "seeds": experiment["seeds"],
         **_headline(path, manifest, done=state == "done"),
         "seconds": sum(result["seconds"] for result in results),

@@ -214,7 +214,7 @@ def test_class_that_is_called_train_is_a_class(tmp_path: Path) -> None:
 
 def test_wrong_settings_and_names_are_refused(tmp_path: Path) -> None:
     folder = made_pictures(tmp_path / "own", per_class=2)
-    with pytest.raises(SpecError, match=r"size = 0: must be at least 1"):
+    with pytest.raises(SpecError, match=r"size = 0: must be 1 to 4,096"):
         OwnFolder(folder=".", size=0)
     with pytest.raises(SpecError, match=r"test_share = 1\.0: must be above 0 and below 1"):
         OwnFolder(folder=".", test_share=1.0)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args, get_type_hints
 
 import pytest
 
@@ -17,6 +19,9 @@ from frisket.files import write_sealed
 from frisket.places import in_a_line, require_place, told
 from frisket.platform.cli.main import main
 from frisket.platform.cli.streams import say_what_can_be_said
+from frisket.platform.specs.build import build_stream, load_data
+from frisket.platform.specs.experiment import from_dict
+from frisket.platform.specs.kinds import known
 
 SPEC: dict[str, Any] = {
     "stream": {"kind": "osaka", "p": 0.9, "steps": 3},
@@ -71,6 +76,22 @@ def test_what_cannot_be_is_refused_by_name(asked: dict[str, Any], field: str, tm
     assert found.value.field == field
     assert "\n" not in str(found.value)
     assert not list(tmp_path.iterdir())
+
+
+def whole_numbers() -> Iterator[tuple[str, str]]:
+    """Every field of a stream that takes one."""
+    for kind, row in known().sections["stream"].items():
+        for name, form in get_type_hints(row.config).items():
+            if form is int or int in get_args(form):
+                yield kind, name
+
+
+@pytest.mark.parametrize(("kind", "name"), list(whole_numbers()))
+def test_a_stream_beyond_all_measure_is_refused_or_made_at_once(kind: str, name: str) -> None:
+    said = {"name": "large", "stream": {"kind": kind, name: 10**11}, "learner": {"kind": "online-adam"}}
+    with contextlib.suppress(UserError):  # MemoryError and a wait without end are what is not to be
+        experiment = from_dict(said)
+        build_stream(experiment, load_data(experiment, "embedded", None), seed=0)
 
 
 @pytest.mark.parametrize("asked", [{"workers": 0}, {"runs_dir": ""}, {"out": "a\0b"}, {"reuse": 1}, {"data": "both"}])

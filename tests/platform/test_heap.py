@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import resource
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
-from frisket.heap import give_back_freed_memory, keep_freed_memory
+from frisket.errors import SpecError
+from frisket.heap import give_back_freed_memory, keep_freed_memory, within_memory
 
 MB = 2**20
 
@@ -31,3 +34,24 @@ def test_freed_memory_is_kept_until_it_is_given_back(count: int, megabytes: int)
     assert resident() > high - 16 * MB, "kept"
     assert give_back_freed_memory()
     assert resident() < high - 48 * MB
+
+
+@pytest.mark.parametrize(
+    ("take", "piece"),
+    [
+        (lambda: torch.empty(2**50, dtype=torch.uint8), r"\(1125899906842624 bytes at once\); ask for smaller"),
+        (lambda: np.empty(2**50, np.uint8), r"\(1\.00 PiB at once\); ask for smaller"),
+        (lambda: np.empty((2**40, 2**40)), "GiB; ask for smaller"),
+    ],
+)
+def test_what_finds_no_memory_is_said_in_a_line(take: Callable[[], object], piece: str) -> None:
+    said = rf"learner.kind = 'er': takes more memory than this machine's .*{piece}"
+    with pytest.raises(SpecError, match=said), within_memory("learner.kind", "er"):
+        take()
+
+
+@pytest.mark.parametrize("error", [ValueError("another"), SpecError("pad", 1, "cannot allocate memory")])
+def test_other_errors_pass(error: Exception) -> None:
+    with pytest.raises(type(error)) as raised, within_memory("learner.kind", "er"):
+        raise error
+    assert raised.value is error

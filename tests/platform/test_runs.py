@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import csv
 import json
+import shutil
 from pathlib import Path
 
 import pytest
 from made import made_run
+from runs import MakeRun
 
 import frisket
 from frisket.errors import RunError, SpecError
@@ -42,6 +44,15 @@ def runs_folder(workplace: Path) -> Path:
     (parent / "reproduce-lamaml-table1").mkdir()
     (parent / "reproduce-lamaml-table1" / "reproduction.json").write_text("{}")
     return parent
+
+
+def test_a_run_that_lost_a_replica_is_not_done(finished_run: MakeRun) -> None:
+    folder = finished_run("sqlite:///nowhere.db")
+    (before,) = frisket.runs(runs_dir=folder.path.parent)
+    shutil.rmtree(folder.replicas()[0].path)
+    (after,) = frisket.runs(runs_dir=folder.path.parent)
+    assert (before["state"], before["finished"], before["replicas"]) == ("done", 4, 4)
+    assert (after["state"], after["finished"], after["replicas"], after["mean"]) == ("stopped", 3, 4, None)
 
 
 def test_every_run_is_told_of_newest_first(runs_folder: Path) -> None:

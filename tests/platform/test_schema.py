@@ -104,6 +104,10 @@ def test_modules_of_ones_own_bring_kinds_of_their_own(validator: Draft7Validator
     assert validator.is_valid({"uses": ["mine.py"], **own})
     assert not validator.is_valid({"uses": ["mine.py"], **own, "learner": {"kind": "cmaml", "depth": 3}})
     assert not validator.is_valid({"uses": "mine.py", **own})
+    searched = own | {"tune": {"axes": {"learner.depth": [3, 4], "learner": {"width": {"low": 1, "high": 2}}}}}
+    assert not validator.is_valid(searched)
+    assert validator.is_valid({"uses": ["mine.py"], **searched})
+    assert not validator.is_valid({"uses": ["mine.py"], **own, "tune": {"axes": {"learner.depth": 3}}})
 
 
 def test_the_command_prints_meanings_and_defaults(capsys: pytest.CaptureFixture[str]) -> None:

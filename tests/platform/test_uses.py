@@ -175,7 +175,7 @@ def test_a_model_imports_nothing_by_itself(mine: Path, tmp_path: Path) -> None:
     from frisket.platform.model.model import FrisketModel, write_model
 
     done = ran(str(mine / "mine.yaml"), tmp_path)
-    with pytest.raises(ModelError, match=r"pass it: frisket.load_model\(..., uses=\['long_er.py'\]\)"):
+    with pytest.raises(ModelError, match=r"pass it: --uses long_er.py, in Python uses=\['long_er.py'\]"):
         frisket.load_model(done.path)
     assert frisket.load_model(done.path, uses=[mine / "long_er.py"]).learner is not None
     write_model(RunFolder.open(done.path), tmp_path / "model")
