@@ -86,7 +86,7 @@ class EpisodicConfig(ABC):
     def modulation(self, network: Network) -> Modulation:
         """The step size s of the inner loop on ``network``."""
 
-    def outer(self, network: Network) -> OuterStep:
+    def outer_step(self, network: Network) -> OuterStep:
         """The outer step on ``network``."""
         return OuterStep(
             network=network, modulation=self.modulation(network),
@@ -137,7 +137,7 @@ class EpisodicLearner(Episodic):
 
     def __init__(self, config: EpisodicConfig, network: Network) -> None:
         self.config, self.network, self.meta_batch = config, network, config.meta_batch
-        self._outer = config.outer(network)
+        self._outer = config.outer_step(network)
         self.modulation = self._outer.modulation
         self.capabilities = Capabilities(meta_learns=True, masks=self.modulation.switches_off, statistics=True)
 
