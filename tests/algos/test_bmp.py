@@ -10,8 +10,7 @@ import torch.nn.functional as F
 from test_fewshot import EPISODES, NETWORK, begun, gradient, near
 from torch import Tensor
 
-from frisket.algos.contract.toys import noise_data
-from frisket.algos.inner.adapter import SQUARES, TIMES, layers_of
+from frisket.algos.inner.adapter import SQUARES, TIMES
 from frisket.algos.inner.layer_mask import RATE, LayerMask
 from frisket.algos.inner.loop import adapt_first_order
 from frisket.algos.inner.meta_gradient import meta_gradient
@@ -21,8 +20,7 @@ from frisket.algos.learners.fewshot.learner import EpisodicLearner
 from frisket.algos.learners.fewshot.maml import FOMAMLConfig, MAMLConfig, anil, boil
 from frisket.algos.networks.conv4 import Conv4, Conv4Config
 from frisket.algos.networks.network import split
-from frisket.algos.parts.tree import flatten, map_tensors
-from frisket.errors import SpecError
+from frisket.algos.parts.tree import flatten
 from frisket.rng import torch_generator
 from frisket.types import Params, State
 
@@ -47,13 +45,6 @@ def lively(state: State, scale: float = 100.0) -> Params:
     m = {**state["m"], "output.weight": scale * weight, "output.bias": torch.zeros(3, dtype=torch.float64)}
     squares = torch.tensor([0.01, 0.04, 1e-4, 1e-4], dtype=torch.float64)
     return {**m, SQUARES: squares, TIMES: torch.ones(()).double() * 2, RATE: torch.ones(()).double() * 0.3}
-
-
-def test_which_layers_there_are() -> None:
-    assert layers_of(NETWORK) == {k: (f"{k}.weight", f"{k}.bias") for k in LAYERS}
-    conv4 = Conv4(Conv4Config(channels=2, adapt_norm=True), in_channels=1, size=16, ways=2)
-    blocks = [(f"conv{i}.weight", f"conv{i}.bias", f"bn{i}.weight", f"bn{i}.bias") for i in range(1, 5)]
-    assert list(layers_of(conv4).values()) == [*blocks, ("classifier.weight", "classifier.bias")]
 
 
 @pytest.mark.parametrize("order", [1, 2])
@@ -226,69 +217,6 @@ def test_8_the_adapter_is_small() -> None:
     assert learned < 0.05 * sum(v.numel() for v in theta.values())
 
 
-def test_what_it_sees_is_divided_by_a_running_rms_that_training_alone_moves() -> None:
-    ours = learner(rms_momentum=0.9)
-    assert isinstance(ours.modulation, LayerMask)
-    state = begun(ours)
-    theta, adapter = state["theta"], ours.modulation.adapter
-    assert torch.equal(adapter.scale(state["m"]), torch.ones(4, dtype=torch.float64))
-    squares = []
-    for one in EPISODES:
-        phi = adapt_first_order(NETWORK, ours.modulation, theta, state["m"], one.sides()[0], STEPS)
-        squares += [adapter.statistics(seen) ** 2 for seen, _ in phi.trail]
-    mean = torch.stack(squares).mean(0)
-    after, _ = ours.apply(state, ours.gradients(state, EPISODES))
-    torch.testing.assert_close(after["m"][SQUARES], 0.1 * mean, rtol=1e-10, atol=0)
-    torch.testing.assert_close(adapter.scale(after["m"]), mean.sqrt().clamp(min=1e-12), rtol=1e-10, atol=0)
-    shared = [ours.gradients(state, EPISODES[:1]), ours.gradients(state, EPISODES[1:])]
-    added = {k: v + flatten(shared[1])[k] for k, v in flatten(shared[0]).items()}
-    near(flatten(ours.gradients(state, EPISODES)), added)
-    adapted = ours.adapted(after, EPISODES[0])
-    assert all(torch.equal(v, after["m"][k]) for k, v in adapted["m"].items())
-
-
-@pytest.mark.parametrize("statistics", ["mean", "abs"])
-def test_the_statistics_of_a_layer_are_of_all_its_tensors(statistics: Any) -> None:
-    ours = learner(statistics=statistics)
-    assert isinstance(ours.modulation, LayerMask)
-    theta = begun(ours)["theta"]
-    grads = gradient(NETWORK, theta, EPISODES[0], query=False)
-    whole = [torch.cat([of[f"{k}.weight"].flatten(), of[f"{k}.bias"]]) for of in (theta, grads) for k in LAYERS]
-    wanted = [v.mean() for v in whole] + ([v.abs().mean() for v in whole] if statistics == "abs" else [])
-    found = ours.modulation.adapter.statistics(Seen(theta, 0, grads))
-    torch.testing.assert_close(found, torch.stack(wanted), rtol=1e-12, atol=1e-15)
-    assert float(found[3]) == 0  # the head's gradients sum to 0 over labels, and what rounding leaves is not told
-    assert bool((found[:3] != 0).all())
-
-
-def test_features_come_from_the_support_s_own_pass() -> None:
-    """Their value, by the network as far as its last block; and not one pass more."""
-
-    class Counting(Conv4):
-        passes = 0
-
-        def blocks(self, *args: Any) -> Tensor:
-            self.passes += 1
-            return super().blocks(*args)
-
-    network = Counting(Conv4Config(channels=3), in_channels=1, size=16, ways=2)
-    theta = map_tensors(torch.Tensor.double, network.init(torch_generator(0, "theta")))
-    modulation = BMPConfig().modulation(network)
-    m = map_tensors(torch.Tensor.double, modulation.init(split(network, theta)[0], torch_generator(0)))
-    support = noise_data(1)
-    trail = adapt_first_order(network, modulation, theta, m, support, 2).trail
-    assert network.passes == 2
-    for seen, _ in trail:
-        out = network.blocks({**theta, **seen.phi}, network._normalise(theta, {}, 0, moving=False), support.x)
-        assert seen.features is not None
-        torch.testing.assert_close(seen.features, out.mean((0, 2, 3)), rtol=1e-12, atol=0)
-    for order, checkpoint in ((1, None), (2, None), (2, 1)):
-        result = meta_gradient(
-            network, modulation, theta, m, support, noise_data(2), steps=2, order=order, checkpoint=checkpoint
-        )
-        assert bool(result.m["hidden.weight"].any())
-
-
 def test_kept_at_some_steps_only_it_is_the_same() -> None:
     full, kept = (learner(inner_steps=5, inner_checkpoint=every) for every in (None, 2))
     state = begun(full)
@@ -308,8 +236,3 @@ def test_masks_say_what_the_last_task_left_open() -> None:
     assert ours.masks(after) == union
     assert 0 < metrics["open_layers"] < 1
     assert metrics["task_lr"] > 0
-
-
-def test_a_network_without_blocks_has_no_features() -> None:
-    with pytest.raises(SpecError, match=r"features.*none"):
-        EpisodicLearner(BMPConfig(), NETWORK)
