@@ -16,10 +16,12 @@ modulation       s                     ds/dm
 `Signed`         m                     1: a negative rate climbs (Meta-SGD)
 `Raw`            m                     1, over weights that an outer step rectifies (La-MAML on CIFAR-100, TinyImageNet)
 `Generated`      of another one        its own, carried on to what generates the kernels' m (sparse-MAML+)
+`LayerMask`      alpha^k 1[o_l >= 0]   straight-through, into the network that gives alpha and o (BMP)
+`Subnet`         alpha 1[top of |phi|] straight-through, into the network that gives each layer's share (MMSUP)
 ===============  ====================  =================================================================================
 
-What has one m per weight starts it as a `frisket.algos.inner.first_m.Start` says. `Generated` has a file of its own,
-`frisket.algos.inner.generated`.
+What has one m per weight starts it as a `frisket.algos.inner.first_m.Start` says. The last three have files of their
+own, `frisket.algos.inner.generated`, `frisket.algos.inner.layer_mask` and `frisket.algos.inner.subnet`.
 """
 
 from __future__ import annotations

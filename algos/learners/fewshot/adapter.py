@@ -48,7 +48,8 @@ class AdapterConfig(LearnedRatesConfig, ABC):
         """
         width = 0
         if self.features == "pooled":
-            require(network.pooled is not None, "features", self.features, "none: the network has no blocks to pool")
+            fix = "none: the network has no blocks to pool"
+            require(network.pooled is not None, "learner.features", self.features, fix)
             width = network.pooled or 0
         return Adapter(
             layers_of(network), first, hidden=self.hidden, statistics=self.statistics, features=width,

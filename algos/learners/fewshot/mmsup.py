@@ -77,7 +77,7 @@ class MMSUPConfig(AdapterConfig):
             sparsity = self.sparsity
             if len(sparsity) != len(layers):
                 fix = f"must have {len(layers)} shares, for the layers {', '.join(layers)}"
-                raise SpecError("sparsity", list(sparsity), fix)
+                raise SpecError("learner.sparsity", list(sparsity), fix)
         return Subnet(
             layers, self.alpha, sparsity, most=self.sparsity_most, k_kept=self.k_means_kept, score=self.score,
             spread=self.spread,
