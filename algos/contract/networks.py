@@ -185,9 +185,27 @@ def support_passes_alone_move_statistics(trial: NetworkTrial) -> None:
     need(not any(grads[k].any() for k in network.running), "statistics have a gradient")
 
 
+def features_are_of_the_support_pass(trial: NetworkTrial) -> None:
+    """A network with `pooled` features gives so many of them with a support pass, without a graph, and the pass's own
+    loss and statistics to the bit."""
+    network = trial.network()
+    if network.pooled is None:
+        raise NotAsked
+    params, (x, y) = trial.params(network), trial.inputs(torch.float64)
+    leaves = {k: v.clone().requires_grad_() for k, v in params.items()}
+    plain, (loss, moved, features) = (
+        way(leaves, x, y, 0) for way in (network.support_loss, network.support_loss_and_features)
+    )
+    need(torch.equal(loss, plain[0]) and equal_states(moved, plain[1]), "with features it is another pass")
+    shape = tuple(features.shape)
+    need(shape == (network.pooled,), f"features of shape {shape}, not {(network.pooled,)}")
+    need(not features.requires_grad, "features carry a graph")
+
+
 NETWORK_CHECKS: tuple[Check[NetworkTrial], ...] = (
     configuration_is_complete, first_weights_come_from_the_generator, output_has_a_logit_per_label,
     is_a_function_of_weights_and_inputs, gradients_are_those_of_the_loss, names_its_layers,
     labels_in_blocks_are_learned_among_themselves, support_passes_alone_move_statistics,
+    features_are_of_the_support_pass,
 )  # fmt: skip
 """All checks of a network."""

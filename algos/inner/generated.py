@@ -20,7 +20,7 @@ import math
 import torch
 from torch import Tensor
 
-from frisket.algos.inner.modulation import EntrywiseModulation, Modulation
+from frisket.algos.inner.modulation import EntrywiseModulation, Modulation, Seen
 from frisket.algos.masks.mask_set import MaskSet
 from frisket.rng import torch_generator
 from frisket.types import Params
@@ -81,13 +81,13 @@ class Generated(Modulation):
         made = {k.removeprefix(ROWS): rows @ x for k, rows in m.items() if k.startswith(ROWS)}
         return {**of_its_own, **{k: v + m[OFFSET + k] + self.shift for k, v in made.items()}}
 
-    def rates(self, m: Params, phi: Params, step: int) -> Params:
-        return self.over.rates(self.values(m), phi, step)
+    def rates(self, m: Params, seen: Seen) -> Params:
+        return self.over.rates(self.values(m), seen)
 
-    def pull_back(self, m: Params, phi: Params, step: int, rate_grads: Params) -> Params:
+    def pull_back(self, m: Params, seen: Seen, rate_grads: Params) -> Params:
         x, back = _input(m), torch.zeros_like(m[MEAN])
         grads: Params = {}
-        for k, g in self.over.pull_back(self.values(m), phi, step, rate_grads).items():
+        for k, g in self.over.pull_back(self.values(m), seen, rate_grads).items():
             if ROWS + k not in m:
                 grads[k] = g
                 continue

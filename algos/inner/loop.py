@@ -25,7 +25,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from frisket.algos.inner.modulation import Modulation
+from frisket.algos.inner.modulation import Modulation, Seen
 from frisket.algos.networks.network import Network, split
 from frisket.algos.parts.gradients import gradients, leaves
 from frisket.errors import SpecError
@@ -34,15 +34,30 @@ from frisket.types import Data, Params
 Loss = Callable[[Params], Tensor]
 
 
+class Noted(NamedTuple):
+    """What became known of an adaptation as its modulation was asked; tensors of the weights' type.
+
+    Attributes:
+        measured: what it told of itself (`Modulation.measured`).
+        opened: of one that decides `by_task`, 1 where s was not 0 at every step and 0 elsewhere, of the shapes of s.
+    """
+
+    measured: Params
+    opened: Params
+
+
 class Adapted(NamedTuple):
     """Attributes: phi: fast weights after K steps; grad_sum: G; first_loss: the loss before the first step, scalar;
-    trail: of a modulation that goes `by_step` the fast weights and their gradient at every step, else empty;
-    statistics: the network's running ones after K steps, {} where it has none or what was adapted to does not tell."""
+    trail: what the modulation was asked with, and the sum of the gradients its answer was for, each time; last: the
+    gradient at the last step; noted: what else became known; statistics: the network's running ones after K steps, {}
+    where it has none or what was adapted to does not tell."""
 
     phi: Params
     grad_sum: Params
     first_loss: Tensor
-    trail: tuple[tuple[Params, Params], ...] = ()
+    trail: tuple[tuple[Seen, Params], ...] = ()
+    last: Mapping[str, Tensor] = MappingProxyType({})
+    noted: Noted = Noted({}, {})
     statistics: Mapping[str, Tensor] = MappingProxyType({})
 
     def weights(self, theta: Params) -> Params:
@@ -51,51 +66,76 @@ class Adapted(NamedTuple):
 
 
 class Asked(NamedTuple):
-    """Rates a modulation was asked for. Attributes: phi, step: when; rates: the answer, leaves where m is learned."""
+    """Attributes: seen: what a modulation was asked with; rates: its answer, leaves where m is learned."""
 
-    phi: Params
-    step: int
+    seen: Seen
     rates: Params
 
 
 class Asking:
-    """Asks ``modulation`` for its rates: at every inner step where it goes `by_step`, else at step 0 alone.
+    """Asks ``modulation`` for its rates once a step's gradient is known: at every inner step where it goes `by_step`,
+    else at step 0 alone.
+
+    Args:
+        modulation, m: what is asked.
+        passes: those whose features it is shown, where it has to be.
+        asked: what it was asked for before.
 
     Attributes:
         asked: what it was asked for so far.
+        noted: what became known since it was made.
     """
 
-    def __init__(self, modulation: Modulation, m: Params, asked: Sequence[Asked] = ()) -> None:
-        self.modulation, self.m, self.asked = modulation, m, list(asked)
+    def __init__(
+        self, modulation: Modulation, m: Params, passes: Support | None = None, asked: Sequence[Asked] = ()
+    ) -> None:
+        self.modulation, self.m, self.passes, self.asked = modulation, m, passes, list(asked)
+        self.noted = Noted({}, {})
 
-    def __call__(self, phi: Params, step: int) -> Params:
+    @torch.no_grad()
+    def __call__(self, phi: Params, step: int, grads: Params) -> Params:
         if self.modulation.by_step or not self.asked:
-            with torch.no_grad():
-                rates = self.modulation.rates(self.m, phi, step)
-            self.asked.append(Asked(phi, step, leaves(rates) if self.m else rates))
+            features = None if self.passes is None else self.passes.features
+            seen = Seen(_detached(phi), step, _detached(grads), features)
+            rates = self.modulation.rates(self.m, seen)
+            self._note(seen, rates)
+            self.asked.append(Asked(seen, leaves(rates) if self.m else rates))
         return self.asked[-1].rates
+
+    def _note(self, seen: Seen, rates: Params) -> None:
+        measured, opened = self.noted
+        measured = self.modulation.measured(self.m, seen, measured)
+        if self.modulation.by_task:
+            now = {k: (rate != 0).to(rate.dtype) for k, rate in rates.items()}
+            opened = {k: v.maximum(opened.get(k, v)) for k, v in now.items()}
+        self.noted = Noted(measured, opened)
 
 
 class Unrolled(NamedTuple):
     """An adaptation with its graph. Attributes: modulation, m: what made the rates; theta: the leaves it hangs on,
-    beside those in ``asked``; phi: fast weights after K steps; statistics: the network's running ones after them."""
+    beside those in ``asked``; phi: fast weights after K steps; noted: what else became known; statistics: the network's
+    running ones after them."""
 
     modulation: Modulation
     m: Params
     theta: Params
     asked: tuple[Asked, ...]
     phi: Params
+    noted: Noted
     statistics: Mapping[str, Tensor]
 
 
 class MetaGradient(NamedTuple):
     """Attributes: loss: L(phi_K, D'), scalar; theta: dL/dtheta, all weights; m: dL/dm; statistics: the network's
-    running ones, which L went by."""
+    running ones, which L went by; noted: what became known of the adaptation; last: in first order, the inner loss's
+    gradient at the last step."""
 
     loss: Tensor
     theta: Params
     m: Params
     statistics: Mapping[str, Tensor]
+    noted: Noted
+    last: Mapping[str, Tensor] = MappingProxyType({})
 
 
 class Support:
@@ -104,23 +144,30 @@ class Support:
 
     Attributes:
         statistics: the network's running ones, as the passes so far have left them.
+        features: those of the last pass (`Network.pooled`), without a graph; None unless they were asked for.
 
     Raises:
         SpecError: the network needs more inner steps.
     """
 
-    def __init__(self, network: Network, rest: Params, data: Data, steps: int) -> None:
+    def __init__(self, network: Network, rest: Params, data: Data, steps: int, *, features: bool = False) -> None:
         if steps < network.least_steps:
             fix = f"must be at most the {steps} inner steps"
             raise SpecError("network.norm_steps", network.least_steps, fix)
         self.network, self.rest, self.data, self.step = network, rest, data, 0
         self.statistics = {name: rest[name].detach() for name in network.running}
+        self.features: Tensor | None = None
+        self._pass = self._with_features if features else network.support_loss
 
     def __call__(self, phi: Params) -> Tensor:
         params = {**self.rest, **self.statistics, **phi}
-        loss, self.statistics = self.network.support_loss(params, self.data.x, self.data.y, self.step)
+        loss, self.statistics = self._pass(params, self.data.x, self.data.y, self.step)
         self.step += 1
         return loss
+
+    def _with_features(self, params: Params, x: Tensor, y: Tensor, step: int) -> tuple[Tensor, Params]:
+        loss, statistics, self.features = self.network.support_loss_and_features(params, x, y, step)
+        return loss, statistics
 
 
 def loss_on(network: Network, rest: Params, data: Data) -> Loss:
@@ -145,19 +192,19 @@ def adapt(loss: Loss, start: Params, modulation: Modulation, m: Params, steps: i
 
 def adapt_along(loss: Loss, start: Params, asking: Asking, steps: range) -> Adapted:
     """The inner ``steps``, or a stretch of them, from ``start``, without a graph."""
-    phi, total, first, trail = start, {}, torch.zeros(()), []
+    phi, total, grads, first = start, {}, {}, torch.zeros(())
     for step in steps:
-        rates = asking(phi, step)
         phi = leaves(phi)
         value = loss(phi)
         grads = gradients(value, phi)
-        if asking.modulation.by_step:
-            trail.append((phi, grads))
+        rates = asking(phi, step, grads)
         with torch.no_grad():
             phi = {name: phi[name] - rates[name] * g for name, g in grads.items()}
             total = {name: total[name] + g for name, g in grads.items()} if total else grads
         first = value.detach() if step == steps.start else first
-    return Adapted(phi, total, first, tuple(trail))
+    sums = [one.seen.grads for one in asking.asked] if asking.modulation.by_step else [total]
+    trail = tuple((one.seen, dict(each)) for one, each in zip(asking.asked, sums, strict=True))
+    return Adapted(phi, total, first, trail, grads, asking.noted)
 
 
 def first_order_gradient(
@@ -173,21 +220,19 @@ def first_order_gradient(
     grads = gradients(loss, {**phi, **rest})
     theta_grads = {k: grads[k] for k in theta}
     if not m:
-        return MetaGradient(loss.detach(), theta_grads, {}, adapted.statistics)
-    steps = adapted.trail or ((adapted.phi, adapted.grad_sum),)
-    pulled = [
-        modulation.pull_back(m, at, step, {k: -grads[k] * g for k, g in inner.items()})
-        for step, (at, inner) in enumerate(steps)
-    ]
-    return MetaGradient(loss.detach(), theta_grads, total(pulled), adapted.statistics)
+        return MetaGradient(loss.detach(), theta_grads, {}, adapted.statistics, adapted.noted, adapted.last)
+    trail = adapted.trail or ((Seen(adapted.phi), adapted.grad_sum),)
+    pulled = [modulation.pull_back(m, seen, {k: -grads[k] * g for k, g in inner.items()}) for seen, inner in trail]
+    return MetaGradient(loss.detach(), theta_grads, total(pulled), adapted.statistics, adapted.noted, adapted.last)
 
 
 def unroll_along(loss: Loss, phi: Params, asking: Asking, steps: range) -> Params:
     """The inner ``steps``, or a stretch of them, from ``phi``: the fast weights after them, whose graph they keep."""
     for step in steps:
-        rates = asking(phi, step)
-        grads = torch.autograd.grad(loss(phi), list(phi.values()), create_graph=True)
-        phi = {name: p - rates[name] * g for (name, p), g in zip(phi.items(), grads, strict=True)}
+        found = torch.autograd.grad(loss(phi), list(phi.values()), create_graph=True)
+        grads = dict(zip(phi, found, strict=True))
+        rates = asking(phi, step, grads)
+        phi = {name: p - rates[name] * grads[name] for name, p in phi.items()}
     return phi
 
 
@@ -198,9 +243,10 @@ def unroll(
     """Adapt theta_A on ``support`` with the graph kept; ``penalty`` of phi is added to the inner loss."""
     theta = leaves(theta)
     phi, rest = split(network, theta)
-    passes, asking = Support(network, rest, support, steps), Asking(modulation, m)
+    passes = Support(network, rest, support, steps, features=modulation.features)
+    asking = Asking(modulation, m, passes)
     phi = unroll_along(penalised(passes, penalty), phi, asking, range(steps))
-    return Unrolled(modulation, m, theta, tuple(asking.asked), phi, passes.statistics)
+    return Unrolled(modulation, m, theta, tuple(asking.asked), phi, asking.noted, passes.statistics)
 
 
 def second_order_gradient(network: Network, unrolled: Unrolled, rest: Params, query: Data) -> MetaGradient:
@@ -217,11 +263,11 @@ def second_order_gradient(network: Network, unrolled: Unrolled, rest: Params, qu
     grads = iter(torch.autograd.grad(loss, inputs, retain_graph=True, materialize_grads=True))
     theta, direct, *rate_grads = [{k: next(grads) for k in group} for group in groups]
     pulled = [
-        unrolled.modulation.pull_back(unrolled.m, asked.phi, asked.step, one)
+        unrolled.modulation.pull_back(unrolled.m, asked.seen, one)
         for asked, one in zip(unrolled.asked, rate_grads, strict=False)
     ]
     theta = {k: g + direct[k] if k in direct else g for k, g in theta.items()}
-    return MetaGradient(loss.detach(), theta, total(pulled) if pulled else {}, unrolled.statistics)
+    return MetaGradient(loss.detach(), theta, total(pulled) if pulled else {}, unrolled.statistics, unrolled.noted)
 
 
 def adapt_first_order(
@@ -230,6 +276,10 @@ def adapt_first_order(
 ) -> Adapted:  # fmt: skip
     """Adapt theta_A on ``support`` at the present rates; ``penalty`` of phi is added to the inner loss."""
     start, rest = split(network, theta)
-    passes = Support(network, rest, support, steps)
-    adapted = adapt(penalised(passes, penalty), start, modulation, m, steps)
+    passes = Support(network, rest, support, steps, features=modulation.features)
+    adapted = adapt_along(penalised(passes, penalty), start, Asking(modulation, m, passes), range(steps))
     return adapted._replace(statistics=passes.statistics)
+
+
+def _detached(params: Params) -> Params:
+    return {k: v.detach() for k, v in params.items()}

@@ -55,14 +55,15 @@ def _by_stretches(
     every: int,
 ) -> MetaGradient:  # fmt: skip
     phi, rest = split(network, leaves(theta))
-    passes, asked = Support(network, rest, support, steps), []
+    passes = Support(network, rest, support, steps, features=modulation.features)
+    asking = Asking(modulation, m, passes)
     stretches = [range(first, min(first + every, steps)) for first in range(0, steps, every)]
     kept = []
     for stretch in stretches:
         kept.append((phi, passes.statistics))
-        asking = Asking(modulation, m, asked)
         phi = adapt_along(passes, phi, asking, stretch).phi
-        asked = [] if modulation.by_step else asking.asked
+        if modulation.by_step:  # it is asked again as each stretch is
+            asking.asked.clear()
     statistics = passes.statistics
 
     phi, answering = leaves(phi), leaves({**rest, **statistics})
@@ -72,9 +73,12 @@ def _by_stretches(
     pulled = []
     for stretch, (start, before) in zip(reversed(stretches), reversed(kept), strict=True):
         passes.step, passes.statistics = stretch.start, before
-        by_phi, more, by_m = _back(passes, leaves(start), Asking(modulation, m, asked), stretch, by_phi)
-        by_rest, pulled = total([by_rest, more]), [*pulled, *by_m]
-    return MetaGradient(loss.detach(), {**by_phi, **by_rest}, total(pulled) if m else {}, statistics)
+        by_phi, more, carried = _back(
+            passes, leaves(start), Asking(modulation, m, passes, asking.asked), stretch, by_phi
+        )
+        by_rest, pulled = total([by_rest, more]), [*pulled, *carried]
+    by_m = total(pulled) if m else {}
+    return MetaGradient(loss.detach(), {**by_phi, **by_rest}, by_m, statistics, asking.noted)
 
 
 def _back(
@@ -93,7 +97,6 @@ def _back(
     )
     by_start, by_rest, *by_rates = [{k: next(found) for k in group} for group in groups]
     carried = [
-        asking.modulation.pull_back(asking.m, one.phi, one.step, grads)
-        for one, grads in zip(asked, by_rates, strict=True)
+        asking.modulation.pull_back(asking.m, one.seen, grads) for one, grads in zip(asked, by_rates, strict=True)
     ]
     return by_start, by_rest, carried

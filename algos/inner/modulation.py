@@ -16,17 +16,20 @@ modulation       s                     ds/dm
 `Signed`         m                     1: a negative rate climbs (Meta-SGD)
 `Raw`            m                     1, over weights that an outer step rectifies (La-MAML on CIFAR-100, TinyImageNet)
 `Generated`      of another one        its own, carried on to what generates the kernels' m (sparse-MAML+)
+`LayerMask`      alpha^k 1[o_l >= 0]   straight-through, into the network that gives alpha and o (BMP)
+`Subnet`         alpha 1[top of |phi|] straight-through, into the network that gives each layer's share (MMSUP)
 ===============  ====================  =================================================================================
 
-What has one m per weight starts it as a `frisket.algos.inner.first_m.Start` says. `Generated` has a file of its own,
-`frisket.algos.inner.generated`.
+What has one m per weight starts it as a `frisket.algos.inner.first_m.Start` says. The last three have files of their
+own, `frisket.algos.inner.generated`, `frisket.algos.inner.layer_mask` and `frisket.algos.inner.subnet`.
 """
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Collection
-from typing import TypeAlias
+from collections.abc import Callable, Collection, Mapping
+from types import MappingProxyType
+from typing import NamedTuple, TypeAlias
 
 import torch
 from torch import Tensor
@@ -35,7 +38,7 @@ from frisket.algos.inner.first_m import Start
 from frisket.algos.masks.mask_set import MaskSet
 from frisket.algos.parts.clip import spread
 from frisket.algos.parts.gradients import leaves
-from frisket.types import Params
+from frisket.types import Metrics, Params
 
 Choice: TypeAlias = Callable[[Params], Collection[str]]
 """Names of some of the weights given."""
@@ -46,6 +49,23 @@ def nothing(weights: Params) -> Collection[str]:
     return ()
 
 
+class Seen(NamedTuple):
+    """What a modulation is shown when it is asked for s, all of it without a graph.
+
+    Attributes:
+        phi: the fast weights at that step.
+        step: number of the inner step, from 0.
+        grads: gradient of the inner loss at phi; {} where s is asked for outside an inner loop.
+        features: [F], the network's features of the support at phi (`frisket.algos.networks.network.Network.pooled`);
+            None unless the modulation asks for them.
+    """
+
+    phi: Params
+    step: int = 0
+    grads: Mapping[str, Tensor] = MappingProxyType({})
+    features: Tensor | None = None
+
+
 class Modulation(ABC):
     """The step size ``s`` of an inner loop as a function of its meta-parameters ``m``.
 
@@ -53,23 +73,30 @@ class Modulation(ABC):
         by_step: whether s may differ between the steps of one inner loop; it is then asked for, and its gradient kept,
             at every step. Otherwise it is asked for once, at step 0.
         switches_off: whether it keeps some weights from changing, which `masks` tells.
+        by_task: whether it decides for every task anew what it switches off; `masks` then cannot tell, and what has an
+            s other than 0 at any step is noted as it is asked (`frisket.algos.inner.loop.Noted`).
+        holds_start: of one `by_task`, whether a task's gradient for theta is kept to what the task could change, and
+            the outer step holds what no task could.
+        features: whether it has to be shown `Seen.features`.
     """
 
     by_step: bool = False
     switches_off: bool = False
+    by_task: bool = False
+    holds_start: bool = False
+    features: bool = False
 
     @abstractmethod
     def init(self, adaptable: Params, generator: torch.Generator) -> Params:
         """First values of ``m`` for the weights ``adaptable``; ``{}`` when there is nothing to learn."""
 
     @abstractmethod
-    def rates(self, m: Params, phi: Params, step: int) -> Params:
+    def rates(self, m: Params, seen: Seen) -> Params:
         """``s`` for every adaptable tensor, broadcastable to it.
 
         Args:
             m: meta-parameters.
-            phi: the fast weights at that step. What s owes to them counts as constant in every derivative.
-            step: number of the inner step, from 0.
+            seen: the fast weights, and what else is known then. What s owes to it is constant in every derivative.
         """
 
     def draw(self, m: Params, seed: int, *key: str | int) -> Params:
@@ -78,26 +105,40 @@ class Modulation(ABC):
         to be of the same draw."""
         return m
 
-    def pull_back(self, m: Params, phi: Params, step: int, rate_grads: Params) -> Params:
+    def pull_back(self, m: Params, seen: Seen, rate_grads: Params) -> Params:
         """dL/dm from dL/ds; by default by automatic differentiation of `rates`.
 
         Args:
-            m, phi, step: what s was asked for.
-            rate_grads: dL/ds, of the shapes of ``phi``; where ``by_step`` is False the sum over all steps.
+            m, seen: what s was asked for.
+            rate_grads: dL/ds, of the shapes of the fast weights; where ``by_step`` is False the sum over all steps.
         """
         if not m:
             return {}
         with torch.enable_grad():
             m = leaves(m)
-            rates = self.rates(m, phi, step)
+            rates = self.rates(m, seen)
         # A rate shared by a whole tensor collects the sum over it: the inner product - <g_out, G> of a learned step.
-        into = [g.sum_to_size(rates[k].shape) for k, g in rate_grads.items()]
-        grads = torch.autograd.grad([rates[k] for k in rate_grads], list(m.values()), into)
+        learned = [k for k in rate_grads if rates[k].requires_grad]
+        into = [rate_grads[k].sum_to_size(rates[k].shape) for k in learned]
+        grads = torch.autograd.grad([rates[k] for k in learned], list(m.values()), into, materialize_grads=True)
         return dict(zip(m, grads, strict=True))
 
     def masks(self, m: Params) -> MaskSet:
         """The weights that may change, for modulations that switch some off; else an empty MaskSet."""
         return MaskSet({})
+
+    def measured(self, m: Params, seen: Seen, before: Params) -> Params:
+        """What one adaptation tells of itself, asked whenever s is: ``before``, {} at first, with ``seen`` added. Outer
+        steps have the sum over their tasks."""
+        return before
+
+    def settled(self, m: Params, measured: Params) -> Params:
+        """``m`` after an outer step, where some of it is no gradient's to move but goes by what was ``measured``."""
+        return m
+
+    def metrics(self, measured: Params, tasks: Tensor) -> Metrics:
+        """What there is to log of what was ``measured`` over so many ``tasks``, scalar."""
+        return {}
 
 
 class LearnedStep(Modulation):
@@ -109,7 +150,7 @@ class LearnedStep(Modulation):
     def init(self, adaptable: Params, generator: torch.Generator) -> Params:
         return {k: torch.full((), self.step_size, dtype=v.dtype) for k, v in adaptable.items()}
 
-    def rates(self, m: Params, phi: Params, step: int) -> Params:
+    def rates(self, m: Params, seen: Seen) -> Params:
         return m
 
 
@@ -122,8 +163,8 @@ class FixedStep(Modulation):
     def init(self, adaptable: Params, generator: torch.Generator) -> Params:
         return {}
 
-    def rates(self, m: Params, phi: Params, step: int) -> Params:
-        return {k: torch.full((), self.alpha_0, dtype=v.dtype, device=v.device) for k, v in phi.items()}
+    def rates(self, m: Params, seen: Seen) -> Params:
+        return {k: torch.full((), self.alpha_0, dtype=v.dtype, device=v.device) for k, v in seen.phi.items()}
 
 
 class EntrywiseModulation(Modulation):
@@ -165,10 +206,10 @@ class ScaledRate(EntrywiseModulation):
 class PlainRelu(ScaledRate):
     """``c max(m, 0)`` and its own derivative, 0 at m = 0."""
 
-    def rates(self, m: Params, phi: Params, step: int) -> Params:
+    def rates(self, m: Params, seen: Seen) -> Params:
         return self.scaled({k: v.relu() for k, v in m.items()})
 
-    def pull_back(self, m: Params, phi: Params, step: int, rate_grads: Params) -> Params:
+    def pull_back(self, m: Params, seen: Seen, rate_grads: Params) -> Params:
         return self.scaled({k: g * (m[k] > 0).to(m[k].dtype) for k, g in rate_grads.items()})
 
     def masks(self, m: Params) -> MaskSet:
@@ -178,7 +219,7 @@ class PlainRelu(ScaledRate):
 class StraightRelu(PlainRelu):
     """``c max(m, 0)`` as a rate per weight, with c as its derivative everywhere."""
 
-    def pull_back(self, m: Params, phi: Params, step: int, rate_grads: Params) -> Params:
+    def pull_back(self, m: Params, seen: Seen, rate_grads: Params) -> Params:
         return self.scaled(rate_grads)
 
 
@@ -187,11 +228,11 @@ class ExpRate(ScaledRate):
 
     switches_off = False
 
-    def rates(self, m: Params, phi: Params, step: int) -> Params:
+    def rates(self, m: Params, seen: Seen) -> Params:
         return self.scaled({k: v.exp() for k, v in m.items()})
 
-    def pull_back(self, m: Params, phi: Params, step: int, rate_grads: Params) -> Params:
-        rates = self.rates(m, phi, step)
+    def pull_back(self, m: Params, seen: Seen, rate_grads: Params) -> Params:
+        rates = self.rates(m, seen)
         return {k: g * rates[k] for k, g in rate_grads.items()}
 
 
@@ -200,10 +241,10 @@ class Signed(EntrywiseModulation):
 
     switches_off = False
 
-    def rates(self, m: Params, phi: Params, step: int) -> Params:
+    def rates(self, m: Params, seen: Seen) -> Params:
         return m
 
-    def pull_back(self, m: Params, phi: Params, step: int, rate_grads: Params) -> Params:
+    def pull_back(self, m: Params, seen: Seen, rate_grads: Params) -> Params:
         return rate_grads
 
 
@@ -237,12 +278,12 @@ class BinaryMask(EntrywiseModulation):
         unmasked = self.always(adaptable)
         return super().init({k: v for k, v in adaptable.items() if k not in unmasked}, generator)
 
-    def rates(self, m: Params, phi: Params, step: int) -> Params:
+    def rates(self, m: Params, seen: Seen) -> Params:
         masked = {k: spread(self.alpha_0, v) * (v >= 0).to(v.dtype) for k, v in m.items()}
-        unmasked = {k: spread(self.alpha_0, v) * torch.ones_like(v) for k, v in phi.items() if k not in m}
+        unmasked = {k: spread(self.alpha_0, v) * torch.ones_like(v) for k, v in seen.phi.items() if k not in m}
         return {**masked, **unmasked}
 
-    def pull_back(self, m: Params, phi: Params, step: int, rate_grads: Params) -> Params:
+    def pull_back(self, m: Params, seen: Seen, rate_grads: Params) -> Params:
         return {k: g * spread(self.alpha_0 * self.ste_scale, g) for k, g in rate_grads.items() if k in m}
 
     def masks(self, m: Params) -> MaskSet:

@@ -7,6 +7,10 @@
 Its two halves are apart, so that several processes can share the tasks of a meta-batch: `OuterStep.gradients` of some
 tasks may be added to those of others before `OuterStep.apply` takes them all. Running statistics
 (`frisket.algos.networks.norm_policy`) become the mean of what the adaptations made of them. [our default]
+
+Where every task has a part of the weights to itself (`Modulation.holds_start`), its gradient for theta is that part's
+alone, and what is in no task's part stays as it is to the bit, with its moments. The parts travel with the gradients as
+counts, how many tasks each weight is in, so that they add up as these do.
 """
 
 from __future__ import annotations
@@ -18,13 +22,13 @@ from typing import Literal, NamedTuple
 import torch
 from torch import Tensor
 
-from frisket.algos.inner.loop import MetaGradient, adapt_first_order, total
+from frisket.algos.inner.loop import Adapted, adapt_first_order, total
 from frisket.algos.inner.meta_gradient import meta_gradient
 from frisket.algos.inner.modulation import Modulation
 from frisket.algos.networks.network import Network
-from frisket.algos.parts.optimiser import Optimiser
+from frisket.algos.parts.optimiser import Optimiser, within
 from frisket.algos.parts.tree import descend
-from frisket.types import Batch, Params, State
+from frisket.types import Batch, Metrics, Params, State
 
 
 class Learned(NamedTuple):
@@ -47,6 +51,9 @@ class OuterStep:
     clamp: bound of every entry of theta's gradient; None for none.
     learn_start: False holds theta.
     inner_checkpoint: as `frisket.algos.inner.meta_gradient` takes it.
+    start_optimiser: theta's Opt, where it is not ``optimiser``.
+    along: what theta goes along: the gradient of the queries' loss, or in first order that of the support's at the last
+        inner step, of what adapts alone.
     """
 
     network: Network
@@ -60,31 +67,51 @@ class OuterStep:
     clamp: float | None = None
     learn_start: bool = True
     inner_checkpoint: int | None = None
+    start_optimiser: Optimiser | None = None
+    along: Literal["query", "support"] = "query"
+
+    def first_moments(self, theta: Params, m: Params) -> State:
+        """What `Learned.moments` are before the first outer step."""
+        return {"theta": self._start_optimiser.init(theta), "m": self.optimiser.init(m)}
+
+    @property
+    def _start_optimiser(self) -> Optimiser:
+        return self.start_optimiser or self.optimiser
 
     def gradients(self, theta: Params, m: Params, seed: int, episodes: Sequence[Batch]) -> State:
-        """``theta``, ``m``: gradients; ``statistics``: running ones; ``loss``: of the queries; ``tasks``: how many
-        these are the sum over.
+        """``theta``, ``m``: gradients; ``statistics``: running ones; ``measured``, ``opened``: what became known of the
+        adaptations (`frisket.algos.inner.loop.Noted`); ``loss``: of the queries; ``tasks``: how many these are the sum
+        over.
 
         Args:
             theta, m: where the tasks begin.
             seed: what a random s is drawn from.
             episodes: the tasks, on the device of theta.
         """
-        loss, *sums = self._gradient(theta, m, seed, episodes[0])
+        sums = self._gradient(theta, m, seed, episodes[0])
         for episode in episodes[1:]:  # added one by one: those of a generated mask are large
-            more, *others = self._gradient(theta, m, seed, episode)
-            loss, sums = loss + more, [total([a, b]) for a, b in zip(sums, others, strict=True)]
-        theta_grads, m_grads, statistics = sums
-        tasks = torch.full_like(loss, len(episodes))
-        return {"theta": theta_grads, "m": m_grads, "statistics": dict(statistics), "loss": loss, "tasks": tasks}
+            more = self._gradient(theta, m, seed, episode)
+            sums = {k: v + more[k] if isinstance(v, Tensor) else total([v, more[k]]) for k, v in sums.items()}
+        return {**sums, "tasks": torch.full_like(sums["loss"], len(episodes))}
 
-    def _gradient(self, theta: Params, m: Params, seed: int, episode: Batch) -> MetaGradient:
+    def _gradient(self, theta: Params, m: Params, seed: int, episode: Batch) -> State:
+        """`gradients` of one task."""
         support, query = episode.sides()
         drawn = self.modulation.draw(m, seed, "train", episode.position)
-        return meta_gradient(
+        found = meta_gradient(
             self.network, self.modulation, theta, drawn, support, query,
             steps=self.inner_steps, order=self.order, checkpoint=self.inner_checkpoint,
         )  # fmt: skip
+        measured, opened = found.noted
+        theta_grads = found.theta
+        if self.along == "support":
+            theta_grads = {k: found.last.get(k, torch.zeros_like(v)) for k, v in theta_grads.items()}
+        if self.modulation.holds_start:
+            theta_grads = {k: g * opened[k] if k in opened else g for k, g in theta_grads.items()}
+        return {
+            "theta": theta_grads, "m": found.m, "statistics": dict(found.statistics), "measured": measured,
+            "opened": opened, "loss": found.loss,
+        }  # fmt: skip
 
     def apply(self, learned: Learned, gradients: State) -> Learned:
         """One step along ``gradients``, the sum of what `gradients` gave for all tasks."""
@@ -94,18 +121,33 @@ class OuterStep:
         if self.learn_start:
             if (bound := self.clamp) is not None:
                 theta_grads = {k: g.clamp(-bound, bound) for k, g in theta_grads.items()}
-            direction, moments["theta"] = self.optimiser.direction(theta_grads, moments["theta"])
+            before = moments["theta"]
+            direction, moments["theta"] = self._start_optimiser.direction(theta_grads, before)
+            if self.modulation.holds_start:
+                moved = {k: v > 0 for k, v in gradients["opened"].items()}
+                moments["theta"] = within(moved, before, moments["theta"])
+                direction = within(moved, {k: torch.zeros_like(v) for k, v in direction.items()}, direction)
             theta = descend(theta, self.lr, direction)
             theta |= {k: v / tasks for k, v in gradients["statistics"].items()}
         if m:
             direction, moments["m"] = self.optimiser.direction(m_grads, moments["m"])
-            m = descend(m, self.modulation_lr, direction)
+            m = self.modulation.settled(descend(m, self.modulation_lr, direction), gradients["measured"])
         return Learned(theta, m, moments)
+
+    def metrics(self, gradients: State) -> Metrics:
+        """What there is to log of a meta-batch: what its adaptations told of themselves and, where they hold theta,
+        ``shared``: of the weights that any task could change, the share that all could."""
+        tasks = gradients["tasks"]
+        found = self.modulation.metrics(gradients["measured"], tasks)
+        if self.modulation.holds_start:
+            counts = torch.cat([v.flatten() for v in gradients["opened"].values()])
+            found["shared"] = float((counts == tasks).sum() / (counts > 0).sum().clamp(min=1))
+        return found
 
     def _reduced(self, grads: Params, tasks: Tensor) -> Params:
         return grads if self.reduction == "sum" else {k: g / tasks for k, g in grads.items()}
 
-    def adapted(self, theta: Params, m: Params, seed: int, support: Batch, steps: int | None = None) -> Params:
+    def adapted(self, theta: Params, m: Params, seed: int, support: Batch, steps: int | None = None) -> Adapted:
         """What the samples of ``support`` make of the adaptable weights and the running statistics, without a graph.
 
         Args:
@@ -114,5 +156,4 @@ class OuterStep:
         """
         data, _ = support.sides()
         drawn = self.modulation.draw(m, seed, "answer", support.position)
-        adapted = adapt_first_order(self.network, self.modulation, theta, drawn, data, steps or self.inner_steps)
-        return {**adapted.phi, **adapted.statistics}
+        return adapt_first_order(self.network, self.modulation, theta, drawn, data, steps or self.inner_steps)

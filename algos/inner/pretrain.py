@@ -172,6 +172,6 @@ def _validate(config: PretrainConfig, outer: OuterStep, source: EpisodeAt, seed:
         _, query = episode.sides()
         adapted = outer.adapted(learned.theta, learned.m, seed, episode)
         with torch.no_grad():
-            answers = outer.network({**learned.theta, **adapted}, query.x).argmax(-1)
+            answers = outer.network(adapted.weights(learned.theta), query.x).argmax(-1)
         correct += float((answers == query.y).double().mean())
     return correct / config.validation_episodes

@@ -65,6 +65,7 @@ class Conv4(PolicyNetwork):
         require(size >= 2**BLOCKS, "image size", size, f"at least {2**BLOCKS} for {BLOCKS} poolings")
         super().__init__(config, {f"bn{i}": config.channels for i in range(1, BLOCKS + 1)})
         self.own, self.bias, filters = own, config.bias, config.channels
+        self.pooled = filters
         self.features = filters * (size // 2**BLOCKS) ** 2
         self.layers: dict[str, tuple[int, ...]] = {
             **{f"conv{i}": (filters, filters if i > 1 else in_channels, 3, 3) for i in range(1, BLOCKS + 1)},
@@ -91,12 +92,19 @@ class Conv4(PolicyNetwork):
                 params |= self.first_norm(layer.replace("conv", "bn"))
         return params | self.first_statistics()
 
-    def logits(self, params: Params, normalise: Normalise, x: Tensor) -> Tensor:
+    def blocks(self, params: Params, normalise: Normalise, x: Tensor) -> Tensor:
         for i in range(1, BLOCKS + 1):
             convolved = _convolve_patches if x.shape[1] == 1 else _convolve
             x = normalise(f"bn{i}", convolved(x, *self._layer(params, f"conv{i}")))
             x = F.relu(max_pool(x))
+        return x
+
+    def read_out(self, params: Params, x: Tensor) -> Tensor:
         return F.linear(x.flatten(1), *self._layer(params, "classifier"))
+
+    def layer_of(self, name: str) -> str:
+        """As `Network.layer_of`; a batch norm is its convolution's."""
+        return name.partition(".")[0].replace("bn", "conv")
 
     def _layer(self, params: Params, name: str) -> tuple[Tensor, Tensor | None]:
         """Weight and bias."""

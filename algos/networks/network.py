@@ -51,6 +51,7 @@ class Network(ABC):
         running: names of the parameters that are running statistics. No gradient is taken for them; they are what
             `support_loss` made of them.
         least_steps: inner steps that must be taken before it can answer.
+        pooled: F, how many features `support_loss_and_features` gives; None for a network that gives none.
     """
 
     adaptable: tuple[str, ...]
@@ -62,6 +63,7 @@ class Network(ABC):
     norm: str | None = None
     running: tuple[str, ...] = ()
     least_steps: int = 0
+    pooled: int | None = None
 
     @abstractmethod
     def init(self, generator: torch.Generator) -> Params:
@@ -93,6 +95,17 @@ class Network(ABC):
         statistics as it leaves them, without a graph. ``params`` stay as they are."""
         return self.loss(params, x, y), {}
 
+    def support_loss_and_features(
+        self, params: Params, x: Tensor, y: Tensor, step: int
+    ) -> tuple[Tensor, Params, Tensor]:
+        """As `support_loss`, and of the same pass what came out of the last block, its mean over the picture and over
+        the inputs, [F] (`pooled`), without a graph. Of networks with `pooled` features."""
+        raise NotImplementedError
+
+    def layer_of(self, name: str) -> str:
+        """The layer that owns the weight ``name``: what its tensors' names begin with."""
+        return name.rpartition(".")[0] or name
+
     def loss_and_gradients(self, params: Params, x: Tensor, y: Tensor) -> tuple[Tensor, Params]:
         """`loss` and its gradient for all ``params``, both without a graph. A network may override it with its own
         back-propagation."""
@@ -115,6 +128,7 @@ class Adapting(Network):
         self.network, self.adaptable, self.head, self.own = network, adaptable, network.head, network.own
         self.private, self.generates, self.normalised = network.private, network.generates, network.normalised
         self.norm, self.running, self.least_steps = network.norm, network.running, network.least_steps
+        self.pooled = network.pooled
 
     def init(self, generator: torch.Generator) -> Params:
         return self.network.init(generator)
@@ -124,6 +138,14 @@ class Adapting(Network):
 
     def support_loss(self, params: Params, x: Tensor, y: Tensor, step: int) -> tuple[Tensor, Params]:
         return self.network.support_loss(params, x, y, step)
+
+    def support_loss_and_features(
+        self, params: Params, x: Tensor, y: Tensor, step: int
+    ) -> tuple[Tensor, Params, Tensor]:
+        return self.network.support_loss_and_features(params, x, y, step)
+
+    def layer_of(self, name: str) -> str:
+        return self.network.layer_of(name)
 
 
 def within_block(logits: Tensor, block: Tensor | int, own: int) -> Tensor:

@@ -70,8 +70,12 @@ class PolicyNetwork(Network):
         self.running = tuple(self.first_statistics())
 
     @abstractmethod
-    def logits(self, params: Params, normalise: Normalise, x: Tensor) -> Tensor:
-        """Logits [N, ways] of ``x`` [N, C, H, W], every norm by ``normalise``."""
+    def blocks(self, params: Params, normalise: Normalise, x: Tensor) -> Tensor:
+        """What comes out of the last block, [N, F, H', W'], for ``x`` [N, C, H, W], every norm by ``normalise``."""
+
+    @abstractmethod
+    def read_out(self, params: Params, x: Tensor) -> Tensor:
+        """Logits [N, ways] of what comes out of the last block."""
 
     def first_norm(self, name: str) -> Params:
         """Gains 1 and shifts 0 of a norm, one set or one for each step."""
@@ -89,12 +93,24 @@ class PolicyNetwork(Network):
 
     def __call__(self, params: Params, x: Tensor) -> Tensor:
         last = self.least_steps - 1
-        return self.logits(params, self._normalise(params, self._running(params), last, moving=False), x)
+        normalise = self._normalise(params, self._running(params), last, moving=False)
+        return self.read_out(params, self.blocks(params, normalise, x))
 
     def support_loss(self, params: Params, x: Tensor, y: Tensor, step: int) -> tuple[Tensor, Params]:
+        return self._support_pass(params, x, y, step)[:2]
+
+    def support_loss_and_features(
+        self, params: Params, x: Tensor, y: Tensor, step: int
+    ) -> tuple[Tensor, Params, Tensor]:
+        loss, moved, out = self._support_pass(params, x, y, step)
+        return loss, moved, out.detach().mean((0, 2, 3))
+
+    def _support_pass(self, params: Params, x: Tensor, y: Tensor, step: int) -> tuple[Tensor, Params, Tensor]:
+        """As `support_loss`, and what came out of the last block."""
         moved = self._running(params)
-        logits = self.logits(params, self._normalise(params, moved, step, moving=True), x)
-        return F.cross_entropy(own_logits(logits, y, self.own), y), moved
+        out = self.blocks(params, self._normalise(params, moved, step, moving=True), x)
+        loss = F.cross_entropy(own_logits(self.read_out(params, out), y, self.own), y)
+        return loss, moved, out
 
     def _running(self, params: Params) -> Params:
         """The running statistics, a dict of its own."""

@@ -94,6 +94,7 @@ class Powerprop(Network):
         self.adaptable, self.head, self.own = network.adaptable, network.head, network.own
         self.private, self.generates, self.normalised = network.private, network.generates, network.normalised
         self.norm, self.running, self.least_steps = network.norm, network.running, network.least_steps
+        self.pooled = network.pooled
 
     @cached_property
     def kernels(self) -> tuple[str, ...]:
@@ -119,6 +120,14 @@ class Powerprop(Network):
 
     def support_loss(self, params: Params, x: Tensor, y: Tensor, step: int) -> tuple[Tensor, Params]:
         return self.network.support_loss(self._theta(params), x, y, step)
+
+    def support_loss_and_features(
+        self, params: Params, x: Tensor, y: Tensor, step: int
+    ) -> tuple[Tensor, Params, Tensor]:
+        return self.network.support_loss_and_features(self._theta(params), x, y, step)
+
+    def layer_of(self, name: str) -> str:
+        return self.network.layer_of(name)
 
     def loss_and_gradients(self, params: Params, x: Tensor, y: Tensor) -> tuple[Tensor, Params]:
         """As `Network.loss_and_gradients`, by phi."""

@@ -71,6 +71,7 @@ class ResNet12(PolicyNetwork):
         require(size >= 4, "image size", size, "at least 4 for 3 poolings, the last of them padded")
         channels = config.channels or _CHANNELS[config.width]
         self.own, self.features = own, channels[-1]
+        self.pooled = self.features
         self.kernels: dict[str, tuple[int, int, int, int]] = {}
         for i, (inputs, made) in enumerate(zip((in_channels, *channels), channels, strict=False), start=1):
             self.kernels[f"block{i}.conv1"] = (made, inputs, 3, 3)
@@ -91,7 +92,7 @@ class ResNet12(PolicyNetwork):
         params["classifier.bias"] = torch.zeros(self.classifier[0])
         return params | self.first_statistics()
 
-    def logits(self, params: Params, normalise: Normalise, x: Tensor) -> Tensor:
+    def blocks(self, params: Params, normalise: Normalise, x: Tensor) -> Tensor:
         def convolved(name: str, x: Tensor) -> Tensor:
             kernel = params[f"{name}.weight"]
             return normalise(f"{name}.norm", F.conv2d(x, kernel, padding=kernel.shape[-1] // 2))
@@ -101,6 +102,9 @@ class ResNet12(PolicyNetwork):
             z = F.leaky_relu(convolved(f"block{i}.conv2", z), _SLOPE)
             z = convolved(f"block{i}.conv3", z) + convolved(f"block{i}.short", x)
             x = F.leaky_relu(z if padding is None else F.max_pool2d(z, 2, padding=padding), _SLOPE)
+        return x
+
+    def read_out(self, params: Params, x: Tensor) -> Tensor:
         return F.linear(x.mean((2, 3)), params["classifier.weight"], params["classifier.bias"])
 
 

@@ -112,6 +112,22 @@ class Adam(Optimiser):
         return adam.update(grads, state, -1.0)
 
 
+def within(moved: Params, before: State, after: State) -> State:
+    """``after`` where a parameter may move, ``before`` elsewhere: directions, or an optimiser's state.
+
+    Args:
+        moved: boolean, by parameter; one that is not here may move, and so may what is kept for all of them.
+        before, after: tensors by parameter, of the parameters' shapes, or dicts of them.
+    """
+    found: State = {}
+    for k, v in after.items():
+        if isinstance(v, dict):
+            found[k] = within(moved, before[k], v)
+        else:
+            found[k] = torch.where(moved[k], v, before[k]) if k in moved else v
+    return found
+
+
 def build_optimiser(config: OptimiserConfig) -> Optimiser:
     """The optimiser ``config`` names."""
     if config.optimiser in ("momentum", "nesterov"):

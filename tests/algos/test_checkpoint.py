@@ -12,7 +12,7 @@ from test_norm_policy import QUERY, SUPPORT, small, started
 from torch import Tensor
 
 from frisket.algos.inner.meta_gradient import meta_gradient
-from frisket.algos.inner.modulation import FixedStep, LearnedStep, Modulation
+from frisket.algos.inner.modulation import FixedStep, LearnedStep, Modulation, Seen
 from frisket.algos.learners.fewshot.learner import EpisodicLearner
 from frisket.algos.learners.fewshot.maml import MAMLConfig, anil
 from frisket.algos.learners.fewshot.sparse_maml import SparseMAMLConfig
@@ -29,11 +29,11 @@ class ByStep(LearnedStep):
 
     by_step = True
 
-    def rates(self, m: Params, phi: Params, step: int) -> Params:
-        return {k: v * (1 + 0.1 * step) for k, v in m.items()}
+    def rates(self, m: Params, seen: Seen) -> Params:
+        return {k: v * (1 + 0.1 * seen.step) for k, v in m.items()}
 
-    def pull_back(self, m: Params, phi: Params, step: int, rate_grads: Params) -> Params:
-        return {k: g.sum() * (1 + 0.1 * step) for k, g in rate_grads.items()}
+    def pull_back(self, m: Params, seen: Seen, rate_grads: Params) -> Params:
+        return {k: g.sum() * (1 + 0.1 * seen.step) for k, g in rate_grads.items()}
 
 
 MODULATIONS = {"fixed": FixedStep(0.1), "learned": LearnedStep(0.1), "by step": ByStep(0.1)}

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from frisket.algos.inner.first_m import Constant
-from frisket.algos.inner.modulation import BinaryMask
+from frisket.algos.inner.modulation import BinaryMask, Seen
 from frisket.algos.kinds import LEARNERS
 from frisket.algos.learner import Episodic
 from frisket.algos.learners.fewshot.learner import EpisodicLearner
@@ -201,4 +201,4 @@ def test_a_warm_start_brings_the_weights_and_a_mask_of_its_own() -> None:
 def test_the_rate_of_an_open_weight_is_alpha() -> None:
     mask = BinaryMask(0.25, Constant(0.0))
     phi: dict[str, Tensor] = {"w": torch.ones(2)}
-    assert mask.rates({"w": torch.tensor([0.0, -0.1])}, phi, 0)["w"].tolist() == [0.25, 0.0]
+    assert mask.rates({"w": torch.tensor([0.0, -0.1])}, Seen(phi))["w"].tolist() == [0.25, 0.0]

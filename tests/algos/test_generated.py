@@ -25,7 +25,7 @@ from test_modulations import (
 from frisket.algos.inner.first_m import AroundLog, Centred, Share, Uniform
 from frisket.algos.inner.generated import MEAN, NOISE, OFFSET, ROWS, SPREAD, Generated, kernel_biases, kernels
 from frisket.algos.inner.meta_gradient import meta_gradient
-from frisket.algos.inner.modulation import BinaryMask, EntrywiseModulation, ExpRate, Modulation, StraightRelu
+from frisket.algos.inner.modulation import BinaryMask, EntrywiseModulation, ExpRate, Modulation, Seen, StraightRelu
 from frisket.algos.networks.conv4 import Conv4, Conv4Config
 from frisket.algos.parts import adam
 from frisket.algos.parts.optimiser import Nesterov
@@ -149,10 +149,10 @@ def test_what_is_generated_is_what_the_rates_under_it_take(over: EntrywiseModula
     modulation = Generated(over, 0.05, WIDTH)
     m = rates_of(modulation, NETWORK, THETA)
     values = modulation.values(m)
-    assert same(modulation.rates(m, THETA, 0), over.rates(values, THETA, 0))
+    assert same(modulation.rates(m, Seen(THETA)), over.rates(values, Seen(THETA)))
     assert modulation.masks(m) == over.masks(values)
     assert modulation.switches_off == over.switches_off
-    pulled, below = modulation.pull_back(m, THETA, 0, M), over.pull_back(values, THETA, 0, M)
+    pulled, below = modulation.pull_back(m, Seen(THETA), M), over.pull_back(values, Seen(THETA), M)
     assert all(torch.equal(pulled[OFFSET + k if k in kernels(THETA) else k], g) for k, g in below.items())
 
 
@@ -160,7 +160,7 @@ def test_closed_form_and_automatic_differentiation_agree() -> None:
     """Where the rates have the derivative that they define, but for the noise, which is held."""
     modulation = Generated(ExpRate(AroundLog(0.05)), 0.0, WIDTH)
     m = apart(rates_of(modulation, NETWORK, THETA))
-    ours, theirs = modulation.pull_back(m, THETA, 0, M), Modulation.pull_back(modulation, m, THETA, 0, M)
+    ours, theirs = modulation.pull_back(m, Seen(THETA), M), Modulation.pull_back(modulation, m, Seen(THETA), M)
     close({k: ours[k] for k in m if k != NOISE}, {k: theirs[k] for k in m if k != NOISE})
 
 
@@ -213,6 +213,6 @@ def test_a_mask_over_float32_stays_float32() -> None:
     def types(params: Params) -> set[torch.dtype]:
         return {v.dtype for v in params.values()}
 
-    rates = MASKS.rates(m, theta, 0)
-    assert types(m) == types(rates) == types(MASKS.pull_back(m, theta, 0, theta)) == {torch.float32}
+    rates = MASKS.rates(m, Seen(theta))
+    assert types(m) == types(rates) == types(MASKS.pull_back(m, Seen(theta), theta)) == {torch.float32}
     assert rates.keys() == theta.keys()

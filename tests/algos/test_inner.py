@@ -24,6 +24,7 @@ from frisket.algos.inner.modulation import (
     PlainRelu,
     Raw,
     ScaledRate,
+    Seen,
     Signed,
     StraightRelu,
 )  # fmt: skip
@@ -160,7 +161,7 @@ def test_a5_closed_relu_rates_still_get_a_gradient() -> None:
 
 def straight(modulation: Modulation, m: Params, adaptable: Params) -> Params:
     """s(m) with the graph that the method defines: the value of `Modulation.rates`, the derivative written out here."""
-    rates = modulation.rates({k: v.detach() for k, v in m.items()}, adaptable, 0)
+    rates = modulation.rates({k: v.detach() for k, v in m.items()}, Seen(adaptable))
     if isinstance(modulation, BinaryMask):
         slopes = {k: modulation.alpha_0 * modulation.ste_scale * torch.ones_like(v) for k, v in m.items()}
     elif isinstance(modulation, ScaledRate):
@@ -183,7 +184,7 @@ def test_every_modulation_gives_the_gradient_that_its_derivative_defines(name: s
     adaptable, rest = split(network, theta_leaves)
     rates = straight(modulation, m_leaves, adaptable)
     if order == 1:
-        _, total = plain_first_order(network, theta, modulation.rates(m, split(network, theta)[0], 0), steps=3)
+        _, total = plain_first_order(network, theta, modulation.rates(m, Seen(split(network, theta)[0])), steps=3)
         phi = {k: v - rates[k] * total[k] for k, v in adaptable.items()}
     else:
         phi = adaptable
@@ -208,8 +209,8 @@ class Decaying(Modulation):
     def init(self, adaptable: Params, generator: torch.Generator) -> Params:
         return {k: torch.full_like(v, -2.0) for k, v in adaptable.items()}
 
-    def rates(self, m: Params, phi: Params, step: int) -> Params:
-        return {k: v.exp() / (1 + step) * (1 + phi[k].detach().abs().mean()) for k, v in m.items()}
+    def rates(self, m: Params, seen: Seen) -> Params:
+        return {k: v.exp() / (1 + seen.step) * (1 + seen.phi[k].abs().mean()) for k, v in m.items()}
 
 
 @pytest.mark.parametrize("order", [1, 2])

@@ -9,7 +9,7 @@ from toys import build, double, largest_difference, small_mlp, small_network
 
 from frisket.algos.contract.toys import SIZE, noise_batch, noise_data
 from frisket.algos.inner.first_m import Constant
-from frisket.algos.inner.modulation import BinaryMask, EntrywiseModulation, PlainRelu, Raw, StraightRelu
+from frisket.algos.inner.modulation import BinaryMask, EntrywiseModulation, PlainRelu, Raw, Seen, StraightRelu
 from frisket.algos.learners.look_ahead.gradient import LookAhead, MetaLoss, chunks, look_ahead
 from frisket.algos.learners.look_ahead.la_er import LaER
 from frisket.algos.learners.look_ahead.la_maml import LaMAML, LaMAMLConfig
@@ -123,12 +123,12 @@ def test_1_what_is_pulled_back_is_the_derivative_of_the_rates(
     and not a mask, they are the finite difference of the rates."""
     _, theta = start()
     m = rates_like(theta)
-    slopes = modulation.pull_back(m, theta, 0, {k: torch.ones_like(v) for k, v in m.items()})
+    slopes = modulation.pull_back(m, Seen(theta), {k: torch.ones_like(v) for k, v in m.items()})
     closed = {k: v < 0 for k, v in m.items()}
     assert any(bool(c.any()) for c in closed.values())
     assert all(bool((slopes[k][c] == where_closed).all()) for k, c in closed.items())
     step = 1e-7
-    ahead_, here = modulation.rates({k: v + step for k, v in m.items()}, theta, 0), modulation.rates(m, theta, 0)
+    ahead_, here = modulation.rates({k: v + step for k, v in m.items()}, Seen(theta)), modulation.rates(m, Seen(theta))
     for k, c in closed.items():
         far = m[k].abs() > 1e-6
         expected = slopes[k] if not isinstance(modulation, BinaryMask) else torch.zeros_like(m[k])
@@ -139,9 +139,9 @@ def test_1_ste_scale_scales_the_derivative_only() -> None:
     whole, half = BinaryMask(0.1, HERE), BinaryMask(0.1, HERE, 0.5)
     _, theta = start()
     m = rates_like(theta)
-    assert largest_difference(whole.rates(m, theta, 0), half.rates(m, theta, 0)) == 0
-    pulled = whole.pull_back(m, theta, 0, m)
-    assert largest_difference(pulled, {k: 2 * v for k, v in half.pull_back(m, theta, 0, m).items()}) == 0
+    assert largest_difference(whole.rates(m, Seen(theta)), half.rates(m, Seen(theta))) == 0
+    pulled = whole.pull_back(m, Seen(theta), m)
+    assert largest_difference(pulled, {k: 2 * v for k, v in half.pull_back(m, Seen(theta), m).items()}) == 0
 
 
 def meta_update(learner: LookAheadLearner, theta: Params, m: Params) -> tuple[Params, Params]:

@@ -27,6 +27,7 @@ from frisket.algos.inner.modulation import (
     Modulation,
     PlainRelu,
     Raw,
+    Seen,
     Signed,
     StraightRelu,
 )  # fmt: skip
@@ -335,10 +336,10 @@ def test_a_pack_s_replicas_have_scales_of_their_own(build: Callable[[float | Ten
     masked = build(1.0).init(THETA, torch_generator(0))
     scales, ms = (0.1, 0.7), [{k: one[k] for k in masked} for one in (M, directions(THETA, 2))]
     together, m, theta = build(torch.tensor(scales, dtype=torch.float64)), stacked(ms), stacked([THETA, THETA])
-    rates, grads = together.rates(m, theta, 0), together.pull_back(m, theta, 0, theta)
+    rates, grads = together.rates(m, Seen(theta)), together.pull_back(m, Seen(theta), theta)
     for i, c in enumerate(scales):
-        assert same(picked(rates, i), build(c).rates(ms[i], THETA, 0))
-        assert same(picked(grads, i), build(c).pull_back(ms[i], THETA, 0, THETA))
+        assert same(picked(rates, i), build(c).rates(ms[i], Seen(THETA)))
+        assert same(picked(grads, i), build(c).pull_back(ms[i], Seen(THETA), THETA))
 
 
 def test_only_what_has_noise_is_drawn() -> None:

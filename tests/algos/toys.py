@@ -54,6 +54,22 @@ FORMS: dict[str, tuple[str, dict[str, object]]] = {
     "replay-metabgd/code": ("replay-metabgd", {"alpha_bayes": True, "alignment": True}),
     "replay-metabgd/first_order": ("replay-metabgd", {"second_order": False, "inner_clamp": None, "samples": 1}),
     "sparse-la-maml/half": ("sparse-la-maml", {"ste_scale": 0.5}),
+    "bmp/soft": (
+        "bmp",
+        {"order": 1, "straight": "sigmoid", "rate_form": "softplus", "statistics": "abs", "features": "none"},
+    ),
+    "mmsup/fixed": ("mmsup", {"sparsity": (0.1, 0.3, 0.5, 0.7, 0.0), "k_means_kept": True, "inner_checkpoint": 2}),
+    "mmsup/eq7": (
+        "mmsup",
+        {
+            "outer": "eq7",
+            "order": 1,
+            "alpha": 0.1,
+            "features": "pooled",
+            "score": "weight_times_gradient",
+            "spread": "threshold",
+        },
+    ),
     "er/batch": ("er", {"samples_per_step": 10, "glances": 5, "clip_norm": 2.0}),
     "er/alignment": ("er", {"samples_per_step": 2, "glances": 2, "alignment": True}),
     "gem/margin": ("gem", {"margin": 0.1, "ridge": 0.001, "samples_per_step": 2}),

@@ -83,8 +83,18 @@ class EpisodicConfig(ABC):
         require(self.clamp is None or self.clamp > 0, "clamp", self.clamp, "above 0, or null")
 
     @abstractmethod
-    def modulation(self) -> Modulation:
-        """The step size s of the inner loop."""
+    def modulation(self, network: Network) -> Modulation:
+        """The step size s of the inner loop on ``network``."""
+
+    def outer_step(self, network: Network) -> OuterStep:
+        """The outer step on ``network``."""
+        return OuterStep(
+            network=network, modulation=self.modulation(network),
+            optimiser=optimiser.Nesterov(0.9) if self.optimiser == "nesterov" else optimiser.Adam(),
+            inner_steps=self.inner_steps, order=self.order, lr=self.outer_lr, modulation_lr=self.modulation_lr,
+            reduction=self.reduction, clamp=self.clamp, learn_start=self.learn_start,
+            inner_checkpoint=self.inner_checkpoint,
+        )  # fmt: skip
 
     @property
     def modulation_lr(self) -> float:
@@ -122,20 +132,14 @@ class EpisodicLearner(Episodic):
     State: ``seed``, ``step`` (outer steps), ``theta``, ``m``, ``outer/theta``, ``outer/m`` (the optimiser's), and
     ``phi``, the adaptable weights that answer, and the running statistics of batch norm where there are any: theta's
     own until a task is adapted to. theta's statistics are the mean of what the adaptations of the last meta-batch made
-    of them. [our default]
+    of them. [our default] Where tasks decide what they leave open, ``opened`` says it, a bit for every weight.
     """
 
     def __init__(self, config: EpisodicConfig, network: Network) -> None:
         self.config, self.network, self.meta_batch = config, network, config.meta_batch
-        self.modulation = config.modulation()
+        self._outer = config.outer_step(network)
+        self.modulation = self._outer.modulation
         self.capabilities = Capabilities(meta_learns=True, masks=self.modulation.switches_off, statistics=True)
-        self._outer = OuterStep(
-            network=network, modulation=self.modulation,
-            optimiser=optimiser.Nesterov(0.9) if config.optimiser == "nesterov" else optimiser.Adam(),
-            inner_steps=config.inner_steps, order=config.order, lr=config.outer_lr, modulation_lr=config.modulation_lr,
-            reduction=config.reduction, clamp=config.clamp, learn_start=config.learn_start,
-            inner_checkpoint=config.inner_checkpoint,
-        )  # fmt: skip
 
     def init(self, seed: int, warm_start: State | None = None) -> State:
         theta = self.network.init(torch_generator(seed, "theta")) if warm_start is None else warm_start["theta"]
@@ -145,13 +149,20 @@ class EpisodicLearner(Episodic):
             "step": torch.zeros((), dtype=torch.int64),
             "theta": theta,
             "m": m,
-            "outer": {name: self._outer.optimiser.init(params) for name, params in (("theta", theta), ("m", m))},
+            "outer": self._outer.first_moments(theta, m),
             "phi": self._answering(theta),
+            **self._opened(theta, {k: torch.ones(()) for k in self.network.adaptable}),
         }
 
     def _answering(self, theta: Params) -> Params:
         """What an adaptation changes, as it is in ``theta``."""
         return {k: theta[k] for k in (*self.network.adaptable, *self.network.running)}
+
+    def _opened(self, theta: Params, opened: Params) -> State:
+        """``opened`` as the state has it, where tasks decide what they leave open: boolean, a bit for every weight."""
+        if not self.modulation.by_task:
+            return {}
+        return {"opened": {k: (v > 0).to(theta[k].device).expand_as(theta[k]).clone() for k, v in opened.items()}}
 
     def gradients(self, state: State, episodes: Sequence[Batch]) -> State:
         return self._outer.gradients(state["theta"], state["m"], int(state["seed"]), episodes)
@@ -159,11 +170,15 @@ class EpisodicLearner(Episodic):
     def apply(self, state: State, gradients: State) -> tuple[State, Metrics]:
         theta, m, outer = self._outer.apply(Learned(state["theta"], state["m"], state["outer"]), gradients)
         learned = {"theta": theta, "m": m, "outer": outer, "phi": self._answering(theta), "step": state["step"] + 1}
-        return {**state, **learned}, {"query_loss": float(gradients["loss"] / gradients["tasks"])}
+        learned |= self._opened(theta, gradients["opened"])
+        loss = float(gradients["loss"] / gradients["tasks"])
+        return {**state, **learned}, {"query_loss": loss, **self._outer.metrics(gradients)}
 
     def adapted(self, state: State, support: Batch) -> State:
         steps = self.config.inner_steps_test
-        return {**state, "phi": self._outer.adapted(state["theta"], state["m"], int(state["seed"]), support, steps)}
+        adapted = self._outer.adapted(state["theta"], state["m"], int(state["seed"]), support, steps)
+        phi = {**adapted.phi, **adapted.statistics}
+        return {**state, "phi": phi, **self._opened(state["theta"], adapted.noted.opened)}
 
     def start(self, state: State) -> State:
         return {"theta": state["theta"], "m": state["m"], "phi": self._answering(state["theta"])}
@@ -178,5 +193,7 @@ class EpisodicLearner(Episodic):
         return float(loss_on(self.network, state["theta"], Data(batch.x, batch.y))(state["phi"]))
 
     def masks(self, state: State) -> MaskSet:
-        masks = self.modulation.masks(state["m"])
+        """Where m lets adaptations go; of a method whose tasks decide that, what the task last adapted to left open in
+        any of its steps, or after an outer step what any task of its meta-batch did (all, before the first)."""
+        masks = MaskSet(state["opened"]) if self.modulation.by_task else self.modulation.masks(state["m"])
         return MaskSet({k: masks[k] for k in self.network.adaptable if k in masks})

@@ -42,7 +42,7 @@ class FOMAMLConfig(EpisodicConfig):
         super().__post_init__()
         require(self.alpha > 0, "alpha", self.alpha, "above 0")
 
-    def modulation(self) -> Modulation:
+    def modulation(self, network: Network) -> Modulation:
         return FixedStep(self.alpha)
 
 

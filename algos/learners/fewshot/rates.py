@@ -16,6 +16,7 @@ from frisket.algos.inner.first_m import AroundLog, Uniform
 from frisket.algos.inner.modulation import ExpRate, Modulation, Signed
 from frisket.algos.learner import Method
 from frisket.algos.learners.fewshot.learner import LOGGED, EpisodicLearner, LearnedRatesConfig
+from frisket.algos.networks.network import Network
 from frisket.errors import require
 
 
@@ -32,7 +33,7 @@ class MetaSGDConfig(LearnedRatesConfig):
         super().__post_init__()
         require(self.rate_low <= self.rate_high, "rate_low", self.rate_low, f"at most rate_high = {self.rate_high}")
 
-    def modulation(self) -> Modulation:
+    def modulation(self, network: Network) -> Modulation:
         return Signed(Uniform(self.rate_low, self.rate_high))
 
 
@@ -52,7 +53,7 @@ class ExpMAMLConfig(LearnedRatesConfig):
         require(self.alpha > 0, "alpha", self.alpha, "above 0")
         require(self.lr_scale > 0, "lr_scale", self.lr_scale, "above 0")
 
-    def modulation(self) -> Modulation:
+    def modulation(self, network: Network) -> Modulation:
         return ExpRate(AroundLog(self.alpha), self.lr_scale)
 
 

@@ -19,6 +19,7 @@ from frisket.algos.inner.first_m import Centred, Share, Start, Uniform
 from frisket.algos.inner.modulation import BinaryMask, Modulation, PlainRelu, StraightRelu
 from frisket.algos.learner import Method
 from frisket.algos.learners.fewshot.learner import LOGGED, EpisodicLearner, LearnedRatesConfig
+from frisket.algos.networks.network import Network
 from frisket.errors import require
 
 
@@ -55,7 +56,7 @@ class SparseMAMLConfig(LearnedRatesConfig):
         bound = 0.5 if self.mask_start == "uniform" else None
         return Centred(self.mask_shift, bound) if self.closed is None else Share(self.closed, bound)
 
-    def modulation(self) -> Modulation:
+    def modulation(self, network: Network) -> Modulation:
         return BinaryMask(self.alpha, self.start, self.ste_scale)
 
 
@@ -78,7 +79,7 @@ class SparseReluMAMLConfig(LearnedRatesConfig):
         require(self.rate_low <= self.rate_high, "rate_low", self.rate_low, f"at most rate_high = {self.rate_high}")
         require(self.lr_scale > 0, "lr_scale", self.lr_scale, "above 0")
 
-    def modulation(self) -> Modulation:
+    def modulation(self, network: Network) -> Modulation:
         kind = StraightRelu if self.derivative == "straight" else PlainRelu
         return kind(Uniform(self.rate_low, self.rate_high), self.lr_scale)
 

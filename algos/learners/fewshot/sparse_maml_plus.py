@@ -20,6 +20,7 @@ from frisket.algos.inner.generated import Generated, kernel_biases
 from frisket.algos.inner.modulation import BinaryMask, Modulation, nothing
 from frisket.algos.learner import Method
 from frisket.algos.learners.fewshot.learner import LOGGED, EpisodicLearner, LearnedRatesConfig
+from frisket.algos.networks.network import Network
 from frisket.errors import require
 
 
@@ -45,7 +46,7 @@ class SparseMAMLPlusConfig(LearnedRatesConfig):
         require(self.alpha > 0, "alpha", self.alpha, "above 0")
         require(self.noise >= 1, "noise", self.noise, "at least 1")
 
-    def modulation(self) -> Modulation:
+    def modulation(self, network: Network) -> Modulation:
         always = nothing if self.mask_conv_bias else kernel_biases
         return Generated(BinaryMask(self.alpha, Centred(self.mask_shift), always=always), self.mask_shift, self.noise)
 

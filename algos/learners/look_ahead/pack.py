@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
+from frisket.algos.inner.modulation import Seen
 from frisket.algos.learner import Pack
 from frisket.algos.learners.look_ahead.gradient import LookAhead, chunk_sizes, chunks, look_ahead, shuffle
 from frisket.algos.learners.look_ahead.mlp import MLPMetaUpdate
@@ -121,12 +122,12 @@ class LookAheadPack(Pack["LookAheadLearner"]):
 
     def rates(self, m: Params, hyper: Params) -> Params:
         """Rates of the inner loop, s(m)."""
-        return self._method.config.modulation(hyper).rates(m, m, 0)
+        return self._method.config.modulation(hyper).rates(m, Seen(m))
 
     def outer_step(self, theta: Params, m: Params, ahead: LookAhead, hyper: Params) -> tuple[Params, Params]:
         """``(theta, m)`` after the method's outer step with both gradients clipped."""
         modulation, bound = self._method.config.modulation(hyper), self._method.config.clip_norm
-        along = clip_replicas(modulation.pull_back(m, theta, 0, ahead.rates), bound)
+        along = clip_replicas(modulation.pull_back(m, Seen(theta), ahead.rates), bound)
         clipped = ahead._replace(
             theta=clip_replicas(ahead.theta, bound), plain=lambda: clip_replicas(ahead.plain(), bound)
         )

@@ -29,7 +29,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from frisket.algos.inner.first_m import Constant
-from frisket.algos.inner.modulation import BinaryMask, EntrywiseModulation, StraightRelu
+from frisket.algos.inner.modulation import BinaryMask, EntrywiseModulation, Seen, StraightRelu
 from frisket.algos.learner import Method
 from frisket.algos.learners.look_ahead.gradient import LookAhead
 from frisket.algos.learners.look_ahead.learner import (
@@ -107,7 +107,7 @@ class SparseLaMAML(LookAheadLearner):
 
     def outer(self, theta: Params, m: Params, ahead: LookAhead, along: Params, hyper: Params) -> tuple[Params, Params]:
         m = descend_replicas(m, hyper["gamma_m"], along)
-        return step_down(theta, self.config.modulation(hyper).rates(m, theta, 0), ahead.theta), m
+        return step_down(theta, self.config.modulation(hyper).rates(m, Seen(theta)), ahead.theta), m
 
 
 METHODS = (
