@@ -135,8 +135,6 @@ def require_suited(learner: Learner, stream: Stream) -> None:
         raise SpecError("learner.kind", method, fix)
     if can.validates and isinstance(stream, TaskStream) and not len(stream.validation_set(0)[1]):
         raise SpecError("stream.validation", 0, f"must keep samples back: {method} judges its masks on them")
-    if can.needs_task and isinstance(learner, Episodic) and not isinstance(stream, EpisodeStream):
-        raise SpecError("stream.kind", kind, f"must give episodes, whose domains {method} knows: mixed-episodes")
     if isinstance(stream, EpisodeStream):
         if not isinstance(learner, Episodic):
             raise SpecError(
