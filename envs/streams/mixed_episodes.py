@@ -124,6 +124,8 @@ class MixedEpisodes(EpisodeStream):
             require(fits, f"domains.{name}", images.channels, fix)
             fix = f"of pictures of the type {widest.images.dtype}, as {widest.name} has"
             require(images.images.dtype == widest.images.dtype, f"domains.{name}", str(images.images.dtype), fix)
+        coloured = config.normalise == "none" or widest.channels == 3
+        require(coloured, "normalise", config.normalise, f"none: pictures have {widest.channels} colours")
         self.factor, self.shift = Scale(widest, config.normalise).numbers()
         self._provenance = {images.name: images.provenance.as_dict() for images in sets.values()}
         self._drawings = [Drawing(config, images, seed, channels=widest.channels) for images in sets.values()]
