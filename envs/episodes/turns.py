@@ -39,14 +39,18 @@ class Turns:
             ends = np.cumsum(shares) / math.fsum(shares)
         ends[-1] = 1.0
         self._ends: np.ndarray = ends
+        self._last = (-1, ends, ends)  # the last block is kept: positions mostly come in order
         self.block = math.ceil(math.fsum(shares) / min(shares) - SUM_TOLERANCE)
 
     def at(self, position: int) -> tuple[int, int]:
         """The domain at ``position`` (from 0) by its place among the shares, and how many turns it has had before."""
         block, place = divmod(position, self.block)
-        before = self._before(block)
-        order = _spread(self._before(block + 1) - before)
-        order = np.roll(order, -int(numpy_generator(self._seed, "domains", block).integers(self.block)))
+        if self._last[0] != block:
+            before = self._before(block)
+            order = _spread(self._before(block + 1) - before)
+            start = int(numpy_generator(self._seed, "domains", block).integers(self.block))
+            self._last = block, before, np.roll(order, -start)
+        _, before, order = self._last
         domain = int(order[place])
         return domain, int(before[domain] + np.count_nonzero(order[:place] == domain))
 
