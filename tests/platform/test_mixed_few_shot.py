@@ -235,7 +235,7 @@ def test_the_mean_over_domains_has_the_interval_of_a_mean() -> None:
     ("changes", "says"),
     [
         ({"stream": {"kind": "rotations"}, "protocol": {"kind": "online-accuracy"}}, "must be given episodes"),
-        ({"learner": {**MAML, "kind": "er"}}, "meta_batch"),
+        ({"learner": {"kind": "er"}}, "learns from episodes"),
         ({"learner": {**MAML, "meta_batch": 5}}, "a multiple of meta_batch = 5"),
         ({"stream": {**TINY["stream"], "ways": 3}}, "at most 2, the validation classes of digits"),
     ],
