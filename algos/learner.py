@@ -212,6 +212,11 @@ class Episodic(Learner, ABC):
 
     meta_batch: int
 
+    def over(self, domains: Sequence[str]) -> Episodic:
+        """This method for episodes of ``domains`` (`frisket.types.Task.domain`): itself, unless it keeps something for
+        each of them."""
+        return self
+
     @abstractmethod
     def gradients(self, state: State, episodes: Sequence[Batch]) -> State:
         """Sums over ``episodes`` of what `apply` needs, tensors by name; two meta-batches' may be added entry by

@@ -204,18 +204,21 @@ def what_is_judged_on_is_the_same_every_time(trial: StreamTrial) -> None:
 
 def episodes_are_tasks_of_their_own(trial: StreamTrial) -> None:
     """An episode has `shots` and `queries` samples of each of its distinct classes, no sample twice, under labels 0 ..
-    ways - 1; no class is in two splits; any episode is the same every time, and `numbers` are finite floats."""
+    ways - 1; no class of a domain is in two splits, and those that are judged on take the domains in turn; any episode
+    is the same every time, and `numbers` are finite floats."""
     stream, again = trial.stream(), trial.stream()
     if not isinstance(stream, EpisodeStream) or not isinstance(again, EpisodeStream):
         raise NotAsked
-    shown: dict[str, set[int]] = {}
+    shown: dict[str, set[tuple[str, int]]] = {}
     for split, number in itertools.product(SPLITS, range(20)):
         episode, where = stream.episode(split, number), f"episode {number} of {split}"
         _need_same(again.episode(split, number), episode, where)
         task = episode.task
         assert task is not None
         need(len(set(task.classes)) == len(task.classes) == stream.ways, f"{where} has the classes {task.classes}")
-        shown.setdefault(split, set()).update(task.classes)
+        shown.setdefault(split, set()).update((task.domain, one) for one in task.classes)
+        due = stream.domains[number % len(stream.domains)]
+        need(split == "train" or task.domain == due, f"{where} is of {task.domain}, and {due} is due")
         for (x, y), count in zip(episode.sides(), (stream.shots, stream.queries), strict=True):
             found = np.bincount(y.numpy(), minlength=stream.ways).tolist()
             need(found == [count] * stream.ways and len(x) == len(y), f"{where}: {found}, not {count} of each class")

@@ -29,7 +29,9 @@ class EpisodeSource(ABC):
 
 
 class EpisodeStream(EpisodeSource, Stream):
-    """Every position is an episode of the meta-training classes: a task of its own.
+    """Every position is an episode of the meta-training classes: a task of its own, of one of the stream's domains.
+
+    Of N domains the validation and the test episode ``number`` is of domain ``number`` mod N.
 
     Attributes:
         shots: support samples of each class.

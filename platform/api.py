@@ -244,7 +244,7 @@ def evaluate(
             the model was trained on.
         overrides: laid over it, ``stream.shots=5``; those of ``learner.`` are of the model's own method, and leave what
             it has learned as it is: ``learner.inner_steps_test=35``.
-        episodes: how many are judged, the same for every replica.
+        episodes: how many are judged, the same for every replica; of a stream of several domains so many of each.
         split: of whose classes: ``train``, ``validation`` or ``test``.
         data, data_dir: as for `run`.
         tracking_uri, uses: as for `load_model`.
@@ -254,8 +254,9 @@ def evaluate(
     Returns:
         ``results``: of every replica ``accuracy`` and ``interval``, half the width of its 95 % interval over episodes;
         ``summary``: of every variant the mean ``accuracy`` over seeds, its ``std`` (the population's), ``n``, and the
-        widest of their intervals; ``mlflow``: ``tracking_uri``, ``run_id`` and, without one, the ``reason``, None where
-        nothing was to be logged; and what was asked for.
+        widest of their intervals; of several domains, ``domains``, in both also ``accuracy/DOMAIN`` and
+        ``accuracy/DOMAIN/interval``; ``mlflow``: ``tracking_uri``, ``run_id`` and, without one, the ``reason``, None
+        where nothing was to be logged; and what was asked for.
 
     Raises:
         UserError: no such model or specification, one whose method does not adapt to episodes, a stream that gives

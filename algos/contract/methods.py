@@ -183,7 +183,7 @@ def first_answer_comes_when_declared(trial: Trial) -> None:
 def answers_for_every_label(trial: Trial) -> None:
     """Where there are five labels, an answer has five values for each input."""
     batch = noise_batch(0, ways=MORE_WAYS, shape=trial.shape)
-    learner = trial.method.build(trial.config(), trial.small_network(MORE_WAYS))
+    learner = trial.built(trial.small_network(MORE_WAYS))
     state = learner.init(0)
     if not trial.method.answers_at_once:
         state, _ = learner.observe(state, batch)

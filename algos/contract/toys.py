@@ -13,6 +13,8 @@ from frisket.types import Batch, Data, Task, TaskEnd
 SIZE, WAYS, SHOTS = 16, 2, 4
 SHAPE = (1, SIZE, SIZE)
 """``(C, H, W)`` of an input, H = W."""
+DOMAINS = ("noise", "stripes")
+"""What the tasks are of."""
 
 
 def noise_batch(

@@ -9,9 +9,9 @@ from typing import Any, Literal
 
 from torch import Tensor
 
-from frisket.algos.contract.toys import WAYS, noise_batch, separable_batch, separable_episode
+from frisket.algos.contract.toys import DOMAINS, WAYS, noise_batch, separable_batch, separable_episode
 from frisket.algos.inner.pretrain import PretrainConfig, pretrain, warm_start
-from frisket.algos.learner import Learner, Method
+from frisket.algos.learner import Episodic, Learner, Method
 from frisket.algos.networks.kind import NetworkKind
 from frisket.algos.networks.network import Network
 from frisket.findings import Broken, source_of
@@ -55,7 +55,12 @@ class Trial:
 
     def learner(self, *, eager: bool = True, **changes: object) -> Learner:
         """A new one of that `config`."""
-        return self.method.build(self.config(eager=eager, **changes), self.network)
+        return self.built(self.network, eager=eager, **changes)
+
+    def built(self, network: Network, *, eager: bool = True, **changes: object) -> Learner:
+        """As `learner`, over ``network``; one of episodes knows the toys' domains."""
+        learner = self.method.build(self.config(eager=eager, **changes), network)
+        return learner.over(DOMAINS) if isinstance(learner, Episodic) else learner
 
     @cached_property
     def start(self) -> State | None:

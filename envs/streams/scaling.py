@@ -55,3 +55,7 @@ class Scale:
 
     def __call__(self, pixels: np.ndarray) -> Tensor:
         return torch.from_numpy(pixels).mul_(self.factor).sub_(self.shift)
+
+    def numbers(self) -> tuple[tuple[float, ...], tuple[float, ...]]:
+        """Factor and shift of each channel: what takes a byte k to the number ``k factor - shift``."""
+        return tuple(self.factor.flatten().tolist()), tuple(self.shift.flatten().tolist())

@@ -25,7 +25,9 @@ def evaluate(
             autocompletion=complete.specs,
         ),
     ] = None,
-    episodes: Annotated[int, typer.Option(help="How many are judged, the same for every replica.")] = 600,
+    episodes: Annotated[
+        int, typer.Option(help="How many are judged, the same for every replica; of several domains, of each.")
+    ] = 600,
     split: Annotated[Split, typer.Option(help="Whose classes they are of.")] = "test",
     data: Data = "auto",
     data_dir: DataDir = None,
@@ -62,6 +64,9 @@ def evaluate(
     for row in found["summary"]:
         spread = spread_text(row["accuracy"], row["std"], row["n"])
         table.add_row(row["variant"] or found["of"], spread, f"± {row['interval']:.3f}", str(row["n"]))
+        for domain in found["domains"] if len(found["domains"]) > 1 else ():
+            of = f"accuracy/{domain}"
+            table.add_row(f"  {domain}", f"{row[of]:.3f}", f"± {row[f'{of}/interval']:.3f}", str(row["n"]))
     show_table(table)
     if logged := found["mlflow"]:
         there = f"run {logged['run_id']} at {logged['tracking_uri']}"

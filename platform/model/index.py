@@ -63,7 +63,8 @@ def _inputs(path: Path, entry: Any) -> Inputs:
     """What ``entry`` of the index of the model ``path`` says a replica takes and tells apart."""
     inputs = Inputs.from_dict(entry)
     numbers = [*inputs.shape, inputs.ways, *(() if inputs.own is None else (inputs.own,))]
+    named = (*inputs.names, *inputs.domains)
     whole = len(inputs.shape) == 3 and all(type(n) is int and 1 <= n <= _MOST for n in numbers)
-    if not whole or math.prod(inputs.shape) > _MOST or not all(isinstance(name, str) for name in inputs.names):
+    if not whole or math.prod(inputs.shape) > _MOST or not all(isinstance(name, str) for name in named):
         raise ModelError("model", str(path), f"{INDEX} says what cannot be of a replica's inputs: {entry}")
     return inputs

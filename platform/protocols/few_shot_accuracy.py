@@ -3,7 +3,8 @@
 Every ``every`` outer steps, and after the last, the learner adapts to validation episodes and answers their queries.
 Where the mean accuracy is better than ever before, its meta-parameters are kept, and test episodes are judged with
 them: nothing is chosen by what the test says. The result is the test accuracy of the best point, with an interval over
-episodes; the model is that point's.
+episodes; the model is that point's. Of several domains as many episodes of each are judged, each has its accuracy, and
+what counts is the mean over domains.
 
 With ``snapshots`` above 1 the best so many points are kept, each adapts to a test episode by itself, and their
 probabilities are averaged (section 8, "Snapshot ensemble").
@@ -11,8 +12,9 @@ probabilities are averaged (section 8, "Snapshot ensemble").
 
 from __future__ import annotations
 
+import itertools
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,7 +25,7 @@ from frisket.algos.learner import Episodic
 from frisket.envs.episode_stream import EpisodeStream
 from frisket.envs.stream import Stream
 from frisket.errors import SpecError, require
-from frisket.platform.protocols.protocol import Answers, Protocol, ProtocolKind, Scored
+from frisket.platform.protocols.protocol import Answers, Protocol, ProtocolKind, Scored, shown
 from frisket.types import Batch, Metrics, Split, State
 
 _TWO_SIDED = 1.96  # of a normal, 95 %
@@ -34,8 +36,8 @@ class FewShotAccuracyConfig:
     """Attributes:
     every: outer steps from one validation to the next.
     first: outer steps before the first one.
-    validation_episodes: judged at every validation.
-    test_episodes: judged where validation is better than ever before.
+    validation_episodes: judged at every validation; of several domains in equal parts, rounded up.
+    test_episodes: judged where validation is better than ever before; of several domains so many of each.
     snapshots: best points that are kept and answer together.
     """
 
@@ -54,9 +56,9 @@ class FewShotAccuracyConfig:
 class FewShotAccuracy(Protocol):
     """Accuracy on the queries of test episodes.
 
-    Scores: ``steps``, outer steps so far; ``validation``, of the last validation, and ``test``, ``[episodes]``
-    accuracies at the best one, both empty before the first; ``ensemble``, as ``test``, of all snapshots together;
-    ``kept/0``, ``kept/1``, ...: the best points, each with ``validation``, ``step`` and ``start``
+    Scores: ``steps``, outer steps so far; ``validation``, ``[domains]`` accuracies of the last validation, and
+    ``test``, ``[episodes]`` accuracies at the best one, both empty before the first; ``ensemble``, as ``test``, of all
+    snapshots together; ``kept/0``, ``kept/1``, ...: the best points, each with ``validation``, ``step`` and ``start``
     (`frisket.algos.learner.Episodic.start`), the best first.
     """
 
@@ -88,23 +90,24 @@ class FewShotAccuracy(Protocol):
         learner = answers.learner
         assert isinstance(learner, Episodic)
         start = learner.start(answers.state)
-        found = self._judged(answers, "validation", self.config.validation_episodes, [start])
+        each = math.ceil(self.config.validation_episodes / len(self.stream.domains))
+        found = means(self._judged(answers, "validation", each, [start]), self.stream.domains)
         validation = float(found.mean())
         point = {"validation": torch.tensor(validation, dtype=torch.float64), "step": scores["steps"], "start": start}
         best = sorted([*scores["kept"].values(), point], key=lambda one: -float(one["validation"]))
         best = best[: self.config.snapshots]
-        scores = {**scores, "validation": found.mean()[None], "kept": {str(i): one for i, one in enumerate(best)}}
-        record["validation"] = validation
+        scores = {**scores, "validation": found, "kept": {str(i): one for i, one in enumerate(best)}}
+        record |= self._named("validation", found)
         if best[0] is point:
             scores["test"] = self._judged(answers, "test", self.config.test_episodes, [start])
-            record["test"] = float(scores["test"].mean())
+            record |= self._named("test", means(scores["test"], self.stream.domains))
         if last and len(best) > 1:
             starts = [one["start"] for one in best]
             scores["ensemble"] = self._judged(answers, "test", self.config.test_episodes, starts)
         return Scored(scores, record)
 
     def _judged(self, answers: Answers, split: Split, count: int, starts: Sequence[State]) -> Tensor:
-        """As `accuracies`, of what each of ``starts`` adapts to."""
+        """As `accuracies`, of ``count`` episodes of every domain and what each of ``starts`` adapts to."""
         learner, states = answers.learner, [{**answers.state, **start} for start in starts]
         assert isinstance(learner, Episodic)
         found, numbers = accuracies(learner, states, self.stream, split, count)
@@ -116,16 +119,22 @@ class FewShotAccuracy(Protocol):
         return {**state, **scores["kept"]["0"]["start"]} if scores["kept"] else state
 
     def points(self, scores: State) -> tuple[Metrics, State]:
-        points = {"accuracy": float(scores["test"].mean())} if len(scores["test"]) else {}
+        points = self._named("accuracy", means(scores["test"], self.stream.domains)) if len(scores["test"]) else {}
         if len(scores["validation"]):
-            points["validation/accuracy"] = float(scores["validation"])
+            points |= self._named("validation/accuracy", scores["validation"])
         return points, scores
+
+    def _named(self, name: str, found: Tensor) -> Metrics:
+        """Under ``name`` the mean of ``found`` [domains], and of several domains that of each."""
+        domains = self.stream.domains
+        parts = zip(domains, found.tolist(), strict=True) if len(domains) > 1 else ()
+        return {name: float(found.mean()), **{f"{name}/{domain}": value for domain, value in parts}}
 
     def final(self, scores: State) -> Metrics:
         metrics: Metrics = {}
         for name, found in (("accuracy", scores["test"]), ("ensemble/accuracy", scores["ensemble"])):
             if len(found):
-                metrics |= {name: float(found.mean()), f"{name}/interval": interval(found)}
+                metrics |= summarised(found, self.stream.domains, name)
         if scores["kept"]:
             best = scores["kept"]["0"]
             metrics |= {"validation/accuracy": float(best["validation"]), "validation/step": float(best["step"])}
@@ -142,23 +151,37 @@ def accuracies(
         states: one, or several that answer together; on the device where the answers are made.
         stream: where the episodes come from.
         split: which of its classes.
-        count: how many episodes, from number 0 on.
+        count: how many episodes of every domain, from number 0 on.
 
     Returns:
-        The accuracy on each episode's queries, ``[count]`` float64; whether no answer was NaN.
+        The accuracy on each episode's queries, ``[count * domains]`` float64, the domains in turn; whether no answer
+        was NaN.
     """
-    found, numbers = torch.zeros(count, dtype=torch.float64), True
-    for number in range(count):
-        episode, device = stream.episode(split, number), states[0]["step"].device
+    found, numbers = torch.zeros(count * len(stream.domains), dtype=torch.float64), True
+    for place, whole in _episodes(stream, split, count):
+        episode, device = shown(learner, whole), states[0]["step"].device
         x, y, n = stream.numbers(episode.x.to(device)), episode.y.to(device), episode.support
-        support, answered = Batch(x[:n], y[:n], number), []
+        support, answered = Batch(x[:n], y[:n], episode.position, episode.task), []
         for state in states:
-            logits = learner.predict(learner.adapted(state, support), x[n:])
+            logits = learner.predict(learner.adapted(state, support), x[n:], episode.task)
             assert logits is not None
             numbers = numbers and not bool(logits.isnan().any())
             answered.append(logits.softmax(-1))
-        found[number] = (torch.stack(answered).mean(0).argmax(-1) == y[n:]).double().mean()
+        found[place] = (torch.stack(answered).mean(0).argmax(-1) == y[n:]).double().mean()
     return found, numbers
+
+
+def _episodes(stream: EpisodeStream, split: Split, count: int) -> Iterator[tuple[int, Batch]]:
+    """The first ``count`` episodes of every domain, each with its place in `accuracies`."""
+    domains, had = stream.domains, [0] * len(stream.domains)
+    for number in itertools.count():
+        if min(had) == count:
+            return
+        episode = stream.episode(split, number)
+        domain = 0 if len(domains) == 1 or episode.task is None else domains.index(episode.task.domain)
+        if had[domain] < count:
+            yield had[domain] * len(domains) + domain, episode
+            had[domain] += 1
 
 
 def interval(found: Tensor) -> float:
@@ -166,9 +189,29 @@ def interval(found: Tensor) -> float:
     return _TWO_SIDED * float(found.std()) / math.sqrt(len(found)) if len(found) > 1 else 0.0
 
 
+def means(found: Tensor, domains: Sequence[str]) -> Tensor:
+    """``[domains]``: of each the mean of its part of ``found`` (`accuracies`)."""
+    return torch.stack([found[i :: len(domains)].mean() for i in range(len(domains))])
+
+
+def summarised(found: Tensor, domains: Sequence[str], name: str = "accuracy") -> Metrics:
+    """Under ``name`` the mean over ``domains`` of ``found`` (`accuracies`), and of several domains under
+    ``name/DOMAIN`` that of each; beside each under ``.../interval`` its `interval` over episodes. The mean's is that of
+    a mean of independent ones: a domain always has its part in it."""
+    each = means(found, domains)
+    widths = [interval(found[i :: len(domains)]) for i in range(len(domains))]
+    metrics = {name: float(each.mean()), f"{name}/interval": math.hypot(*widths) / len(domains)}
+    if len(domains) > 1:
+        for domain, mean, width in zip(domains, each.tolist(), widths, strict=True):
+            metrics |= {f"{name}/{domain}": mean, f"{name}/{domain}/interval": width}
+    return metrics
+
+
 def _build(config: FewShotAccuracyConfig, stream: Stream) -> FewShotAccuracy:
     if not isinstance(stream, EpisodeStream):
         raise SpecError("protocol.kind", "few-shot-accuracy", "needs a stream of episodes: stream.kind = episodes")
+    clear = len(stream.domains) == 1 or "interval" not in stream.domains
+    require(clear, "stream.domains", "interval", "called otherwise: accuracy/interval is that of the mean")
     return FewShotAccuracy(config, stream)
 
 

@@ -51,6 +51,11 @@ class Answers:
         return logits
 
 
+def shown(learner: Learner, batch: Batch) -> Batch:
+    """``batch`` as ``learner`` may see it: without its task, unless it declares that it needs it."""
+    return batch if learner.capabilities.needs_task else batch.hide_task()
+
+
 class Scored(NamedTuple):
     """Attributes: scores: as they go on; record: what the journal keeps of this position, JSON-able."""
 

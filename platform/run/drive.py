@@ -25,7 +25,7 @@ import torch
 from frisket.algos.learner import Episodic, Learner, Pack
 from frisket.envs.episode_stream import EpisodeSource, EpisodeStream
 from frisket.envs.stream import Stream
-from frisket.platform.protocols.protocol import Answers, Protocol, Scored
+from frisket.platform.protocols.protocol import Answers, Protocol, Scored, shown
 from frisket.platform.run.together import Together
 from frisket.types import Batch, Metrics, State
 
@@ -126,7 +126,8 @@ class Episodes(Drive):
         first = position * self.learner.meta_batch
         made = list(self.stream.batches(first, self.learner.meta_batch))
         mine = made if self.together is None else self.together.share(made)
-        gradients = self.learner.gradients(state, [seen(self.stream, batch, self.device) for batch in mine])
+        told = [shown(self.learner, seen(self.stream, batch, self.device)) for batch in mine]
+        gradients = self.learner.gradients(state, told)
         if self.together is not None:
             gradients = self.together.added(gradients)
         return *self.learner.apply(state, gradients), made[-1]
@@ -179,11 +180,8 @@ def supervised(
     no labels are answered."""
     first = _answers(pack, state, ways, learned=batches[0].position > 0)
     before = protocol.before(first, scores, batches)
-    seen = [
-        batch if learner.capabilities.needs_task else batch.hide_task()
-        for learner, batch in zip(pack.learners, batches, strict=True)
-    ]
-    state, metrics = pack.observe(state, seen)
+    told = [shown(learner, batch) for learner, batch in zip(pack.learners, batches, strict=True)]
+    state, metrics = pack.observe(state, told)
     _require_numbers(metrics)
     known = [Scored(one.scores, {**one.record, **learned}) for one, learned in zip(before, metrics, strict=True)]
     last = _answers(pack, state, ways, learned=True)

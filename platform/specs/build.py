@@ -76,29 +76,32 @@ class Inputs:
         ways: number of labels.
         own: size of the blocks of labels that are learned and judged among themselves; None for one head over all.
         names: name of each label, empty where labels have none that lasts.
+        domains: what episodes are of; empty where the inputs are of no episodes.
     """
 
     shape: tuple[int, int, int]
     ways: int
     own: int | None = None
     names: tuple[str, ...] = ()
+    domains: tuple[str, ...] = ()
 
     @classmethod
     def of(cls, stream: Stream) -> Inputs:
         """Those of ``stream``."""
         own = stream.own if isinstance(stream, TaskStream) else None
-        return cls(shape=stream.shape, ways=stream.ways, own=own, names=stream.names)
+        domains = stream.domains if isinstance(stream, EpisodeStream) else ()
+        return cls(shape=stream.shape, ways=stream.ways, own=own, names=stream.names, domains=domains)
 
     @classmethod
     def from_dict(cls, raw: Mapping[str, Any]) -> Inputs:
         """The inverse of `as_dict`."""
-        names = tuple(raw.get("names", ()))
-        return cls(shape=tuple(raw["shape"]), ways=raw["ways"], own=raw.get("own"), names=names)
+        names, domains = (tuple(raw.get(name, ())) for name in ("names", "domains"))
+        return cls(shape=tuple(raw["shape"]), ways=raw["ways"], own=raw.get("own"), names=names, domains=domains)
 
     def as_dict(self) -> dict[str, Any]:
         """JSON-able."""
-        names = {"names": list(self.names)} if self.names else {}
-        return {"shape": list(self.shape), "ways": self.ways, "own": self.own, **names}
+        named = {name: list(said) for name, said in (("names", self.names), ("domains", self.domains)) if said}
+        return {"shape": list(self.shape), "ways": self.ways, "own": self.own, **named}
 
 
 def build_network(experiment: Experiment, inputs: Inputs) -> Network:
@@ -112,6 +115,8 @@ def build_learner(experiment: Experiment, inputs: Inputs) -> Learner:
     """The learner, over a network for ``inputs``."""
     network = build_network(experiment, inputs)
     learner = experiment.learner.row.build(experiment.learner.config, network)
+    if isinstance(learner, Episodic):
+        learner = learner.over(inputs.domains)
     if network.generates and not learner.capabilities.generates:
         raise SpecError("network.kind", experiment.network.kind, f"{experiment.learner.kind} learns labels only")
     if network.running and not learner.capabilities.statistics:

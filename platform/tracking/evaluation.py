@@ -90,11 +90,13 @@ def _run(
 
 
 def _numbers(found: Mapping[str, Any]) -> dict[str, float]:
-    """Of every variant the mean and the widest interval of a seed; of the only one, or the first, without prefix."""
+    """Of every variant, and of each of several domains, the mean and the widest interval of a seed; of the only
+    variant, or the first, without prefix."""
     numbers: dict[str, float] = {}
     for place, row in enumerate(found["summary"]):
         values = {"accuracy": row["accuracy"], "accuracy/interval": row["interval"]}
         values |= {"accuracy_std": row["std"]} if row["n"] > 1 else {}
+        values |= {name: value for name, value in row.items() if name.startswith("accuracy/")}  # of domains
         prefixes = ([""] if place == 0 else []) + ([f"{row['variant']}/"] if row["variant"] else [])
         numbers |= {metric_name(prefix + k): v for prefix in prefixes for k, v in values.items()}
     return numbers

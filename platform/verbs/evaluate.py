@@ -12,7 +12,7 @@ from frisket.algos.parts.tree import flatten, to_device
 from frisket.envs.episode_stream import SPLITS, EpisodeStream
 from frisket.errors import ModelError, SpecError, nearest
 from frisket.platform.model.model import FrisketModel, Member
-from frisket.platform.protocols.few_shot_accuracy import accuracies, interval
+from frisket.platform.protocols.few_shot_accuracy import accuracies, summarised
 from frisket.platform.run.aggregate import aggregate
 from frisket.platform.specs.build import build_learner, build_stream, choose_device, load_data, mode_of, provenance_of
 from frisket.platform.specs.experiment import Experiment, Replica, changed, load_spec
@@ -69,7 +69,8 @@ def evaluate(
         "of": loaded.experiment.name,
         "stream": experiment.name,
         "overrides": list(overrides),
-        "domain": made.domains[0],
+        "domain": ", ".join(made.domains),
+        "domains": list(made.domains),
         "ways": made.ways,
         "shots": made.shots,
         "norm": loaded.experiment.norm,
@@ -119,24 +120,27 @@ def _answering(
 def _judged(
     learner: Episodic, member: Member, name: str, stream: EpisodeStream, split: Split, episodes: int
 ) -> dict[str, float]:
-    """``accuracy`` and ``interval``, half the width of its 95 % interval over episodes, of one replica of the model of
-    ``name``."""
+    """As `summarised`, of one replica of the model of ``name``; the mean's interval is called ``interval``."""
     takes, given = (member.inputs.shape, member.inputs.ways), (stream.shape, stream.ways)
     if takes != given:
         fix = f"takes inputs of shape {takes[0]} in {takes[1]} ways; the stream has {given[0]} in {given[1]}"
         raise ModelError("model", name, fix)
     state = to_device(member.state, choose_device("auto"))
     found, _ = accuracies(learner, [state], stream, split, episodes)
-    return {"accuracy": float(found.mean()), "interval": interval(found)}
+    said = summarised(found, stream.domains)
+    return {"accuracy": said.pop("accuracy"), "interval": said.pop("accuracy/interval"), **said}
 
 
 def _summary(results: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """Of each variant the mean over seeds, its spread (the population's), and the widest of their intervals."""
+    """Of each variant the mean over seeds, its spread (the population's), and the widest of their intervals; of several
+    domains under ``accuracy/DOMAIN`` the mean, and under ``.../interval`` the widest interval, of each."""
     rows = []
     for variant in dict.fromkeys(one["variant"] for one in results):
         own = [one for one in results if one["variant"] == variant]
         found = aggregate({"accuracy": one["accuracy"]} for one in own)["accuracy"]
         widest = max(one["interval"] for one in own)
+        parts = {name: [one[name] for one in own] for name in own[0] if name.startswith("accuracy/")}
         rows.append({"variant": variant, "accuracy": found["mean"], "std": found["std"], "n": found["n"],
-                     "interval": widest})  # fmt: skip
+                     "interval": widest, **{k: max(v) if k.endswith("/interval") else sum(v) / len(v)
+                                            for k, v in parts.items()}})  # fmt: skip
     return rows

@@ -22,6 +22,7 @@ from frisket.types import Batch, Task
 # Further forms of a stream, beside the one its row is quick in.
 FORMS: dict[str, tuple[str, dict[str, Any]]] = {
     **{kind: (kind, {}) for kind in STREAMS},
+    "mixed-episodes/unequal": ("mixed-episodes", {"domains": {"omniglot": 0.7, "miniimagenet": 0.3}}),
     "osaka/still": ("osaka", {"p": 1.0}),
     "osaka/restless": ("osaka", {"p": 0.0}),
     "incremental/task": ("incremental", {"scenario": "task"}),

@@ -36,6 +36,10 @@ CONFIGS: dict[str, tuple[str, dict[str, Any]]] = {
         {"dataset": "digits", "classes_per_task": 4, "epochs": 2, "validation": 0.1, "augment": "crop-flip"},
     ),
     "episodes": ("episodes", {"dataset": "glyphs", "ways": 3, "shots": 2, "queries": 3, "steps": 30}),
+    "mixed-episodes": (
+        "mixed-episodes",
+        {"domains": {"glyphs": 0.75, "digits": 0.25}, "ways": 2, "shots": 2, "queries": 3, "steps": 30},
+    ),
     "characters": ("character-tasks", {"dataset": "digits", "tasks": 3, "epochs": 2, "batch": 5, "test_share": 0.2}),
     "mixed": (
         "split-classes",

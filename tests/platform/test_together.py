@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -15,9 +16,7 @@ import torch.multiprocessing as multiprocessing
 from frisket.algos.learner import Episodic
 from frisket.algos.parts.tree import flatten, map_tensors
 from frisket.algos.state_file import load_state, save_state
-from frisket.envs.data import resolve
-from frisket.envs.streams.episodes import Episodes as Stream
-from frisket.envs.streams.episodes import EpisodesConfig
+from frisket.envs.episode_stream import EpisodeStream
 from frisket.errors import SpecError
 from frisket.platform.protocols.few_shot_accuracy import FewShotAccuracy, FewShotAccuracyConfig
 from frisket.platform.run.drive import Episodes
@@ -25,7 +24,7 @@ from frisket.platform.run.engine import run_pack
 from frisket.platform.run.folder import RunFolder
 from frisket.platform.run.journal import last_step
 from frisket.platform.run.together import PeerLost, Together
-from frisket.platform.specs.build import Inputs, build_learner
+from frisket.platform.specs.build import Inputs, build_learner, build_stream, load_data
 from frisket.platform.specs.experiment import load_spec
 from frisket.platform.verbs.run import prepare
 from frisket.types import State
@@ -39,6 +38,13 @@ SPEC: dict[str, Any] = {
     "learner": {"kind": "sparse-maml", "inner_steps": 2, "meta_batch": 4, "alpha": 0.3},
     "protocol": {"kind": "few-shot-accuracy", "every": 10, "validation_episodes": 3, "test_episodes": 3},
 }  # fmt: skip
+MIXED: dict[str, Any] = {
+    **SPEC,
+    "stream": {"kind": "mixed-episodes", "domains": {"glyphs": None, "digits": None, "patches": None}, "ways": 2,
+               "queries": 2, "steps": 60},
+    "learner": {"kind": "multi-maml", "inner_steps": 1, "meta_batch": 3, "alpha": 0.3},
+}  # fmt: skip
+"""Neither of two processes has tasks of all domains in a meta-batch."""
 CPU = torch.device("cpu")
 
 
@@ -57,12 +63,11 @@ def together(size: int, place: Path, work: Callable[[Together, Path], None]) -> 
     multiprocessing.spawn(_process, (size, str(place), work), nprocs=size)  # pyright: ignore[reportPrivateImportUsage]
 
 
-def made(group: Together | None) -> tuple[Episodes, State]:
+def made(group: Together | None, spec: dict[str, Any]) -> tuple[Episodes, State]:
     """The drive in float64, and the state it begins with."""
-    experiment = load_spec(SPEC)
-    config = experiment.stream.config
-    assert isinstance(config, EpisodesConfig)
-    stream = Stream(config, resolve(config.datasets(), "embedded"), 0)
+    experiment = load_spec(spec)
+    stream = build_stream(experiment, load_data(experiment, "embedded"), 0)
+    assert isinstance(stream, EpisodeStream)
     numbers = stream.numbers
     stream.numbers = lambda x: numbers(x).double()
     learner = build_learner(experiment, Inputs.of(stream))
@@ -72,8 +77,8 @@ def made(group: Together | None) -> tuple[Episodes, State]:
     return Episodes(learner=learner, protocol=protocol, stream=stream, device=CPU, together=group), state
 
 
-def twenty_steps(group: Together | None, place: Path) -> None:
-    drive, state = made(group)
+def twenty_steps(group: Together | None, place: Path, spec: dict[str, Any]) -> None:
+    drive, state = made(group, spec)
     if group is not None and group.rank:
         drive.accompany()
         return
@@ -86,14 +91,15 @@ def twenty_steps(group: Together | None, place: Path) -> None:
     save_state(place / "end.safetensors", state, {})
 
 
-def test_two_take_the_steps_of_one_in_float64(tmp_path: Path) -> None:
+@pytest.mark.parametrize("spec", [SPEC, MIXED], ids=["one domain", "a member for each of three"])
+def test_two_take_the_steps_of_one_in_float64(spec: dict[str, Any], tmp_path: Path) -> None:
     """To 1e-6 relative after 20 outer steps; and two always to the same bits."""
     ends = []
     for name in ("once", "again"):
-        together(2, tmp_path / name, twenty_steps)
+        together(2, tmp_path / name, functools.partial(twenty_steps, spec=spec))
         ends.append(flatten(load_state(tmp_path / name / "end.safetensors")[0]))
     (tmp_path / "alone").mkdir()
-    twenty_steps(None, tmp_path / "alone")
+    twenty_steps(None, tmp_path / "alone", spec)
     alone = flatten(load_state(tmp_path / "alone" / "end.safetensors")[0])
     for name, value in alone.items():
         assert torch.equal(ends[0][name], ends[1][name])

@@ -1,0 +1,1 @@
+"""Specifications: few-shot learning from several data sets."""
