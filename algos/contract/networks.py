@@ -193,9 +193,8 @@ def features_are_of_the_support_pass(trial: NetworkTrial) -> None:
         raise NotAsked
     params, (x, y) = trial.params(network), trial.inputs(torch.float64)
     leaves = {k: v.clone().requires_grad_() for k, v in params.items()}
-    plain, (loss, moved, features) = (
-        way(leaves, x, y, 0) for way in (network.support_loss, network.support_loss_and_features)
-    )
+    plain = network.support_loss(leaves, x, y, 0)
+    loss, moved, features = network.support_loss_and_features(leaves, x, y, 0)
     need(torch.equal(loss, plain[0]) and equal_states(moved, plain[1]), "with features it is another pass")
     shape = tuple(features.shape)
     need(shape == (network.pooled,), f"features of shape {shape}, not {(network.pooled,)}")

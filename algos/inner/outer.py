@@ -90,8 +90,7 @@ class OuterStep:
         """
         sums = self._gradient(theta, m, seed, episodes[0])
         for episode in episodes[1:]:  # added one by one: those of a generated mask are large
-            more = self._gradient(theta, m, seed, episode)
-            sums = {k: v + more[k] if isinstance(v, Tensor) else total([v, more[k]]) for k, v in sums.items()}
+            sums = _added(sums, self._gradient(theta, m, seed, episode))
         return {**sums, "tasks": torch.full_like(sums["loss"], len(episodes))}
 
     def _gradient(self, theta: Params, m: Params, seed: int, episode: Batch) -> State:
@@ -157,3 +156,8 @@ class OuterStep:
         data, _ = support.sides()
         drawn = self.modulation.draw(m, seed, "answer", support.position)
         return adapt_first_order(self.network, self.modulation, theta, drawn, data, steps or self.inner_steps)
+
+
+def _added(these: State, those: State) -> State:
+    """Tensors and weights by name, added."""
+    return {k: v + those[k] if isinstance(v, Tensor) else total([v, those[k]]) for k, v in these.items()}

@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from frisket.algos.networks.fisher import squared_gradients
-from frisket.errors import require
+from frisket.errors import SpecError, require
 from frisket.types import Params
 
 
@@ -100,7 +100,7 @@ class Network(ABC):
     ) -> tuple[Tensor, Params, Tensor]:
         """As `support_loss`, and of the same pass what came out of the last block, its mean over the picture and over
         the inputs, [F] (`pooled`), without a graph. Of networks with `pooled` features."""
-        raise NotImplementedError
+        raise SpecError("learner.features", "pooled", f"must be none: {type(self).__name__} gives no pooled features")
 
     def layer_of(self, name: str) -> str:
         """The layer that owns the weight ``name``: what its tensors' names begin with."""

@@ -10,6 +10,7 @@ from __future__ import annotations
 import numpy as np
 import torch
 
+from frisket.envs.data.divisions import SPLITS
 from frisket.envs.data.imageset import ImageSet
 from frisket.envs.episodes.class_splits import class_split
 from frisket.envs.episodes.fields import EpisodeFields
@@ -55,8 +56,8 @@ class Drawing:
             require(height == width, "rotations", True, f"false: pictures of {images.name} are {height} x {width}")
             turns = len(images.classes) * np.arange(_TURNS)[:, None]
             self._splits = {split: (turns + classes).reshape(-1) for split, classes in self._splits.items()}
-        for split, classes in self._splits.items():
-            self._require_enough(split, classes)
+        for split in SPLITS:
+            self._require_enough(split, self._splits[split])
 
     def _require_enough(self, split: Split, classes: np.ndarray) -> None:
         images, found = self._images, len(classes)

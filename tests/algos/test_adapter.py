@@ -20,9 +20,11 @@ from frisket.algos.learners.fewshot.bmp import BMPConfig
 from frisket.algos.learners.fewshot.learner import EpisodicLearner
 from frisket.algos.networks.conv4 import Conv4, Conv4Config
 from frisket.algos.networks.network import split
+from frisket.algos.networks.norm_policy import Normalise
 from frisket.algos.parts.tree import flatten, map_tensors
 from frisket.errors import SpecError
 from frisket.rng import torch_generator
+from frisket.types import Params
 
 
 def test_which_layers_there_are() -> None:
@@ -73,9 +75,9 @@ def test_features_come_from_the_support_s_own_pass() -> None:
     class Counting(Conv4):
         passes = 0
 
-        def blocks(self, *args: Any) -> Tensor:
+        def blocks(self, params: Params, normalise: Normalise, x: Tensor) -> Tensor:
             self.passes += 1
-            return super().blocks(*args)
+            return super().blocks(params, normalise, x)
 
     network = Counting(Conv4Config(channels=3), in_channels=1, size=16, ways=2)
     theta = map_tensors(torch.Tensor.double, network.init(torch_generator(0, "theta")))

@@ -177,7 +177,7 @@ FLOATS = dataclasses.replace(pictures("floats"), images=np.zeros((240, 1, 16, 16
         ((A, BB), {"normalise": "imagenet"}, "normalise", "none: pictures have 1 colours"),
         ((A, BB), {"normalise": "published"}, "normalise", "one of none, imagenet"),
         ((A, BB), {"domains": {"cifar_fs": 0.5, "fc100": 0.5}}, "domains", "they share pictures"),
-        ((A, BB), {"size": 4}, "size", "at least 8"),
+        ((A, BB), {"size": 4}, "size", "8 to 4,096"),
         ((A, BB), {"ways": 1}, "ways", "at least 2"),
     ],
 )
