@@ -12,6 +12,7 @@ import pytest
 import torch
 
 from frisket.algos.kinds import LEARNERS
+from frisket.algos.learner import Episodic
 from frisket.algos.networks.conv4 import Conv4, Conv4Config
 from frisket.platform.specs.text import spec_names
 from frisket.types import Batch, Task, TaskEnd
@@ -61,6 +62,8 @@ def reported(kind: str, fields: Mapping[str, Any]) -> set[str]:
     """Names of what the method reports over a task of three batches, its end among them."""
     row = LEARNERS[kind]
     learner = row.build(row.config(**fields), Conv4(Conv4Config(channels=4), in_channels=1, size=16, ways=2))
+    if isinstance(learner, Episodic):
+        learner = learner.over([TASK.domain])
     end = TaskEnd(steps=3, batch=noise, validation=lambda: (noise(9).x, noise(9).y))
     state, names = learner.init(0), set[str]()
     for position in range(3):
