@@ -17,7 +17,6 @@ import os
 import re
 import sys
 from collections.abc import Callable, Iterator
-from typing import Any
 
 from frisket.errors import FrisketError, SpecError
 
@@ -37,11 +36,8 @@ def machine_memory() -> int:
 
 
 @contextlib.contextmanager
-def within_memory(field: str, value: Any) -> Iterator[None]:
-    """Say of what finds no memory inside the block that it was too much.
-
-    Args:
-        field, value: what to blame.
+def within_memory() -> Iterator[None]:
+    """Say of what finds no memory inside the block that it was too much, and how much.
 
     Raises:
         SpecError: in place of Python's, numpy's or torch's own error.
@@ -54,10 +50,9 @@ def within_memory(field: str, value: Any) -> Iterator[None]:
         if not isinstance(error, MemoryError) and not any(said in str(error) for said in _TOO_MUCH):
             raise
         asked = _ASKED.search(str(error))
-        piece = "" if asked is None else f" ({asked[1]} at once)"
         there = f"{machine_memory() / 2**30:.3g} GiB"
-        fix = f"takes more memory than this machine's {there}{piece}; ask for smaller buffers, pictures or networks"
-        raise SpecError(field, value, fix) from error
+        fix = f"is more than this machine has left of its {there}; ask for smaller buffers, pictures or networks"
+        raise SpecError("memory", "what it takes" if asked is None else asked[1], fix) from error
 
 
 def keep_freed_memory() -> bool:

@@ -76,8 +76,7 @@ def run_pack(
     with files.lock():
         if not files.done:
             method = folder.experiment.variant(pack[0].variant).learner.kind
-            uses = folder.experiment.uses
-            with within_memory("learner.kind", method), blamed(uses, f"{method} failed in its run"):
+            with within_memory(), blamed(folder.experiment.uses, f"{method} failed in its run"):
                 _Walk(folder, files, pack, data_dir, open_stream, together).run(stop)
 
 

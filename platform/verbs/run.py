@@ -153,7 +153,7 @@ def prepare(
         there = _run_called(run_id, experiment, data, runs_dir)
         if there is not None:
             return reopen(str(there.path), data_dir=data_dir, search=search)
-    with within_memory("SPEC", experiment.name), blamed(experiment.uses, "cannot be built"):
+    with within_memory(), blamed(experiment.uses, "cannot be built"):
         require_device(experiment.device)
         images = load_data(experiment, data, data_dir)
         mode, provenance = mode_of(images), provenance_of(images)
