@@ -202,6 +202,8 @@ def test_answers_that_are_nan_are_said_though_the_loss_is_fine(tmp_path: Path) -
 HUGE = 1e30
 RATES = ("alpha_init", "alpha_0", "step_size", "within_rate", "across_rate", "gamma_m", "rate_low", "rate_high")
 """Rates whose names do not end in ``lr``."""
+OF_DOMAINS = {"multi-maml"}
+"""Methods of episodes alone, whose domains they are told."""
 BOUNDED = {"sparse-cmaml", "static-anil"}
 """Methods that such a rate does not break: it closes the first's masks, and the other learns nothing online."""
 
@@ -215,12 +217,16 @@ def wild_spec(kind: str) -> dict[str, Any]:
     tasks = row.tried_on == "mlp"
     stream = {"kind": "rotations", "tasks": 5, "samples": 30, "test_samples": 10, "validation": 10, "batch": 10}
     learner = {**row.quick, **rates, **({"task_steps": 3, "memories": 10} if kind == "icarl" else {})}
+    protocol: dict[str, Any] = {"kind": "retained-accuracy" if tasks else "online-accuracy"}
+    if kind in OF_DOMAINS:
+        stream = {"kind": "episodes", "dataset": "glyphs", "ways": 2, "shots": 2, "queries": 3, "steps": 8}
+        protocol = {"kind": "few-shot-accuracy", "every": 2, "validation_episodes": 1, "test_episodes": 1}
     return {
         "name": f"wild/{kind}",
-        "stream": stream if tasks else {"kind": "osaka", "steps": 8},
+        "stream": stream if tasks or kind in OF_DOMAINS else {"kind": "osaka", "steps": 8},
         "network": {"kind": row.tried_on, **network.quick},
         "learner": {"kind": kind, **learner},
-        "protocol": {"kind": "retained-accuracy" if tasks else "online-accuracy"},
+        "protocol": protocol,
         "seeds": 1,
     }
 

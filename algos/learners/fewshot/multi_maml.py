@@ -18,7 +18,7 @@ Symbols and arguments: those of `maml`; ``meta_batch`` counts the tasks of all d
 >>> episode = Batch(x, y, position=0, task=task, support=2)
 >>> before = learner.init(seed=0)
 >>> state, metrics = learner.apply(before, learner.gradients(before, [episode]))
->>> [torch.equal(state["theta"][i]["fc.weight"], before["theta"][i]["fc.weight"]) for i in ("0", "1")]
+>>> [torch.equal(state["theta"][i]["classifier.weight"], before["theta"][i]["classifier.weight"]) for i in ("0", "1")]
 [True, False]
 """
 
