@@ -114,7 +114,7 @@ def test_what_fails_because_of_the_stop_is_no_failure(capsys: pytest.CaptureFixt
     stop = Stop()
     with pytest.raises(RuntimeError, match="of its own"), resumable("frisket run --resume it", stop):
         raise RuntimeError("of its own")
-    assert "failed" in capsys.readouterr().err
+    assert "not finished; once what follows is mended, go on with: frisket run --resume it" in capsys.readouterr().err
     stop.take(signal.SIGINT, None)
     with pytest.raises(typer.Exit) as ended, resumable("frisket run --resume it", stop):
         raise RuntimeError("C++ compile error")
