@@ -1,4 +1,4 @@
-"""Memory: how much the machine has, and keeping what is freed in the process.
+"""Memory: how much the machine has, a line where that is not enough, and keeping what is freed in the process.
 
 A training step frees and takes the same buffers of some ten megabytes over and over. By default the C library gives
 such blocks back to the kernel at once and then pays for every page again; a Conv4 step spends about a seventh of its

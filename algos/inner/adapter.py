@@ -88,9 +88,10 @@ class Adapter:
             TIMES: like.new_zeros(()),
         }
 
-    def __call__(self, m: Params, seen: Seen) -> Tensor:
-        """o, of the length of ``first``; a function of m alone, what is ``seen`` has no graph."""
-        x = self.statistics(seen) / self.scale(m)
+    def __call__(self, m: Params, seen: Seen, statistics: Tensor | None = None) -> Tensor:
+        """o, of the length of ``first``; a function of m alone, what is ``seen`` has no graph. ``statistics``: those of
+        ``seen``, for whoever has worked them out."""
+        x = (self.statistics(seen) if statistics is None else statistics) / self.scale(m)
         if self.features:
             assert seen.features is not None
             x = torch.cat([x, seen.features])
@@ -114,9 +115,8 @@ class Adapter:
         rms = (m[SQUARES].detach() / known.clamp(min=_LEAST)).sqrt().clamp(min=_LEAST)
         return torch.where(known > 0, rms, torch.ones_like(rms))
 
-    def measured(self, seen: Seen, before: Params) -> Params:
-        """What `settled` needs, summed up: ``before``, {} at first, with ``seen``."""
-        u = self.statistics(seen)
+    def measured(self, u: Tensor, before: Params) -> Params:
+        """What `settled` needs, summed up: ``before``, {} at first, with the `statistics` ``u``."""
         now = {SUM: u * u, SEEN: u.new_ones(())}
         return {k: before[k] + v if k in before else v for k, v in now.items()}
 

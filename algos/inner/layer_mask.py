@@ -55,9 +55,9 @@ class LayerMask(Modulation):
         like = next(iter(adaptable.values()))
         return {**self.adapter.init(like, generator), RATE: like.new_zeros(())}
 
-    def decided(self, m: Params, seen: Seen) -> tuple[Tensor, Tensor]:
+    def decided(self, m: Params, seen: Seen, statistics: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """The bits [L], 0 or 1, and alpha^k, scalar; with the derivatives by m that they are said to have."""
-        outputs = self.adapter(m, seen)
+        outputs = self.adapter(m, seen, statistics)
         scores, rate = outputs[:-1], outputs[-1]
         slope = scores if self.straight == "identity" else scores.sigmoid()
         bits = (scores >= 0).to(scores.dtype) + (slope - slope.detach())
@@ -70,10 +70,11 @@ class LayerMask(Modulation):
         return {k: bit * alpha for bit, names in zip(bits.unbind(), layers, strict=True) for k in names}
 
     def measured(self, m: Params, seen: Seen, before: Params) -> Params:
-        bits, alpha = self.decided(m, seen)
+        statistics = self.adapter.statistics(seen)
+        bits, alpha = self.decided(m, seen, statistics)
         shut = (bits == 0).all().to(bits.dtype)
         return {
-            **self.adapter.measured(seen, before),
+            **self.adapter.measured(statistics, before),
             "open": before.get("open", 0) + bits.mean(),
             "rate": before.get("rate", 0) + alpha,
             "shut": before.get("shut", 1) * shut,

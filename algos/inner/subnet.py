@@ -97,7 +97,7 @@ class Subnet(Modulation):
 
     def measured(self, m: Params, seen: Seen, before: Params) -> Params:
         like = next(iter(seen.phi.values()))
-        known = {} if self.adapter is None else self.adapter.measured(seen, before)
+        known = {} if self.adapter is None else self.adapter.measured(self.adapter.statistics(seen), before)
         return {**known, "frozen": self.frozen(m, seen).mean().to(like.dtype)}
 
     def settled(self, m: Params, measured: Params) -> Params:

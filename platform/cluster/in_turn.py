@@ -15,6 +15,7 @@ MODULES, FOLDER = "FRISKET_PRELOAD", "FRISKET_PRELOAD_TURNS"
 """Variables: the modules, apart by commas, and where the locks lie."""
 
 AT_ONCE = max(1, (os.cpu_count() or 1) // 2)
+"""How many workers import side by side."""
 
 if os.environ.get(MODULES):
     with lock(Path(os.environ[FOLDER]) / f"turn-{os.getpid() % AT_ONCE}"):
