@@ -87,7 +87,10 @@ class Alone(Pack["Learner"]):
 
     def observe(self, state: State, batches: Sequence[Batch]) -> tuple[State, list[Metrics]]:
         (batch,) = batches
-        state, metrics = self.learners[0].observe(state, batch)
+        learned: object = self.learners[0].observe(state, batch)
+        if not isinstance(learned, tuple) or len(learned) != 2:  # a method of a user's own
+            raise TypeError(f"observe returns a {type(learned).__name__}; it is to return the state and the metrics")
+        state, metrics = learned
         return state, [metrics]
 
 

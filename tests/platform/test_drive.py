@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from frisket.algos.kinds import LEARNERS
-from frisket.algos.learner import Learner
+from frisket.algos.learner import Alone, Learner
 from frisket.algos.networks.mlp import MLP, MLPConfig
 from frisket.algos.parts.tree import flatten, map_tensors
 from frisket.envs.data import resolve
@@ -132,3 +132,13 @@ def test_a_metric_that_is_no_number_is_named(reported: Any, says: str) -> None:
     vars(made.pack)["observe"] = reporting
     with pytest.raises(TypeError, match=says):
         made.step(0, state, scores)
+
+
+@pytest.mark.parametrize(
+    ("returned", "says"),
+    [(None, "observe returns a NoneType"), ({}, "returns a dict"), (({}, {}, 1), "the state and the metrics")],
+)
+def test_what_observe_should_have_returned_is_said(returned: Any, says: str) -> None:
+    mine: Any = SimpleNamespace(observe=lambda state, batch: returned)
+    with pytest.raises(TypeError, match=says):
+        Alone(mine).observe({}, [STREAMS[0].batch(0)])
