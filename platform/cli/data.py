@@ -7,10 +7,12 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from frisket.platform.cli.groups import group, verb
+
 if TYPE_CHECKING:
     from frisket.envs.data import FileReport
 
-app = typer.Typer(no_args_is_help=True, help="List, fetch and verify data sets.")
+app = group("List, fetch and verify data sets.")
 
 _Names = Annotated[
     list[str] | None, typer.Argument(metavar="[NAME]...", help="Published data sets; all if none is named.")
@@ -20,7 +22,7 @@ _DataDir = Annotated[
 ]
 
 
-@app.command("list")
+@verb(app, "list")
 def list_data(data_dir: _DataDir = None) -> None:
     """Show every data set, and whether it is on this machine."""
     from rich.table import Table
@@ -50,7 +52,7 @@ def list_data(data_dir: _DataDir = None) -> None:
     show_table(table)
 
 
-@app.command()
+@verb(app)
 def fetch(names: _Names = None, data_dir: _DataDir = None) -> None:
     """Download what is missing or damaged, checked, into --data-dir (else the cache folder)."""
     from frisket.envs.data import fetch as fetch_data
@@ -58,7 +60,7 @@ def fetch(names: _Names = None, data_dir: _DataDir = None) -> None:
     _show(fetch_data(names or [], data_dir))
 
 
-@app.command()
+@verb(app)
 def verify(names: _Names = None, data_dir: _DataDir = None) -> None:
     """Check every file against its published hash; exit code 2 if one is missing or damaged."""
     from frisket.envs.data import verify as verify_data

@@ -24,6 +24,7 @@ from frisket.platform.cli.check import check
 from frisket.platform.cli.compare import compare
 from frisket.platform.cli.doctor import doctor
 from frisket.platform.cli.evaluate import evaluate
+from frisket.platform.cli.groups import group, verb
 from frisket.platform.cli.reproduce import reproduce
 from frisket.platform.cli.run import run
 from frisket.platform.cli.runs import runs
@@ -35,32 +36,23 @@ from frisket.platform.cli.tune import tune
 from frisket.platform.cli.ui import ui
 from frisket.redaction import censored
 
-app = typer.Typer(
+app = group(
+    "Learning where to learn: meta- and continual-learning experiments on Ray, tracked in MLflow.",
     name="frisket",
-    help="Learning where to learn: meta- and continual-learning experiments on Ray, tracked in MLflow.",
-    no_args_is_help=True,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 _OPTIONS = ("local", "resume", "run_id")
 """What a verb calls an argument which on the command line is an option; no specification has a field of that name."""
 
-app.command()(run)
-app.command()(tune)
-app.command()(reproduce)
-app.command()(submit)
-app.command()(runs)
-app.command()(compare)
-app.command()(evaluate)
-app.command()(check)
-app.command()(show)
-app.command("list")(listing.show)
-app.command()(schema)
+for function in (run, tune, reproduce, submit, runs, compare, evaluate, check, show):
+    verb(app)(function)
+verb(app, "list")(listing.show)
+verb(app)(schema)
 app.add_typer(data.app, name="data")
 app.add_typer(masks.app, name="masks")
-app.command()(sync)
-app.command()(ui)
-app.command()(doctor)
+for function in (sync, ui, doctor):
+    verb(app)(function)
 
 
 def _version(wanted: bool) -> None:

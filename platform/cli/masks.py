@@ -7,13 +7,15 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from frisket.platform.cli.groups import group, verb
+
 if TYPE_CHECKING:
     from frisket.algos.masks.mask_set import MaskSet
     from frisket.algos.masks.store import MaskStore
 
 MOST_OVERLAPS = 12  # tasks whose overlaps a terminal has room for
 
-app = typer.Typer(no_args_is_help=True, help="Show, compare and export the masks of models.")
+app = group("Show, compare and export the masks of models.")
 
 _Source = Annotated[
     str,
@@ -32,7 +34,7 @@ _Task = Annotated[
 ]
 
 
-@app.command()
+@verb(app)
 def show(
     source: _Source,
     seed: _Seed = None,
@@ -55,7 +57,7 @@ def show(
     _show_tensors(one_of(found, source, task), source)
 
 
-@app.command()
+@verb(app)
 def diff(
     first: _Source,
     second: Annotated[
@@ -106,7 +108,7 @@ def diff(
     console.print(f"overlap = open in both / open in either{said}", soft_wrap=True)
 
 
-@app.command()
+@verb(app)
 def export(
     source: _Source,
     folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="Where to write; made if missing.")],
