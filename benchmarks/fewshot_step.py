@@ -40,6 +40,8 @@ Order = Literal[1, 2]
 SIZES = {28: 1, 84: 3}
 """Channels of the pictures by their side."""
 ROUNDS = {28: 7, 84: 3}
+OURS: Mapping[str, Literal["fp32", "bf16"]] = {"frisket": "fp32", "frisket bf16": "bf16"}
+"""By what convolutions multiply; the second where the processor does."""
 AGREE = 1e-9
 """How far the losses of two ways may be apart in float64, relative."""
 
@@ -77,15 +79,15 @@ def tasks(cell: Cell) -> list[Task]:
 
 def _way(name: str, cell: Cell, order: Order) -> Way:
     sizes = (cell.filters, cell.channels, cell.size)
-    if name == "frisket":
-        return frisket(*sizes, order, K)
+    if name in OURS:
+        return frisket(*sizes, order, K, OURS[name])
     return OTHER_WAYS[name](with_first_weights(conv4(*sizes), *sizes), order, K)
 
 
 def _process(name: str, cell: Cell, orders: Sequence[Order], line: Connection) -> None:
     """Take an outer step of the order asked for, as often as asked, and tell its seconds."""
     torch.set_num_threads(1)
-    if name == "frisket":
+    if name in OURS:
         keep_freed_memory()  # as the engine does
     ways, batch = {order: _way(name, cell, order) for order in orders}, tasks(cell)
     while (order := line.recv()) is not None:
@@ -168,7 +170,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     given = parser.parse_args(arguments)
     torch.set_num_threads(1)
     rate = matrix_rate()
-    names = ["frisket", *(name for name in OTHER_WAYS if there(name))]
+    exact = ["frisket", *(name for name in OTHER_WAYS if there(name))]
+    names = [*exact, "frisket bf16"] if torch.ops.mkldnn._is_mkldnn_bf16_supported() else exact
     print(f"one thread, torch {torch.__version__}; plain matrix product: {rate / 1e9:.0f} GFLOP/s; ways: {names}")
     print("| side | filters | order | way | ms | steps/s | times frisket | over its first order | over floor |")
     print("|---|---|---|---|---|---|---|---|---|")
@@ -176,7 +179,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         cell = Cell(size, filters, given.tasks)
         found = measure(cell, names, given.order, given.rounds or ROUNDS[size])
         print("\n".join(rows(cell, found, rate)), flush=True)
-    furthest = max(apart(size, names, given.order) for size in given.size)
+    furthest = max(apart(size, exact, given.order) for size in given.size)
     print(f"losses apart in float64: {furthest:.1e} (allowed {AGREE:.0e})")
     return int(furthest > AGREE)
 

@@ -116,9 +116,12 @@ def torchopt(module: nn.Module, order: int, steps: int) -> Way:
     return _outer_step(adam, first if order == 1 else second)
 
 
-def frisket(channels: int, in_channels: int, size: int, order: Literal[1, 2], steps: int) -> Way:
+def frisket(
+    channels: int, in_channels: int, size: int, order: Literal[1, 2], steps: int, precision: Literal["fp32", "bf16"]
+) -> Way:
     """The learner itself, from the weights that seed 0 draws."""
-    network = Conv4(Conv4Config(channels=channels, adapt_norm=True), in_channels=in_channels, size=size, ways=5)
+    config = Conv4Config(channels=channels, adapt_norm=True, precision=precision)
+    network = Conv4(config, in_channels=in_channels, size=size, ways=5)
     learner = EpisodicLearner(MAMLConfig(order=order, inner_steps=steps, alpha=ALPHA, outer_lr=OUTER_LR), network)
     state = learner.init(0)
 

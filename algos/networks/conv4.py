@@ -19,6 +19,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
@@ -40,11 +41,14 @@ class Conv4Config(PolicyConfig):
     channels: filters per block (64 in the papers).
     bias: whether convolutions and the output layer have biases.
     adapt_norm: whether inner loops adapt batch norm's gains and shifts too.
+    precision: of what the convolutions of several channels multiply, forward and backward; sums and all else are fp32.
+        bf16 is faster where the processor multiplies it (docs/performance.md), and slower elsewhere.
     """
 
     channels: int = 64
     bias: bool = True
     adapt_norm: bool = False
+    precision: Literal["fp32", "bf16"] = "fp32"
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -65,6 +69,7 @@ class Conv4(PolicyNetwork):
         require(size >= 2**BLOCKS, "image size", size, f"at least {2**BLOCKS} for {BLOCKS} poolings")
         super().__init__(config, {f"bn{i}": config.channels for i in range(1, BLOCKS + 1)})
         self.own, self.bias, filters = own, config.bias, config.channels
+        self.products = torch.bfloat16 if config.precision == "bf16" else None
         self.pooled = filters
         self.features = filters * (size // 2**BLOCKS) ** 2
         self.layers: dict[str, tuple[int, ...]] = {
@@ -94,8 +99,12 @@ class Conv4(PolicyNetwork):
 
     def blocks(self, params: Params, normalise: Normalise, x: Tensor) -> Tensor:
         for i in range(1, BLOCKS + 1):
-            convolved = _convolve_patches if x.shape[1] == 1 else _convolve
-            x = normalise(f"bn{i}", convolved(x, *self._layer(params, f"conv{i}")))
+            weight, bias = self._layer(params, f"conv{i}")
+            if x.shape[1] == 1:
+                x = _convolve_patches(x, weight, bias)
+            else:
+                x = convolve(channels_last(x), weight, bias, padding=1, products=self.products)
+            x = normalise(f"bn{i}", x)
             x = F.relu(max_pool(x))
         return x
 
@@ -111,13 +120,8 @@ class Conv4(PolicyNetwork):
         return params[f"{name}.weight"], params[f"{name}.bias"] if self.bias else None
 
 
-def _convolve(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-    """3x3 convolution, padding 1; the result lies channels-last in memory."""
-    return convolve(channels_last(x), weight, bias, padding=1)
-
-
 def _convolve_patches(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-    """The same of one input channel as a matrix product; the result lies channels-last in memory."""
+    """3x3 convolution of one input channel, padding 1, as a matrix product; the result lies channels-last in memory."""
     n, _, height, width = x.shape
     padded = F.pad(x[:, 0], (1, 1, 1, 1))
     shifts = [padded[:, i : i + height, j : j + width] for i in range(3) for j in range(3)]

@@ -32,9 +32,12 @@ EPSILON = 1e-5
 _aten = torch.ops.aten
 
 
-def convolve(x: Tensor, weight: Tensor, bias: Tensor | None, padding: int) -> Tensor:
-    """Convolution of x [N, C_in, H, W] with weight [C_out, C_in, k, k], stride 1."""
-    return _Convolution.apply(x, weight, bias, padding)  # pyright: ignore[reportReturnType]
+def convolve(
+    x: Tensor, weight: Tensor, bias: Tensor | None, padding: int, products: torch.dtype | None = None
+) -> Tensor:
+    """Convolution of x [N, C_in, H, W] with weight [C_out, C_in, k, k], stride 1. What is multiplied, here and in both
+    derivatives, is rounded to ``products`` before; sums are not. None: to nothing."""
+    return _Convolution.apply(x, weight, bias, padding, products)  # pyright: ignore[reportReturnType]
 
 
 def channels_last(x: Tensor) -> Tensor:
@@ -63,18 +66,18 @@ class _Convolution(Function):
     generate_vmap_rule = True
 
     @staticmethod
-    def forward(x: Tensor, weight: Tensor, bias: Tensor | None, padding: int) -> Tensor:
-        return F.conv2d(x, weight, bias, padding=padding)
+    def forward(x: Tensor, weight: Tensor, bias: Tensor | None, padding: int, products: torch.dtype | None) -> Tensor:
+        return _convolved(x, weight, bias, padding, products)
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
-        ctx.padding = inputs[3]
+        ctx.how = inputs[3:]
         ctx.save_for_backward(*inputs[:2])
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
         wanted = [bool(one) for one in ctx.needs_input_grad[:3]]
-        return *_ConvolutionGradients.apply(grads[0], *ctx.saved_tensors, ctx.padding, wanted), None  # pyright: ignore
+        return *_ConvolutionGradients.apply(grads[0], *ctx.saved_tensors, *ctx.how, wanted), None, None  # pyright: ignore
 
 
 class _ConvolutionGradients(Function):
@@ -83,38 +86,52 @@ class _ConvolutionGradients(Function):
     generate_vmap_rule = True
 
     @staticmethod
-    def forward(g: Tensor, x: Tensor, weight: Tensor, padding: int, wanted: list[bool]) -> tuple[Tensor | None, ...]:
-        by_x, by_weight, _ = _gradients(g, x, weight, padding, [*wanted[:2], False])
+    def forward(
+        g: Tensor, x: Tensor, weight: Tensor, padding: int, products: torch.dtype | None, wanted: list[bool]
+    ) -> tuple[Tensor | None, ...]:
+        by_x, by_weight = _gradients(g, x, weight, padding, products, wanted[:2])
         # the routine's own sum for the bias takes longer, channels-last
         return by_x, by_weight, g.sum((0, 2, 3)) if wanted[2] else None
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
-        g, x, weight, ctx.padding, ctx.wanted = inputs
-        ctx.save_for_backward(g, x, weight)
+        *tensors, padding, products, _ = inputs
+        ctx.how = (padding, products)
+        ctx.save_for_backward(*tensors)
         ctx.set_materialize_grads(False)
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, *cotangents: Tensor | None) -> tuple[Tensor | None, ...]:  # pyright: ignore[reportIncompatibleMethodOverride]
-        (g, x, weight), (u, v, b), padding = ctx.saved_tensors, cotangents, ctx.padding
+        (g, x, weight), (u, v, b) = ctx.saved_tensors, cotangents
         by_g = by_x = by_weight = None
         if v is not None:  # the gradient of the weight is linear in g and in x
-            by_g = F.conv2d(x, v, b, padding=padding)
+            by_g = _convolved(x, v, b, *ctx.how)
             if ctx.needs_input_grad[1]:
-                by_x = _gradients(g, x, v, padding, [True, False, False])[0]
+                by_x = _gradients(g, x, v, *ctx.how, [True, False])[0]
         elif b is not None:
             by_g = b[:, None, None].expand_as(g)
         if u is not None:  # that of x in g and in the weight
-            along = F.conv2d(u, weight, padding=padding)
+            along = _convolved(u, weight, None, *ctx.how)
             by_g = along if by_g is None else by_g + along
-            by_weight = _gradients(g, u, weight, padding, [False, True, False])[1]
-        return by_g, by_x, by_weight, None, None
+            by_weight = _gradients(g, u, weight, *ctx.how, [False, True])[1]
+        return by_g, by_x, by_weight, None, None, None
 
 
-def _gradients(g: Tensor, x: Tensor, weight: Tensor, padding: int, wanted: list[bool]) -> tuple[Tensor | None, ...]:
-    """torch's routine for the gradients of a convolution, of the bias never."""
-    return _aten.convolution_backward(g, x, weight, None, [1, 1], [padding, padding], [1, 1], False, [0, 0], 1, wanted)
+def _convolved(x: Tensor, weight: Tensor, bias: Tensor | None, padding: int, products: torch.dtype | None) -> Tensor:
+    """torch's routine for a convolution, of what is rounded to ``products``."""
+    rounded = (None if one is None else one.to(products or one.dtype) for one in (x, weight, bias))
+    return F.conv2d(*rounded, padding=padding).to(x.dtype)  # pyright: ignore[reportArgumentType]
+
+
+def _gradients(
+    g: Tensor, x: Tensor, weight: Tensor, padding: int, products: torch.dtype | None, wanted: list[bool]
+) -> tuple[Tensor | None, Tensor | None]:
+    """torch's routine for the gradients of a convolution by x and by weight, of what is rounded to ``products``."""
+    rounded = (one.to(products or one.dtype) for one in (g, x, weight))
+    place = ([1, 1], [padding, padding], [1, 1], False, [0, 0], 1)
+    by_x, by_weight, _ = _aten.convolution_backward(*rounded, None, *place, [*wanted, False])
+    return None if by_x is None else by_x.to(x.dtype), None if by_weight is None else by_weight.to(x.dtype)
 
 
 class _BatchNorm(Function):

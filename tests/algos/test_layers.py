@@ -71,6 +71,29 @@ def test_values_and_first_derivatives_are_torchs_to_the_bit() -> None:
         assert all(torch.equal(a, b) for a, b in zip(*found, strict=True)), layer
 
 
+def test_products_of_half_the_bits_keep_two_digits() -> None:
+    """Values, gradients and second derivatives of what is rounded to bf16: none is exact, all are near."""
+    inputs = [
+        torch.randn(shape, generator=torch_generator(0, "bf16")) / 8 for shape in ((4, 8, 7, 7), (8, 8, 3, 3), (8,))
+    ]
+    exact, near = (
+        _derivatives(lambda x, w, b, as_=as_: convolve(x, w, b, 1, as_), inputs) for as_ in (None, torch.bfloat16)
+    )
+    for wanted, found in zip(exact, near, strict=True):
+        assert found.dtype == torch.float32
+        assert torch.equal(found, wanted) == (wanted.ndim == 1)  # by the bias: a sum, without a product
+        assert (found - wanted).norm() <= 0.02 * wanted.norm()
+
+
+def test_a_network_multiplies_as_it_is_told() -> None:
+    x = torch.rand(2, 3, 16, 16, generator=torch_generator(1))
+    networks = [Conv4(Conv4Config(channels=4, precision=p), in_channels=3, size=16, ways=3) for p in ("fp32", "bf16")]
+    theta = networks[0].init(torch_generator(0))
+    exact, near = (network(theta, x) for network in networks)
+    assert not torch.equal(exact, near)
+    assert (near - exact).norm() < 0.05 * exact.norm()
+
+
 def test_running_statistics_are_moved_as_torch_moves_them() -> None:
     x, gain, shift = torch.randn(4, 3, 5, 5), torch.rand(3), torch.rand(3)
     moved = [(torch.zeros(3), torch.ones(3)) for _ in range(2)]
