@@ -103,25 +103,25 @@ class _ConvolutionGradients(Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, *cotangents: Tensor | None) -> tuple[Tensor | None, ...]:  # pyright: ignore[reportIncompatibleMethodOverride]
-        (g, x, weight), (u, v, b) = ctx.saved_tensors, cotangents
+        (g, x, weight), (u, v, b), (padding, products) = ctx.saved_tensors, cotangents, ctx.how
         by_g = by_x = by_weight = None
         if v is not None:  # the gradient of the weight is linear in g and in x
-            by_g = _convolved(x, v, b, *ctx.how)
+            by_g = _convolved(x, v, b, padding, products)
             if ctx.needs_input_grad[1]:
-                by_x = _gradients(g, x, v, *ctx.how, [True, False])[0]
+                by_x = _gradients(g, x, v, padding, products, [True, False])[0]
         elif b is not None:
             by_g = b[:, None, None].expand_as(g)
         if u is not None:  # that of x in g and in the weight
-            along = _convolved(u, weight, None, *ctx.how)
+            along = _convolved(u, weight, None, padding, products)
             by_g = along if by_g is None else by_g + along
-            by_weight = _gradients(g, u, weight, *ctx.how, [False, True])[1]
+            by_weight = _gradients(g, u, weight, padding, products, [False, True])[1]
         return by_g, by_x, by_weight, None, None, None
 
 
 def _convolved(x: Tensor, weight: Tensor, bias: Tensor | None, padding: int, products: torch.dtype | None) -> Tensor:
     """torch's routine for a convolution, of what is rounded to ``products``."""
-    rounded = (None if one is None else one.to(products or one.dtype) for one in (x, weight, bias))
-    return F.conv2d(*rounded, padding=padding).to(x.dtype)  # pyright: ignore[reportArgumentType]
+    to = products or x.dtype
+    return F.conv2d(x.to(to), weight.to(to), None if bias is None else bias.to(to), padding=padding).to(x.dtype)
 
 
 def _gradients(
