@@ -7,9 +7,11 @@ already.
 from __future__ import annotations
 
 import dataclasses
+import re
 import shutil
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any, Literal
 
 import frisket
 from docs.evidence.queue import COMMITS, KEPT, Entry, Standing, standing
@@ -31,6 +33,7 @@ from frisket.platform.verbs.run import work_of_a_seed
 
 _OWN = "own"
 """Family and scale of the tables that are made here, of what no published table has: nothing of them gets a verdict."""
+_UNPUBLISHED = "with settings of which nothing is published"
 _NOWHERE: Mapping[str, str | None] = {"uri": "", "experiment": None}
 
 
@@ -132,9 +135,9 @@ def _pages(standings: Mapping[Entry, Standing], out: Path) -> Iterator[Page]:
     own: dict[str, dict[Entry, Standing]] = {}
     for entry, one in standings.items():
         if entry not in told and one.run is not None and one.state == "done":
-            own.setdefault(one.run.experiment.name, {})[entry] = one
-    for name, found in own.items():
-        yield _own_page(name, found, out)
+            own.setdefault(entry.page or f"{one.run.experiment.name}, {_UNPUBLISHED}", {})[entry] = one
+    for title, found in own.items():
+        yield _own_page(title, found, out)
 
 
 def _answers(entry: Entry, cell: Cell) -> bool:
@@ -158,33 +161,49 @@ def _cell(
     return planned, one.run
 
 
-def _own_page(name: str, found: Mapping[Entry, Standing], out: Path) -> Page:
-    """A page of runs of one specification that no published table has: variants by settings, all that was measured."""
+def _own_page(title: str, found: Mapping[Entry, Standing], out: Path) -> Page:
+    """A page of runs that no published table has: variants by settings, all that was measured."""
     cells, metrics, rows = {}, dict[str, Metric](), dict[str, dict[str, str | Cell]]()
-    columns = {entry: " ".join(entry.overrides) or "as specified" for entry in found}
-    for column in dict.fromkeys(columns.values()):
-        alike = {entry: one for entry, one in found.items() if columns[entry] == column}
+    places: dict[tuple[str, str], dict[Entry, Standing]] = {}
+    for entry, one in found.items():
+        assert one.run is not None
+        place = entry.row or one.run.experiment.name, entry.column or " ".join(entry.overrides) or "as specified"
+        places.setdefault(place, {})[entry] = one
+    for (row, column), alike in places.items():
         run = next(iter(alike.values())).run
         assert run is not None
         for label in run.experiment.plans:
-            planned, best = _cell(alike, label or name, column, label)
+            planned, best = _cell(alike, label or row, column, label)
             cells[planned] = best
-            row = rows.setdefault(planned.row, {})
-            row[column] = Cell(spec=planned.spec, overrides=planned.overrides, variant=label)
-        for result in run.results():
-            for metric in result["metrics"]:
-                metrics[metric] = Metric(label=metric, unit="nats" if "likelihood" in metric else "percent")
+            rows.setdefault(planned.row, {})[column] = Cell(
+                spec=planned.spec, overrides=planned.overrides, variant=label
+            )
+        for metric in (metric for result in run.results() for metric in _measured(result)):
+            metrics[metric] = Metric(label=metric, unit=_unit(metric))
     nothing = Scale(seeds=1, overrides=())
+    name = "-".join(re.findall(r"[a-z0-9]+", title.removesuffix(f", {_UNPUBLISHED}").lower()))
     table = Table(
-        name=f"{TABLES}{_OWN}/{name.replace('/', '-')}",
-        title=f"{name}, with settings of which nothing is published",
+        name=f"{TABLES}{_OWN}/{name}",
+        title=title,
         source="In no published table",
         metrics=metrics,
-        columns=tuple(dict.fromkeys(columns.values())),
+        columns=tuple(dict.fromkeys(column for _, column in places)),
         rows=rows,
         scales=Scales(smoke=nothing, short=nothing),
     )
     return Page(_with_commits(table, cells.values()), cells, _OWN, out)
+
+
+def _measured(result: Mapping[str, Any]) -> list[str]:
+    """What a page of its own shows of a seed's result: its metrics, and the sparsity of tensors that are masked."""
+    masked = [f"sparsity/{name}" for name, value in result["sparsity"].items() if name != "overall" and value]
+    return [*result["metrics"], *masked]
+
+
+def _unit(metric: str) -> Literal["percent", "nats", "count"]:
+    if "likelihood" in metric:
+        return "nats"
+    return "count" if metric.endswith("/step") else "percent"
 
 
 def _with_commits(table: Table, runs: Iterable[RunFolder | None]) -> Table:
@@ -225,7 +244,7 @@ def _row(number: int, entry: Entry, one: Standing) -> Sequence[str]:
     found = summarise(run)
     numbers = found.get("variants") or {None: found["summary"]}
     metric = run.experiment.metric
-    unit = "nats" if "likelihood" in metric else "percent"
+    unit = _unit(metric)
     said = (
         " ".join(filter(None, (label, number_text(Number(**one_number[metric]), unit))))
         for label, one_number in numbers.items()

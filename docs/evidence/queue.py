@@ -47,6 +47,9 @@ class Entry:
         overrides: ``key.path=value``.
         data: what it must run on.
         hours: on one core, for all its seeds; an estimate, or measured. None: not known.
+        page: title of the page it is reported on, with others; None for its specification's own. What a published table
+            has is on that table's page in any case.
+        row, column: where it stands there; by default its specification and its overrides.
     """
 
     __pydantic_config__: ClassVar[dict[str, Any]] = {"extra": "forbid"}
@@ -55,6 +58,9 @@ class Entry:
     overrides: tuple[str, ...] = ()
     data: Literal["real", "embedded"] = "real"
     hours: float | None = None
+    page: str | None = None
+    row: str | None = None
+    column: str | None = None
 
     def __post_init__(self) -> None:
         require(self.seeds >= 1, "seeds", self.seeds, "at least 1")

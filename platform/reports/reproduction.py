@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 HEAD = ("row", "column", "metric", "published", "ours", "n", "difference", "verdict")
 _OFFSET = 0.16  # ours is drawn this much below the row's middle, the published number as much above
-_UNITS = {"percent": "%", "seconds": "s", "nats": "nats", "ratio": ""}
+_UNITS = {"percent": "%", "seconds": "s", "nats": "nats", "count": "", "ratio": ""}
 
 
 def report_path(reproduction: Reproduction, ending: str) -> Path:

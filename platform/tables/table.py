@@ -30,14 +30,14 @@ class Metric:
     Attributes:
         label: what it is called in print.
         better: which direction is the better one; None: neither, so that beyond the tolerance is always a miss.
-        unit: ``percent`` for fractions, ``seconds``, ``nats`` for log-likelihoods.
+        unit: ``percent`` for fractions, ``seconds``, ``nats`` for log-likelihoods, ``count``.
         judged: False where the number depends on the machine, so that only a ratio of it can be judged.
     """
 
     __pydantic_config__: ClassVar[dict[str, Any]] = _STRICT
     label: str
     better: Literal["higher", "lower"] | None = None
-    unit: Literal["percent", "seconds", "nats"] = "percent"
+    unit: Literal["percent", "seconds", "nats", "count"] = "percent"
     judged: bool = True
 
 

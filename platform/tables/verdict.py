@@ -127,7 +127,7 @@ def ratio(top: Number | None, bottom: Number | None) -> Number | None:
 
 
 def number_text(number: Number | None, unit: str) -> str:
-    """``77.42 ± 0.65``: percent of fractions, seconds, nats or a ratio; one seed has no spread; ``-``: no number."""
+    """``77.42 ± 0.65``: percent of fractions, or in its unit; one seed has no spread; ``-``: no number."""
     if number is None:
         return "-"
     digits = _digits(unit)
@@ -153,4 +153,4 @@ def _scaled(value: float, unit: str) -> float:
 
 
 def _digits(unit: str) -> int:
-    return {"percent": 2, "seconds": 1, "nats": 2, "ratio": 3}[unit]
+    return {"percent": 2, "seconds": 1, "nats": 2, "count": 0, "ratio": 3}[unit]
