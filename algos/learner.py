@@ -1,6 +1,6 @@
 """What every method is: `Learner`; what it declares about itself: `Capabilities`; and what some can do beside learning
-and answering: `Episodic`, `TaskWeights`, `KeepsTasks`, `Prunable`. Whoever measures, pictures or prunes asks for these,
-never for a method's class."""
+and answering: `Episodic`, `Deciding`, `TaskWeights`, `KeepsTasks`, `Prunable`. Whoever measures, pictures or prunes
+asks for these, never for a method's class."""
 
 from __future__ import annotations
 
@@ -246,6 +246,32 @@ class Episodic(Learner, ABC):
         before = self.loss(state, batch)
         state, metrics = self.apply(state, self.gradients(state, [batch]))
         return self.adapted(state, batch), {"loss_before": before, **metrics}
+
+
+class Decided(NamedTuple):
+    """What was decided as a task was adapted to; tensors are on the CPU.
+
+    Attributes:
+        layers: names of the L layers that can adapt.
+        open: [T, L] float64, the share of each one's weights that adapted, at each of T inner steps, or T = 1 where it
+            was decided once. A layer that adapts as a whole or not at all has 1 or 0.
+        rate: [T] float64, the step size of what adapted; None where it is given.
+        masks: the weights that adapted at any step.
+    """
+
+    layers: tuple[str, ...]
+    open: Tensor
+    rate: Tensor | None
+    masks: MaskSet
+
+
+class Deciding(Episodic, ABC):
+    """A learner of episodes that can decide for every task anew which of its weights adapt, layer by layer."""
+
+    @abstractmethod
+    def decided(self, state: State, support: Batch) -> Decided | None:
+        """What is decided as `Episodic.adapted` adapts to the task of ``support``; None where a setting of the method
+        leaves nothing to decide."""
 
 
 class TaskWeights(Learner, ABC):

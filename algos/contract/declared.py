@@ -1,5 +1,5 @@
 """What a method declares is true: checks of its `Capabilities`, of its row, and of what it offers beyond learning and
-answering (`TaskWeights`, `KeepsTasks`, `Prunable`, packs)."""
+answering (`Deciding`, `TaskWeights`, `KeepsTasks`, `Prunable`, packs)."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import torch
 
 from frisket.algos.contract.toys import WAYS, noise_task
 from frisket.algos.contract.trial import Trial, answer
-from frisket.algos.learner import KeepsTasks, Prunable, TaskWeights
+from frisket.algos.learner import Deciding, KeepsTasks, Prunable, TaskWeights
 from frisket.algos.networks.powerprop import masked
 from frisket.algos.pack import packed_fields
 from frisket.algos.parts.inference import Form, infer_task
@@ -192,10 +192,33 @@ def kept_tasks_stay_what_they_are(trial: Trial) -> None:
     need(all(t in (0, 1) for t in told), f"inferred tasks {told}")
 
 
+def decides_as_it_adapts(trial: Trial) -> None:
+    """A method that decides for a task what adapts says what it did: the masks it adapts with, shares from 0 to 1 of
+    each layer, finite rates; to be told moves nothing."""
+    learner = trial.learner()
+    if not isinstance(learner, Deciding):
+        raise NotAsked
+    state, _ = trial.led(learner, range(2))
+    before, batch = map_tensors(torch.clone, state), trial.noise(9)
+    found = learner.decided(state, batch)
+    need(equal_states(state, before), "the state has changed")
+    if found is None:
+        raise NotAsked
+    need(found.masks == learner.masks(learner.adapted(state, batch)), "it adapts under other masks than it says")
+    shares, rate, times = found.open, found.rate, len(found.open)
+    need(
+        tuple(shares.shape) == (times, len(found.layers)), f"{tuple(shares.shape)} shares of {len(found.layers)} layers"
+    )
+    need(bool(((shares >= 0) & (shares <= 1)).all()), "a share of a layer is outside [0, 1]")
+    fine = rate is None or (tuple(rate.shape) == (times,) and bool(rate.isfinite().all()))
+    need(fine, f"rates {rate} of {times} inner steps")
+
+
 DECLARED: tuple[Check[Trial], ...] = (
     reports_what_it_logs, samples_are_as_declared, masks_are_as_declared, replay_is_as_declared,
     meta_learning_is_as_declared, task_is_read_only_where_declared, packs_are_their_replicas,
     what_can_be_pruned_is_all_that_answers, answers_under_the_weights_it_shows, kept_tasks_stay_what_they_are,
+    decides_as_it_adapts,
 )  # fmt: skip
 """All checks of this file."""
 

@@ -56,7 +56,8 @@ class LayerMask(Modulation):
         return {**self.adapter.init(like, generator), RATE: like.new_zeros(())}
 
     def decided(self, m: Params, seen: Seen, statistics: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """The bits [L], 0 or 1, and alpha^k, scalar; with the derivatives by m that they are said to have."""
+        """The bits [L], 0 or 1, and alpha^k, scalar; with the derivatives by m that they are said to have.
+        ``statistics``: as for `Adapter.__call__`."""
         outputs = self.adapter(m, seen, statistics)
         scores, rate = outputs[:-1], outputs[-1]
         slope = scores if self.straight == "identity" else scores.sigmoid()

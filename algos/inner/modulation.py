@@ -132,6 +132,12 @@ class Modulation(ABC):
         steps have the sum over their tasks."""
         return before
 
+    def decided(self, m: Params, seen: Seen) -> tuple[Tensor, Tensor | None] | None:
+        """What it decides for a task at ``seen``: the share of each layer's weights that has an s other than 0, [L]
+        (`frisket.algos.inner.adapter.layers_of`), and what s is there, scalar, None where that is given. None where
+        nothing is left for it to decide."""
+        return None
+
     def settled(self, m: Params, measured: Params) -> Params:
         """``m`` after an outer step, where some of it is no gradient's to move but goes by what was ``measured``."""
         return m

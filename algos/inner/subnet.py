@@ -68,6 +68,10 @@ class Subnet(Modulation):
             s = self.most * self.adapter(m, seen).sigmoid()
         return 1 - s if self.k_kept else s
 
+    def decided(self, m: Params, seen: Seen) -> tuple[Tensor, Tensor | None] | None:
+        """The share of each layer's ranked weights that adapts, [L]; the rate is given."""
+        return None if self.adapter is None else (1 - self.frozen(m, seen), None)
+
     def rates(self, m: Params, seen: Seen) -> Params:
         rates = {k: torch.full_like(v, self.alpha) for k, v in seen.phi.items()}
         for share, names in zip(self.frozen(m, seen).unbind(), self.layers.values(), strict=True):

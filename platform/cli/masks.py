@@ -32,6 +32,12 @@ _Task = Annotated[
     str | None,
     typer.Option("--task", help="Where every task has masks: which task's, from 0; or free: what no task uses."),
 ]
+_Domain = Annotated[
+    str | None,
+    typer.Option(
+        "--domain", help="Where tasks decide what adapts: the masks that most tasks of this domain adapt with."
+    ),
+]
 
 
 @verb(app)
@@ -40,6 +46,7 @@ def show(
     seed: _Seed = None,
     variant: _Variant = None,
     task: _Task = None,
+    domain: _Domain = None,
     uses: _Uses = None,
     picture: Annotated[Path | None, typer.Option("--picture", help="Draw what tasks' masks take into a PNG.")] = None,
 ) -> None:
@@ -48,7 +55,7 @@ def show(
     from frisket.errors import MaskError
     from frisket.platform.verbs.masks import one_of, read_masks
 
-    found = read_masks(source, seed, variant, uses or ())
+    found = read_masks(source, seed, variant, uses or (), domain)
     if isinstance(found, MaskStore) and task is None:
         _show_tasks(found, source, picture)
         return
@@ -66,6 +73,7 @@ def diff(
     seed: _Seed = None,
     variant: _Variant = None,
     task: _Task = None,
+    domain: _Domain = None,
     other_seed: Annotated[
         int | None, typer.Option("--other-seed", help="Seed of the second; as --seed if unset.")
     ] = None,
@@ -74,6 +82,9 @@ def diff(
     ] = None,
     other_task: Annotated[
         str | None, typer.Option("--other-task", help="Task of the second; as --task if unset.")
+    ] = None,
+    other_domain: Annotated[
+        str | None, typer.Option("--other-domain", help="Domain of the second; as --domain if unset.")
     ] = None,
     uses: _Uses = None,
 ) -> None:
@@ -85,13 +96,13 @@ def diff(
     from frisket.errors import MaskError
     from frisket.platform.cli.tables import show_table
 
-    if second is None and other_seed is None and other_variant is None and other_task is None:
-        fix = "name what to compare with: OTHER_URI, --other-task, --other-seed or --other-variant"
+    if second is None and not any(one is not None for one in (other_seed, other_variant, other_task, other_domain)):
+        fix = "name what to compare with: OTHER_URI, --other-task, --other-domain, --other-seed or --other-variant"
         raise MaskError("OTHER_URI", None, fix)
     other = second or first
-    a = masks_of(first, seed, variant, task, uses)
+    a = masks_of(first, seed, variant, task, uses, domain)
     chosen = (seed if other_seed is None else other_seed, other_variant or variant, other_task or task)
-    b = masks_of(other, *chosen, uses)
+    b = masks_of(other, *chosen, uses, other_domain or domain)
     both, only_a, only_b = a & b, a - b, b - a
     table = Table("tensor")
     for column in ("open in both", "only in first", "only in second", "overlap"):
@@ -115,6 +126,7 @@ def export(
     seed: _Seed = None,
     variant: _Variant = None,
     task: _Task = None,
+    domain: _Domain = None,
     uses: _Uses = None,
     pictures: Annotated[bool, typer.Option(help="Draw a picture of every tensor.")] = True,
 ) -> None:
@@ -124,7 +136,7 @@ def export(
     from frisket.algos.masks.store import MaskStore
     from frisket.platform.verbs.masks import one_of, read_masks, require_apart
 
-    found = read_masks(source, seed, variant, uses or ())
+    found = read_masks(source, seed, variant, uses or (), domain)
     if isinstance(found, MaskStore) and task is None:
         kept, sets = found, [(folder / f"task-{t}", masks) for t, masks in enumerate(found)]
     else:
@@ -140,12 +152,12 @@ def export(
 
 def masks_of(
     source: str, seed: int | None = None, variant: str | None = None, task: str | None = None,
-    uses: list[str] | None = None,
+    uses: list[str] | None = None, domain: str | None = None,
 ) -> MaskSet:  # fmt: skip
     """The MaskSet ``source`` stands for; arguments and errors are those of `frisket.platform.verbs.masks`."""
     from frisket.platform.verbs.masks import one_of, read_masks
 
-    return one_of(read_masks(source, seed, variant, uses or ()), source, task)
+    return one_of(read_masks(source, seed, variant, uses or (), domain), source, task)
 
 
 def _show_tensors(masks: MaskSet, source: str) -> None:

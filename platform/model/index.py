@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from frisket.errors import ModelError
 from frisket.files import read_sealed, sha256_of, write_sealed
@@ -22,6 +22,11 @@ def state_file(key: str) -> str:
     return f"replicas/{key}/state.safetensors"
 
 
+def domains_file(key: str) -> str:
+    """Where the masks of a replica's domains are, if it has some."""
+    return f"replicas/{key}/domains.safetensors"
+
+
 def write_index(path: Path, replicas: Mapping[str, Any]) -> None:
     """Write the index of all that lies in the model folder ``path``. ``replicas``: inputs of each, by key."""
     files = sorted(p.relative_to(path).as_posix() for p in path.rglob("*") if p.is_file() and p != path / INDEX)
@@ -29,9 +34,16 @@ def write_index(path: Path, replicas: Mapping[str, Any]) -> None:
     write_sealed(path / INDEX, {"format": FORMAT, "replicas": dict(replicas), "files": digests})
 
 
-def verified(path: Path, needed: Sequence[str]) -> dict[str, Inputs]:
-    """Inputs of every replica by key, once every file of the model folder ``path`` is known to be what its index says.
-    Nothing else is read before the index makes sense as a whole.
+class Index(NamedTuple):
+    """What a model's index says. Attributes: inputs: of every replica by key; files: all there are, by name."""
+
+    inputs: dict[str, Inputs]
+    files: frozenset[str]
+
+
+def verified(path: Path, needed: Sequence[str]) -> Index:
+    """The index of the model folder ``path``, once every file of it is known to be what its index says. Nothing else
+    is read before the index makes sense as a whole.
 
     Args:
         path: the folder.
@@ -56,7 +68,7 @@ def verified(path: Path, needed: Sequence[str]) -> dict[str, Inputs]:
     for name, digest in files.items():
         if sha256_of(path / name) != digest:
             raise ModelError("model", str(path), f"{name} is damaged (its sha256 differs); fetch the model again")
-    return inputs
+    return Index(inputs, frozenset(files))
 
 
 def _inputs(path: Path, entry: Any) -> Inputs:

@@ -8,6 +8,7 @@ The folder (data only: safetensors and JSON; loading it runs no code from it)::
     uses/NAME.py                           the user's own modules it was made with, to be read; never imported
     replicas/KEY/state.safetensors         the learner's whole State
     replicas/KEY/masks.safetensors         its MaskSet, one bit per weight; absent for a method without masks
+    replicas/KEY/domains.safetensors       a mask for each domain of its stream, where it decides what adapts to a task
 """
 
 from __future__ import annotations
@@ -34,7 +35,7 @@ from frisket.algos.state_file import load_state, save_state
 from frisket.envs.data import read_pictures
 from frisket.errors import FileError, ModelError, RunError, SpecError, UserError
 from frisket.files import read_json, write_json, write_text
-from frisket.platform.model.index import state_file, verified, write_index
+from frisket.platform.model.index import domains_file, state_file, verified, write_index
 from frisket.platform.model.tasks import INFER, choose_task, keeping_tasks, task_number
 from frisket.platform.run.folder import RunFolder
 from frisket.platform.specs.build import Inputs, build_learner, build_network
@@ -52,10 +53,13 @@ class Member:
     Attributes:
         state: the learner's State at the end of its stream.
         inputs: what it takes and tells apart.
+        domain_masks: of each of ``inputs.domains`` the weights that adapt to most of its tasks
+            (`frisket.platform.protocols.decisions`); None for a method that does not decide it task by task.
     """
 
     state: State
     inputs: Inputs
+    domain_masks: MaskStore | None = None
 
 
 class FrisketModel:
@@ -91,12 +95,13 @@ class FrisketModel:
         """
         path = Path(path)
         with _damage(path):
-            inputs = verified(path, [_SPEC, _PROVENANCE])
+            index = verified(path, [_SPEC, _PROVENANCE])
             experiment = _experiment(read_json(path / _SPEC), uses)
             members = {}
             for replica in experiment.replicas():
-                own = inputs[replica.key]
-                members[replica] = Member(state=load_state(path / state_file(replica.key))[0], inputs=own)
+                state, domains = load_state(path / state_file(replica.key))[0], domains_file(replica.key)
+                masks = MaskStore.load(path / domains) if domains in index.files else None
+                members[replica] = Member(state=state, inputs=index.inputs[replica.key], domain_masks=masks)
             return cls(experiment, members, read_json(path / _PROVENANCE))
 
     @classmethod
@@ -172,16 +177,32 @@ class FrisketModel:
     def _network(self, variant: str | None = None) -> Network:
         return build_network(self.experiment.variant(variant), self.member(variant=variant).inputs)
 
-    def masks(self, seed: int | None = None, variant: str | None = None, task: int | None = None) -> MaskSet:
-        """A replica's masks, empty for a method without masks; or those task number ``task`` answers with.
+    def masks(
+        self, seed: int | None = None, variant: str | None = None, task: int | None = None, domain: str | None = None
+    ) -> MaskSet:
+        """A replica's masks, empty for a method without masks; or those task number ``task`` answers with; or, of a
+        method that decides task by task what adapts, those that most tasks of ``domain`` are adapted with.
 
         Raises:
-            ModelError: no such replica or task.
+            ModelError: no such replica, task or domain.
         """
+        if domain is not None:
+            if task is not None:
+                raise ModelError("task", task, "leave it out where a domain's masks are asked for")
+            return self._domain_masks(self.member(seed, variant), domain)
         if task is None:
             return self.learner_of(variant).masks(self.member(seed, variant).state)
         store = keeping_tasks(self.learner_of(variant)).tasks(self.member(seed, variant).state).store
         return store[task_number(task, len(store), None)]
+
+    def _domain_masks(self, member: Member, domain: str) -> MaskSet:
+        store, domains = member.domain_masks, member.inputs.domains
+        if store is None:
+            fix = "has no masks of domains; leave the domain out, or take a model of bmp or mmsup"
+            raise ModelError("model", self.experiment.name, fix)
+        if domain not in domains or len(domains) != len(store):
+            raise ModelError("domain", domain, f"must be one of: {', '.join(domains)}")
+        return store[domains.index(domain)]
 
     @property
     def has_tasks(self) -> bool:
@@ -269,6 +290,8 @@ def write_model(folder: RunFolder, path: Path) -> None:
         save_state(path / state_file(replica.key), member.state, {})
         if (masks := source.mask_set) is not None:
             masks.save(target / source.masks.name)
+        if (by_domain := member.domain_masks) is not None:
+            by_domain.save(path / domains_file(replica.key))
         replicas[replica.key] = member.inputs.as_dict()
     for use in folder.experiment.uses:
         if use.text is not None:  # to be read by people; loading a model imports nothing
@@ -321,7 +344,7 @@ def _member(folder: RunFolder, replica: Replica) -> Member:
     result = files.result
     if result is None:
         raise ModelError("run", folder.run_id, f"replica {replica.key} has no result")
-    return Member(state=files.state, inputs=Inputs.from_dict(result["input"]))
+    return Member(state=files.state, inputs=Inputs.from_dict(result["input"]), domain_masks=files.domain_masks)
 
 
 def _require_done(folder: RunFolder) -> None:

@@ -6,26 +6,32 @@ them: nothing is chosen by what the test says. The result is the test accuracy o
 episodes; the model is that point's. Of several domains as many episodes of each are judged, each has its accuracy, and
 what counts is the mean over domains.
 
+Where the method decides task by task what adapts, what it decides for the test episodes at the best point is gathered
+once the stream has ended (`frisket.platform.protocols.decisions`).
+
 With ``snapshots`` above 1 the best so many points are kept, each adapts to a test episode by itself, and their
 probabilities are averaged (section 8, "Snapshot ensemble").
 """
 
 from __future__ import annotations
 
-import itertools
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from frisket.algos.learner import Episodic
+from frisket.algos.learner import Deciding, Episodic
+from frisket.algos.masks.store import MaskStore
+from frisket.algos.parts.tree import to_device
 from frisket.envs.episode_stream import EpisodeStream
 from frisket.envs.stream import Stream
 from frisket.errors import SpecError, require
-from frisket.platform.protocols.protocol import Answers, Protocol, ProtocolKind, Scored, shown
+from frisket.platform.protocols.decisions import METRICS, gather, recorded
+from frisket.platform.protocols.judged_episodes import episodes, support_and_queries
+from frisket.platform.protocols.protocol import Answers, Protocol, ProtocolKind, Scored
 from frisket.types import Batch, Metrics, Split, State
 
 _TWO_SIDED = 1.96  # of a normal, 95 %
@@ -59,7 +65,8 @@ class FewShotAccuracy(Protocol):
     Scores: ``steps``, outer steps so far; ``validation``, ``[domains]`` accuracies of the last validation, and
     ``test``, ``[episodes]`` accuracies at the best one, both empty before the first; ``ensemble``, as ``test``, of all
     snapshots together; ``kept/0``, ``kept/1``, ...: the best points, each with ``validation``, ``step`` and ``start``
-    (`frisket.algos.learner.Episodic.start`), the best first.
+    (`frisket.algos.learner.Episodic.start`), the best first; ``decided``, empty before the end: ``metrics`` of what was
+    decided, float64 in the order of `METRICS`, NaN for none, and ``masks`` of every domain, [domains, ...].
     """
 
     headline = "accuracy"
@@ -71,7 +78,7 @@ class FewShotAccuracy(Protocol):
     def init(self) -> State:
         none = torch.zeros(0, dtype=torch.float64)
         steps = torch.zeros((), dtype=torch.int64)
-        return {"steps": steps, "validation": none, "test": none, "ensemble": none, "kept": {}}
+        return {"steps": steps, "validation": none, "test": none, "ensemble": none, "kept": {}, "decided": {}}
 
     def before(self, answers: Sequence[Answers], scores: Sequence[State], batches: Sequence[Batch]) -> list[Scored]:
         return [Scored(one, {}) for one in scores]
@@ -104,11 +111,19 @@ class FewShotAccuracy(Protocol):
         if last and len(best) > 1:
             starts = [one["start"] for one in best]
             scores["ensemble"] = self._judged(answers, "test", self.config.test_episodes, starts)
+        if last and isinstance(learner, Deciding):
+            state = _from(answers.state, best[0]["start"])
+            found = gather(learner, state, self.stream, self.config.test_episodes)
+            if found is not None:
+                metrics = found.decisions.metrics()
+                numbers = torch.tensor([metrics.get(name, math.nan) for name in METRICS], dtype=torch.float64)
+                scores["decided"] = {"metrics": numbers, "masks": found.masks}
+                record |= recorded(found.decisions)
         return Scored(scores, record)
 
     def _judged(self, answers: Answers, split: Split, count: int, starts: Sequence[State]) -> Tensor:
         """As `accuracies`, of ``count`` episodes of every domain and what each of ``starts`` adapts to."""
-        learner, states = answers.learner, [{**answers.state, **start} for start in starts]
+        learner, states = answers.learner, [_from(answers.state, start) for start in starts]
         assert isinstance(learner, Episodic)
         found, numbers = accuracies(learner, states, self.stream, split, count)
         answers.numbers = answers.numbers and numbers
@@ -138,7 +153,24 @@ class FewShotAccuracy(Protocol):
         if scores["kept"]:
             best = scores["kept"]["0"]
             metrics |= {"validation/accuracy": float(best["validation"]), "validation/step": float(best["step"])}
+        if scores["decided"]:
+            numbers = zip(METRICS, scores["decided"]["metrics"].tolist(), strict=True)
+            metrics |= {name: value for name, value in numbers if not math.isnan(value)}
         return metrics
+
+    def domain_masks(self, scores: State) -> MaskStore | None:
+        if not scores["decided"]:
+            return None
+        masks = scores["decided"]["masks"]
+        store = MaskStore({k: tuple(v.shape[1:]) for k, v in masks.items()})
+        for domain in range(len(self.stream.domains)):
+            store = store.appended({k: v[domain] for k, v in masks.items()})
+        return store
+
+
+def _from(state: State, start: State) -> State:
+    """``state`` with the meta-parameters ``start``; those of a checkpoint come from the CPU."""
+    return {**state, **to_device(start, state["step"].device)}
 
 
 def accuracies(
@@ -158,30 +190,15 @@ def accuracies(
         was NaN.
     """
     found, numbers = torch.zeros(count * len(stream.domains), dtype=torch.float64), True
-    for place, whole in _episodes(stream, split, count):
-        episode, device = shown(learner, whole), states[0]["step"].device
-        x, y, n = stream.numbers(episode.x.to(device)), episode.y.to(device), episode.support
-        support, answered = Batch(x[:n], y[:n], episode.position, episode.task), []
+    for place, whole in episodes(stream, split, count):
+        (support, queries), answered = support_and_queries(learner, stream, whole, states[0]["step"].device), []
         for state in states:
-            logits = learner.predict(learner.adapted(state, support), x[n:], episode.task)
+            logits = learner.predict(learner.adapted(state, support), queries.x, support.task)
             assert logits is not None
             numbers = numbers and not bool(logits.isnan().any())
             answered.append(logits.softmax(-1))
-        found[place] = (torch.stack(answered).mean(0).argmax(-1) == y[n:]).double().mean()
+        found[place] = (torch.stack(answered).mean(0).argmax(-1) == queries.y).double().mean()
     return found, numbers
-
-
-def _episodes(stream: EpisodeStream, split: Split, count: int) -> Iterator[tuple[int, Batch]]:
-    """The first ``count`` episodes of every domain, each with its place in `accuracies`."""
-    domains, had = stream.domains, [0] * len(stream.domains)
-    for number in itertools.count():
-        if min(had) == count:
-            return
-        episode = stream.episode(split, number)
-        domain = 0 if len(domains) == 1 or episode.task is None else domains.index(episode.task.domain)
-        if had[domain] < count:
-            yield had[domain] * len(domains) + domain, episode
-            had[domain] += 1
 
 
 def interval(found: Tensor) -> float:
@@ -223,6 +240,6 @@ PROTOCOLS = (
         headline=FewShotAccuracy.headline,
         summary="accuracy on the queries of new tasks, at the best validation point",
         journalled=("accuracy", "validation/accuracy"),
-        final=("accuracy/interval", "ensemble/accuracy", "validation/step"),
+        final=("accuracy/interval", "ensemble/accuracy", "validation/step", *METRICS),
     ),
 )

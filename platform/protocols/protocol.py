@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 from torch import Tensor
 
 from frisket.algos.learner import Learner
+from frisket.algos.masks.store import MaskStore
 from frisket.envs.stream import Stream
 from frisket.types import Batch, Metrics, State, Task
 
@@ -94,6 +95,11 @@ class Protocol(ABC):
     def chosen(self, state: State, scores: State) -> State:
         """What is kept of a replica once its stream has ended: ``state``, unless an earlier one was judged better."""
         return state
+
+    def domain_masks(self, scores: State) -> MaskStore | None:
+        """Beside the method's own masks, those it adapts to each of the stream's domains with, in their order, once the
+        stream has ended; None where it decides none."""
+        return None
 
     @abstractmethod
     def points(self, scores: State) -> tuple[Metrics, State]:

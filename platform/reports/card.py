@@ -12,6 +12,7 @@ from frisket.platform.reports.figures import PICTURES
 from frisket.platform.reports.masks import mask_pictures, masked
 from frisket.platform.reports.search import SEARCHES
 from frisket.platform.run.aggregate import seeds_text, spread_of, spread_text
+from frisket.platform.run.collapse import collapses
 from frisket.platform.run.folder import RunFolder
 from frisket.platform.run.points import PointFolder
 from frisket.platform.run.summary import summarise
@@ -67,7 +68,7 @@ def _body(folder: RunFolder, experiment_id: str, run_id: str) -> list[str]:
     """Sections on a run, or on the best point of a search."""
     summary = summarise(folder)
     return [
-        _what(folder, summary) + _diverged(folder, summary),
+        _what(folder, summary) + _diverged(folder, summary) + _collapsed(folder),
         _results(folder.experiment, summary),
         _whole(experiment_id, run_id),
         *_search(folder, run_id),
@@ -171,6 +172,17 @@ def _diverged(folder: RunFolder, summary: Mapping[str, Any]) -> str:
         f"\n\n**{len(lost)} of {len(folder.replicas())} replicas diverged**: from some step on their loss "
         f"or their answers are no finite numbers and say nothing of the method.{why}"
     )
+
+
+def _collapsed(folder: RunFolder) -> str:
+    """Of how many replicas the masks have collapsed, and the numbers of the one that is furthest from it; empty where
+    none have."""
+    found = collapses(folder)
+    if not found:
+        return ""
+    key, furthest = max(found.items(), key=lambda one: one[1].apart)
+    of_all = f"**Mask collapsed in {len(found)} of {len(folder.replicas())} replicas**"
+    return f"\n\n{of_all}: all domains are adapted to alike. {key}: {furthest.text()}."
 
 
 def _said(published: Mapping[str, float] | None, n: int | None) -> str:

@@ -9,6 +9,7 @@ from typing import Any
 from frisket.files import lock, making_folder
 from frisket.platform.reports.accuracy import ACCURACY, VARIANTS
 from frisket.platform.reports.capacity import CAPACITY
+from frisket.platform.reports.decisions import DECISIONS
 from frisket.platform.reports.depth import DEPTH
 from frisket.platform.reports.few_shot import FEW_SHOT
 from frisket.platform.reports.figure import Picture
@@ -22,7 +23,7 @@ from frisket.platform.run.points import product
 
 PICTURES: Sequence[Picture[Any]] = (
     ACCURACY, FEW_SHOT, MATRIX, CURVES, SURVIVORS, CAPACITY, LIKELIHOODS, SAMPLES, VARIANTS, SPARSITY,
-    DEPTH,
+    DEPTH, DECISIONS,
 )  # fmt: skip
 """Of what a run has measured; those of its masks, one for every variant, come after them."""
 

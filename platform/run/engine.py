@@ -20,6 +20,7 @@ from frisket.errors import Stopped
 from frisket.files import write_sealed
 from frisket.heap import give_back_freed_memory, keep_freed_memory, within_memory
 from frisket.platform.protocols.protocol import Protocol
+from frisket.platform.run import collapse
 from frisket.platform.run.divergence import Lost, lost, sentence
 from frisket.platform.run.drive import Episodes, drive_of, seen
 from frisket.platform.run.folder import RunFolder
@@ -208,6 +209,8 @@ class _Walk:
                         journal.warning(position, sentence(self.replicas[i].key, found))
             self.cursor += 1
             done, stopping = self.cursor == steps, stop()
+            if done:
+                self._warn_of_collapse(journals, position)
             if done or self.cursor % self.experiment.log_every == 0:
                 for i, journal in enumerate(journals):
                     points, self.scores[i] = self.protocol.points(self.scores[i])
@@ -219,6 +222,12 @@ class _Walk:
                 self._save(journals, {"learner": self.state, "scores": scores})
             if stopping and not done:
                 raise Stopped(f"replica {self.name} stopped at step {self.cursor} of {steps}")
+
+    def _warn_of_collapse(self, journals: list[Journal], position: int) -> None:
+        for replica, scores, journal in zip(self.replicas, self.scores, journals, strict=True):
+            found = collapse.collapsed(self.protocol.final(scores))
+            if found is not None:
+                journal.warning(position, collapse.sentence(replica.key, found))
 
     def _checkpoint_due(self) -> bool:
         return time.monotonic() - self.saved >= self.experiment.checkpoint_seconds
@@ -266,6 +275,8 @@ class _Walk:
             masks = self.pack.learners[i].masks(state)
             if masks:
                 masks.save(files.masks)
+            if (by_domain := self.protocol.domain_masks(self.scores[i])) is not None:
+                by_domain.save(files.domains)
             save_state(files.final, state, {})
             files.finish(
                 {

@@ -12,6 +12,7 @@
     RUN/replicas/KEY/progress.json            about once a second, for the progress line
     RUN/replicas/KEY/result.json              once, when the replica is done, or was stopped early for good
     RUN/replicas/KEY/masks.safetensors        final masks, where the method has masks
+    RUN/replicas/KEY/domains.safetensors      a mask for each domain, where the method decides what adapts to a task
     RUN/figures/  RUN/summary.json  RUN/upload.json
 
 Everything of it that is read again carries its digest (`frisket.files`, `frisket.algos.state_file`).

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from frisket.algos.masks.mask_set import MaskSet
+from frisket.algos.masks.store import MaskStore
 from frisket.algos.state_file import load_state, save_state
 from frisket.errors import FileError, MaskError, RunError
 from frisket.files import find_sealed, held, lock, seal_of, sweep, write_sealed
@@ -39,6 +40,7 @@ class ReplicaFolder:
         self.journal = path / "journal.jsonl"
         self.final = path / "final.safetensors"
         self.masks = path / "masks.safetensors"
+        self.domains = path / "domains.safetensors"
 
     @property
     def result(self) -> dict[str, Any] | None:
@@ -52,7 +54,7 @@ class ReplicaFolder:
     def finish(self, result: Mapping[str, Any], journal_bytes: int) -> None:
         """Write the result, the last of the replica's files, with how long its journal is and the seals of the others,
         which tell what they hold."""
-        seals = {path.name: seal_of(path) for path in (self.final, self.masks) if path.exists()}
+        seals = {path.name: seal_of(path) for path in (self.final, self.masks, self.domains) if path.exists()}
         own = {"of": [self.run, self.key], "files": seals, "journal_bytes": journal_bytes}
         own["journal_crc"] = crc_at(self.journal, journal_bytes)
         write_sealed(self.path / "result.json", {**result, **own})
@@ -95,6 +97,15 @@ class ReplicaFolder:
         """
         return self._own("masks", self.masks, MaskSet.load) if self.masks.exists() else None
 
+    @property
+    def domain_masks(self) -> MaskStore | None:
+        """The masks of the stream's domains, in their order; None for a replica whose protocol found none.
+
+        Raises:
+            RunError: they are damaged, or another replica's.
+        """
+        return self._own("masks of domains", self.domains, MaskStore.load) if self.domains.exists() else None
+
     def require_whole(self) -> None:
         """Raise `RunError` unless all that a replica which is done leaves behind is as it was written."""
         result = self.result
@@ -108,7 +119,7 @@ class ReplicaFolder:
             way = AGAIN.format("it and the result.json beside it")
             raise RunError("journal", str(self.journal), f"{error.fix}; {way}") from error
         if "stopped" not in result:
-            _ = self.state, self.mask_set
+            _ = self.state, self.mask_set, self.domain_masks
 
     def committed_bytes(self) -> int:
         """Length of the part of the journal that is final.

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 from frisket.files import find_sealed, write_sealed
 from frisket.platform.run.aggregate import aggregate
+from frisket.platform.run.collapse import collapses
 from frisket.platform.run.divergence import divergences
 from frisket.platform.run.folder import RunFolder
 from frisket.platform.run.points import points_of
@@ -24,7 +26,8 @@ def summarise(folder: RunFolder) -> dict[str, Any]:
     ``summary`` is the headline variant's; with variants, ``variants`` holds everyone's. ``std`` is the population's.
     Of a search, ``points`` holds every point, best first, ``best`` the best one's label (None while no point has
     finished), and ``summary`` is the best one's. ``norm``: the policy of the network's batch norm, where there is one.
-    Where replicas have diverged, ``diverged`` says which, and at which step.
+    Where replicas have diverged, ``diverged`` says which, and at which step; where the masks of some have collapsed
+    (`frisket.platform.run.collapse`), ``collapsed`` says which, with the numbers behind it.
     """
     manifest, search = folder.manifest, folder.experiment.tune
     results = folder.results()
@@ -59,4 +62,6 @@ def summarise(folder: RunFolder) -> dict[str, Any]:
         summary["norm"] = norm
     if lost:
         summary["diverged"] = lost
+    if flat := collapses(folder):
+        summary["collapsed"] = {key: dataclasses.asdict(found) for key, found in flat.items()}
     return summary

@@ -14,6 +14,7 @@ from mlflow.exceptions import MlflowException
 from mlflow.models import Model
 
 from frisket.platform.reports.card import card
+from frisket.platform.run.collapse import collapses
 from frisket.platform.run.divergence import divergences
 from frisket.platform.run.folder import RunFolder
 from frisket.platform.run.points import PointFolder
@@ -48,7 +49,7 @@ def register(client: MlflowClient, folder: RunFolder, experiment_id: str, run_id
                 "frisket.data": folder.manifest["data_mode"],
                 "frisket.figures": f"runs:/{run_id}/figures",
                 **_search_tags(folder),
-                **_diverged_tag(folder),
+                **_warning_tags(folder),
             },
         )
         # Looked for again: an answer lost below us may have been asked for twice, and made two.
@@ -65,10 +66,10 @@ def _search_tags(folder: RunFolder) -> dict[str, str]:
     return {"frisket.best_of_search": folder.run_id, "frisket.point": folder.point.label}
 
 
-def _diverged_tag(folder: RunFolder) -> dict[str, str]:
-    """How many of its replicas have diverged; nothing where none has."""
-    lost = divergences(folder)
-    return {"frisket.diverged": f"{len(lost)} of {len(folder.replicas())} replicas"} if lost else {}
+def _warning_tags(folder: RunFolder) -> dict[str, str]:
+    """How many of its replicas have diverged, and of how many the masks have collapsed; nothing where none has."""
+    found = {"frisket.diverged": divergences(folder), "frisket.mask_collapsed": collapses(folder)}
+    return {tag: f"{len(keys)} of {len(folder.replicas())} replicas" for tag, keys in found.items() if keys}
 
 
 def _version(client: MlflowClient, name: str, frisket_run: str) -> ModelVersion | None:

@@ -22,22 +22,28 @@ _MARKS = ("MLmodel", INDEX, RunFolder.MANIFEST)
 
 
 def read_masks(
-    source: str, seed: int | None = None, variant: str | None = None, uses: Sequence[Given] = ()
-) -> MaskSet | MaskStore:
-    """What ``source`` holds: the masks of its tasks, or its only masks.
+    source: str, seed: int | None = None, variant: str | None = None, uses: Sequence[Given] = (),
+    domain: str | None = None,
+) -> MaskSet | MaskStore:  # fmt: skip
+    """What ``source`` holds: the masks of its tasks, or its only masks; or those of a domain.
 
     Args:
         source: a file of masks, of one set or of tasks; or anything `frisket.load_model` takes.
         seed, variant: which replica of a model.
         uses: modules of one's own that the model was made with.
+        domain: which of the domains that a model has a mask for each of.
 
     Raises:
         MaskError: a damaged mask file, or a model whose method has no masks.
-        ModelError: no such model, seed or variant.
+        ModelError: no such model, seed, variant or domain.
     """
     if source.endswith(".safetensors"):
+        if domain is not None:
+            raise MaskError("domain", domain, f"{source} is a file, which names no domains; leave it out")
         return MaskStore.load(source) if format_of(source) == mask_store.FORMAT else MaskSet.load(source)
     model = load_model(source, uses=uses)
+    if domain is not None:
+        return model.masks(seed, variant, domain=domain)
     found = model.store(seed, variant) or model.masks(seed, variant)
     if not found:
         raise MaskError("masks", source, "this method has none; name another model or --variant")

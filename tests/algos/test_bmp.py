@@ -224,6 +224,30 @@ def test_kept_at_some_steps_only_it_is_the_same() -> None:
     near(flatten(kept.gradients(state, EPISODES)), flatten(full.gradients(state, EPISODES)))
 
 
+def test_decisions_are_those_it_adapts_by() -> None:
+    """At every inner step of a test the bits and the rate of g, written down plainly, on the way it really takes."""
+    ours = learner(inner_steps_test=5)
+    state = begun(ours)
+    state = {**state, "m": lively(state)}
+    seen = []
+    for one in EPISODES:
+        found, phi = ours.decided(state, one), state["theta"]
+        assert found is not None
+        assert (list(found.layers), found.open.shape) == (LAYERS, (5, 2))
+        assert found.rate is not None
+        for k in range(5):
+            grads = gradient(NETWORK, phi, one, query=False)
+            bits, alpha = plainly(state["m"], phi, grads, "identity", "sigmoid")
+            assert found.open[k].tolist() == [float(bit) for bit in bits]
+            torch.testing.assert_close(found.rate[k], alpha, rtol=1e-12, atol=0)
+            phi = {n: v - alpha * bits[LAYERS.index(n.partition(".")[0])] * grads[n] for n, v in phi.items()}
+        adapted = ours.adapted(state, one)
+        near(phi, adapted["phi"])
+        assert found.masks == ours.masks(adapted)
+        seen += found.open.flatten().tolist()
+    assert set(seen) == {0.0, 1.0}
+
+
 def test_masks_say_what_the_last_task_left_open() -> None:
     ours = learner()
     state = begun(ours)

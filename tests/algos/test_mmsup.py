@@ -201,6 +201,26 @@ def test_7_a_layer_whose_gradients_agree_freezes_less() -> None:
     assert bool((subnet(ours).frozen(moved, seen) < subnet(ours).frozen(state["m"], seen)).all())
 
 
+def test_decisions_are_the_sizes_of_the_parts() -> None:
+    """Once for a task; nothing where the sparsity is given, and of a method that decides nothing by task."""
+    ours = learner()
+    state = lively(begun(ours))
+    opened = []
+    for one in EPISODES:
+        found = ours.decided(state, one)
+        assert found is not None
+        assert (found.layers, found.open.shape, found.rate) == (("fc1", "fc2"), (1, 2), None)
+        for name, share in zip(RANKED, found.open[0].tolist(), strict=True):
+            assert int(found.masks[name].sum()) == round(share * found.masks[name].numel())
+        assert found.masks == ours.masks(ours.adapted(state, one))
+        opened.append(found.open)
+    assert not torch.equal(opened[0], opened[1])
+    given = learner(sparsity=(0.5, 0.2))
+    assert given.decided(begun(given), EPISODES[0]) is None
+    maml = EpisodicLearner(MAMLConfig(inner_steps=STEPS, alpha=ALPHA), NETWORK)
+    assert maml.decided(begun(maml), EPISODES[0]) is None
+
+
 def test_8_the_adapter_is_small() -> None:
     """517 weights for the five layers of Conv4."""
     network = Conv4(Conv4Config(channels=64), in_channels=3, size=84, ways=5)

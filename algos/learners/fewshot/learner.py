@@ -29,10 +29,11 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from frisket.algos.inner.loop import loss_on
+from frisket.algos.inner.adapter import layers_of
+from frisket.algos.inner.loop import Adapted, loss_on
 from frisket.algos.inner.modulation import Modulation
 from frisket.algos.inner.outer import Learned, OuterStep
-from frisket.algos.learner import LOSS_BEFORE, Capabilities, Episodic
+from frisket.algos.learner import LOSS_BEFORE, Capabilities, Decided, Deciding
 from frisket.algos.masks.mask_set import MaskSet
 from frisket.algos.networks.network import Network, split
 from frisket.algos.parts import optimiser
@@ -126,7 +127,7 @@ LOGGED: Mapping[str, str] = MappingProxyType(
 """What every method of the family reports."""
 
 
-class EpisodicLearner(Episodic):
+class EpisodicLearner(Deciding):
     """MAML over any modulation and any set of adaptable weights.
 
     State: ``seed``, ``step`` (outer steps), ``theta``, ``m``, ``outer/theta``, ``outer/m`` (the optimiser's), and
@@ -175,10 +176,30 @@ class EpisodicLearner(Episodic):
         return {**state, **learned}, {"query_loss": loss, **self._outer.metrics(gradients)}
 
     def adapted(self, state: State, support: Batch) -> State:
+        return self._with(state, self._adapted(state, support))
+
+    def _adapted(self, state: State, support: Batch) -> Adapted:
         steps = self.config.inner_steps_test
-        adapted = self._outer.adapted(state["theta"], state["m"], int(state["seed"]), support, steps)
+        return self._outer.adapted(state["theta"], state["m"], int(state["seed"]), support, steps)
+
+    def _with(self, state: State, adapted: Adapted) -> State:
+        """``state`` that answers as ``adapted``."""
         phi = {**adapted.phi, **adapted.statistics}
         return {**state, "phi": phi, **self._opened(state["theta"], adapted.noted.opened)}
+
+    def decided(self, state: State, support: Batch) -> Decided | None:
+        if not self.modulation.by_task:
+            return None
+        adapted = self._adapted(state, support)
+        with torch.no_grad():
+            each = [self.modulation.decided(state["m"], seen) for seen, _ in adapted.trail]
+        known = [one for one in each if one is not None]
+        if not known:
+            return None
+        opened, rates = torch.stack([one for one, _ in known]), [rate for _, rate in known if rate is not None]
+        rate = torch.stack(rates).double().cpu() if rates else None
+        masks = self.masks(self._with(state, adapted))
+        return Decided(tuple(layers_of(self.network)), opened.double().cpu(), rate, masks)
 
     def start(self, state: State) -> State:
         return {"theta": state["theta"], "m": state["m"], "phi": self._answering(state["theta"])}

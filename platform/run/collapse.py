@@ -1,0 +1,50 @@
+"""A replica that adapts to all domains alike, though it could decide otherwise ("mask collapsed", gems spec, section 8,
+fact 11): said once, never a reason to stop. `frisket.platform.protocols.decisions` says when it has."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from frisket.platform.protocols.decisions import APART, CHANCE, COUNT, DIFFERING
+from frisket.platform.run.folder import RunFolder
+
+
+@dataclass(frozen=True, kw_only=True)
+class Collapsed:
+    """Attributes:
+    decisions: how many there are, of which none differs between domains.
+    apart: how far the means of two domains lie apart at most, in any of them.
+    chance: the least p of any.
+    """
+
+    decisions: int
+    apart: float
+    chance: float
+
+    def text(self) -> str:
+        """The numbers in words."""
+        return (
+            f"none of {self.decisions} decisions differs between domains (two domains' means lie at most "
+            f"{self.apart:.3g} apart; least p = {self.chance:.3g})"
+        )
+
+
+def collapsed(metrics: Mapping[str, float]) -> Collapsed | None:
+    """What the final ``metrics`` of a replica say; None where decisions differ, where it decides none, and where too
+    few tasks tell."""
+    if metrics.get(DIFFERING, 1.0) > 0:
+        return None
+    return Collapsed(decisions=int(metrics[COUNT]), apart=metrics[APART], chance=metrics[CHANCE])
+
+
+def sentence(who: str, found: Collapsed) -> str:
+    """What to tell the user of the replica ``who``."""
+    return f"{who}: mask collapsed: {found.text()}. It adapts to all domains alike."
+
+
+def collapses(folder: RunFolder) -> dict[str, Collapsed]:
+    """Key of every replica that is done and has collapsed, to the numbers behind it."""
+    results = {files.key: files.result for files in folder.replicas()}
+    ended = {key: result["metrics"] for key, result in results.items() if result and "stopped" not in result}
+    return {key: one for key, metrics in ended.items() if (one := collapsed(metrics)) is not None}
