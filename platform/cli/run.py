@@ -162,7 +162,7 @@ def _report(folder: RunFolder, summary: dict[str, Any], local: bool) -> None:
             f"diverged  {', '.join(lost)}: no finite loss or answer there; the means above count what followed"
         )
     if "collapsed" in summary:
-        lines.append(f"collapsed {', '.join(summary['collapsed'])}: the masks are the same for all domains")
+        lines.append(f"collapsed {', '.join(summary['collapsed'])}: no decision differs between domains")
     if summary.get("best"):
         sound = "diverged" not in summary["points"][0]
         lines.append(

@@ -48,8 +48,8 @@ _ROUNDED = 1e-9
 """Of a number, what rounding may have made of it."""
 _RECORDED = "decisions"
 COUNT, DIFFERING, APART, CHANCE = (f"decisions/{name}" for name in ("count", "differing", "apart", "chance"))
-OVERLAP, WITHIN = "decisions/overlap", "decisions/overlap/within"
-METRICS = (COUNT, DIFFERING, APART, CHANCE, OVERLAP, WITHIN)
+LAYERS, OVERLAP, WITHIN = "decisions/differing/layers", "decisions/overlap", "decisions/overlap/within"
+METRICS = (COUNT, DIFFERING, LAYERS, APART, CHANCE, OVERLAP, WITHIN)
 """Names of what `Decisions.metrics` can have."""
 
 
@@ -93,13 +93,15 @@ class Decisions:
 
     def metrics(self) -> Metrics:
         """Of several domains: the mean overlap of two, and of one with itself; and, where enough tasks tell, how many
-        decisions there are, how many differ, how far the means of one lie apart at most, and the least p."""
+        decisions there are, how many differ, how many of these are no rates, how far the means of one lie apart at
+        most, and the least p."""
         if len(self.domains) == 1:
             return {}
         others = ~np.eye(len(self.domains), dtype=bool)
         found = {OVERLAP: self.overlap[others].mean(), WITHIN: self.overlap.diagonal().mean()}
         if not np.isnan(self.chance).any():
             found |= {COUNT: self.chance.size, DIFFERING: self.differing.sum()}
+            found[LAYERS] = self.differing[:, : len(self.layers)].sum()
             found |= {APART: self.apart.max(), CHANCE: self.chance.min()}
         return {name: float(value) for name, value in found.items() if not np.isnan(value)}
 

@@ -130,7 +130,7 @@ def _draw_once(ax: Axes, seeds: Sequence[Decisions]) -> AxesImage:
 
 def _draw_overlap(ax: Axes, seeds: Sequence[Decisions]) -> AxesImage:
     overlap, domains = _mean(seeds, "overlap"), seeds[0].domains
-    return _cells(ax, overlap, domains, domains, np.zeros_like(overlap, dtype=bool))
+    return _cells(ax, overlap, domains, domains, np.zeros_like(overlap, dtype=bool), form=".1f")
 
 
 def _draw_rates(ax: Axes, seeds: Sequence[Decisions]) -> None:
@@ -141,13 +141,15 @@ def _draw_rates(ax: Axes, seeds: Sequence[Decisions]) -> None:
         ax.errorbar(steps, rate, std, color=colour, marker="o", ms=3, lw=1.4, capsize=2, label=domain)
     ax.set_xlabel("inner step", fontsize=8)
     ax.set_xticks(steps, [f"{step}{'*' if mark else ''}" for step, mark in zip(steps, marks, strict=True)])
-    ax.margins(x=0.1)
+    ax.margins(0.1)
     lined(ax)
 
 
-def _cells(ax: Axes, shares: np.ndarray, rows: Sequence[str], columns: Sequence[str], marks: np.ndarray) -> AxesImage:
-    """``shares`` [rows, columns] as coloured cells, in percent, where there is room with their numbers, and a star at
-    ``marks``."""
+def _cells(
+    ax: Axes, shares: np.ndarray, rows: Sequence[str], columns: Sequence[str], marks: np.ndarray, form: str = ".0f"
+) -> AxesImage:
+    """``shares`` [rows, columns] as coloured cells, in percent, where there is room with their numbers in ``form``, and
+    a star at ``marks``."""
     percent = 100 * shares
     image = ax.imshow(percent, cmap=SHADES, vmin=0, vmax=100, interpolation="nearest", aspect="auto")
     turned = sum(map(len, columns)) > _LETTERS
@@ -155,7 +157,7 @@ def _cells(ax: Axes, shares: np.ndarray, rows: Sequence[str], columns: Sequence[
     ax.set_yticks(range(len(rows)), rows)
     for (i, j), value in np.ndenumerate(percent) if len(columns) <= _MOST_CELLS else ():
         star, colour = "*" if marks[i, j] else "", "white" if value < _DARK else "black"
-        ax.text(j, i, f"{value:.0f}{star}", ha="center", va="center", fontsize=7, color=colour)
+        ax.text(j, i, f"{value:{form}}{star}", ha="center", va="center", fontsize=7, color=colour)
     return image
 
 
