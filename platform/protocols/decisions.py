@@ -107,16 +107,22 @@ class Decisions:
 
     def as_dict(self) -> dict[str, Any]:
         """JSON-able; what is not known is null."""
-        arrays = {name: value for name, value in vars(self).items() if isinstance(value, np.ndarray)}
-        known = {name: np.where(np.isnan(value), None, value).tolist() for name, value in arrays.items()}
-        return {"domains": list(self.domains), "layers": list(self.layers), "tasks": self.tasks, **known}
+        arrays = {k: _known(v.tolist()) for k, v in vars(self).items() if isinstance(v, np.ndarray)}
+        return {"domains": list(self.domains), "layers": list(self.layers), "tasks": self.tasks, **arrays}
 
     @classmethod
     def from_dict(cls, raw: Mapping[str, Any]) -> Decisions:
         """The inverse of `as_dict`."""
-        names = {name: tuple(raw[name]) for name in ("domains", "layers")}
-        arrays = {name: np.array(value, float) for name, value in raw.items() if name not in (*names, "tasks")}
-        return cls(**names, tasks=raw["tasks"], **arrays)
+        names = ("domains", "layers", "tasks")
+        arrays = {name: np.array(value, float) for name, value in raw.items() if name not in names}
+        return cls(domains=tuple(raw["domains"]), layers=tuple(raw["layers"]), tasks=raw["tasks"], **arrays)
+
+
+def _known(value: Any) -> Any:
+    """Nested lists of numbers, with None for NaN."""
+    if isinstance(value, list):
+        return [_known(one) for one in value]
+    return None if math.isnan(value) else value
 
 
 def recorded(found: Decisions) -> dict[str, Any]:

@@ -244,7 +244,7 @@ def test_a_run_keeps_what_its_best_point_decides(kind: str, tmp_path: Path) -> N
         if kind == "bmp":
             np.testing.assert_allclose(found.rate[i], torch.stack([one.rate for one in each]).mean(0), rtol=1e-12)
         for name in store[i]:
-            most = sum(one.masks[name].int() for one in each) > 3
+            most = torch.stack([one.masks[name] for one in each]).sum(0) > 3
             assert torch.equal(store[i][name], most), (domain, name)
     assert found.open.shape == ((2, 2, 5) if kind == "bmp" else (2, 1, 5))
     assert found.rate.shape == ((2, 2) if kind == "bmp" else (2, 0))
