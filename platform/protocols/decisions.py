@@ -83,7 +83,8 @@ class Decisions:
         shares = np.ptp(self.open, axis=0)
         if not self.rate.size:
             return shares
-        rates = np.ptp(self.rate, axis=0) / self.rate.mean(0)
+        mean = self.rate.mean(0)
+        rates = np.divide(np.ptp(self.rate, axis=0), mean, out=np.zeros_like(mean), where=mean != 0)
         return np.concatenate([shares, rates[:, None]], axis=1)
 
     @property

@@ -161,6 +161,8 @@ def test_a_difference_is_one_by_chance_and_by_size() -> None:
     assert found.metrics() == pytest.approx(wanted)
     assert collapsed(found.metrics()) is None
 
+    assert made(rate=0 * found.rate).apart[:, -1].tolist() == [0, 0]  # so small that nothing is left of it
+
     nan = np.full((2, 3), np.nan)
     assert made(chance=nan).metrics().keys() == {OVERLAP, WITHIN}
     assert collapsed(made(chance=nan).metrics()) is None
