@@ -21,7 +21,7 @@ from torch import Tensor
 from typer.testing import CliRunner
 
 import frisket
-from frisket.algos.learner import Deciding
+from frisket.algos.learner import Decided, Deciding
 from frisket.algos.masks.mask_set import MaskSet
 from frisket.algos.masks.store import MaskStore
 from frisket.algos.parts.tree import equal_states
@@ -41,6 +41,7 @@ from frisket.platform.protocols.decisions import (
     WITHIN,
     Decisions,
     chances,
+    gather,
     overlaps,
     read_decisions,
 )
@@ -54,10 +55,11 @@ from frisket.platform.run.folder import RunFolder
 from frisket.platform.run.journal import last_step, read_journal
 from frisket.platform.run.summary import summarise
 from frisket.platform.specs.build import Inputs, build_learner, build_stream, load_data
+from frisket.platform.specs.experiment import load_spec
 from frisket.platform.tracking.uploader import Uploader
 from frisket.platform.verbs.run import execute, prepare
 from frisket.rng import numpy_generator
-from frisket.types import Batch
+from frisket.types import Batch, State
 
 DOMAINS = ("glyphs", "patches")
 TINY: dict[str, Any] = {
@@ -226,6 +228,29 @@ def by_hand(folder: RunFolder, count: int = 6) -> dict[str, list[Any]]:
         one = learner.decided(folder.replicas()[0].state, Batch(stream.numbers(support.x), support.y, number))
         found[episode.task.domain].append(one)
     return found
+
+
+def test_a_domains_mask_is_what_most_of_its_tasks_had_open(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of 4 tasks of each domain: a weight that all had open, 3, 2 and 1; half is not most."""
+    experiment = load_spec(TINY)
+    stream = build_stream(experiment, load_data(experiment, "embedded"), 0)
+    learner = build_learner(experiment, Inputs.of(stream))
+    assert isinstance(stream, EpisodeStream)
+    assert isinstance(learner, Deciding)
+
+    def decided(state: State, support: Batch) -> Decided:
+        number, domain = divmod(support.position, 2)
+        opened = torch.tensor([number < count for count in (4, 3, 2, 1)])
+        masks = MaskSet({"w": opened if domain == 0 else opened.flip(0)})
+        return Decided(("w",), torch.full((1, 1), float(number)), None, masks)
+
+    monkeypatch.setattr(learner, "decided", decided)
+    found = gather(learner, learner.init(0), stream, 4)
+    assert found is not None
+    assert found.masks["w"].tolist() == [[True, True, False, False], [False, False, True, True]]
+    assert found.decisions.open.tolist() == [[[1.5]], [[1.5]]]
+    np.testing.assert_allclose(found.decisions.open_spread, 1.25**0.5)
+    np.testing.assert_allclose(found.decisions.overlap.diagonal(), (1 + 0.5 + 0.5 + 0) / (1 + 1 + 0.5 + 0.5))
 
 
 @pytest.mark.parametrize("kind", ["bmp", "mmsup"])
