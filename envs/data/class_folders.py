@@ -120,6 +120,13 @@ CLASS_FOLDERS: Mapping[str, ClassFolders] = MappingProxyType(
                 "S. Maji, E. Rahtu, J. Kannala, M. Blaschko, A. Vedaldi. Fine-grained visual classification of "
                 "aircraft. 2013.",
             ),
+            ClassFolders(
+                "fungi",
+                "FGVCx Fungi 2018",
+                (994, 200, 200),
+                "non-commercial research and education, not to be passed on; the terms of the Danish Svampe Atlas",
+                "FGVCx Fungi classification challenge 2018, pictures of the Danish Svampe Atlas.",
+            ),
         )
     }
 )

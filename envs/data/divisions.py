@@ -37,6 +37,8 @@ Places = Mapping[Split, np.ndarray]
 
 _LISTS = Path(__file__).parent / "class_lists"
 _STANDARD = "standard"
+_ALSO: Mapping[str, tuple[str, ...]] = MappingProxyType({"meta-dataset": ("aircraft", "flowers102", "fungi")})
+"""Another name of a division to the data sets whose standard lists have it: those of one paper go by one name."""
 _MOST = 2**24  # bytes of a file of lists; TieredImageNet's has 8,000
 _SPELLINGS: Mapping[str, Split] = {"train": "train", "validation": "validation", "val": "validation",
                                    "valid": "validation", "test": "test"}  # fmt: skip
@@ -105,7 +107,8 @@ def published(dataset: str, which: str = _STANDARD) -> Division | None:
     """The published lists of ``dataset`` called ``which``; None where there are none."""
     if which not in published_names(dataset):
         return None
-    lists = read_division("classes", _LISTS / f"{dataset}{'' if which == _STANDARD else f'-{which}'}.yaml")
+    standard = which == _STANDARD or dataset in _ALSO.get(which, ())
+    lists = read_division("classes", _LISTS / f"{dataset}{'' if standard else f'-{which}'}.yaml")
     return replace(lists, value=which)
 
 
@@ -113,8 +116,16 @@ def published(dataset: str, which: str = _STANDARD) -> Division | None:
 def published_names(dataset: str) -> tuple[str, ...]:
     """What the published lists of ``dataset`` are called."""
     plain = (_STANDARD,) if (_LISTS / f"{dataset}.yaml").is_file() else ()
+    also = tuple(name for name, datasets in _ALSO.items() if dataset in datasets)
     others = sorted(_LISTS.glob(f"{dataset}-*.yaml"))
-    return plain + tuple(file.stem.removeprefix(f"{dataset}-") for file in others)
+    return plain + also + tuple(file.stem.removeprefix(f"{dataset}-") for file in others)
+
+
+@cache
+def every_published_name() -> frozenset[str]:
+    """What the published lists of any data set are called, but for the standard ones."""
+    files = (file.stem.partition("-") for file in _LISTS.glob("*-*.yaml"))
+    return frozenset((*_ALSO, *(name for _, _, name in files)))
 
 
 def in_order(count: int, ends: tuple[int, int], order: np.ndarray | None = None) -> dict[Split, np.ndarray]:

@@ -6,7 +6,15 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from frisket.envs.data.divisions import SPLITS, Places, by_shares, in_order, published, published_names
+from frisket.envs.data.divisions import (
+    SPLITS,
+    Places,
+    by_shares,
+    every_published_name,
+    in_order,
+    published,
+    published_names,
+)
 from frisket.envs.data.imageset import Pictures
 from frisket.errors import DataError, SpecError
 from frisket.rng import numpy_generator
@@ -27,7 +35,8 @@ def class_split(pictures: Pictures, name: str = _STANDARD) -> dict[Split, np.nda
         pictures: the data set.
         name: which split. ``standard``: what the data themselves say (their folders, or the lists that came with
             them), else the published one, else as ``order``. ``order``: 64, 16 and 20 % of the classes in file order.
-            Or the name of another published one, such as ``vinyals`` of Omniglot.
+            Or the name of another published one, such as ``vinyals`` of Omniglot; embedded data, which stand in for
+            those that have it, are then divided as ``order``.
 
     Raises:
         SpecError: there is no such split of this data set.
@@ -49,7 +58,8 @@ def class_split(pictures: Pictures, name: str = _STANDARD) -> dict[Split, np.nda
             raise DataError("classes", pictures.name, fix)
         order = numpy_generator(0, "class split", pictures.name).permutation(count)
         return _checked(pictures, in_order(count, (numbers[0], numbers[0] + numbers[1]), order))
-    if name not in (_STANDARD, _ORDER):
+    stand_in = pictures.provenance.kind == "embedded" and name in every_published_name()
+    if name not in (_STANDARD, _ORDER) and not stand_in:
         allowed = ", ".join(dict.fromkeys((_STANDARD, _ORDER, *known)))
         raise SpecError("classes", name, f"must be one of {allowed}, which are the splits of {pictures.name}")
     return _checked(pictures, by_shares(count))

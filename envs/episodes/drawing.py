@@ -7,6 +7,9 @@ number), so any episode can be made without the ones before it.
 
 from __future__ import annotations
 
+import logging
+from typing import Any
+
 import numpy as np
 import torch
 
@@ -17,6 +20,8 @@ from frisket.envs.episodes.fields import EpisodeFields
 from frisket.errors import require
 from frisket.rng import numpy_generator
 from frisket.types import Batch, Split, Task
+
+_log = logging.getLogger("frisket.data")
 
 _TURNS = 4
 
@@ -33,7 +38,8 @@ class Drawing:
         channels: of what is shown; grey pictures become so many equal ones. None for what they have.
 
     Raises:
-        SpecError: a split has fewer classes than ``ways``, or a class fewer pictures than ``shots + queries``.
+        SpecError: a split has fewer classes than ``ways``, or a class fewer pictures than ``shots + queries`` where
+            that is an error.
         DataError: as `frisket.envs.episodes.class_splits.class_split`.
     """
 
@@ -52,6 +58,7 @@ class Drawing:
         self.shape = (channels or there, height, width)
         self._splits = class_split(images, config.classes)
         self._samples = images.class_indices()
+        self._notes = self._skip_small() if config.small_classes == "skip" else ()
         if rotations:
             require(height == width, "rotations", True, f"false: pictures of {images.name} are {height} x {width}")
             turns = len(images.classes) * np.arange(_TURNS)[:, None]
@@ -59,12 +66,30 @@ class Drawing:
         for split in SPLITS:
             self._require_enough(split, self._splits[split])
 
+    def _skip_small(self) -> tuple[str, ...]:
+        """Take classes of too few pictures out of their splits, and say so."""
+        images, least = self._images, self.shots + self.queries
+        small = {split: [c for c in kept if len(self._samples[c]) < least] for split, kept in self._splits.items()}
+        if not any(small.values()):
+            return ()
+        self._splits = {split: kept[~np.isin(kept, small[split])] for split, kept in self._splits.items()}
+        counts = ", ".join(f"{len(small[split])} of {split}" for split in SPLITS)
+        note = f"classes of fewer than {least} pictures are passed over: {counts}"
+        _log.warning("data %s: %s", images.name, note)
+        return (note,)
+
+    def provenance(self) -> dict[str, Any]:
+        """That of the pictures, and what was made of them here."""
+        told = self._images.provenance.as_dict()
+        return {**told, "notes": [*told["notes"], *self._notes]}
+
     def _require_enough(self, split: Split, classes: np.ndarray) -> None:
         images, found = self._images, len(classes)
         require(self.ways <= found, "ways", self.ways, f"at most {found}, the {split} classes of {images.name}")
         fewest = min(classes % len(images.classes), key=lambda c: len(self._samples[c]))
         there, shots = len(self._samples[fewest]), self.shots
         allowed = f"at most {there - shots} with shots = {shots}: {images.classes[fewest]!r} has {there} pictures"
+        allowed += "; small_classes: skip passes over such classes"
         require(shots + self.queries <= there, "queries", self.queries, allowed)
 
     def episode(self, split: Split, number: int, position: int) -> Batch:

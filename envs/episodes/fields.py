@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import get_args
+from typing import Literal, get_args
 
 from frisket.envs.data.own_pictures import LARGEST_SIDE, NotRgb, Unreadable
 from frisket.envs.data.reading import Reading
 from frisket.errors import require
+
+SmallClasses = Literal["error", "skip"]
+"""What is done about a class with fewer pictures than an episode shows of one."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -20,6 +23,8 @@ class EpisodeFields:
     unreadable: of pictures in folders, whether one that cannot be read is an error, or passed over with a warning.
     not_rgb: of pictures in folders, whether one of other than three colours is made one of three (``convert``), an
         error, or passed over.
+    small_classes: whether a class of fewer than ``shots`` + ``queries`` pictures is an error, or passed over with a
+        warning.
     ways: N, classes in an episode.
     shots: k, support pictures of each class.
     queries: query pictures of each class.
@@ -30,6 +35,7 @@ class EpisodeFields:
     size: int | None = None
     unreadable: Unreadable = "error"
     not_rgb: NotRgb = "convert"
+    small_classes: SmallClasses = "error"
     ways: int = 5
     shots: int = 1
     queries: int = 15
@@ -41,7 +47,7 @@ class EpisodeFields:
             require(getattr(self, name) >= 1, name, getattr(self, name), "at least 1")
         allowed = self.size is None or 8 <= self.size <= LARGEST_SIDE
         require(allowed, "size", self.size, f"8 to {LARGEST_SIDE:,}, or null")
-        for name, allowed in (("unreadable", Unreadable), ("not_rgb", NotRgb)):
+        for name, allowed in (("unreadable", Unreadable), ("not_rgb", NotRgb), ("small_classes", SmallClasses)):
             self.require_known(name, get_args(allowed))
 
     def require_known(self, name: str, known: tuple[str, ...]) -> None:

@@ -62,7 +62,7 @@ class Episodes(EpisodeStream):
     def __init__(self, config: EpisodesConfig, data: Mapping[str, Pictures], seed: int) -> None:
         self.config, self.seed = config, seed
         self.steps, self.ways, self.shots, self.queries = config.steps, config.ways, config.shots, config.queries
-        self._images = images = in_memory(data[config.dataset], config.reading(config.size))
+        images = in_memory(data[config.dataset], config.reading(config.size))
         self.domains = (images.name,)
         self.factor, self.shift = Scale(images, config.normalise).numbers()
         self._drawing = Drawing(config, images, seed, rotations=config.rotations)
@@ -72,7 +72,7 @@ class Episodes(EpisodeStream):
         return self._drawing.episode(split, number, number)
 
     def provenance(self) -> dict[str, Any]:
-        return {self._images.name: self._images.provenance.as_dict()}
+        return {name: self._drawing.provenance() for name in self.domains}
 
 
 def pretraining_episodes(

@@ -22,7 +22,11 @@ PUBLISHED = {
     ("cub", "meta-dataset"): (140, 30, 30),
     ("cars", "standard"): (98, 49, 49),
     ("flowers102", "standard"): (71, 15, 16),
+    ("flowers102", "meta-dataset"): (71, 15, 16),
     ("aircraft", "standard"): (70, 15, 15),
+    ("aircraft", "meta-dataset"): (70, 15, 15),
+    ("fungi", "standard"): (994, 200, 200),
+    ("fungi", "meta-dataset"): (994, 200, 200),
 }
 """Data set and division to the numbers of classes in the papers."""
 
@@ -60,6 +64,24 @@ def test_embedded_sets_are_divided_in_file_order(dataset: str, numbers: tuple[in
     splits = class_split(load(dataset), name)
     assert tuple(map(len, splits.values())) == numbers
     assert np.concatenate(list(splits.values())).tolist() == list(range(sum(numbers)))
+
+
+@pytest.mark.parametrize("which", ["meta-dataset", "vinyals"])
+def test_what_stands_in_is_divided_in_file_order_where_a_published_division_is_asked_for(which: str) -> None:
+    glyphs = load("glyphs")
+    found, wanted = class_split(glyphs, which), class_split(glyphs, "order")
+    assert all(np.array_equal(found[split], wanted[split]) for split in SPLITS)
+    with pytest.raises(SpecError, match="must be one of standard, order"):
+        class_split(glyphs, "meta-data")
+
+
+@pytest.mark.parametrize("dataset", ["flowers102", "aircraft", "fungi"])
+def test_one_papers_divisions_go_by_one_name(dataset: str) -> None:
+    lists = [published(dataset, which) for which in ("standard", "meta-dataset")]
+    assert lists[0] is not None
+    assert lists[1] is not None
+    assert lists[0].lists == lists[1].lists
+    assert lists[1].value == "meta-dataset"
 
 
 def test_omniglots_standard_division_is_a_permutation_that_is_the_same_for_all() -> None:
