@@ -17,7 +17,7 @@ class RealData(NamedTuple):
 
 NEEDED: Mapping[str, RealData] = MappingProxyType(
     {
-        "gems/mixture-*": RealData(
+        "gems/mixture-4-*": RealData(
             "miniimagenet",
             ("stream.domains={glyphs: null, digits: null, patches: null}", "stream.ways=2", "stream.normalise=none"),
         ),

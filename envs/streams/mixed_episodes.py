@@ -6,7 +6,8 @@ draws of it with the same seed, whatever else is in the mixture. Validation and 
 turn.
 
 All pictures are brought to one size and number of channels: where one data set has three, grey pictures become three
-equal channels.
+equal channels. Where embedded data stand in for several data sets each has a part of them
+(`frisket.envs.episodes.stand_ins`).
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from frisket.envs.data.reading import SIDE, in_memory
 from frisket.envs.episode_stream import EpisodeStream
 from frisket.envs.episodes.drawing import Drawing
 from frisket.envs.episodes.fields import EpisodeFields
+from frisket.envs.episodes.stand_ins import shared_out, stands_in
 from frisket.envs.episodes.turns import SUM_TOLERANCE, Turns
 from frisket.envs.streams.kind import StreamKind
 from frisket.envs.streams.scaling import Scale
@@ -49,7 +51,7 @@ class MixedEpisodesConfig(EpisodeFields):
     domains: share of each data set among the meta-training episodes; they sum to 1. All null for equal shares.
     size: side of the pictures in pixels; None for that of the largest, which of pictures in folders is 84.
     normalise: what pictures in [0, 1] are normalised by, the same for every data set: ``none``, or ``imagenet``,
-        ImageNet's constants.
+        ImageNet's constants; grey stand-ins are left as they are.
     """
 
     domains: dict[str, float | None] = field(
@@ -106,6 +108,7 @@ class MixedEpisodes(EpisodeStream):
     def __init__(self, config: MixedEpisodesConfig, data: Mapping[str, Pictures], seed: int) -> None:
         self.config, self.seed = config, seed
         self.steps, self.ways, self.shots, self.queries = config.steps, config.ways, config.shots, config.queries
+        data = shared_out({name: data[name] for name in config.domains})
         # A stand-in serves under its own name, so that no result can claim data it did not see.
         self.domains = tuple(data[name].name for name in config.domains)
         served = ", ".join(f"{data[name].name} for {name}" for name in config.domains)
@@ -124,10 +127,11 @@ class MixedEpisodes(EpisodeStream):
             require(fits, f"domains.{name}", images.channels, fix)
             fix = f"of pictures of the type {widest.images.dtype}, as {widest.name} has"
             require(images.images.dtype == widest.images.dtype, f"domains.{name}", str(images.images.dtype), fix)
-        coloured = config.normalise == "none" or widest.channels == 3
+        grey = widest.channels == 1 and all(stands_in(name, pictures) for name, pictures in data.items())
+        by: Shared = "none" if grey else config.normalise
+        coloured = by == "none" or widest.channels == 3
         require(coloured, "normalise", config.normalise, f"none: pictures have {widest.channels} colours")
-        self.factor, self.shift = Scale(widest, config.normalise).numbers()
-        self._provenance = {images.name: images.provenance.as_dict() for images in sets.values()}
+        self.factor, self.shift = Scale(widest, by).numbers()
         self._drawings = [Drawing(config, images, seed, channels=widest.channels) for images in sets.values()]
         self.shape = self._drawings[0].shape
         for drawing in self._drawings:
@@ -142,7 +146,7 @@ class MixedEpisodes(EpisodeStream):
         return self._drawings[domain].episode(split, own, number)
 
     def provenance(self) -> dict[str, Any]:
-        return self._provenance
+        return {name: drawing.provenance() for name, drawing in zip(self.domains, self._drawings, strict=True)}
 
 
 def _side(pictures: Pictures) -> int:

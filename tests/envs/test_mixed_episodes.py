@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import logging
 import random
 from collections import Counter
 from pathlib import Path
@@ -15,6 +16,7 @@ from tiny_data import bare_machine
 
 from frisket.envs.data.imageset import ImageSet, Provenance
 from frisket.envs.episode_stream import SPLITS
+from frisket.envs.episodes.stand_ins import asked_for
 from frisket.envs.episodes.turns import Turns
 from frisket.envs.streams.episodes import Episodes, EpisodesConfig
 from frisket.envs.streams.mixed_episodes import MixedEpisodes, MixedEpisodesConfig
@@ -186,6 +188,77 @@ def test_what_cannot_be_mixed_is_refused_by_its_field(sets: Any, fields: dict[st
         stream(*sets, **fields)
     assert refused.value.field == field
     assert says in refused.value.fix
+
+
+@pytest.mark.parametrize(("each", "skipped"), [(5, 1), (3, 2)])
+def test_classes_of_too_few_pictures_are_passed_over_where_a_field_says_so(
+    each: int, skipped: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Class 0, of training, and class 29, of test, have ``each`` pictures, class 1 one more than that."""
+    whole = pictures("uneven")
+    few = {0: each, 1: each + 1, 29: each}
+    kept = np.concatenate([np.flatnonzero(whole.labels == c)[: few.get(c, 8)] for c in range(30)])
+    uneven = dataclasses.replace(whole, images=whole.images[kept], labels=whole.labels[kept])
+    with pytest.raises(SpecError, match="small_classes: skip"):
+        stream(A, uneven)
+    with caplog.at_level(logging.WARNING):
+        made = stream(A, uneven, small_classes="skip")
+    note = f"classes of fewer than 6 pictures are passed over: {skipped} of train, 0 of validation, 1 of test"
+    assert f"data uneven: {note}" in caplog.text
+    assert [note in told["notes"] for told in made.provenance().values()] == [False, True]
+    shown = {split: set[int]() for split in SPLITS}
+    for split in SPLITS:
+        for number in range(300):
+            task = made.episode(split, number).task
+            assert task is not None
+            shown[split].update(task.classes if task.domain == "uneven" else ())
+    assert shown["train"] == set(range(skipped, 19))
+    assert shown["test"] == set(range(24, 29))
+    with pytest.raises(SpecError, match="at most 0, the train classes of thin"):
+        stream(A, pictures("thin", each=5), small_classes="skip")
+
+
+def stand_in(channels: int = 1) -> ImageSet:
+    return dataclasses.replace(
+        pictures("glyphs", classes=63, channels=channels), provenance=Provenance("glyphs", "embedded", "", "", "", {})
+    )
+
+
+def test_a_stand_in_for_several_data_sets_is_shared_out_by_class() -> None:
+    asked, glyphs = ("omniglot", "cub", "fungi"), stand_in()
+    config = MixedEpisodesConfig(domains=dict.fromkeys(asked), classes="meta-dataset", ways=3, shots=2, queries=4)
+    made = MixedEpisodes(config, dict.fromkeys(asked, glyphs), 0)
+    assert made.domains == ("glyphs-for-omniglot", "glyphs-for-cub", "glyphs-for-fungi")
+    assert [asked_for(domain) for domain in made.domains] == list(asked)
+    assert asked_for("cub") == "cub"
+    shown: dict[str, set[int]] = {}
+    for split in SPLITS:
+        for number in range(90):
+            episode = made.episode(split, number)
+            assert episode.task is not None
+            shown.setdefault(episode.task.domain, set()).update(episode.x[:, 0, 0, 0].tolist())
+    assert [shown[domain] for domain in made.domains] == [set(range(i, i + 21)) for i in (0, 21, 42)]
+    told = made.provenance()
+    assert tuple(told) == made.domains
+    assert "21 of its classes, from number 21 on, in the place of cub" in told["glyphs-for-cub"]["notes"]
+    assert (told["glyphs-for-cub"]["name"], told["glyphs-for-cub"]["kind"]) == ("glyphs-for-cub", "embedded")
+
+
+def test_what_stands_in_for_one_data_set_is_whole_under_its_own_name() -> None:
+    sets = {"omniglot": stand_in(), "a": A}
+    made = MixedEpisodes(MixedEpisodesConfig(domains=dict.fromkeys(sets), ways=3, queries=4), sets, 0)
+    assert made.domains == ("glyphs", "a")
+    whole = {"omniglot": stand_in(), "glyphs": stand_in()}
+    with pytest.raises(SpecError, match="different data sets; there are glyphs for omniglot, glyphs for glyphs"):
+        MixedEpisodes(MixedEpisodesConfig(domains=dict.fromkeys(whole), ways=3, queries=4), whole, 0)
+
+
+@pytest.mark.parametrize(("channels", "most"), [(1, 1.0), (3, (1 - 0.406) / 0.225)])
+def test_grey_stand_ins_are_not_normalised(channels: int, most: float) -> None:
+    config = MixedEpisodesConfig(domains=dict.fromkeys(("cub", "fungi")), ways=3, queries=4, normalise="imagenet")
+    made = MixedEpisodes(config, dict.fromkeys(("cub", "fungi"), stand_in(channels)), 0)
+    white = torch.full((1, channels, 16, 16), 255, dtype=torch.uint8)
+    assert float(made.numbers(white)[0, -1].max()) == pytest.approx(most)
 
 
 def test_one_data_set_does_not_stand_in_for_two() -> None:
