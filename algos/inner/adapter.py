@@ -88,20 +88,25 @@ class Adapter:
             TIMES: like.new_zeros(()),
         }
 
-    def __call__(self, m: Params, seen: Seen, statistics: Tensor | None = None) -> Tensor:
-        """o, of the length of ``first``; a function of m alone, what is ``seen`` has no graph. ``statistics``: those of
-        ``seen``, for whoever has worked them out."""
-        x = (self.statistics(seen) if statistics is None else statistics) / self.scale(m)
+    def __call__(self, m: Params, seen: Seen) -> Tensor:
+        """o, of the length of ``first``; a function of m alone, what is ``seen`` has no graph."""
+        x = self.means(seen) / self.scale(m)
         if self.features:
             assert seen.features is not None
             x = torch.cat([x, seen.features])
         return F.linear(F.relu(F.linear(x, m["hidden.weight"], m["hidden.bias"])), m["output.weight"], m["output.bias"])
 
-    def statistics(self, seen: Seen) -> Tensor:
+    def looked(self, seen: Seen) -> Seen:
+        """``seen`` with its `means`."""
+        return seen._replace(means=self.means(seen))
+
+    def means(self, seen: Seen) -> Tensor:
         """u: the layers' means of theta, then those of G, and then those of their absolute values if they are asked
         for."""
+        if seen.means is not None:
+            return seen.means
         names = [name for tensors in self.layers.values() for name in tensors]
-        both = torch.stack([torch.cat([of[k].flatten() for k in names]) for of in (seen.phi, seen.grads)])
+        both = torch.cat([of[k].flatten() for of in (seen.phi, seen.grads) for k in names]).view(2, -1)
         sizes = [sum(seen.phi[k].numel() for k in tensors) for tensors in self.layers.values()]
         mean, size = (
             torch.stack([part.mean(1) for part in one.split(sizes, 1)], 1).flatten() for one in (both, both.abs())
@@ -115,8 +120,9 @@ class Adapter:
         rms = (m[SQUARES].detach() / known.clamp(min=_LEAST)).sqrt().clamp(min=_LEAST)
         return torch.where(known > 0, rms, torch.ones_like(rms))
 
-    def measured(self, u: Tensor, before: Params) -> Params:
-        """What `settled` needs, summed up: ``before``, {} at first, with the `statistics` ``u``."""
+    def measured(self, seen: Seen, before: Params) -> Params:
+        """What `settled` needs, summed up: ``before``, {} at first, with ``seen``."""
+        u = self.means(seen)
         now = {SUM: u * u, SEEN: u.new_ones(())}
         return {k: before[k] + v if k in before else v for k, v in now.items()}
 

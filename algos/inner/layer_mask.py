@@ -55,10 +55,12 @@ class LayerMask(Modulation):
         like = next(iter(adaptable.values()))
         return {**self.adapter.init(like, generator), RATE: like.new_zeros(())}
 
-    def decided(self, m: Params, seen: Seen, statistics: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """The bits [L], 0 or 1, and alpha^k, scalar; with the derivatives by m that they are said to have.
-        ``statistics``: as for `Adapter.__call__`."""
-        outputs = self.adapter(m, seen, statistics)
+    def looked(self, seen: Seen) -> Seen:
+        return self.adapter.looked(seen)
+
+    def decided(self, m: Params, seen: Seen) -> tuple[Tensor, Tensor]:
+        """The bits [L], 0 or 1, and alpha^k, scalar; with the derivatives by m that they are said to have."""
+        outputs = self.adapter(m, seen)
         scores, rate = outputs[:-1], outputs[-1]
         slope = scores if self.straight == "identity" else scores.sigmoid()
         bits = (scores >= 0).to(scores.dtype) + (slope - slope.detach())
@@ -66,16 +68,17 @@ class LayerMask(Modulation):
         return bits, self.alpha * m[RATE].exp() * factor
 
     def rates(self, m: Params, seen: Seen) -> Params:
-        bits, alpha = self.decided(m, seen)
+        return self._spread(*self.decided(m, seen))
+
+    def _spread(self, bits: Tensor, alpha: Tensor) -> Params:
         layers: Sequence[tuple[str, ...]] = list(self.adapter.layers.values())
         return {k: bit * alpha for bit, names in zip(bits.unbind(), layers, strict=True) for k in names}
 
-    def measured(self, m: Params, seen: Seen, before: Params) -> Params:
-        statistics = self.adapter.statistics(seen)
-        bits, alpha = self.decided(m, seen, statistics)
+    def answer(self, m: Params, seen: Seen, before: Params) -> tuple[Params, Params]:
+        bits, alpha = self.decided(m, seen)
         shut = (bits == 0).all().to(bits.dtype)
-        return {
-            **self.adapter.measured(statistics, before),
+        return self._spread(bits, alpha), {
+            **self.adapter.measured(seen, before),
             "open": before.get("open", 0) + bits.mean(),
             "rate": before.get("rate", 0) + alpha,
             "shut": before.get("shut", 1) * shut,

@@ -35,11 +35,11 @@ Loss = Callable[[Params], Tensor]
 
 
 class Noted(NamedTuple):
-    """What became known of an adaptation as its modulation was asked; tensors of the weights' type.
+    """What became known of an adaptation as its modulation was asked.
 
     Attributes:
-        measured: what it told of itself (`Modulation.measured`).
-        opened: of one that decides `by_task`, 1 where s was not 0 at every step and 0 elsewhere, of the shapes of s.
+        measured: what it told of itself (`Modulation.answer`), tensors of the weights' type.
+        opened: of one that decides `by_task`, whether s was not 0 at every step, of the shapes of s.
     """
 
     measured: Params
@@ -96,18 +96,17 @@ class Asking:
     def __call__(self, phi: Params, step: int, grads: Params) -> Params:
         if self.modulation.by_step or not self.asked:
             features = None if self.passes is None else self.passes.features
-            seen = Seen(_detached(phi), step, _detached(grads), features)
-            rates = self.modulation.rates(self.m, seen)
-            self._note(seen, rates)
+            seen = self.modulation.looked(Seen(_detached(phi), step, _detached(grads), features))
+            rates, measured = self.modulation.answer(self.m, seen, self.noted.measured)
+            self._note(measured, rates)
             self.asked.append(Asked(seen, leaves(rates) if self.m else rates))
         return self.asked[-1].rates
 
-    def _note(self, seen: Seen, rates: Params) -> None:
-        measured, opened = self.noted
-        measured = self.modulation.measured(self.m, seen, measured)
+    def _note(self, measured: Params, rates: Params) -> None:
+        opened = self.noted.opened
         if self.modulation.by_task:
-            now = {k: (rate != 0).to(rate.dtype) for k, rate in rates.items()}
-            opened = {k: v.maximum(opened.get(k, v)) for k, v in now.items()}
+            now = {k: rate != 0 for k, rate in rates.items()}
+            opened = {k: v | opened[k] for k, v in now.items()} if opened else now
         self.noted = Noted(measured, opened)
 
 

@@ -58,12 +58,15 @@ class Seen(NamedTuple):
         grads: gradient of the inner loss at phi; {} where s is asked for outside an inner loop.
         features: [F], the network's features of the support at phi (`frisket.algos.networks.network.Network.pooled`);
             None unless the modulation asks for them.
+        means: what an adapter has made of phi and grads (`frisket.algos.inner.adapter.Adapter.means`), so that it is
+            worked out once however often s is asked for; None before.
     """
 
     phi: Params
     step: int = 0
     grads: Mapping[str, Tensor] = MappingProxyType({})
     features: Tensor | None = None
+    means: Tensor | None = None
 
 
 class Modulation(ABC):
@@ -99,6 +102,11 @@ class Modulation(ABC):
             seen: the fast weights, and what else is known then. What s owes to it is constant in every derivative.
         """
 
+    def looked(self, seen: Seen) -> Seen:
+        """``seen``, with what this modulation makes of it more than once. What is asked in an inner loop is shown
+        this."""
+        return seen
+
     def draw(self, m: Params, seed: int, *key: str | int) -> Params:
         """``m`` for one adaptation. Where s is random, m holds the noise behind it, and this is m with noise drawn
         afresh from (``seed``, ``key``); elsewhere m as it is. What `rates`, `pull_back` and `masks` are then asked has
@@ -127,10 +135,10 @@ class Modulation(ABC):
         """The weights that may change, for modulations that switch some off; else an empty MaskSet."""
         return MaskSet({})
 
-    def measured(self, m: Params, seen: Seen, before: Params) -> Params:
-        """What one adaptation tells of itself, asked whenever s is: ``before``, {} at first, with ``seen`` added. Outer
-        steps have the sum over their tasks."""
-        return before
+    def answer(self, m: Params, seen: Seen, before: Params) -> tuple[Params, Params]:
+        """`rates`, as an inner loop asks for them, and what one adaptation tells of itself: ``before``, {} at first,
+        with what was decided now added. Outer steps have the sum over their tasks."""
+        return self.rates(m, seen), before
 
     def decided(self, m: Params, seen: Seen) -> tuple[Tensor, Tensor | None] | None:
         """What it decides for a task at ``seen``: the share of each layer's weights that has an s other than 0, [L]
@@ -139,7 +147,8 @@ class Modulation(ABC):
         return None
 
     def settled(self, m: Params, measured: Params) -> Params:
-        """``m`` after an outer step, where some of it is no gradient's to move but goes by what was ``measured``."""
+        """``m`` after an outer step, where some of it is no gradient's to move but goes by what was ``measured``, as
+        `answer` tells it."""
         return m
 
     def metrics(self, measured: Params, tasks: Tensor) -> Metrics:

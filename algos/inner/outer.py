@@ -101,7 +101,7 @@ class OuterStep:
             self.network, self.modulation, theta, drawn, support, query,
             steps=self.inner_steps, order=self.order, checkpoint=self.inner_checkpoint,
         )  # fmt: skip
-        measured, opened = found.noted
+        measured, opened = found.noted.measured, {k: v.to(theta[k].dtype) for k, v in found.noted.opened.items()}
         theta_grads = found.theta
         if self.along == "support":
             theta_grads = {k: found.last.get(k, torch.zeros_like(v)) for k, v in theta_grads.items()}

@@ -19,7 +19,7 @@ from torch import Tensor
 
 from frisket.algos.inner.adapter import Adapter, Layers
 from frisket.algos.inner.modulation import Modulation, Seen
-from frisket.algos.masks.ranking import descending
+from frisket.algos.masks.ranking import largest
 from frisket.types import Metrics, Params
 
 Score = Literal["weight", "weight_times_gradient"]
@@ -60,6 +60,9 @@ class Subnet(Modulation):
     def init(self, adaptable: Params, generator: torch.Generator) -> Params:
         return {} if self.adapter is None else self.adapter.init(next(iter(adaptable.values())), generator)
 
+    def looked(self, seen: Seen) -> Seen:
+        return seen if self.adapter is None else self.adapter.looked(seen)
+
     def frozen(self, m: Params, seen: Seen) -> Tensor:
         """What share of each layer's ranked weights stays as it is, [L]."""
         if self.adapter is None:
@@ -73,11 +76,21 @@ class Subnet(Modulation):
         return None if self.adapter is None else (1 - self.frozen(m, seen), None)
 
     def rates(self, m: Params, seen: Seen) -> Params:
-        rates = {k: torch.full_like(v, self.alpha) for k, v in seen.phi.items()}
-        for share, names in zip(self.frozen(m, seen).unbind(), self.layers.values(), strict=True):
-            for k in filter(lambda k: seen.phi[k].dim() > 1, names):
-                rates[k] = self.alpha * self._mask(self._scores(k, seen), share)
+        return self._spread(self.frozen(m, seen), seen)
+
+    def _spread(self, frozen: Tensor, seen: Seen) -> Params:
+        rates = dict[str, Tensor]()
+        for share, names in zip(frozen.unbind(), self.layers.values(), strict=True):
+            for k in names:
+                ranked = seen.phi[k].dim() > 1
+                mask = self._mask(self._scores(k, seen), share) if ranked else torch.ones_like(seen.phi[k])
+                rates[k] = self.alpha * mask
         return rates
+
+    def answer(self, m: Params, seen: Seen, before: Params) -> tuple[Params, Params]:
+        frozen, like = self.frozen(m, seen), next(iter(seen.phi.values()))
+        known = {} if self.adapter is None else self.adapter.measured(seen, before)
+        return self._spread(frozen, seen), {**known, "frozen": frozen.mean().to(like.dtype)}
 
     def _scores(self, name: str, seen: Seen) -> Tensor:
         weight = seen.phi[name]
@@ -85,24 +98,17 @@ class Subnet(Modulation):
 
     def _mask(self, scores: Tensor, frozen: Tensor) -> Tensor:
         """1 at the largest ``scores``, 0 at a share ``frozen`` (scalar) of them, with its derivative by that."""
-        n, order = scores.numel(), descending(scores.flatten())
-        count = ((1 - frozen.detach().double()) * n).round()
-        inside = (torch.arange(n, device=scores.device) < count).to(scores.dtype)
-        mask = torch.empty_like(inside).scatter_(0, order, inside).view_as(scores)
+        count = int(((1 - frozen.detach().double()) * scores.numel()).round().nan_to_num())  # NaN where it diverged
+        inside, threshold = largest(scores, count)
+        mask = inside.to(scores.dtype)
         if not frozen.requires_grad:
             return mask
         below = (frozen.detach() - frozen).to(scores.dtype)
         if self.spread == "even":
             return mask + below
-        threshold = scores.flatten()[order[(count.long() - 1).clamp(min=0)]]
         near = ((scores - threshold) / (_WIDTH * scores.std()).clamp(min=_LEAST)).sigmoid()
         slopes = near * (1 - near)
         return mask + below * slopes / slopes.mean()
-
-    def measured(self, m: Params, seen: Seen, before: Params) -> Params:
-        like = next(iter(seen.phi.values()))
-        known = {} if self.adapter is None else self.adapter.measured(self.adapter.statistics(seen), before)
-        return {**known, "frozen": self.frozen(m, seen).mean().to(like.dtype)}
 
     def settled(self, m: Params, measured: Params) -> Params:
         return self.adapter.settled(m, measured) if self.adapter is not None else m

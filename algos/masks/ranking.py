@@ -92,6 +92,17 @@ def descending(values: Tensor) -> Tensor:
     return values.abs().argsort(descending=True, stable=True)
 
 
+def largest(values: Tensor, count: int) -> tuple[Tensor, Tensor]:
+    """Which ``count`` of ``values``, of any shape, are the largest, of equal ones the first; and the least of these (of
+    none the largest there is), a scalar. The others are not ranked."""
+    flat = values.flatten()
+    least = flat.kthvalue(flat.numel() - max(count, 1) + 1).values
+    if count == 0:
+        return torch.zeros_like(values, dtype=torch.bool), least
+    above, equal = flat > least, flat == least
+    return (above | (equal & (equal.cumsum(0) <= count - above.sum()))).view_as(values), least
+
+
 def layer_counts(sizes: Mapping[str, int], fraction: float, output: Collection[str] = ()) -> dict[str, int]:
     """How many weights of each tensor the budget ``layer`` keeps."""
     return {k: int(min(1.0, 2 * fraction if k in output else fraction) * n) for k, n in sizes.items()}

@@ -11,13 +11,14 @@ from test_fewshot import EPISODES, NETWORK, begun, gradient, near
 from torch import Tensor
 
 from frisket.algos.contract.toys import noise_data
-from frisket.algos.inner.adapter import SQUARES, layers_of
+from frisket.algos.inner.adapter import SQUARES, Adapter, layers_of
 from frisket.algos.inner.layer_mask import LayerMask
 from frisket.algos.inner.loop import adapt_first_order
 from frisket.algos.inner.meta_gradient import meta_gradient
 from frisket.algos.inner.modulation import Seen
 from frisket.algos.learners.fewshot.bmp import BMPConfig
 from frisket.algos.learners.fewshot.learner import EpisodicLearner
+from frisket.algos.learners.fewshot.mmsup import MMSUPConfig
 from frisket.algos.networks.conv4 import Conv4, Conv4Config
 from frisket.algos.networks.network import split
 from frisket.algos.networks.norm_policy import Normalise
@@ -43,7 +44,7 @@ def test_what_it_sees_is_divided_by_a_running_rms_that_training_alone_moves() ->
     squares = []
     for one in EPISODES:
         phi = adapt_first_order(NETWORK, ours.modulation, theta, state["m"], one.sides()[0], STEPS)
-        squares += [adapter.statistics(seen) ** 2 for seen, _ in phi.trail]
+        squares += [adapter.means(seen._replace(means=None)) ** 2 for seen, _ in phi.trail]
     mean = torch.stack(squares).mean(0)
     after, _ = ours.apply(state, ours.gradients(state, EPISODES))
     torch.testing.assert_close(after["m"][SQUARES], 0.1 * mean, rtol=1e-10, atol=0)
@@ -63,10 +64,32 @@ def test_the_statistics_of_a_layer_are_of_all_its_tensors(statistics: Any) -> No
     grads = gradient(NETWORK, theta, EPISODES[0], query=False)
     whole = [torch.cat([of[f"{k}.weight"].flatten(), of[f"{k}.bias"]]) for of in (theta, grads) for k in LAYERS]
     wanted = [v.mean() for v in whole] + ([v.abs().mean() for v in whole] if statistics == "abs" else [])
-    found = ours.modulation.adapter.statistics(Seen(theta, 0, grads))
+    found = ours.modulation.adapter.means(Seen(theta, 0, grads))
     torch.testing.assert_close(found, torch.stack(wanted), rtol=1e-12, atol=1e-15)
     assert float(found[3]) == 0  # the head's gradients sum to 0 over labels, and what rounding leaves is not told
     assert bool((found[:3] != 0).all())
+
+
+@pytest.mark.parametrize("order", [1, 2])
+@pytest.mark.parametrize(("kind", "asked"), [("bmp", STEPS), ("mmsup", 1)])
+def test_means_are_worked_out_once_for_every_time_rates_are_asked_for(
+    kind: str, asked: int, order: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not again for what is measured, nor for the derivative; and the numbers are those of working them out anew."""
+    config = BMPConfig(inner_steps=STEPS, features="none", order=order)
+    ours = EpisodicLearner(config if kind == "bmp" else MMSUPConfig(inner_steps=STEPS, order=order), NETWORK)
+    state, anew, worked_out = begun(ours), Adapter.means, list[Seen]()
+
+    def counting(adapter: Adapter, seen: Seen) -> Tensor:
+        worked_out.extend([seen] if seen.means is None else [])
+        return anew(adapter, seen)
+
+    monkeypatch.setattr(Adapter, "means", counting)
+    found = flatten(ours.gradients(state, EPISODES[:1]))
+    assert len(worked_out) == asked
+    monkeypatch.setattr(Adapter, "means", lambda adapter, seen: anew(adapter, seen._replace(means=None)))
+    again = flatten(ours.gradients(state, EPISODES[:1]))
+    assert all(torch.equal(v, again[k]) for k, v in found.items())
 
 
 def test_features_come_from_the_support_s_own_pass() -> None:

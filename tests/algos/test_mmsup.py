@@ -64,6 +64,22 @@ def test_5_nothing_frozen_is_maml(order: Any) -> None:
     assert metrics["frozen"] == 0
 
 
+def test_a_number_is_the_sparsity_of_all_layers() -> None:
+    found, wanted = (
+        flatten(ours.gradients(begun(ours), EPISODES)) for ours in (learner(sparsity=0.3), learner(sparsity=(0.3, 0.3)))
+    )
+    assert found.keys() == wanted.keys()
+    assert all(torch.equal(v, wanted[k]) for k, v in found.items())
+
+
+def test_weights_that_are_no_numbers_any_more_end_nothing() -> None:
+    """The run says that it has diverged; the method goes on."""
+    ours = learner()
+    state = begun(ours)
+    lost = {**state, "theta": {k: v * float("nan") for k, v in state["theta"].items()}}
+    assert all(bool(v.isnan().all()) for v in ours.gradients(lost, EPISODES)["theta"].values())
+
+
 @pytest.mark.parametrize("kept", [False, True])
 @pytest.mark.parametrize("score", ["weight", "weight_times_gradient"])
 def test_5_the_largest_are_kept_and_what_is_frozen_does_not_move_by_a_bit(score: Any, kept: bool) -> None:
@@ -245,7 +261,8 @@ def test_an_outer_step_is_the_sum_over_its_tasks_however_they_are_shared_out() -
     ("fields", "says"),
     [
         ({"sparsity": (0.1, 0.2, 0.3)}, "must have 2 shares, for the layers fc1, fc2"),
-        ({"sparsity": (0.1, 1.2)}, "shares from 0 to 1"),
+        ({"sparsity": (0.1, 1.2)}, "a share from 0 to 1"),
+        ({"sparsity": 1.2}, "a share from 0 to 1"),
         ({"sparsity": ()}, "one for each layer"),
         ({"sparsity_start": 0.95}, "below sparsity_most"),
         ({"outer": "eq7"}, "order: 1"),

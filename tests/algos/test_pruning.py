@@ -9,7 +9,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from frisket.algos.masks.ranking import Ranking, Scope, cubic_kept, erk_counts, layer_counts
+from frisket.algos.masks.ranking import Ranking, Scope, cubic_kept, descending, erk_counts, largest, layer_counts
 from frisket.errors import MaskError, SpecError
 from frisket.rng import torch_generator
 from frisket.types import Params
@@ -47,6 +47,18 @@ def test_global_keeps_the_largest_of_all(p: float) -> None:
     inside = torch.cat([theta[k][m].abs() for k, m in masks.items()])
     outside = torch.cat([theta[k][~m].abs() for k, m in masks.items()])
     assert not len(outside) or float(inside.min()) >= float(outside.max())
+
+
+@given(values=st.lists(st.integers(0, 5), min_size=1, max_size=24), data=st.data())
+@settings(max_examples=200, deadline=None)
+def test_the_largest_are_those_that_rank_first_of_equal_ones_too(values: list[int], data: st.DataObject) -> None:
+    flat = torch.tensor(values, dtype=torch.float64)
+    shape, count = data.draw(st.sampled_from([(-1,), (1, -1), (-1, 1)])), data.draw(st.integers(0, len(values)))
+    order, wanted = descending(flat), torch.zeros(len(values), dtype=torch.bool)
+    wanted[order[:count]] = True
+    found, least = largest(flat.view(shape), count)
+    assert torch.equal(found, wanted.view(shape))
+    assert least == flat[order[max(count - 1, 0)]]
 
 
 @pytest.mark.parametrize("scope", EVERY)

@@ -32,8 +32,8 @@ from frisket.errors import SpecError, require
 @dataclass(frozen=True, kw_only=True)
 class MMSUPConfig(AdapterConfig):
     """Attributes:
-    sparsity: s, the share of each layer's weights that a task leaves as it is: ``learned``, by the adapter, or a list
-        of them, one for each layer, without an adapter.
+    sparsity: s, the share of each layer's weights that a task leaves as it is: ``learned``, by the adapter, or without
+        one a number for all layers, or a list of them, one for each.
     sparsity_start: what every learned s is at first, but for what little the adapter sees.
     sparsity_most: s_max, what a learned s stays below.
     k_means_kept: whether s is the share that adapts and not the one that stays.
@@ -47,7 +47,7 @@ class MMSUPConfig(AdapterConfig):
 
     reduction: Literal["sum", "mean"] = "mean"
     features: Literal["pooled", "none"] = "none"
-    sparsity: Literal["learned"] | tuple[float, ...] = "learned"
+    sparsity: Literal["learned"] | float | tuple[float, ...] = "learned"
     sparsity_start: float = 0.1
     sparsity_most: float = 0.95
     k_means_kept: bool = False
@@ -57,8 +57,10 @@ class MMSUPConfig(AdapterConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        shares = self.sparsity == "learned" or (self.sparsity and all(0 <= s <= 1 for s in self.sparsity))
-        require(bool(shares), "sparsity", self.sparsity, "learned, or shares from 0 to 1, one for each layer")
+        given = self.sparsity if isinstance(self.sparsity, tuple) else (self.sparsity,)
+        shares = given and all(s == "learned" or 0 <= s <= 1 for s in given)
+        fix = "learned, or a share from 0 to 1, or one for each layer"
+        require(bool(shares), "sparsity", self.sparsity, fix)
         require(0 < self.sparsity_most <= 1, "sparsity_most", self.sparsity_most, "above 0 and at most 1")
         below = 0 < self.sparsity_start < self.sparsity_most
         allowed = f"above 0 and below sparsity_most = {self.sparsity_most}"
@@ -74,7 +76,7 @@ class MMSUPConfig(AdapterConfig):
             odds = self.sparsity_start / (self.sparsity_most - self.sparsity_start)
             sparsity = self.adapter(network, [math.log(odds)] * len(layers))
         else:
-            sparsity = self.sparsity
+            sparsity = self.sparsity if isinstance(self.sparsity, tuple) else (self.sparsity,) * len(layers)
             if len(sparsity) != len(layers):
                 fix = f"must have {len(layers)} shares, for the layers {', '.join(layers)}"
                 raise SpecError("learner.sparsity", list(sparsity), fix)
