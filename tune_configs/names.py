@@ -16,6 +16,7 @@ SHORT: Mapping[str, tuple[str, ...]] = MappingProxyType(
         "efficient-packnet": ("epn", "powerprop-epn"),
         "ewc-fisher": ("ewc", "powerprop-ewc"),
         "la-maml": ("grid",),
+        "mmsup": ("sparsity-grid", "schedule-grid"),
         "online-laplace": ("laplace", "powerprop-laplace"),
         "online-sgd": ("online", "iid", "one-shot", "sparsity-grid"),
         "replay-cmaml": ("cmaml",),

@@ -92,9 +92,11 @@ def specifications() -> tuple[Outline, ...]:
 
 
 def headlines(outline: Outline) -> tuple[str, ...]:
-    """The metrics ``outline`` is judged by."""
+    """The metrics ``outline`` is judged by; those of its parts where these alone are printed."""
     headline = PROTOCOLS[outline.kinds("protocol")[0]].headline
-    return headline, *_BESIDE.get(headline, ())
+    printed = answer(outline).metrics
+    parts = () if headline in printed else tuple(name for name in printed if name.startswith(f"{headline}/"))
+    return parts or (headline, *_BESIDE.get(headline, ()))
 
 
 def answer(outline: Outline) -> Printed:

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, get_args
 
+from frisket.envs.episodes.stand_ins import asked_for
 from frisket.platform.run.summary import aggregate
 from frisket.platform.specs.experiment import Experiment, load_spec
 from frisket.platform.tables.claims import Claim
@@ -110,7 +111,8 @@ class _Measured:
 
 
 def compare(reproduction: Reproduction) -> list[Comparison]:
-    """Every metric of every cell, in the table's order, then the derived rows."""
+    """Every metric of every cell, in the table's order, then the derived rows; no line where nothing is published,
+    claimed or measured."""
     table = reproduction.table
     measured = {
         (planned.row, planned.column): _measure(reproduction, table, index)
@@ -120,7 +122,7 @@ def compare(reproduction: Reproduction) -> list[Comparison]:
     for (row, column), one in measured.items():
         for name, metric in table.metrics.items():
             claims = table.claims_on(row, column, name)
-            if one.published(name)[0] is not None or not claims:
+            if one.published(name)[0] is not None or (name in one.numbers and not claims):
                 lines.append(_line(table, row, column, name, metric, one))
             lines += [_claim_line(table, row, column, name, claim, measured) for claim in claims]
     for derived in table.ratios:
@@ -148,7 +150,7 @@ def _measure(reproduction: Reproduction, table: Table, index: int) -> _Measured:
     planned = reproduction.cells[index]
     cell = table.cell(planned.row, planned.column)
     spec, run = _stated(cell.spec), reproduction.run_of(index)
-    apart = bool(planned.evaluate or (cell.overrides and cell.published))
+    apart = table.apart(planned.row, planned.column)
     if run is None or not reproduction.finished(index):
         why = "not run" if run is None else "not finished"
         return _Measured(cell=cell, spec=spec, numbers={}, obstacle=why, apart=apart)
@@ -158,7 +160,14 @@ def _measure(reproduction: Reproduction, table: Table, index: int) -> _Measured:
         name: Number(mean=one["mean"], std=one["std"], n=int(one["n"]))
         for name, one in aggregate(map(values_of, results)).items()
     }
+    numbers = {**{_named_for(name): number for name, number in numbers.items()}, **numbers}
     return _Measured(cell=cell, spec=spec, numbers=numbers, obstacle=_obstacle(reproduction, index), apart=apart)
+
+
+def _named_for(metric: str) -> str:
+    """``metric``, of a part of a stand-in that of the data set it stands for: it is shown there, without a verdict."""
+    name, slash, domain = metric.partition("/")
+    return f"{name}{slash}{asked_for(domain)}"
 
 
 @functools.cache

@@ -8,7 +8,7 @@ has none, or where the cell is something else than the specification as it stand
 from __future__ import annotations
 
 import shlex
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal
 
@@ -51,6 +51,8 @@ class Cell:
     published: metric to ``{"mean", "std"}``, for metrics the specification has no published number of. With
         ``overrides`` of its own, or judged on another stream (`Evaluation`), a cell answers to these alone.
     n: seeds behind ``published``, None where the source does not say.
+    apart: whether it is another experiment than the specification, although it has no number of its own, so that those
+        of the specification are not about it.
     """
 
     __pydantic_config__: ClassVar[dict[str, Any]] = _STRICT
@@ -59,6 +61,7 @@ class Cell:
     variant: str | None = None
     published: dict[str, dict[str, float]] = field(default_factory=dict)
     n: int | None = None
+    apart: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -129,11 +132,31 @@ class Scale:
     Attributes:
         seeds: how many.
         overrides: ``key.path=value``; what names a field that a cell's specification does not have is left out there.
+        divided: field to what each cell's own number of it is divided by, so that cells keep their proportions.
     """
 
     __pydantic_config__: ClassVar[dict[str, Any]] = _STRICT
     seeds: int
     overrides: tuple[str, ...]
+    divided: dict[str, int] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        for name, by in self.divided.items():
+            require(by >= 1, f"scales.divided.{name}", by, "at least 1")
+
+    def changes(self, experiment: Experiment) -> Iterator[str]:
+        """``key.path=value`` that make ``experiment`` smaller.
+
+        Raises:
+            SpecError: what is to be divided is no whole number of so many parts.
+        """
+        there = dict(_fields(experiment.as_dict()))
+        for name, by in self.divided.items():
+            number = there.get(name)
+            if not isinstance(number, int) or number % by:
+                raise SpecError(f"scales.divided.{name}", by, f"must be a divisor of {number} in {experiment.name}")
+            yield f"{name}={number // by}"
+        yield from (text for text in self.overrides if text.partition("=")[0] in there)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -217,6 +240,12 @@ class Table:
         """With which overrides the models of the cell's run are judged; empty where the run's own numbers are shown."""
         covering = [one for one in self.evaluate if _among((one.rows, row), (one.columns, column))]
         return tuple(override for one in covering for override in one.overrides)
+
+    def apart(self, row: str, column: str) -> bool:
+        """Whether the cell is something else than its specification as it stands, so that only the numbers of its own
+        are about it."""
+        cell = self.cell(row, column)
+        return bool(self.evaluation(row, column) or cell.apart or (cell.overrides and cell.published))
 
     def tolerance(self, row: str, column: str, metric: str) -> Tolerance | None:
         """What the table itself sets as a match, None where it sets nothing."""
@@ -320,8 +349,7 @@ def _planned(table: Table, row: str, column: str, scale: ScaleName, seeds: int |
     require(cell.variant in known, "variant", cell.variant, f"one of {', '.join(experiment.variants)}")
     smaller = None if scale == "paper" else getattr(table.scales, scale)
     if smaller is not None:
-        there = set(_fields(experiment.as_dict()))
-        overrides += [text for text in smaller.overrides if text.partition("=")[0] in there]
+        overrides += smaller.changes(experiment)
         load_spec(cell.spec, overrides)  # a mistake shows before anything is run
     count = seeds or (experiment.seeds if smaller is None else smaller.seeds)
     evaluate = table.evaluation(row, column)
@@ -358,8 +386,9 @@ def _chosen(field_name: str, wanted: Sequence[str] | None, known: Iterable[str])
     return [label for key, label in labels.items() if key in asked]
 
 
-def _fields(tree: dict[str, Any], prefix: str = "") -> Iterable[str]:
+def _fields(tree: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Every field by its dotted name, with what it is."""
     for key, value in tree.items():
-        yield prefix + key
+        yield prefix + key, value
         if isinstance(value, dict):
             yield from _fields(value, f"{prefix}{key}.")

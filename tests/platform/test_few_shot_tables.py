@@ -24,7 +24,10 @@ from frisket.platform.verbs import reproduce
 
 CROSS: dict[str, Any] = {"rows": ["sparse-MAML"], "columns": ["tiered-1-shot", "cub-1-shot"]}
 """Two cells of Table 4 that one run answers."""
-FEW_SHOT = ("sparse/table1", "sparse/table2", "sparse/table3", "sparse/table4", "sparse/tableS1", "sparse/tableS3")
+FEW_SHOT = (
+    "gems/table1", "gems/table2", "gems/table3", "gems/table4", "gems/table5", "sparse/table1", "sparse/table2",
+    "sparse/table3", "sparse/table4", "sparse/tableS1", "sparse/tableS3",
+)  # fmt: skip
 
 
 def test_models_are_judged_on_other_streams_without_training_once_each(workplace: Path) -> None:
@@ -169,6 +172,8 @@ GRIDS = {
     "fewshot/miniimagenet-alpha-grid": 5,
     "fewshot/miniimagenet-k-grid": 3,
     "fewshot/miniimagenet-sparsity-grid": 5,
+    "gems/mmsup-schedule-grid": 8,
+    "gems/mmsup-sparsity-grid": 9,
     "osaka/p90-sparse-grid": 12,
     "pruning/mnist-sparsity-grid": 16,
 }

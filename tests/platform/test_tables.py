@@ -11,7 +11,7 @@ import pytest
 from pydantic import TypeAdapter, ValidationError
 
 from frisket.errors import SpecError
-from frisket.platform.specs.experiment import load_spec
+from frisket.platform.specs.experiment import Experiment, load_spec
 from frisket.platform.specs.text import config_names, spec_names
 from frisket.platform.tables.comparison import _Measured
 from frisket.platform.tables.table import Cell, Scale, Table, load_table, plan, table_names
@@ -20,7 +20,8 @@ from frisket.platform.tables.table import Cell, Scale, Table, load_table, plan, 
 TO_COME = ("replay/cifar100-", "replay/tinyimagenet-", "replay/split-cifar10-", "pruning/generative-")
 ROW_BY_ROW = ("pruning/generative-",)  # these may come one method after the other
 EXPECTED = (
-    "lamaml/table1", "lamaml/table2", "lamaml/table3", "powerprop/fig1", "powerprop/fig4", "powerprop/table3",
+    "gems/table1", "gems/table2", "gems/table3", "gems/table4", "gems/table5", "lamaml/table1", "lamaml/table2",
+    "lamaml/table3", "powerprop/fig1", "powerprop/fig4", "powerprop/table3",
     "sparse/table1", "sparse/table2", "sparse/table3", "sparse/table4", "sparse/table5", "sparse/table6",
     "sparse/tableS1", "sparse/tableS3", "sparse/tableS4", "sparse/tableS5", "sparse/tableS7", "sparse/tableS8",
     "sparse/tableS9",
@@ -32,6 +33,13 @@ load = functools.cache(load_spec)
 
 def cells(table: Table) -> list[tuple[str, str, Cell]]:
     return [(row, column, table.cell(row, column)) for row, columns in table.rows.items() for column in columns]
+
+
+def number_at(experiment: Experiment, path: str) -> int:
+    found: Any = experiment.as_dict()
+    for key in path.split("."):
+        found = found[key]
+    return found
 
 
 def here(table: Table) -> list[tuple[str, str, Cell]]:
@@ -61,8 +69,7 @@ def test_every_number_has_one_home(name: str) -> None:
     numbers: dict[str, set[str]] = {row: set() for row, _, _ in here(table)}
     for row, column, cell in here(table):
         published = load(cell.spec).published
-        apart = table.evaluation(row, column) or (cell.overrides and cell.published)
-        given = set(published.metrics) if published and not apart else set()
+        given = set(published.metrics) if published and not table.apart(row, column) else set()
         assert not given & set(cell.published)
         assert set(cell.published) <= set(table.metrics)
         numbers[row] |= (given | set(cell.published)) & set(table.metrics)
@@ -100,6 +107,10 @@ def test_smaller_scales_are_smaller_and_name_fields_that_exist(name: str, scale:
     for row, column, cell in here(table):
         (planned,) = plan(table, rows=[row], columns=[column], scale=scale)
         used |= set(planned.overrides) - set(cell.overrides)
+        own = load(cell.spec, cell.overrides)
+        parts = {f"{name}={number_at(own, name) // by}" for name, by in smaller.divided.items()}
+        assert parts <= used
+        used -= parts
         assert planned.seeds == smaller.seeds < load(cell.spec).seeds
         assert any(text.startswith("stream.") for text in planned.overrides)
     if len(here(table)) == len(cells(table)):
@@ -152,6 +163,28 @@ def test_overrides_apply_only_where_the_field_is() -> None:
     adam, maml = plan(load_table("sparse/table6"), rows=["Online Adam", "MAML"], columns=["p90"], scale="smoke")
     assert not [text for text in adam.overrides if text.startswith(("learner.", "pretrain."))]
     assert {"learner.inner_steps=2", "pretrain.epochs=1"} <= set(maml.overrides)
+
+
+def test_numbers_that_are_divided_keep_their_proportions() -> None:
+    scales = {"smoke": {"seeds": 1, "overrides": ["stream.tasks=2"], "divided": {"stream.samples": 100}},
+              "short": {"seeds": 1, "overrides": [], "divided": {"stream.samples": 7}}}  # fmt: skip
+    cell = {"spec": "replay/rotations-er", "overrides": ["stream.samples=2000"]}
+    table = made(rows={"one": {"a": "replay/rotations-er"}, "two": {"a": cell}}, scales=scales)
+    found = [planned.overrides for planned in plan(table, scale="smoke")]
+    assert found == [
+        ("stream.samples=10", "stream.tasks=2"),
+        (*cell["overrides"], "stream.samples=20", "stream.tasks=2"),
+    ]
+    with pytest.raises(SpecError, match="a divisor of 1000 in replay/rotations-er"):
+        plan(table, scale="short")
+
+
+def test_which_cells_are_apart_from_their_specification() -> None:
+    other = {"spec": "replay/rotations-er", "overrides": ["stream.tasks=3"]}
+    cells = {"plain": "replay/rotations-er", "changed": other, "named": other | {"apart": True},
+             "numbered": other | {"published": {"ra": {"mean": 0.5}}}}  # fmt: skip
+    table = made(rows={row: {"a": cell} for row, cell in cells.items()})
+    assert [row for row in table.rows if table.apart(row, "a")] == ["named", "numbered"]
 
 
 @pytest.mark.parametrize(
@@ -221,6 +254,14 @@ CLAIM: dict[str, Any] = {"metrics": ["ra"], "rows": ["one"], "origin": "text"}
         ({"evaluate": [{"columns": ["c"], "overrides": ["stream.dataset=cub"]}]}, "one of a, b"),
         ({"evaluate": [{"rows": ["one"], "overrides": []}]}, "at least one: stream.dataset=cub"),
         ({"evaluate": [{"rows": ["one"]}]}, "overrides"),
+        (
+            {
+                "scales": {
+                    name: {"seeds": 1, "overrides": [], "divided": {"stream.steps": 0}} for name in ("smoke", "short")
+                }
+            },
+            "at least 1",
+        ),
         ({"ratios": [{"metric": "ra", "of": "one", "to": "three"}]}, "one of one, two"),
         ({"claims": [CLAIM | {"above": "three"}]}, "one of one, two"),
         ({"claims": [CLAIM | {"above": 0.5, "metrics": ["bti"]}]}, "one of ra"),
