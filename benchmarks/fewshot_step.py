@@ -4,10 +4,9 @@
     python -m benchmarks.fewshot_step            (make bench)
 
 5-way 5-shot with 15 queries a class, K = 5, four tasks in a meta-batch, Conv4 with all its weights adapting, noise for
-pictures. Processor time of an outer step, each way in a process of its own, so that each has the memory it would have
-alone; the processes take turns, so a busy machine slows all of them alike. All begin with the same weights, and in
-float64 the losses of three outer steps must agree. (In float32 they part: a convolution's bias before a batch norm has
-no gradient but rounding, and Adam makes a full step of it.)
+pictures. Processor time of an outer step, each way in a process of its own (`benchmarks.in_turn`). All begin with the
+same weights, and in float64 the losses of three outer steps must agree. (In float32 they part: a convolution's bias
+before a batch norm has no gradient but rounding, and Adam makes a full step of it.)
 
 The floor is the convolutions' multiplications over this core's measured matrix-product rate. A second-order step
 multiplies three times as often in the inner loop: the derivative of a gradient is six products where the gradient and
@@ -18,20 +17,17 @@ from __future__ import annotations
 
 import argparse
 import itertools
-import multiprocessing
-import statistics
 import sys
-import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from multiprocessing.connection import Connection
+from functools import partial
 from typing import Literal, get_args
 
 import torch
 
 from benchmarks.clock import matrix_rate
 from benchmarks.fewshot_ways import OTHER_WAYS, Task, Way, conv4, frisket, there, with_first_weights
-from frisket.heap import keep_freed_memory
+from benchmarks.in_turn import Timed, Work, measure
 from frisket.rng import torch_generator
 from frisket.types import Data
 
@@ -66,7 +62,7 @@ class Cell:
         return self.tasks * WAYS * (SHOTS * K * (once if order == 1 else twice) + QUERIES * once)
 
 
-def tasks(cell: Cell) -> list[Task]:
+def tasks(cell: Cell, shots: int = SHOTS) -> list[Task]:
     """A meta-batch of noise."""
     generator = torch_generator(0, "tasks")
 
@@ -74,7 +70,7 @@ def tasks(cell: Cell) -> list[Task]:
         x = torch.randn(WAYS * each, cell.channels, cell.size, cell.size, generator=generator)
         return Data(x, torch.arange(WAYS).repeat_interleave(each))
 
-    return [(side(SHOTS), side(QUERIES)) for _ in range(cell.tasks)]
+    return [(side(shots), side(QUERIES)) for _ in range(cell.tasks)]
 
 
 def _way(name: str, cell: Cell, order: Order) -> Way:
@@ -84,36 +80,11 @@ def _way(name: str, cell: Cell, order: Order) -> Way:
     return OTHER_WAYS[name](with_first_weights(conv4(*sizes), *sizes), order, K)
 
 
-def _process(name: str, cell: Cell, orders: Sequence[Order], line: Connection) -> None:
-    """Take an outer step of the order asked for, as often as asked, and tell its seconds."""
-    torch.set_num_threads(1)
-    if name in OURS:
-        keep_freed_memory()  # as the engine does
-    ways, batch = {order: _way(name, cell, order) for order in orders}, tasks(cell)
-    while (order := line.recv()) is not None:
-        start = time.thread_time()
-        ways[order](batch)
-        line.send(time.thread_time() - start)
-
-
-class Timed:
-    """A way in a process of its own."""
-
-    def __init__(self, name: str, cell: Cell, orders: Sequence[Order]) -> None:
-        context = multiprocessing.get_context("spawn")
-        self.line, theirs = context.Pipe()
-        self.process = context.Process(target=_process, args=(name, cell, orders, theirs), daemon=True)
-        self.process.start()
-        theirs.close()
-
-    def step(self, order: Order) -> float:
-        """Seconds of one outer step."""
-        self.line.send(order)
-        return self.line.recv()
-
-    def end(self) -> None:
-        self.line.send(None)
-        self.process.join()
+def steps(name: str, cell: Cell, orders: Sequence[Order]) -> Mapping[Order, Work]:
+    """Outer steps of a way, by their order."""
+    batch = tasks(cell)
+    works: dict[Order, Work] = {order: partial(_way(name, cell, order), batch) for order in orders}
+    return works
 
 
 Seconds = Mapping[tuple[str, Order], float]
@@ -131,21 +102,6 @@ def apart(size: int, names: Sequence[str], orders: Sequence[Order]) -> float:
     finally:
         torch.set_default_dtype(torch.float32)
     return max((max(one) - min(one)) / min(one) for one in losses)
-
-
-def measure(cell: Cell, names: Sequence[str], orders: Sequence[Order], rounds: int) -> Seconds:
-    """Medians of ``rounds`` in which every way takes one outer step of each order, after one that does not count."""
-    processes = {name: Timed(name, cell, orders) for name in names}
-    keys: list[tuple[str, Order]] = list(itertools.product(names, orders))
-    times: dict[tuple[str, Order], list[float]] = {key: [] for key in keys}
-    for i, order in itertools.product(range(rounds + 1), orders):
-        for name in names:
-            took = processes[name].step(order)
-            if i:
-                times[name, order].append(took)
-    for process in processes.values():
-        process.end()
-    return {key: statistics.median(values) for key, values in times.items()}
 
 
 def rows(cell: Cell, found: Seconds, rate: float) -> Iterator[str]:
@@ -177,7 +133,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     print("|---|---|---|---|---|---|---|---|---|")
     for size, filters in itertools.product(given.size, given.filters):
         cell = Cell(size, filters, given.tasks)
-        found = measure(cell, names, given.order, given.rounds or ROUNDS[size])
+        processes = {name: Timed(steps, name, cell, given.order, kept=name in OURS) for name in names}
+        found = measure(processes, given.order, given.rounds or ROUNDS[size])
         print("\n".join(rows(cell, found, rate)), flush=True)
     furthest = max(apart(size, exact, given.order) for size in given.size)
     print(f"losses apart in float64: {furthest:.1e} (allowed {AGREE:.0e})")

@@ -22,6 +22,7 @@ from frisket.algos.learners.fewshot.maml import MAMLConfig
 from frisket.algos.networks.conv4 import Conv4, Conv4Config
 from frisket.rng import torch_generator
 from frisket.types import Batch, Data
+from frisket.types import Task as DomainTask
 
 OTHERS = Path("build/others")
 ALPHA, OUTER_LR = 0.01, 0.001
@@ -133,10 +134,10 @@ def frisket(
     return step
 
 
-def episode(support: Data, query: Data) -> Batch:
+def episode(support: Data, query: Data, task: DomainTask | None = None) -> Batch:
     """One batch of both."""
     x, y = (torch.cat(both) for both in zip(support, query, strict=True))
-    return Batch(x, y, 0, support=len(support.y))
+    return Batch(x, y, 0, task, support=len(support.y))
 
 
 def _outer_step(adam: torch.optim.Adam, judged: Callable[[Data, Data], Tensor]) -> Way:
