@@ -8,10 +8,10 @@
 
 * BMP and MMSUP over MAML, on meta-batches of four tasks: targets 1.3 and 1.4 (gems spec, fact 12, allows 1.4 and 1.5).
 * The adapter: its weights over the network's, and the time of its answers over that of a task's first-order inner
-  steps: targets below 5 and 10 % (fact 8) with the 64 filters it was thought for. BMP asks it at each of them, MMSUP
-  once.
-* Multi-MAML over BMP on N domains, each member with as many tasks as BMP has in all: target at least 0.9 N (fact 13) on
-  pictures of the side that is trained on, the largest.
+  steps: targets below 5 and 10 % (fact 8). BMP asks it at each of them, MMSUP once.
+* Multi-MAML over BMP on N domains, each member with as many tasks as BMP has in all: target at least 0.9 N (fact 13).
+
+The paper's cell is 64 filters on pictures of 84; what is missed in any cell is named.
 """
 
 from __future__ import annotations
@@ -125,7 +125,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     given = parser.parse_args(arguments)
     torch.set_num_threads(1)
     keep_freed_memory()  # as the engine does
-    met = True
+    missed: list[str] = []
     print(f"one thread, torch {torch.__version__}; plain matrix product: {matrix_rate() / 1e9:.0f} GFLOP/s")
     print("| side | filters | method | ms | over MAML | weights of the adapter | its time over inner steps |")
     print("|---|---|---|---|---|---|---|")
@@ -137,8 +137,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             if method in TARGETS:
                 weights, inner = of_the_adapter(method, cell, rounds)
                 told = f"| {100 * weights:.1f} % | {100 * inner:.1f} % |"
-                small = filters < 64 or (weights < WEIGHTS and inner < INNER)
-                met = met and ratio <= TARGETS[method] and small
+                if ratio > TARGETS[method] or weights >= WEIGHTS or inner >= INNER:
+                    missed.append(f"{method} at {size} with {filters} filters")
             print(f"| {size} | {filters} | {method} | {1e3 * took:.0f} | {ratio:.2f} {told}", flush=True)
     print("\n| side | domains | tasks of BMP | of Multi-MAML | BMP, ms | Multi-MAML, ms | over BMP | over BMP and N |")
     print("|---|---|---|---|---|---|---|---|")
@@ -148,12 +148,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
                  "multi-maml": (Cell(size, filters, domains * count), domains)}  # fmt: skip
         one, many = compared(cells, given.rounds or ROUNDS[size]).values()
         ratio = many / one
-        met = met and (size < max(given.size) or ratio >= MEMBERS * domains)
+        if ratio < MEMBERS * domains:
+            missed.append(f"Multi-MAML of {domains} domains at {size}")
         told = f"| {1e3 * one:.0f} | {1e3 * many:.0f} | {ratio:.2f} | {ratio / domains:.2f} |"
         print(f"| {size} | {domains} | {count} | {domains * count} {told}", flush=True)
     print(f"targets: BMP {TARGETS['bmp']}, MMSUP {TARGETS['mmsup']} times MAML; Multi-MAML {MEMBERS} N times BMP")
-    print("met" if met else "not met")
-    return int(not met)
+    print(f"missed: {', '.join(missed) or 'none'}")
+    return int(bool(missed))
 
 
 if __name__ == "__main__":
