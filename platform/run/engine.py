@@ -16,7 +16,7 @@ from frisket.algos.parts.tree import to_device
 from frisket.algos.state_file import save_state
 from frisket.envs.data import Pictures
 from frisket.envs.stream import Stream
-from frisket.errors import Stopped
+from frisket.errors import RunError, Stopped
 from frisket.files import write_sealed
 from frisket.heap import give_back_freed_memory, keep_freed_memory, within_memory
 from frisket.platform.protocols.protocol import Protocol
@@ -121,7 +121,15 @@ class _Walk:
                 self.pretrained = to_device(saved["pretrain"], self.device)
             else:
                 self.state = to_device(saved["learner"], self.device)
-                self.scores = [saved["scores"][str(i)] for i in range(len(pack))]
+                self.scores = [self._known(saved["scores"][str(i)]) for i in range(len(pack))]
+
+    def _known(self, scores: State) -> State:
+        """``scores`` of a checkpoint, if they are all that the protocol keeps."""
+        missing = [name for name in self.protocol.init() if name not in scores]
+        if missing:
+            fix = f"has no {' and no '.join(missing)}: another commit of frisket made it; {self.files.from_the_start}"
+            raise RunError("checkpoint", str(self.files.checkpoint), fix)
+        return scores
 
     @cached_property
     def data(self) -> Mapping[str, Pictures]:

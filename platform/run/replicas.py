@@ -230,7 +230,7 @@ class PackFolder:
             self._require_journals(said["journal_bytes"])
             return state, said
         if damaged:
-            raise RunError("checkpoint", str(self.checkpoint), f"{' and '.join(damaged)}; {self._from_the_start}")
+            raise RunError("checkpoint", str(self.checkpoint), f"{' and '.join(damaged)}; {self.from_the_start}")
         return None
 
     def _require_journals(self, lengths: Sequence[int]) -> None:
@@ -238,10 +238,10 @@ class PackFolder:
             try:
                 require_whole(files.journal, length)
             except FileError as error:
-                raise RunError("journal", str(files.journal), f"{error.fix}; {self._from_the_start}") from error
+                raise RunError("journal", str(files.journal), f"{error.fix}; {self.from_the_start}") from error
 
     @property
-    def _from_the_start(self) -> str:
+    def from_the_start(self) -> str:
         """What can be done where a pack cannot go on."""
         there = " and ".join(path.name for path in (self.checkpoint, self.before) if path.exists())
         way = f"restore it, or remove {there} in {self.checkpoint.parent} and resume the run"

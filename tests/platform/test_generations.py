@@ -14,6 +14,7 @@ import pytest
 from watching import measured
 
 import frisket
+from frisket.algos.state_file import load_state, save_state
 from frisket.errors import ModelError, RunError, Stopped
 from frisket.files import read_sealed, write_sealed
 from frisket.platform.cli.main import main
@@ -426,3 +427,14 @@ def test_a_damaged_run_that_is_asked_for_by_name_is_refused(
         assert "run.json is damaged or was changed" in err
     assert main(["sync"]) == 0
     assert "every run in frisket_runs that can be read is in MLflow" in " ".join(capsys.readouterr().out.split())
+
+
+def test_a_checkpoint_of_another_commit_is_refused(tmp_path: Path) -> None:
+    """It lacks what the protocol has come to keep since."""
+    folder = stopped_twice(tmp_path, ALONE)
+    files = files_of(folder)
+    state, metadata = load_state(files.checkpoint)
+    name, _ = state["scores"]["0"].popitem()
+    save_state(files.checkpoint, state, metadata)
+    with pytest.raises(RunError, match=f"has no {name}: another commit of frisket made it; restore it, or remove"):
+        run_pack(folder, folder.packs[0], stop=lambda: False)
