@@ -34,6 +34,7 @@ from frisket.platform.verbs.run import work_of_a_seed
 _OWN = "own"
 """Family and scale of the tables that are made here, of what no published table has: nothing of them gets a verdict."""
 _UNPUBLISHED = "with settings of which nothing is published"
+_MATRIX = re.compile(r"(?!bn).*\.weight")
 _NOWHERE: Mapping[str, str | None] = {"uri": "", "experiment": None}
 
 
@@ -195,8 +196,9 @@ def _own_page(title: str, found: Mapping[Entry, Standing], out: Path) -> Page:
 
 
 def _measured(result: Mapping[str, Any]) -> list[str]:
-    """What a page of its own shows of a seed's result: its metrics, and the sparsity of tensors that are masked."""
-    masked = [f"sparsity/{name}" for name, value in result["sparsity"].items() if name != "overall" and value]
+    """What a page of its own shows of a seed's result: its metrics, and the sparsity of kernels and matrices that are
+    masked; a bias and a batch norm have too few entries for a share."""
+    masked = [f"sparsity/{name}" for name, value in result["sparsity"].items() if value and _MATRIX.fullmatch(name)]
     return [*result["metrics"], *masked]
 
 
