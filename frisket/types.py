@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol, TypeAlias
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -50,6 +50,48 @@ class Task:
     start: int
 
 
+class Stepped(NamedTuple):
+    """What comes of one action in each of the E environments of a `World`.
+
+    Attributes:
+        observations: after it, ``[E, C, H, W]`` float32.
+        rewards: ``[E]`` float32.
+        terminated: ``[E]`` boolean: the episode is over by itself, and no reward can follow. One that is cut at the
+            horizon has not terminated.
+        success: ``[E]`` boolean: the task is solved as things stand.
+        live: ``[E]`` boolean: whose action was taken. The others had terminated before; what stands there for them
+            means nothing.
+    """
+
+    observations: Tensor
+    rewards: Tensor
+    terminated: Tensor
+    success: Tensor
+    live: Tensor
+
+
+class World(Protocol):
+    """One episode in each of E environments of one task, in lock step.
+
+    Attributes:
+        environments: E.
+        actions: A, numbers of an action, each in [-1, 1].
+        horizon: actions of an episode.
+    """
+
+    environments: int
+    actions: int
+    horizon: int
+
+    def reset(self) -> Tensor:
+        """The first observations, ``[E, C, H, W]`` float32: those of the same episodes every time."""
+        ...
+
+    def step(self, actions: Tensor) -> Stepped:
+        """Take ``actions`` [E, A], at most `horizon` times after a `reset`."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class Batch:
     """What a stream gives at one position.
@@ -64,6 +106,8 @@ class Batch:
         end: on the last batch of a task what comes with its end; None elsewhere, and once the task is hidden.
         support: of an episode, how many of its samples, the first ones, are to be adapted on; the others are queries.
             0 for a batch that is no episode.
+        world: where to act, on a batch of a stream of robot tasks, whose inputs are then the first observations there;
+            None elsewhere.
     """
 
     x: Tensor
@@ -73,6 +117,7 @@ class Batch:
     epoch: int = 0
     end: TaskEnd | None = None
     support: int = 0
+    world: World | None = None
 
     def sides(self) -> tuple[Data, Data]:
         """Support and query of an episode; both the whole of a batch that is none."""
@@ -95,8 +140,11 @@ class TaskEnd:
         batch: the task's batches once more, by index 0 .. steps - 1.
         validation: gives ``(x [n, C, H, W], y [n])``, samples of the task that no batch shows and no test judges;
             n = 0 where the stream keeps none back.
+        trials: gives, of robot tasks, episodes of the task that no batch practises in and no test judges: the same ones
+            every time.
     """
 
     steps: int
     batch: Callable[[int], Batch]
     validation: Callable[[], tuple[Tensor, Tensor]]
+    trials: Callable[[], Iterable[World]] = tuple

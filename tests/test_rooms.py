@@ -15,10 +15,10 @@ from packages import modules
 
 ROOMS = (
     "frisket",
-    "algos.masks", "algos.networks", "algos.parts", "algos.inner", "algos.pack", "algos.state_file", "algos.program",
-    "algos.learner", "algos.learners.*", "algos.kinds", "algos.contract",
-    "envs.data", "envs.stream", "envs.task_stream", "envs.episode_stream", "envs.episodes", "envs.streams",
-    "envs.kinds", "envs.contract",
+    "algos.masks", "algos.networks", "algos.parts", "algos.inner", "algos.sac", "algos.pack", "algos.state_file",
+    "algos.program", "algos.learner", "algos.learners.*", "algos.kinds", "algos.contract",
+    "envs.data", "envs.stream", "envs.task_stream", "envs.episode_stream", "envs.episodes", "envs.robots",
+    "envs.streams", "envs.kinds", "envs.contract",
     "platform.protocols", "platform.specs", "platform.run", "platform.model", "platform.tables", "platform.cluster",
     "platform.reports", "platform.streaming", "platform.tracking", "platform.executors", "platform.verbs",
     "platform.doctor", "platform.api", "platform.cli",
@@ -31,6 +31,9 @@ ONLY = {
     "typer": {"platform.cli"},
     "rich": {"platform.cli", "envs.data"},
     "matplotlib": {"platform.reports", "algos.masks", "envs.data"},
+    "gymnasium": {"algos.sac", "envs.robots"},
+    "metaworld": {"envs.robots"},
+    "stable_baselines3": {"algos.sac"},
 }
 """Library to the rooms that may import it."""
 DOORS = ("frisket", "frisket.__main__")

@@ -1,0 +1,1 @@
+"""Robot tasks: environments that are acted in."""

@@ -1,0 +1,55 @@
+"""What a stream of robot tasks is told: `RobotsConfig`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from frisket.envs.robots.meta_world import Goals
+from frisket.envs.robots.sequences import SEQUENCES
+from frisket.errors import SpecError, nearest, require
+
+
+@dataclass(frozen=True, kw_only=True)
+class RobotsConfig:
+    """Attributes:
+    sequence: name of a sequence of tasks (`frisket.envs.robots.sequences`).
+    tasks: tasks in place of a sequence: names of Meta-World's, ids of gymnasium's (``Pendulum-v1?g=2.0``), or
+        ``point-goal``.
+    goals: of Meta-World's tasks, how an episode's goal is drawn: ``random``, ``fixed`` or ``fifty``
+        (`frisket.envs.robots.meta_world`); null for ``random``.
+    steps: environment steps of a task.
+    environments: E, environments that are stepped side by side.
+    horizon: steps of an episode; null for what the tasks have by themselves.
+    one_hot: whether observations end with the number of their task, as T numbers. A network that has outputs for each
+        task does not need it.
+    trials: episodes of every task that are kept back for methods which judge themselves.
+    """
+
+    sequence: str = "pointgoal"
+    tasks: tuple[str, ...] = ()
+    goals: Goals | None = None
+    steps: int = 1_000_000
+    environments: int = 1
+    horizon: int | None = None
+    one_hot: bool = False
+    trials: int = 50
+
+    def __post_init__(self) -> None:
+        if self.sequence not in SEQUENCES:
+            raise SpecError("sequence", self.sequence, nearest(self.sequence, SEQUENCES))
+        for name in ("steps", "environments", "trials"):
+            require(getattr(self, name) >= 1, name, getattr(self, name), "at least 1")
+        require(self.horizon is None or self.horizon >= 1, "horizon", self.horizon, "at least 1, or null")
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The tasks, in order."""
+        return self.tasks or SEQUENCES[self.sequence]
+
+    def datasets(self) -> tuple[str, ...]:
+        """No data sets."""
+        return ()
+
+    def in_words(self) -> str:
+        """What the stream is, for its card."""
+        return f"{len(self.names)} robot tasks of {self.steps:,} steps each: {', '.join(self.names)}"

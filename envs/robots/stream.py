@@ -1,0 +1,95 @@
+"""A stream of robot tasks: `RobotStream`.
+
+A position is one round of episodes: an episode in each of E environments, side by side, from their first observation to
+the horizon. Its batch are those first observations, labelled by their task, and the world to act in. After the last
+round of a task comes one position without a world, which ends it: what is learned and what is kept of a task can so be
+measured apart, and a run that prunes has a checkpoint before it does.
+
+Episodes begin and end with their position, so nothing of an environment lives on between two: it is made again from
+(seed, position), wherever that may be. So a cursor resumes the stream, a service can give it (the first observations
+and the seed; the worker steps the environments), and a position takes seconds, not days.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator, Mapping
+from functools import cached_property
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from frisket.envs.robots.bodies import Bodies
+from frisket.envs.robots.config import RobotsConfig
+from frisket.envs.robots.factory import bodies_of
+from frisket.envs.robots.world import LockStep
+from frisket.envs.task_stream import TaskStream
+from frisket.rng import derive
+from frisket.types import TaskEnd, World
+
+
+class RobotStream(TaskStream):
+    """Robot tasks, one after the other; the label of a task is its number.
+
+    Attributes:
+        actions: A, numbers of an action.
+        horizon: actions of an episode.
+        seed: the run's seed.
+        plan: the configuration, JSON-able.
+    """
+
+    actions: int
+    horizon: int
+    seed: int
+    plan: Mapping[str, Any]
+    own: int | None = 1
+
+    def practice(self, position: int) -> World | None:
+        """The world at ``position``; None where a task ends. The worlds of a task share their environments: one is to
+        be left before another is entered."""
+        if self.ends_task(position):
+            return None
+        task = self.task_index(position)
+        (world,) = self.worlds(task, self.config.environments, "practice", position - self.start(task))
+        return world
+
+    def worlds(self, task: int, episodes: int, *what_for: str | int) -> Iterator[World]:
+        """Worlds of ``episodes`` episodes of ``task`` in all, drawn by (seed, ``task``, ``what_for``)."""
+        code = [float(t == task) for t in range(self.tasks)] if self.config.one_hot else []
+        seeds = [derive(self.seed, "episode", task, *what_for, i) for i in range(episodes)]
+        for first in range(0, episodes, self.config.environments):
+            yield LockStep(self._bodies(task), seeds[first : first + self.config.environments], self.horizon, code)
+
+    def trials(self, task: int) -> Iterator[World]:
+        """The worlds that ``task`` keeps back for methods which judge themselves."""
+        return self.worlds(task, self.config.trials, "trial")
+
+    def tests(self, task: int, episodes: int, number: int) -> Iterator[World]:
+        """Worlds of ``episodes`` episodes that ``task`` is judged on, other ones for every ``number``."""
+        return self.worlds(task, episodes, "test", number)
+
+    def end(self, position: int) -> TaskEnd | None:
+        end = super().end(position)
+        task = self.task_index(position)
+        return None if end is None else dataclasses.replace(end, trials=lambda: self.trials(task))
+
+    @cached_property
+    def config(self) -> RobotsConfig:
+        """`plan`, read."""
+        return RobotsConfig(**{**self.plan, "tasks": tuple(self.plan["tasks"])})
+
+    @cached_property
+    def _made(self) -> dict[int, Bodies]:
+        return {}
+
+    def _bodies(self, task: int) -> Bodies:
+        if task not in self._made:
+            self._made[task] = bodies_of(self.config.names, task, self.config.goals, self.seed)
+        return self._made[task]
+
+
+def first_observations(worlds: Iterator[World], task: int) -> tuple[Tensor, Tensor]:
+    """What ``worlds`` of ``task`` show before anything is done, ``[N, C, H, W]``, and the label of each, ``[N]``."""
+    x = torch.cat([world.reset() for world in worlds])
+    return x, torch.full((len(x),), task)
