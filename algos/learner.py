@@ -34,6 +34,8 @@ class Capabilities:
         validates: judges itself on samples the stream keeps back for it.
         generates: learns networks with latent variables too, through `frisket.algos.networks.network.Network.target`.
         statistics: moves the running statistics of a network that has any (`frisket.algos.networks.norm_policy`).
+        acts: learns by acting (`frisket.types.Batch.world`); its answers are what actions are drawn from
+            (`frisket.algos.parts.acting`).
     """
 
     needs_task: bool = False
@@ -45,6 +47,7 @@ class Capabilities:
     validates: bool = False
     generates: bool = False
     statistics: bool = False
+    acts: bool = False
 
 
 L = TypeVar("L")

@@ -30,7 +30,7 @@ from frisket.errors import SpecError, nearest
 from frisket.findings import Check, Finding, NotAsked, findings, need, no_global_randomness
 from frisket.types import State
 
-MORE_WAYS = 5
+MORE_WAYS = 6
 """Labels, where the toys have two: an answer that is too narrow shows."""
 LEARNS = 0.9
 """Least mean accuracy over ten steps of the separable stream, chance being a half."""
@@ -181,7 +181,7 @@ def first_answer_comes_when_declared(trial: Trial) -> None:
 
 
 def answers_for_every_label(trial: Trial) -> None:
-    """Where there are five labels, an answer has five values for each input."""
+    """Where there are six labels, an answer has six values for each input."""
     batch = noise_batch(0, ways=MORE_WAYS, shape=trial.shape)
     learner = trial.built(trial.small_network(MORE_WAYS))
     state = learner.init(0)
@@ -205,7 +205,10 @@ def reports_finite_numbers(trial: Trial) -> None:
 
 
 def loss_before_is_that_of_the_answer(trial: Trial) -> None:
-    """The `loss_before` a step reports is the cross-entropy of what was answered to its batch before."""
+    """The `loss_before` a step reports is the cross-entropy of what was answered to its batch before; one that acts
+    has no labels to be answered."""
+    if trial.acts:
+        raise NotAsked
     learner = trial.learner()
     state, _ = trial.led(learner, range(3), learner.init(0, trial.start))
     batch = trial.noise(3)

@@ -1,4 +1,5 @@
-"""Small inputs that methods are tried on: noise, in tasks of three batches, and two classes a glance tells apart."""
+"""Small inputs that methods are tried on: noise, in tasks of three batches, two classes a glance tells apart, and a
+line to act on."""
 
 from __future__ import annotations
 
@@ -8,7 +9,7 @@ import torch
 from torch import Tensor
 
 from frisket.rng import torch_generator
-from frisket.types import Batch, Data, Task, TaskEnd
+from frisket.types import Batch, Data, Stepped, Task, TaskEnd
 
 SIZE, WAYS, SHOTS = 16, 2, 4
 SHAPE = (1, SIZE, SIZE)
@@ -69,3 +70,45 @@ def separable_episode(split: str, number: int, shape: tuple[int, int, int] = SHA
     classes = (y + number) % WAYS
     x = torch.cat([stripes(generator, classes, shape) for _ in range(2)])
     return Batch(x, torch.cat([y, y]), number, support=len(y))
+
+
+class Line:
+    """Six points on a line, which are to go to its middle in four steps; an observation is the place, C times.
+
+    Args:
+        number: which episodes.
+        shape: ``(C, 1, 1)`` of an observation.
+    """
+
+    environments, actions, horizon = 6, 1, 4
+
+    def __init__(self, number: int, shape: tuple[int, int, int]) -> None:
+        self._start = 2 * torch.rand(self.environments, generator=torch_generator(0, "line", number)) - 1
+        self._shape, self._places = shape, self._start
+
+    def reset(self) -> Tensor:
+        self._places = self._start
+        return self._seen()
+
+    def step(self, actions: Tensor) -> Stepped:
+        self._places = (self._places + 0.3 * actions[:, 0]).clamp(-1, 1)
+        away, every = self._places.abs(), torch.ones(self.environments, dtype=torch.bool)
+        return Stepped(self._seen(), -away, ~every, away < 0.2, every)
+
+    def _seen(self) -> Tensor:
+        return self._places[:, None, None, None].expand(-1, *self._shape).contiguous()
+
+
+def line_batch(position: int, shape: tuple[int, int, int]) -> Batch:
+    """A `Line` to act on; a new task every third position, with two lines for who judges itself."""
+    start = position - position % 3
+    end = None
+    if position == start + 2:
+        trials = [Line(-2 * start - i, shape) for i in (1, 2)]
+        x = torch.cat([world.reset() for world in trials])
+        again = functools.partial(line_batch, shape=shape)
+        kept = x, torch.zeros(len(x), dtype=torch.int64)
+        end = TaskEnd(3, lambda i: again(start + i), lambda: kept, lambda: trials)
+    world = Line(position, shape)
+    y = torch.zeros(world.environments, dtype=torch.int64)
+    return Batch(world.reset(), y, position, noise_task(start), end=end, world=world)

@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 from torch import Tensor
 
-from frisket.algos.contract.toys import DOMAINS, WAYS, noise_batch, separable_batch, separable_episode
+from frisket.algos.contract.toys import DOMAINS, WAYS, line_batch, noise_batch, separable_batch, separable_episode
 from frisket.algos.inner.pretrain import PretrainConfig, pretrain, warm_start
 from frisket.algos.learner import Episodic, Learner, Method
 from frisket.algos.networks.kind import NetworkKind
@@ -68,9 +68,14 @@ class Trial:
         adapt = self.method.pretrained
         return None if adapt is None else quick_pretraining(self.network, self.shape, adapt)
 
+    @cached_property
+    def acts(self) -> bool:
+        """Whether the method learns by acting."""
+        return self.learner().capabilities.acts
+
     def noise(self, position: int) -> Batch:
-        """The batch of noise at ``position``."""
-        return noise_batch(position, shape=self.shape)
+        """The batch of noise at ``position``; of a method that acts, a line to act on."""
+        return line_batch(position, self.shape) if self.acts else noise_batch(position, shape=self.shape)
 
     def separable(self, position: int) -> Batch:
         """The batch of two easy classes at ``position``."""

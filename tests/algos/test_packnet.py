@@ -8,17 +8,11 @@ import pytest
 import torch
 from sequences import batches, learn, learner_of, striped
 
-from frisket.algos.learners.tasks.efficient_packnet import (
-    EfficientPackNet,
-    EfficientPackNetConfig,
-    Judged,
-    acceptable,
-    binary_search,
-    grid_search,
-)
-from frisket.algos.learners.tasks.packnet import PackNet, PackNetConfig
+from frisket.algos.learners.tasks.efficient_packnet import EfficientPackNet, EfficientPackNetConfig
+from frisket.algos.learners.tasks.packnet import PackNetConfig
 from frisket.algos.masks.mask_set import MaskSet
 from frisket.algos.masks.ranking import Ranking
+from frisket.algos.masks.search import Judged, acceptable, binary_search, grid_search
 from frisket.algos.networks.powerprop import masked
 from frisket.errors import SpecError
 from frisket.types import Batch, Metrics, State, TaskEnd
@@ -124,9 +118,9 @@ def test_packnet_keeps_the_largest_of_its_own() -> None:
 
 
 def test_shares_of_packnet() -> None:
-    known = PackNet(PackNetConfig(tasks=3), learner_of("packnet").network)
+    known = PackNetConfig(tasks=3)
     assert [known.share(t) for t in range(4)] == [2 / 3, 1 / 2, 0, 0]
-    scripts = PackNet(PackNetConfig(), learner_of("packnet").network)
+    scripts = PackNetConfig()
     assert [scripts.share(t) for t in range(4)] == [0.5, 0.75, 0.75, 0.75]
 
 

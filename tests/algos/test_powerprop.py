@@ -203,6 +203,7 @@ def test_every_network_takes_the_field() -> None:
     for kind, entry in NETWORKS.items():
         small = {
             "conv4": {"channels": 2},
+            "layer-norm-mlp": {"hidden": (4,)},
             "mlp": {"hidden": (4,)},
             "strided-conv": {"filters": 2, "hidden": (4,)},
             "pooled-conv": {"filters": (2, 2, 2), "hidden": 4},

@@ -12,9 +12,10 @@ from torch import Tensor
 from toys import double, small_mlp
 
 from frisket.algos.contract.toys import WAYS
-from frisket.algos.learners.tasks.efficient_packnet import EfficientPackNet, EfficientPackNetConfig, acceptable
+from frisket.algos.learners.tasks.efficient_packnet import EfficientPackNet, EfficientPackNetConfig
 from frisket.algos.learners.tasks.taylor import Expansion, expand, summed_gradient
 from frisket.algos.masks.ranking import Ranking
+from frisket.algos.masks.search import acceptable
 from frisket.algos.networks.mlp import MLP, MLPConfig
 from frisket.algos.networks.powerprop import masked
 from frisket.errors import SpecError

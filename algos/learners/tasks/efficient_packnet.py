@@ -45,21 +45,19 @@ What is random in a score is drawn once for a task and is the same for all masks
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
-from typing import Literal, NamedTuple
+from typing import Literal
 
 from torch import Tensor
 
 from frisket.algos.learner import Capabilities, Method
-from frisket.algos.learners.tasks.protecting import Chosen, ProtectingConfig, ProtectingLearner
+from frisket.algos.learners.tasks.protecting import ProtectingConfig, ProtectingLearner
 from frisket.algos.learners.tasks.taylor import expand
-from frisket.algos.masks.ranking import Ranking, require_kept
+from frisket.algos.masks.ranking import Ranking
+from frisket.algos.masks.search import Chosen, Search
 from frisket.algos.networks.latent import LatentNetwork
 from frisket.algos.networks.network import Network, own_logits
 from frisket.algos.networks.powerprop import masked
-from frisket.algos.parts.finite import finite
 from frisket.errors import SpecError, require
 from frisket.rng import torch_generator
 from frisket.types import Params, State, TaskEnd
@@ -69,41 +67,24 @@ _AT_ONCE = 1000
 
 
 @dataclass(frozen=True, kw_only=True)
-class EfficientPackNetConfig(ProtectingConfig):
-    """EfficientPackNet; further fields are those of `ProtectingConfig`.
+class EfficientPackNetConfig(Search, ProtectingConfig):
+    """EfficientPackNet; further fields are those of `Search` and `ProtectingConfig`.
 
     Attributes:
-        gamma: fraction of the dense score a mask has to keep.
         search: ``grid``, ``binary`` or ``taylor``.
-        grid: S, increasing kept fractions; the first bounds how sparse a mask may become.
-        evaluations: masks a binary search tries.
-        scope: what is ranked together (`frisket.algos.masks.ranking`): ``global`` as in the paper, or ``layer``.
         score: ``accuracy``, ``log_likelihood`` or ``importance``.
         score_samples: K of ``importance``.
-        keep_last_tested: keep the last mask tested instead of the last that passed (the listing as printed).
     """
 
-    gamma: float = 0.9
-    search: Literal["grid", "binary", "taylor"] = "grid"
-    grid: tuple[float, ...] = (0.005, 0.01, 0.015, 0.02, 0.03, 0.04, 0.06, 0.08, 0.1, 0.15, 0.2, 0.3, 0.5)
-    evaluations: int = 8
-    scope: Literal["global", "layer"] = "global"
+    search: Literal["grid", "binary", "taylor"] = "grid"  # pyright: ignore[reportIncompatibleVariableOverride]
     score: Literal["accuracy", "log_likelihood", "importance"] = "accuracy"
     score_samples: int = 100
-    keep_last_tested: bool = False
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        require(0 <= self.gamma <= 1, "gamma", self.gamma, "in [0, 1]")
-        require(len(self.grid) > 0, "grid", self.grid, "one kept fraction or more")
-        for fraction in self.grid:
-            require_kept(fraction, "grid")
-        require(all(a < b for a, b in pairwise(self.grid)), "grid", self.grid, "increasing")
-        printed = self.search == "grid" or not self.keep_last_tested
-        require(printed, "keep_last_tested", True, f"false with search = {self.search}: the listing tests a grid")
+        self.require_searchable()
         smooth = self.search != "taylor" or self.score == "log_likelihood"
         require(smooth, "score", self.score, "log_likelihood with search = taylor: accuracy has no derivative")
-        require(self.evaluations >= 1, "evaluations", self.evaluations, "at least 1")
         require(self.score_samples >= 1, "score_samples", self.score_samples, "at least 1")
 
 
@@ -140,30 +121,14 @@ class EfficientPackNet(ProtectingLearner):
             generator = torch_generator(int(state["seed"]), "taylor", task)
             expansion = expand(self.network.network, theta, self.maskable, x, y, generator)
 
-        def judged(masks: Params, found: float) -> Judged:
-            return Judged(masks, found, acceptable(found, dense, self.config.gamma))
+        def masked_score(masks: Params) -> float:
+            return dense - expansion.cost(masks) if expansion is not None else score(masked(theta, masks))
 
-        def judge(fraction: float) -> Judged:
-            masks = ranking.keep(fraction)
-            if expansion is not None:
-                return judged(masks, dense - expansion.cost(masks))
-            return judged(masks, score(masked(theta, masks)))
-
-        halving = self.config.search == "binary"
-        tried = binary_search(self.config.evaluations, judge) if halving else grid_search(self.config.grid, judge)
-        passed = [one for one in tried if one.passes]
-        if self.config.keep_last_tested:
-            kept = tried[-1]
-        elif passed:
-            kept = passed[-1]
-        elif halving and finite(dense):  # the densest there is
-            kept = Judged(ranking.keep(1.0), dense, False)
-        else:  # so is this in a grid; and by a dense score that is lost no mask is told from another
-            kept = tried[0]
-        found = {"dense_score": dense, "evaluations": float(len(tried))}
+        kept, tried = self.config.fewest(ranking, dense, masked_score)
+        found = {"dense_score": dense, "evaluations": float(tried)}
         if expansion is not None:
             found |= {"estimated_score": kept.score, "evaluations": 1.0}
-            kept = judged(kept.masks, score(masked(theta, kept.masks)))
+            kept = self.config.judged(kept.masks, score(masked(theta, kept.masks)), dense)
         return Chosen(kept.masks, {**found, "sparse_score": kept.score, "violated": float(not kept.passes)})
 
     def score(self, theta: Params, x: Tensor, y: Tensor, *, seed: int = 0, task: int = 0) -> float:
@@ -186,41 +151,6 @@ class EfficientPackNet(ProtectingLearner):
                 target = network.target(some, labels, seed, "score", task, i)
                 total -= float(network.loss(theta, some, target)) * len(some)
         return total / len(y)
-
-
-class Judged(NamedTuple):
-    """Attributes: masks: those tried; score: theirs; passes: whether it is near enough to the dense one."""
-
-    masks: Params
-    score: float
-    passes: bool
-
-
-def grid_search(grid: Sequence[float], judge: Callable[[float], Judged]) -> list[Judged]:
-    """The fractions of the increasing ``grid`` as they are tried: from the largest on, to the first that fails."""
-    tried = []
-    for fraction in reversed(grid):
-        tried.append(judge(fraction))
-        if not tried[-1].passes:
-            break
-    return tried
-
-
-def binary_search(evaluations: int, judge: Callable[[float], Judged]) -> list[Judged]:
-    """The fractions tried in halving [0, 1], scores being taken to grow with the fraction; the last that passes is the
-    smallest that did."""
-    low, high, tried = 0.0, 1.0, []
-    for _ in range(evaluations):
-        middle = (low + high) / 2
-        tried.append(judge(middle))
-        low, high = (low, middle) if tried[-1].passes else (middle, high)
-    return tried
-
-
-def acceptable(sparse: float, dense: float, gamma: float) -> bool:
-    """Whether a masked score is near enough to the dense one: ``sparse >= dense - (1 - gamma) abs(dense)``, computed
-    so that a score above 0 is held to exactly ``gamma dense``."""
-    return sparse >= dense * (gamma if dense >= 0 else 2 - gamma)
 
 
 METHODS = (

@@ -32,33 +32,22 @@ from dataclasses import dataclass
 from typing import Literal
 
 from frisket.algos.learner import Method
-from frisket.algos.learners.tasks.protecting import Chosen, ProtectingConfig, ProtectingLearner
-from frisket.algos.masks.ranking import descending
+from frisket.algos.learners.tasks.protecting import ProtectingConfig, ProtectingLearner
+from frisket.algos.masks.search import Chosen, Shares, largest_free
 from frisket.algos.networks.network import Network
-from frisket.errors import require
 from frisket.types import State, TaskEnd
 
 
 @dataclass(frozen=True, kw_only=True)
-class PackNetConfig(ProtectingConfig):
-    """PackNet; further fields are those of `ProtectingConfig`.
-
-    Attributes:
-        prune: q of the first task, the second, ...; the last for all that follow.
-        tasks: T, where it is known; null to take the shares from ``prune``.
-    """
+class PackNetConfig(Shares, ProtectingConfig):
+    """PackNet; further fields are those of `Shares` and `ProtectingConfig`."""
 
     head: Literal["masked", "per_task"] = "per_task"
     refill: Literal["redraw", "zero"] = "zero"
-    prune: tuple[float, ...] = (0.5, 0.75)
-    tasks: int | None = None
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        require(len(self.prune) > 0, "prune", self.prune, "one share or more")
-        for share in self.prune:
-            require(0 <= share < 1, "prune", self.prune, "shares of at least 0 and below 1 (1 would keep no weight)")
-        require(self.tasks is None or self.tasks >= 1, "tasks", self.tasks, "at least 1, or null")
+        self.require_shares()
 
 
 class PackNet(ProtectingLearner):
@@ -69,22 +58,9 @@ class PackNet(ProtectingLearner):
     def __init__(self, config: PackNetConfig, network: Network) -> None:
         super().__init__(config, network)
 
-    def share(self, index: int) -> float:
-        """q of task number ``index``, from 0; 0 for a task beyond T, which takes what is left."""
-        if self.config.tasks is not None:
-            left = max(self.config.tasks - index - 1, 0)
-            return left / (left + 1)
-        return self.config.prune[min(index, len(self.config.prune) - 1)]
-
     def choose(self, state: State, end: TaskEnd) -> Chosen:
-        share, masks = self.share(len(state["starts"])), {}
-        for name, free in state["free"].items():
-            candidates = free.reshape(-1).nonzero()[:, 0]
-            order = descending(state["theta"][name].reshape(-1)[candidates])
-            mask = ~free.reshape(-1)
-            mask[candidates[order[: len(order) - round(share * len(order))]]] = True
-            masks[name] = mask.view_as(free)
-        return Chosen(masks, {})
+        theta = {name: state["theta"][name] for name in state["free"]}
+        return Chosen(largest_free(theta, state["free"], self.config.share(len(state["starts"]))), {})
 
 
 METHODS = (

@@ -24,7 +24,7 @@ import dataclasses
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Literal, NamedTuple
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -33,6 +33,7 @@ from frisket.algos.learner import Capabilities, KeepsTasks, require_task
 from frisket.algos.learners.tasks.weights import TaskWeightsLearner
 from frisket.algos.masks.mask_set import MaskSet
 from frisket.algos.masks.protection import Protection, Refill, copy_of, held
+from frisket.algos.masks.search import Chosen
 from frisket.algos.masks.store import MaskStore
 from frisket.algos.networks.network import Network
 from frisket.algos.networks.powerprop import as_powerprop, masked
@@ -74,13 +75,6 @@ class ProtectingConfig(OptimiserConfig):
         require(self.retrain_steps >= 0, "retrain_steps", self.retrain_steps, "at least 0")
         require(self.retrain_lr is None or self.retrain_lr > 0, "retrain_lr", self.retrain_lr, "above 0, or null")
         require(self.private_lr is None or self.private_lr > 0, "private_lr", self.private_lr, "above 0, or null")
-
-
-class Chosen(NamedTuple):
-    """Attributes: masks: F_t, boolean by tensor; metrics: what choosing them measured."""
-
-    masks: Params
-    metrics: Metrics
 
 
 class ProtectingLearner(TaskWeightsLearner, KeepsTasks, ABC):

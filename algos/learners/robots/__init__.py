@@ -1,0 +1,1 @@
+"""Methods that act: soft actor-critic, task after task."""

@@ -1,0 +1,91 @@
+"""The fully connected network of Continual World (continual_world spec, section 4).
+
+H_l hidden widths::
+
+    flatten -> linear H_1 -> LayerNorm -> tanh -> linear H_2 -> leaky ReLU -> ... -> linear H_n -> leaky ReLU -> linear
+
+The slope of the leaky ReLU is 0.2, LayerNorm's epsilon 1e-3, weights are Glorot uniform and biases 0: the released
+code's, which are not torch's own. The output layer is a task's own (`Network.private`), which is one output layer for
+each task.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import pairwise
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from frisket.algos.networks.kind import NetworkKind
+from frisket.algos.networks.network import Network, NetworkConfig, require_blocks, xavier_uniform
+from frisket.errors import require
+from frisket.types import Params
+
+SLOPE, EPSILON = 0.2, 1e-3
+
+
+@dataclass(frozen=True, kw_only=True)
+class LayerNormMLPConfig(NetworkConfig):
+    """Attributes: hidden: width of every hidden layer, one or more."""
+
+    hidden: tuple[int, ...] = (256, 256, 256, 256)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        require(len(self.hidden) > 0 and min(self.hidden) >= 1, "hidden", self.hidden, "one width or more, at least 1")
+
+
+class LayerNormMLP(Network):
+    """The network for flat inputs of ``inputs`` numbers and ``ways`` outputs.
+
+    >>> network = LayerNormMLP(LayerNormMLPConfig(), inputs=39, ways=8)
+    >>> sum(v.numel() for k, v in network.init(torch.Generator()).items() if k not in network.private)
+    208128
+    """
+
+    def __init__(self, config: LayerNormMLPConfig, *, inputs: int, ways: int, own: int | None = None) -> None:
+        require_blocks(own, ways)
+        self.config, self.inputs, self.ways, self.own = config, inputs, ways, own
+        self.head = self.private = ("head.weight", "head.bias")
+        self.adaptable = tuple(self.init(torch.Generator()))
+
+    def sized(self, inputs: int, ways: int) -> LayerNormMLP:
+        """The same for other inputs and outputs."""
+        return LayerNormMLP(self.config, inputs=inputs, ways=ways)
+
+    def init(self, generator: torch.Generator) -> Params:
+        params: Params = {}
+        widths = (self.inputs, *self.config.hidden)
+        for i, (before, after) in enumerate(pairwise(widths), 1):
+            params[f"fc{i}.weight"] = xavier_uniform((after, before), generator)
+            params[f"fc{i}.bias"] = torch.zeros(after)
+            if i == 1:
+                params |= {"norm1.weight": torch.ones(after), "norm1.bias": torch.zeros(after)}
+        params["head.weight"] = xavier_uniform((self.ways, widths[-1]), generator)
+        params["head.bias"] = torch.zeros(self.ways)
+        return params
+
+    def __call__(self, params: Params, x: Tensor) -> Tensor:
+        z = F.linear(x.flatten(1), params["fc1.weight"], params["fc1.bias"])
+        z = F.layer_norm(z, z.shape[-1:], params["norm1.weight"], params["norm1.bias"], EPSILON).tanh()
+        for i in range(2, len(self.config.hidden) + 1):
+            z = F.leaky_relu(F.linear(z, params[f"fc{i}.weight"], params[f"fc{i}.bias"]), SLOPE)
+        return F.linear(z, params["head.weight"], params["head.bias"])
+
+
+def _make(config: LayerNormMLPConfig, *, in_channels: int, size: int, ways: int, own: int | None) -> LayerNormMLP:
+    return LayerNormMLP(config, inputs=in_channels * size**2, ways=ways, own=own)
+
+
+NETWORKS = (
+    NetworkKind(
+        name="layer-norm-mlp",
+        config=LayerNormMLPConfig,
+        make=_make,
+        summary="fully connected with LayerNorm and an output layer for each task, the network of Continual World",
+        quick={"hidden": (32, 32)},
+        tried_at=(3, 1),
+    ),
+)

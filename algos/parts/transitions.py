@@ -1,0 +1,72 @@
+"""A memory of transitions, in tensors allocated once: the newest S of them (continual_world spec, section 4).
+
+A memory is a `State`: ``observations, after`` [S, C, H, W], ``actions`` [S, A], ``rewards, terminated`` [S, 1], all
+float32; ``pushed``, how many it has been given since it was emptied. It is written in place. ``terminated`` is 1 where
+no reward can follow; an episode that is cut at its horizon goes on in what is learned.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from frisket.errors import SpecError
+from frisket.heap import machine_memory
+from frisket.types import State
+
+_PARTS = ("observations", "after", "actions", "rewards", "terminated")
+
+
+class Transitions(NamedTuple):
+    """N transitions under the names that stable-baselines3 has for them."""
+
+    observations: Tensor
+    actions: Tensor
+    next_observations: Tensor
+    dones: Tensor
+    rewards: Tensor
+
+
+def empty(slots: int, shape: Sequence[int], actions: int) -> State:
+    """A memory of ``slots`` transitions between observations of ``shape``, nothing in it."""
+    sizes = (tuple(shape), tuple(shape), (actions,), (1,), (1,))
+    memory: State = {name: torch.zeros(slots, *size) for name, size in zip(_PARTS, sizes, strict=True)}
+    return {**memory, "pushed": torch.zeros((), dtype=torch.int64)}
+
+
+def emptied(memory: State) -> State:
+    """``memory`` with nothing in it."""
+    return {**memory, "pushed": torch.zeros_like(memory["pushed"])}
+
+
+def push(memory: State, *rows: Tensor) -> None:
+    """Put transitions into ``memory``: its parts, [n, ...] each, in the order of its names."""
+    slots, first, count = len(memory["actions"]), int(memory["pushed"]), len(rows[0])
+    places = torch.arange(first, first + count, device=rows[0].device) % slots
+    for name, row in zip(_PARTS, rows, strict=True):
+        memory[name][places] = row.to(memory[name])
+    memory["pushed"] += count
+
+
+def stored(memory: State) -> int:
+    """Transitions in ``memory``."""
+    return min(int(memory["pushed"]), len(memory["actions"]))
+
+
+def draw(memory: State, count: int, generator: torch.Generator) -> Transitions:
+    """``count`` transitions, independent and with replacement."""
+    device = memory["actions"].device
+    places = torch.randint(stored(memory), (count,), generator=generator).to(device)
+    seen, after, actions, rewards, terminated = (memory[name].index_select(0, places) for name in _PARTS)
+    return Transitions(seen, actions, after, terminated, rewards)
+
+
+def require_room(slots: int, observations: int, actions: int) -> None:
+    """Raise `SpecError` where ``slots`` transitions have no room in this machine's memory."""
+    wanted, there = 4 * slots * (2 * observations + actions + 2), machine_memory()
+    if wanted > there:
+        fix = f"take {wanted / 2**30:.3g} GiB, and this machine has {there / 2**30:.3g} GiB; ask for fewer"
+        raise SpecError("memory_slots", slots, fix)
