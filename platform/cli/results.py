@@ -32,7 +32,7 @@ def results_table(folder: RunFolder, summary: Mapping[str, Any]) -> Table:
     rows: dict[str, Mapping[str, Any]] = summary.get("variants") or {experiment.name: summary["summary"]}
     columns = worth_showing(experiment.protocol.row.headline, rows.values())
     norm = "" if experiment.norm is None else f", {experiment.norm} batch norm"
-    table = Table(title=f"{experiment.name}, {folder.manifest['data_mode']} data{norm}", title_justify="left")
+    table = Table(title=f"{experiment.name}, {folder.learned_from}{norm}", title_justify="left")
     table.add_column("")
     for name in columns:
         table.add_column(name.replace("/", "/\n"), justify="right", no_wrap=True)
@@ -63,7 +63,7 @@ def points_table(folder: RunFolder, summary: Mapping[str, Any]) -> Table:
     """
     experiment = folder.experiment
     search, metric = search_of(experiment), experiment.metric
-    title = f"{experiment.name}, {folder.manifest['data_mode']} data, {len(summary['points'])} points by {metric}"
+    title = f"{experiment.name}, {folder.learned_from}, {len(summary['points'])} points by {metric}"
     table = Table(title=title, title_justify="left")
     for axis in search.axes:
         table.add_column(axis.replace(".", ".\n"), justify="right", no_wrap=True)

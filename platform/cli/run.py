@@ -133,7 +133,7 @@ def _watched(folder: RunFolder, count: int, local: bool, stop: Stop) -> Iterator
     what = f"{len(folder.replicas())} replicas"
     if folder.experiment.tune is not None:
         what = f"{len(folder.experiment.variants)} points, {what}"
-    typer.echo(f"{folder.run_id}: {what} {where}, {folder.manifest['data_mode']} data", err=True)
+    typer.echo(f"{folder.run_id}: {what} {where}, {folder.learned_from}", err=True)
     with resumable(f"frisket {folder.verb} --resume {_name(folder)}", stop), ProgressLine(folder, count):
         yield
 

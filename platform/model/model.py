@@ -30,13 +30,14 @@ from frisket.algos.learner import KeepsTasks, Learner
 from frisket.algos.masks.mask_set import MaskSet
 from frisket.algos.masks.store import MaskStore
 from frisket.algos.networks.network import Network
+from frisket.algos.parts.acting import parts
 from frisket.algos.parts.tree import map_tensors
 from frisket.algos.state_file import load_state, save_state
 from frisket.envs.data import read_pictures
 from frisket.errors import FileError, ModelError, RunError, SpecError, UserError
 from frisket.files import read_json, write_json, write_text
 from frisket.platform.model.index import domains_file, state_file, verified, write_index
-from frisket.platform.model.tasks import INFER, choose_task, keeping_tasks, task_number
+from frisket.platform.model.tasks import INFER, choose_task, ended_task, keeping_tasks, task_number
 from frisket.platform.run.folder import RunFolder
 from frisket.platform.specs.build import Inputs, build_learner, build_network
 from frisket.platform.specs.experiment import Experiment, Replica, from_dict
@@ -170,9 +171,9 @@ class FrisketModel:
 
     @property
     def outputs(self) -> int:
-        """Numbers that `predict` gives for one input: labels, or the pixels of a generative model."""
+        """Numbers that `predict` gives for one input: labels, the pixels of a generative model, or an action's."""
         inputs = self.member().inputs
-        return math.prod(inputs.shape) if self._network().generates else inputs.ways
+        return math.prod(inputs.shape) if self._network().generates else inputs.actions or inputs.ways
 
     def _network(self, variant: str | None = None) -> Network:
         return build_network(self.experiment.variant(variant), self.member(variant=variant).inputs)
@@ -234,7 +235,7 @@ class FrisketModel:
         self, x: np.ndarray | Tensor, seed: int | None = None, variant: str | None = None,
         task: int | str | Task | None = None, form: str = "exhaustive",
     ) -> np.ndarray:  # fmt: skip
-        """Class probabilities of ``x``; of a generative model, its reconstruction.
+        """Class probabilities of ``x``; of a generative model, its reconstruction; of one that acts, the action.
 
         Args:
             x: inputs ``[N, C, H, W]``, scaled as the stream scales them; D features also as ``[N, D]``. They are
@@ -250,7 +251,8 @@ class FrisketModel:
 
         Returns:
             ``[N, ways]`` float32: the softmax, averaged over Monte-Carlo samples where the method draws them. Of a
-            generative model ``[N, C H W]``, the means of the pixels.
+            generative model ``[N, C H W]``, the means of the pixels. Of one that acts ``[N, A]``, the action at the
+            mean, in [-1, 1].
 
         Raises:
             ModelError: ``x`` has another shape, there is no such replica, task or form, the task must be named, or the
@@ -263,10 +265,14 @@ class FrisketModel:
                 logits = learner.tasks(state).answer(choose_task(learner, state, inputs, task, form), inputs)
             elif task is None or isinstance(task, Task):
                 logits = learner.predict(state, inputs, task)
+            elif learner.capabilities.acts:
+                logits = learner.predict(state, inputs, ended_task(learner, state, task))
             else:
                 raise ModelError("task", task, f"{self.experiment.name} keeps no mask for each task; leave it out")
         if logits is None:
             raise ModelError("model", self.experiment.name, "has not learned from a single batch yet")
+        if learner.capabilities.acts:
+            return parts(logits)[0].tanh().numpy()
         probabilities = self._network(variant).probabilities(logits)
         return (probabilities.mean(0) if probabilities.dim() == 3 else probabilities).numpy()
 

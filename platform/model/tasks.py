@@ -7,7 +7,7 @@ from typing import get_args
 
 from torch import Tensor
 
-from frisket.algos.learner import KeepsTasks, Learner
+from frisket.algos.learner import KeepsTasks, Learner, TaskWeights
 from frisket.algos.parts.inference import Form, infer_task
 from frisket.errors import ModelError
 from frisket.types import State, Task
@@ -46,11 +46,20 @@ def choose_task(learner: KeepsTasks, state: State, x: Tensor, task: int | str | 
     forms: tuple[Form, ...] = get_args(Form)
     if form not in forms:
         raise ModelError("form", form, f"one of: {', '.join(forms)}")
+    if learner.capabilities.acts:
+        raise ModelError("task", task, "must be a number: tasks are inferred from labels, and this model acts")
     if learner.computes.generates:
         raise ModelError("task", task, "must be a number: tasks are inferred from labels, and this model gives none")
     if not len(x):
         raise ModelError("x", tuple(x.shape), "must hold an input to infer the task from")
     return infer_task(learner.tasks(state), x, form)
+
+
+def ended_task(learner: Learner, state: State, task: int | str) -> Task:
+    """The ended task number ``task`` of a method that says where its tasks began. Raises `ModelError` for another."""
+    starts = learner.starts(state) if isinstance(learner, TaskWeights) else []
+    number = task_number(task, len(starts), None)
+    return Task("", (number,), starts[number])
 
 
 def task_number(task: object, count: int, word: str | None) -> int:

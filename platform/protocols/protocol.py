@@ -73,12 +73,14 @@ class Protocol(ABC):
         by_label: whether it judges labels; otherwise it judges models of images.
         prunes: whether it judges what is left of a network once weights are taken out.
         of_episodes: whether it judges what is adapted to episodes.
+        of_actions: whether it judges what is done in robot tasks.
     """
 
     headline: str
     by_label: bool = True
     prunes: bool = False
     of_episodes: bool = False
+    of_actions: bool = False
 
     @abstractmethod
     def init(self) -> State:

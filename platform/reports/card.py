@@ -29,6 +29,11 @@ _WHICH_TASK = (
 )
 
 
+_JUDGED = "x is float32 [N, C, H, W], judged as one batch. "
+_ACTS = (
+    "x are observations, float32 [N, D]; an answer is the action at the mean, numbers in [-1, 1]. The model must be "
+    "told which task it acts in, by its number. "
+)
 _WHOSE_CODE = "The folder holds safetensors and JSON only, and `frisket.load_model` runs no code from it."
 _PYFUNC = (
     " `mlflow.pyfunc.load_model` runs code by MLflow's own rules (what the file `MLmodel` names as `loader_module`, "
@@ -87,7 +92,7 @@ def _what(folder: RunFolder, summary: Mapping[str, Any]) -> str:
     experiment, manifest = folder.experiment, folder.manifest
     result = _groups(experiment, summary)[0][1].get(experiment.metric)
     said = "" if result is None else f"{experiment.metric} {result['mean']:.3f}, "
-    title = f"{said}{manifest['data_mode']} data"
+    title = f"{said}{folder.learned_from}"
     stream = experiment.stream
     methods = "; ".join(
         f"{'**' if i == 0 else ''}{label or learner.kind}{'**' if i == 0 else ''}: {learner.row.summary}"
@@ -102,7 +107,7 @@ def _what(folder: RunFolder, summary: Mapping[str, Any]) -> str:
         f"{title}\n{'=' * len(title)}\n\n"
         f"`{manifest['spec']}`: {methods}. Learned on the stream {stream.kind} ({stream.row.in_words(stream.config)}), "
         f"network {experiment.network.kind} ({network}), {seeds_text(experiment.seeds)}, "
-        f"on **{manifest['data_mode']} data** ({', '.join(_names(folder))}).{warning}"
+        f"on **{folder.learned_from}**{f' ({names})' if (names := ', '.join(_names(folder))) else ''}.{warning}"
     )
 
 
@@ -195,6 +200,7 @@ def _loading(folder: RunFolder, name: str, version: str) -> str:
     label = folder.experiment.headline_label
     variant = "" if label is None else f', variant="{label}"'
     tasks = headline_keeps_tasks(folder)
+    acts = any(result["input"].get("actions") for result in folder.results())
     named = "names = [model.classes()[i] for i in probabilities.argmax(1)]\n" if _classes(folder) else ""
     task, params = (", task=0", '"seed": 0, "task": 0') if tasks else ("", '"seed": 0')
     uses = [use.name for use in folder.experiment.uses]
@@ -208,9 +214,9 @@ def _loading(folder: RunFolder, name: str, version: str) -> str:
         "## Load it\n\n```python\n"
         "import frisket\n\n"
         f'model = frisket.load_model("models:/{name}/{version}"{passed})\n'
-        f"probabilities = model.predict(x, seed=0{variant}{task})\n"
+        f"{'actions' if acts else 'probabilities'} = model.predict(x, seed=0{variant}{task})\n"
         f"{named}{_masks_line(folder)}\n{served}```\n\n"
-        f"{_WHICH_TASK if tasks else ''}x is float32 [N, C, H, W], judged as one batch. "
+        f"{_ACTS if acts else (_WHICH_TASK if tasks else '') + _JUDGED}"
         f"{_WHOSE_CODE}{'' if uses else _PYFUNC}"
     )
 

@@ -55,7 +55,7 @@ class Heading(NamedTuple):
         sets = ", ".join(dict.fromkeys(names))  # a training and a test split are one data set
         seeds = folder.experiment.seeds
         point = [f"best point: {folder.manifest['point']['label']}"] if "point" in folder.manifest else []
-        made = f"{folder.manifest['data_mode']} data: {sets}"
+        made = f"{folder.learned_from}: {sets}" if sets else folder.learned_from
         caption = "  |  ".join([made, f"{seeds} seed{'s' * (seeds > 1)}", *point, folder.run_id])
         return cls(folder.manifest["spec"], caption)
 

@@ -18,11 +18,12 @@ from frisket.platform.reports.masks import SPARSITY, mask_pictures
 from frisket.platform.reports.matrix import MATRIX
 from frisket.platform.reports.pruning import CURVES, SURVIVORS
 from frisket.platform.reports.search import SEARCHES
+from frisket.platform.reports.success import SUCCESS
 from frisket.platform.run.folder import RunFolder
 from frisket.platform.run.points import product
 
 PICTURES: Sequence[Picture[Any]] = (
-    ACCURACY, FEW_SHOT, MATRIX, CURVES, SURVIVORS, CAPACITY, LIKELIHOODS, SAMPLES, VARIANTS, SPARSITY,
+    ACCURACY, FEW_SHOT, MATRIX, SUCCESS, CURVES, SURVIVORS, CAPACITY, LIKELIHOODS, SAMPLES, VARIANTS, SPARSITY,
     DEPTH, DECISIONS,
 )  # fmt: skip
 """Of what a run has measured; those of its masks, one for every variant, come after them."""

@@ -99,6 +99,11 @@ class RunFolder(Kept):
         vars(folder)["experiment"] = experiment  # with what was handed over as objects, which no file can give back
         return folder
 
+    @property
+    def learned_from(self) -> str:
+        """What it learns from, in words: ``real data``, ``embedded data``, or ``no data sets``, as robots do."""
+        return f"{self.manifest['data_mode']} data" if self.manifest["data"] else "no data sets"
+
     @classmethod
     def open(cls, path: Path) -> RunFolder:
         """The run in ``path``. Raises `RunError` where there is none, or its manifest is not as it was written."""

@@ -13,6 +13,7 @@ from frisket.algos.learner import Episodic, Learner
 from frisket.algos.networks.network import Network
 from frisket.envs.data import SOURCES, DataMode, Pictures, resolve
 from frisket.envs.episode_stream import EpisodeStream
+from frisket.envs.robots.stream import RobotStream
 from frisket.envs.stream import Stream
 from frisket.envs.task_stream import TaskStream
 from frisket.errors import DataError, SpecError, UserError, nearest, require
@@ -44,8 +45,9 @@ def load_data(experiment: Experiment, mode: DataMode, data_dir: str | None = Non
 
 
 def mode_of(data: Mapping[str, Pictures]) -> Literal["real", "embedded"]:
-    """Which mode gives these data: ``embedded`` where all of them are."""
-    return "embedded" if all(one.provenance.kind == "embedded" for one in data.values()) else "real"
+    """Which mode gives these data: ``embedded`` where all of them are. Where there are none, nothing stands in for
+    anything."""
+    return "embedded" if data and all(one.provenance.kind == "embedded" for one in data.values()) else "real"
 
 
 def provenance_of(data: Mapping[str, Pictures]) -> dict[str, Any]:
@@ -77,6 +79,7 @@ class Inputs:
         own: size of the blocks of labels that are learned and judged among themselves; None for one head over all.
         names: name of each label, empty where labels have none that lasts.
         domains: what episodes are of; empty where the inputs are of no episodes.
+        actions: A, numbers of an action, of which a network is to give mean and deviation; 0 where nobody acts.
     """
 
     shape: tuple[int, int, int]
@@ -84,31 +87,40 @@ class Inputs:
     own: int | None = None
     names: tuple[str, ...] = ()
     domains: tuple[str, ...] = ()
+    actions: int = 0
 
     @classmethod
     def of(cls, stream: Stream) -> Inputs:
         """Those of ``stream``."""
         own = stream.own if isinstance(stream, TaskStream) else None
         domains = stream.domains if isinstance(stream, EpisodeStream) else ()
-        return cls(shape=stream.shape, ways=stream.ways, own=own, names=stream.names, domains=domains)
+        actions = stream.actions if isinstance(stream, RobotStream) else 0
+        return cls(
+            shape=stream.shape, ways=stream.ways, own=own, names=stream.names, domains=domains, actions=actions
+        )  # fmt: skip
 
     @classmethod
     def from_dict(cls, raw: Mapping[str, Any]) -> Inputs:
         """The inverse of `as_dict`."""
         names, domains = (tuple(raw.get(name, ())) for name in ("names", "domains"))
-        return cls(shape=tuple(raw["shape"]), ways=raw["ways"], own=raw.get("own"), names=names, domains=domains)
+        return cls(
+            shape=tuple(raw["shape"]), ways=raw["ways"], own=raw.get("own"), names=names, domains=domains,
+            actions=raw.get("actions", 0),
+        )  # fmt: skip
 
     def as_dict(self) -> dict[str, Any]:
         """JSON-able."""
         named = {name: list(said) for name, said in (("names", self.names), ("domains", self.domains)) if said}
-        return {"shape": list(self.shape), "ways": self.ways, "own": self.own, **named}
+        acting = {"actions": self.actions} if self.actions else {}
+        return {"shape": list(self.shape), "ways": self.ways, "own": self.own, **named, **acting}
 
 
 def build_network(experiment: Experiment, inputs: Inputs) -> Network:
-    """The network for ``inputs``."""
+    """The network for ``inputs``; of who acts, the actor (`frisket.algos.parts.acting`)."""
     channels, size, _ = inputs.shape
     section = experiment.network
-    return section.row.build(section.config, in_channels=channels, size=size, ways=inputs.ways, own=inputs.own)
+    ways, own = (2 * inputs.actions, None) if inputs.actions else (inputs.ways, inputs.own)
+    return section.row.build(section.config, in_channels=channels, size=size, ways=ways, own=own)
 
 
 def build_learner(experiment: Experiment, inputs: Inputs) -> Learner:
@@ -128,6 +140,9 @@ def build_learner(experiment: Experiment, inputs: Inputs) -> Learner:
 def require_suited(learner: Learner, stream: Stream) -> None:
     """Raise `SpecError` unless ``stream`` offers what ``learner`` declares to need of tasks and their ends."""
     can, method, kind = learner.capabilities, type(learner).__name__, type(stream).__name__
+    if can.acts != isinstance(stream, RobotStream):
+        fix = "one of robot tasks: robots" if can.acts else f"one that learns by acting, as {kind} wants it: sac"
+        raise SpecError(*(("stream.kind", kind) if can.acts else ("learner.kind", method)), f"must be {fix}")
     if can.ends_tasks and not isinstance(stream, TaskStream):
         raise SpecError("stream.kind", kind, f"must be a sequence of tasks: {method} acts at their ends")
     if can.needs_task and not stream.labelled:
@@ -235,13 +250,15 @@ def _rehearse(experiment: Experiment, images: Mapping[str, Pictures]) -> None:
             raise SpecError("network.kind", plain.network.kind, fix)
         if isinstance(stream, EpisodeStream) and not protocol.of_episodes:
             raise SpecError("protocol.kind", plain.protocol.kind, "must judge episodes: few-shot-accuracy")
+        if isinstance(stream, RobotStream) and not protocol.of_actions:
+            raise SpecError("protocol.kind", plain.protocol.kind, "must judge what is acted: success")
 
 
 def _unsuited(network: Network, protocol: Protocol) -> str | None:
     """What to take in place of a ``network`` whose answers ``protocol`` cannot judge; None where it can."""
     if network.generates and protocol.by_label:
         return "one that answers with labels, or protocol.kind = log-likelihood"
-    if not network.generates and not protocol.by_label:
+    if not network.generates and not protocol.by_label and not protocol.of_actions:
         return "must be a network with latent variables (vae) to have a likelihood"
     # A pruned network would answer by statistics that are those of the whole one.
     if protocol.prunes and (network.normalised or network.running):

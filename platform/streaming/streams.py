@@ -15,6 +15,7 @@ from torch import Tensor
 
 from frisket.envs.data import OwnData, Pictures, resolve
 from frisket.envs.episode_stream import EpisodeStream
+from frisket.envs.robots.stream import RobotStream
 from frisket.envs.stream import Stream
 from frisket.envs.streams.kind import StreamKind
 from frisket.envs.task_stream import TaskStream
@@ -31,7 +32,7 @@ from frisket.types import Batch, Split, Task, TaskEnd
 _SETS_BYTES = 256 * 2**20
 _SERVED = ("batch", "batches", "episode", "provenance", "start", "task_index", "test_set", "validation_set")
 _SPARING = ("reseeded",)  # changes what a stream costs where it is made, and nothing that it gives
-_PLAIN = [field.name for field in dataclasses.fields(Batch) if field.name not in ("position", "task", "end")]
+_PLAIN = [field.name for field in dataclasses.fields(Batch) if field.name not in ("position", "task", "end", "world")]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,7 +84,7 @@ class StreamFeed(Feed):
     """
 
     def __init__(self, stream: Stream) -> None:
-        base = next(one for one in (TaskStream, EpisodeStream, Stream) if isinstance(stream, one))
+        base = next(one for one in (RobotStream, TaskStream, EpisodeStream, Stream) if isinstance(stream, one))
         verbs = [name for name, verb in inspect.getmembers(base, _is_verb) if name not in (*_SERVED, *_SPARING)]
         for name in verbs:
             if getattr(type(stream), name) is not getattr(base, name):
@@ -96,7 +97,7 @@ class StreamFeed(Feed):
         return self._stream.steps
 
     def facts(self) -> dict[str, Any]:
-        names = [name for base in (Stream, self._base) for name in inspect.get_annotations(base)]
+        names = [name for base in self._base.__mro__ for name in inspect.get_annotations(base)]
         facts = {name: getattr(self._stream, name) for name in names} | {"provenance": self._stream.provenance()}
         if isinstance(self._stream, TaskStream):
             facts["starts"] = [self._stream.start(task) for task in range(self._stream.tasks + 1)]
@@ -193,6 +194,13 @@ class ServiceTaskStream(ServiceStream, TaskStream):
         return item["x"], item["y"]
 
 
+class ServiceRobotStream(ServiceTaskStream, RobotStream):
+    """As `ServiceTaskStream`, of robot tasks; whoever reads it steps their environments."""
+
+    def _batch(self, item: Item, position: int, end: TaskEnd | None = None) -> Batch:
+        return dataclasses.replace(super()._batch(item, position, end), world=self.practice(position))
+
+
 class ServiceEpisodeStream(ServiceStream, EpisodeStream):
     """As `ServiceStream`, of episodes; those that are judged on are fetched one by one."""
 
@@ -203,8 +211,10 @@ class ServiceEpisodeStream(ServiceStream, EpisodeStream):
         return self._batch(item, number)
 
 
-_BY_FACT: Mapping[str, type[ServiceStream]] = {"tasks": ServiceTaskStream, "shots": ServiceEpisodeStream}
-"""A fact that only one kind of stream has, to what reads that kind."""
+_BY_FACT: Mapping[str, type[ServiceStream]] = {
+    "plan": ServiceRobotStream, "tasks": ServiceTaskStream, "shots": ServiceEpisodeStream
+}  # fmt: skip
+"""A fact that only one kind of stream has, or kinds that come before, to what reads that kind."""
 
 
 def open_stream(service: Service, recipe: StreamRecipe, seed: int) -> Stream:

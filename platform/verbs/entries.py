@@ -7,7 +7,6 @@ from collections.abc import Iterator
 from typing import Any, Literal
 
 from frisket.algos.learner import Capabilities
-from frisket.algos.networks.conv4 import Conv4, Conv4Config
 from frisket.algos.pack import packed_fields
 from frisket.errors import SpecError, nearest
 from frisket.folders import checkout
@@ -66,7 +65,10 @@ def _network(name: str) -> Iterator[tuple[str, Any, str]]:
 
 def _learner(name: str) -> Iterator[tuple[str, Any, str]]:
     kind = known().learners[name]
-    can = kind.build(kind.config(), Conv4(Conv4Config(channels=2), in_channels=1, size=16, ways=2)).capabilities
+    on = known().networks[kind.tried_on]
+    channels, size = on.tried_at
+    network = on.build(on.config(**on.quick), in_channels=channels, size=size, ways=2)
+    can = kind.build(kind.config(), network).capabilities
     for ability in arguments(Capabilities):
         yield ability.name, getattr(can, ability.name), ability.meaning
     yield (

@@ -46,6 +46,7 @@ CONFIGS: dict[str, tuple[str, dict[str, Any]]] = {
         {"dataset": "digits", "tasks": 2, "classes_per_task": 2, "order": "mixed", "mixed_tasks": 2,
          "mixed_batches": 30},
     ),
+    "robots": ("robots", {"steps": 160, "environments": 4, "trials": 6}),
 }  # fmt: skip
 """Streams of every kind on embedded data, by a name of the tests' own: kind and configuration."""
 

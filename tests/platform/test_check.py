@@ -196,7 +196,7 @@ METHOD = '''
         ),
         (
             "", "def predict(self, state, x, task=None): return super().predict(state, x, task)[:, :3]",
-            "answers for every label", "an answer of shape (15, 3) for 15 inputs and 5 labels",
+            "answers for every label", "an answer of shape (18, 3) for 18 inputs and 6 labels",
         ),
     ],
 )  # fmt: skip

@@ -204,6 +204,8 @@ RATES = ("alpha_init", "alpha_0", "step_size", "within_rate", "across_rate", "ga
 """Rates whose names do not end in ``lr``."""
 OF_DOMAINS = {"multi-maml"}
 """Methods of episodes alone, whose domains they are told."""
+ACTING = {"sac", "sac-epn", "sac-ewc", "sac-l2", "sac-mas", "sac-packnet"}
+"""Methods of robot tasks alone."""
 BOUNDED = {"sparse-cmaml", "static-anil"}
 """Methods that such a rate does not break: it closes the first's masks, and the other learns nothing online."""
 
@@ -218,12 +220,15 @@ def wild_spec(kind: str) -> dict[str, Any]:
     stream = {"kind": "rotations", "tasks": 5, "samples": 30, "test_samples": 10, "validation": 10, "batch": 10}
     learner = {**row.quick, **rates, **({"task_steps": 3, "memories": 10} if kind == "icarl" else {})}
     protocol: dict[str, Any] = {"kind": "retained-accuracy" if tasks else "online-accuracy"}
+    if kind in ACTING:
+        stream = {"kind": "robots", "steps": 240, "environments": 4, "trials": 4}
+        protocol = {"kind": "success", "points": 1, "episodes": 4, "tail": 1}
     if kind in OF_DOMAINS:
         stream = {"kind": "episodes", "dataset": "glyphs", "ways": 2, "shots": 2, "queries": 3, "steps": 8}
         protocol = {"kind": "few-shot-accuracy", "every": 2, "validation_episodes": 1, "test_episodes": 1}
     return {
         "name": f"wild/{kind}",
-        "stream": stream if tasks or kind in OF_DOMAINS else {"kind": "osaka", "steps": 8},
+        "stream": stream if tasks or kind in OF_DOMAINS | ACTING else {"kind": "osaka", "steps": 8},
         "network": {"kind": row.tried_on, **network.quick},
         "learner": {"kind": kind, **learner},
         "protocol": protocol,

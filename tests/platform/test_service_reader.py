@@ -8,11 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from serving import CONFIGS, LogRecipe, WalkFeed, WalkRecipe, in_process, recipe_of, same
 
 from frisket.envs.data import Pictures, resolve
 from frisket.envs.episode_stream import SPLITS, EpisodeStream
 from frisket.envs.kinds import STREAMS
+from frisket.envs.robots.stream import RobotStream
 from frisket.envs.streams.osaka import OsakaStream
 from frisket.envs.streams.pixel_tasks import PixelTaskStream
 from frisket.envs.task_stream import TaskStream
@@ -109,6 +111,23 @@ def test_served_stream_is_the_stream(name: str) -> None:
                     assert all(
                         same(a, b) for a, b in zip(getattr(plain, verb)(task), getattr(served, verb)(task), strict=True)
                     )
+
+
+def test_robot_tasks_are_acted_in_where_they_are_read() -> None:
+    recipe = recipe_of("robots")
+    plain, served = in_process(recipe, 4), open_stream(Service(LocalTransport(2), "me"), recipe, 4)
+    assert isinstance(plain, RobotStream)
+    assert isinstance(served, RobotStream)
+    for position in range(plain.steps):
+        worlds = [one.batch(position).world for one in (plain, served)]
+        ends = [one.batch(position).end for one in (plain, served)]
+        assert (worlds[0] is None) == (worlds[1] is None) == (ends[0] is not None)
+        trials = [[] if end is None else list(end.trials()) for end in ends]
+        for one, other in [(worlds[0], worlds[1]), *zip(*trials, strict=True)]:
+            if one is not None and other is not None:
+                assert same(one.reset(), other.reset())
+                actions = torch.full((one.environments, 2), 0.5)
+                assert all(same(*pair) for pair in zip(one.step(actions), other.step(actions), strict=True))
 
 
 def test_every_kind_of_stream_is_tried() -> None:

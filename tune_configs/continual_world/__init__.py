@@ -1,0 +1,1 @@
+"""Experiments on robot tasks: soft actor-critic, task after task, with what protects old policies."""
