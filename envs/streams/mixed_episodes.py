@@ -74,7 +74,7 @@ class MixedEpisodesConfig(EpisodeFields):
         bases = [name.partition(":")[0] for name in self.domains]
         for alike in SAME_PICTURES:
             both = [name for name in bases if name in alike]
-            fix = f"one of {', '.join(both)}: they share pictures, and classes tested in one are trained on in another"
+            fix = f"at most one of {', '.join(both)}: they share pictures: what one tests another trains on"
             require(len(both) < 2, "domains", self.domains, fix)
 
     def shares(self) -> list[float]:

@@ -95,7 +95,7 @@ class ReplicaFolder:
         Raises:
             RunError: they are damaged, or another replica's.
         """
-        return self._own("masks", self.masks, MaskSet.load) if self.masks.exists() else None
+        return self._own("masks", self.masks, MaskSet.load) if self._left(self.masks) else None
 
     @property
     def domain_masks(self) -> MaskStore | None:
@@ -104,7 +104,12 @@ class ReplicaFolder:
         Raises:
             RunError: they are damaged, or another replica's.
         """
-        return self._own("masks of domains", self.domains, MaskStore.load) if self.domains.exists() else None
+        return self._own("masks of domains", self.domains, MaskStore.load) if self._left(self.domains) else None
+
+    def _left(self, path: Path) -> bool:
+        """Whether ``path`` is there, or was when the replica was done."""
+        result = self.result
+        return path.exists() or (result is not None and path.name in result["files"])
 
     def require_whole(self) -> None:
         """Raise `RunError` unless all that a replica which is done leaves behind is as it was written."""

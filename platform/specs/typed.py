@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from functools import cache
 from typing import Any
 
@@ -57,9 +57,24 @@ def typed(cls: type[Any], raw: Any, prefix: str) -> Any:
         cause = first.get("ctx", {}).get("error")
         if isinstance(cause, SpecError):
             raise SpecError(dot + cause.field, cause.value, cause.fix) from None
-        where = dot + ".".join(str(part) for part in first["loc"])
-        value = None if first["type"] == "missing" else first["input"]
-        raise SpecError(where.rstrip("."), value, first["msg"].lower()) from None
+        place, value, fix = _wrong(raw, error.errors())
+        raise SpecError((dot + ".".join(map(str, place))).rstrip("."), value, fix) from None
+
+
+def _wrong(raw: Any, errors: Sequence[Any]) -> tuple[Sequence[Any], Any, str]:
+    """Where in ``raw`` the first of pydantic's ``errors`` lies, what is there, and what should be. Where several forms
+    are allowed pydantic has an error for each, below a name of its own for the form."""
+    first, value = errors[0], raw
+    if first["type"] == "missing":
+        return first["loc"], None, first["msg"].lower()
+    for depth, part in enumerate(first["loc"]):
+        if (isinstance(value, dict) and part in value) or (isinstance(value, list) and part in range(len(value))):
+            value = value[part]
+            continue
+        place = first["loc"][:depth]
+        forms = dict.fromkeys(one["msg"].lower() for one in errors if one["loc"][:depth] == place)
+        return place, value, ", or ".join(forms)
+    return first["loc"], first["input"], first["msg"].lower()
 
 
 @cache

@@ -385,6 +385,14 @@ def test_masks_of_domains_that_are_anothers_are_refused(still: RunFolder, tmp_pa
         folder.require_whole()
 
 
+def test_masks_of_domains_that_have_gone_are_missed(still: RunFolder, tmp_path: Path) -> None:
+    folder = RunFolder.open(shutil.copytree(still.path, tmp_path / still.run_id))
+    (files,) = folder.replicas()
+    files.domains.unlink()
+    with pytest.raises(ModelError, match=r"domains.safetensors.*no such file; remove it and the result.json"):
+        masks_of(str(folder.path), None, None, None, None, "digits")
+
+
 def test_masks_of_domains_on_the_command_line(still: RunFolder, tmp_path: Path) -> None:
     def told(*arguments: str) -> str:
         result = CliRunner().invoke(app, list(arguments), env={"COLUMNS": "160"}, catch_exceptions=False)

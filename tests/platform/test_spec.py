@@ -99,6 +99,13 @@ def test_mistakes_are_named(override: str, field: str, says: str) -> None:
     assert str(caught.value).startswith(f"{field} = ")
 
 
+@pytest.mark.parametrize("value", ["lerned", "true", "[a, 0.1]"])
+def test_what_may_have_several_forms_names_them_all(value: str) -> None:
+    with pytest.raises(SpecError, match="should be 'learned', or input should be a valid number") as caught:
+        load_spec("gems/embedded-mixture-mmsup", [f"learner.sparsity={value}"])
+    assert caught.value.field == "learner.sparsity"
+
+
 def test_unknown_names_suggest_the_nearest(tmp_path: Path) -> None:
     with pytest.raises(SpecError, match="did you mean 'osaka/p98-sparse-cmaml'"):
         load_spec("osaka/p98-sparse-cmal")
