@@ -182,7 +182,7 @@ def _diverged(folder: RunFolder, summary: Mapping[str, Any]) -> str:
 def _collapsed(folder: RunFolder) -> str:
     """Of how many replicas the masks have collapsed, and the numbers of the one that is furthest from it; empty where
     none have."""
-    found = collapses(folder)
+    found = collapses(folder.results())
     if not found:
         return ""
     key, furthest = max(found.items(), key=lambda one: one[1].apart)

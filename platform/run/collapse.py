@@ -3,11 +3,11 @@ fact 11): said once, never a reason to stop. `frisket.platform.protocols.decisio
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from frisket.platform.protocols.decisions import APART, CHANCE, COUNT, DIFFERING
-from frisket.platform.run.folder import RunFolder
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,8 +43,7 @@ def sentence(who: str, found: Collapsed) -> str:
     return f"{who}: mask collapsed: {found.text()}. It adapts to all domains alike."
 
 
-def collapses(folder: RunFolder) -> dict[str, Collapsed]:
-    """Key of every replica that is done and has collapsed, to the numbers behind it."""
-    results = {files.key: files.result for files in folder.replicas()}
-    ended = {key: result["metrics"] for key, result in results.items() if result and "stopped" not in result}
-    return {key: one for key, metrics in ended.items() if (one := collapsed(metrics)) is not None}
+def collapses(results: Iterable[Mapping[str, Any]]) -> dict[str, Collapsed]:
+    """Key of every replica that has collapsed, to the numbers behind it. Args: results: `RunFolder.results`."""
+    found = {result["replica"]: collapsed(result["metrics"]) for result in results}
+    return {key: one for key, one in found.items() if one is not None}

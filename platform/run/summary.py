@@ -62,6 +62,6 @@ def summarise(folder: RunFolder) -> dict[str, Any]:
         summary["norm"] = norm
     if lost:
         summary["diverged"] = lost
-    if flat := collapses(folder):
+    if flat := collapses(results):
         summary["collapsed"] = {key: dataclasses.asdict(found) for key, found in flat.items()}
     return summary

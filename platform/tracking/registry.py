@@ -68,7 +68,7 @@ def _search_tags(folder: RunFolder) -> dict[str, str]:
 
 def _warning_tags(folder: RunFolder) -> dict[str, str]:
     """How many of its replicas have diverged, and of how many the masks have collapsed; nothing where none has."""
-    found = {"frisket.diverged": divergences(folder), "frisket.mask_collapsed": collapses(folder)}
+    found = {"frisket.diverged": divergences(folder), "frisket.mask_collapsed": collapses(folder.results())}
     return {tag: f"{len(keys)} of {len(folder.replicas())} replicas" for tag, keys in found.items() if keys}
 
 

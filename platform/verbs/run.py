@@ -20,10 +20,9 @@ from frisket.places import require_place, told
 from frisket.platform import executors
 from frisket.platform.cluster.session import require_device, worker_count
 from frisket.platform.executors import Stop
-from frisket.platform.run.collapse import collapses, sentence
+from frisket.platform.run.collapse import Collapsed, sentence
 from frisket.platform.run.folder import RunFolder
 from frisket.platform.run.kept import content_hashes, default_runs_folder
-from frisket.platform.run.points import product
 from frisket.platform.run.summary import write_summary
 from frisket.platform.specs.build import load_data, mode_of, provenance_of, rehearse
 from frisket.platform.specs.experiment import Experiment, load_spec
@@ -313,9 +312,11 @@ def execute(
             executors.execute(folder, local=local, workers=workers, data_dir=data_dir, stop=stop)
         tidy(folder)
         draw_figures(folder)
-    for key, found in collapses(product(folder)).items():
-        _log.warning("%s", sentence(key, found))
-    return write_summary(folder)
+    summary = write_summary(folder)
+    if folder.experiment.tune is None:  # of a search the best point's card says it
+        for key, numbers in summary.get("collapsed", {}).items():
+            _log.warning("%s", sentence(key, Collapsed(**numbers)))
+    return summary
 
 
 def _uploading(folder: RunFolder) -> contextlib.AbstractContextManager[object]:

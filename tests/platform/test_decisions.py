@@ -307,7 +307,7 @@ def test_11_domains_that_were_learned_are_adapted_to_differently(learner: dict[s
     assert found is not None
     assert found.differing.any()
     assert found.apart[found.differing].min() >= 0.01
-    assert collapses(folder) == {}
+    assert collapses(folder.results()) == {}
     assert warnings_of(folder) == []
     assert "collapsed" not in summarise(folder)
     assert "collapsed" not in note(folder, "5", "abc")
@@ -316,7 +316,7 @@ def test_11_domains_that_were_learned_are_adapted_to_differently(learner: dict[s
 def test_an_adapter_that_decides_alike_has_collapsed_and_the_run_says_so(
     still: RunFolder, caplog: pytest.LogCaptureFixture
 ) -> None:
-    (found,) = collapses(still).values()
+    (found,) = collapses(still.results()).values()
     said = sentence("seed0", found)
     assert warnings_of(still) == [said]
     assert f"at most {found.apart:.3g} apart" in said
@@ -337,7 +337,7 @@ def test_methods_that_decide_nothing_are_not_asked_for_it(tmp_path: Path) -> Non
     assert not files.domains.exists()
     assert not any(name.startswith("decisions/") for name in result["metrics"])
     assert read_decisions(last_step(files.journal)) is None
-    assert collapses(folder) == {}
+    assert collapses(folder.results()) == {}
     assert "decisions.png" not in {path.name for path in draw_figures(folder)}
     with pytest.raises(ModelError, match="has no masks of domains"):
         FrisketModel.of_run(folder).masks(domain="glyphs")
@@ -497,7 +497,7 @@ def test_mlflow_has_the_picture_the_masks_and_the_warning(
         one.path for one in client.list_artifacts(parent.info.run_id, "figures")
     }
     (child,) = client.search_runs([parent.info.experiment_id], f"tags.`mlflow.parentRunId` = '{parent.info.run_id}'")
-    (found,) = collapses(folder).values()
+    (found,) = collapses(folder.results()).values()
     assert child.data.tags["frisket.mask_collapsed"] == found.text()
     assert child.data.metrics[APART] == parent.data.metrics[APART] == found.apart
     model = frisket.load_model("models:/decided-still/1")
