@@ -25,6 +25,7 @@ TINY: dict[str, tuple[dict[str, Any], int]] = {
     "pooled-conv": ({"filters": (2, 3, 2), "hidden": 4}, 11),
     "resnet": ({"depth": 18, "width": 2, "stem": "small"}, 9),
     "resnet12": ({"channels": (2, 2, 3, 2)}, 7),
+    "layer-norm-mlp": ({"hidden": (6, 5)}, 3),
     "vae": ({"latent": 2, "encoder": (5,), "head": (4,), "shared": (3,)}, 5),
 }
 WAYS = 6
