@@ -25,6 +25,8 @@ SHORT: Mapping[str, tuple[str, ...]] = MappingProxyType(
         "sac": ("fine-tuning",),
         "sac-epn": ("epn", "powerprop-epn"),
         "sac-ewc": ("ewc",),
+        "sac-l2": ("l2",),
+        "sac-mas": ("mas",),
         "sac-packnet": ("packnet",),
         "sequential": ("naive",),
         "sparse-cmaml": ("sparse-grid",),
