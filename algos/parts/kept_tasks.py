@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import torch
@@ -11,7 +11,16 @@ from torch import Tensor
 from frisket.algos.masks.store import MaskStore
 from frisket.algos.networks.network import Network
 from frisket.algos.networks.powerprop import masked
-from frisket.types import Params
+from frisket.types import Params, Task
+
+
+def answering(starts: Sequence[int], task: Task | None, *, running: bool) -> int | None:
+    """Which of the tasks that have ended, which began at ``starts``, answers for ``task``: it itself; for one that has
+    not begun, and for none, the newest. None: all weights answer, while a task is ``running`` and where none has
+    ended."""
+    if task is not None and task.start in starts:
+        return starts.index(task.start)
+    return len(starts) - 1 if starts and not running else None
 
 
 def _nothing(index: int) -> Params:

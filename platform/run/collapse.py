@@ -3,6 +3,7 @@ fact 11): said once, never a reason to stop. `frisket.platform.protocols.decisio
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -21,6 +22,16 @@ class Collapsed:
     decisions: int
     apart: float
     chance: float
+
+    @classmethod
+    def read(cls, result: Mapping[str, Any]) -> Collapsed | None:
+        """What a replica's result says of it; None: it has not collapsed."""
+        said = result.get("collapsed")
+        return None if said is None else cls(**said)
+
+    def said(self) -> dict[str, Any]:
+        """As `read` takes it."""
+        return {"collapsed": dataclasses.asdict(self)}
 
     def text(self) -> str:
         """The numbers in words."""
@@ -45,5 +56,5 @@ def sentence(who: str, found: Collapsed) -> str:
 
 def collapses(results: Iterable[Mapping[str, Any]]) -> dict[str, Collapsed]:
     """Key of every replica that has collapsed, to the numbers behind it. Args: results: `RunFolder.results`."""
-    found = {result["replica"]: collapsed(result["metrics"]) for result in results}
+    found = {result["replica"]: Collapsed.read(result) for result in results}
     return {key: one for key, one in found.items() if one is not None}

@@ -286,24 +286,26 @@ class _Walk:
             if (by_domain := self.protocol.domain_masks(self.scores[i])) is not None:
                 by_domain.save(files.domains)
             save_state(files.final, state, {})
+            metrics = self.protocol.final(self.scores[i])
             files.finish(
                 {
                     "replica": replica.key,
                     "variant": replica.variant,
                     "seed": replica.seed,
                     "config": _config(self.folder.experiment, replica.variant),
-                    "metrics": self.protocol.final(self.scores[i]) | ({"sparsity": masks.sparsity()} if masks else {}),
+                    "metrics": metrics | ({"sparsity": masks.sparsity()} if masks else {}),
                     "sparsity": {"overall": masks.sparsity(), **masks.sparsities()} if masks else {},
                     "input": Inputs.of(self.stream).as_dict(),
                     "seconds": self._elapsed(),
                     **_said(self.lost[i]),
+                    **_said(collapse.collapsed(metrics)),
                 },
                 self.journal_bytes[i],
             )
         self.files.clear()
 
 
-def _said(found: Lost | None) -> dict[str, Any]:
+def _said(found: Lost | collapse.Collapsed | None) -> dict[str, Any]:
     return {} if found is None else found.said()
 
 

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import dataclasses
 from typing import Any
 
 from frisket.files import find_sealed, write_sealed
 from frisket.platform.run.aggregate import aggregate
-from frisket.platform.run.collapse import collapses
 from frisket.platform.run.divergence import divergences
 from frisket.platform.run.folder import RunFolder
 from frisket.platform.run.points import points_of
@@ -62,6 +60,6 @@ def summarise(folder: RunFolder) -> dict[str, Any]:
         summary["norm"] = norm
     if lost:
         summary["diverged"] = lost
-    if flat := collapses(results):
-        summary["collapsed"] = {key: dataclasses.asdict(found) for key, found in flat.items()}
+    if flat := {result["replica"]: result["collapsed"] for result in results if "collapsed" in result}:
+        summary["collapsed"] = flat
     return summary

@@ -20,7 +20,7 @@ from frisket.platform.reports.card import note
 from frisket.platform.reports.figures import draw_figures
 from frisket.platform.reports.rows import flat
 from frisket.platform.run.aggregate import spread_of
-from frisket.platform.run.collapse import collapsed
+from frisket.platform.run.collapse import Collapsed
 from frisket.platform.run.divergence import Lost
 from frisket.platform.run.folder import RunFolder
 from frisket.platform.run.points import PointFolder, points_of, product
@@ -206,7 +206,7 @@ class Session:
         found = Lost.read(result)
         if found is not None:
             tags.append(RunTag("frisket.diverged", f"step {found.step}"))
-        flat = None if stopped else collapsed(result["metrics"])
+        flat = Collapsed.read(result)
         if flat is not None:
             tags.append(RunTag("frisket.mask_collapsed", flat.text()))
         self.client.log_batch(child.run_id, tags=tags)

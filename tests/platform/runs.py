@@ -8,11 +8,17 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from frisket.envs.data import resolve
+from frisket.errors import Stopped
 from frisket.files import read_sealed, write_sealed
+from frisket.platform.executors import local
+from frisket.platform.run.engine import run_pack
 from frisket.platform.run.folder import RunFolder
 from frisket.platform.specs.build import datasets
 from frisket.platform.specs.experiment import from_dict
+from frisket.platform.verbs.run import prepare
 
 MakeRun = Callable[..., RunFolder]
 
@@ -71,3 +77,15 @@ def new_run(parent: Path, uri: str, *, register: bool = True, **fields: Any) -> 
     return RunFolder.create(
         parent, experiment, data_mode="embedded", data=provenance, register=register, tracking=tracking
     )
+
+
+def gone_on(spec: dict[str, Any], parent: Path, stop_after: int = 0) -> RunFolder:
+    """The finished run of ``spec`` on embedded data, in this process; one that was stopped ``stop_after`` steps from
+    its start and went on, or was not (0)."""
+    folder = prepare(spec, data="embedded", runs_dir=parent)
+    if stop_after:
+        asked = iter([False] * (stop_after - 1))
+        with pytest.raises(Stopped):
+            run_pack(folder, folder.packs[0], stop=lambda: next(asked, True))
+    local.execute(folder, data_dir=None, stop=lambda: False)
+    return RunFolder.open(folder.path)

@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 import torch
 from mlflow import MlflowClient
+from runs import gone_on
 from scipy.stats import f_oneway
 from servers import Server
 from torch import Tensor
@@ -26,10 +27,9 @@ from frisket.algos.masks.mask_set import MaskSet
 from frisket.algos.masks.store import MaskStore
 from frisket.algos.parts.tree import equal_states
 from frisket.envs.episode_stream import EpisodeStream
-from frisket.errors import MaskError, ModelError, RunError, Stopped
+from frisket.errors import MaskError, ModelError, RunError
 from frisket.platform.cli.main import main
 from frisket.platform.cli.masks import app, masks_of
-from frisket.platform.executors import local
 from frisket.platform.model.model import FrisketModel, write_model
 from frisket.platform.protocols.decisions import (
     APART,
@@ -50,14 +50,13 @@ from frisket.platform.reports.decisions import DECISIONS, draw_decisions
 from frisket.platform.reports.figure import SHADES, Heading
 from frisket.platform.reports.figures import draw_figures
 from frisket.platform.run.collapse import collapsed, collapses, sentence
-from frisket.platform.run.engine import run_pack
 from frisket.platform.run.folder import RunFolder
 from frisket.platform.run.journal import last_step, read_journal
 from frisket.platform.run.summary import summarise
 from frisket.platform.specs.build import Inputs, build_learner, build_stream, load_data
 from frisket.platform.specs.experiment import load_spec
 from frisket.platform.tracking.uploader import Uploader
-from frisket.platform.verbs.run import execute, prepare
+from frisket.platform.verbs.run import execute
 from frisket.rng import numpy_generator
 from frisket.types import Batch, State
 
@@ -74,13 +73,7 @@ STILL = {**TINY["learner"], "gamma_m": 0.0}
 
 
 def run(parent: Path, stop_after: int = 0, **changes: Any) -> RunFolder:
-    folder = prepare({**TINY, **changes}, data="embedded", runs_dir=parent)
-    if stop_after:
-        asked = iter([False] * (stop_after - 1))
-        with pytest.raises(Stopped):
-            run_pack(folder, folder.packs[0], stop=lambda: next(asked, True))
-    local.execute(folder, data_dir=None, stop=lambda: False)
-    return RunFolder.open(folder.path)
+    return gone_on({**TINY, **changes}, parent, stop_after)
 
 
 @pytest.fixture(scope="module")

@@ -9,20 +9,19 @@ from typing import Any
 
 import pytest
 import torch
+from runs import gone_on
 from torch import Tensor
 
 import frisket
 from frisket.algos.learner import Capabilities, Episodic
 from frisket.algos.parts.tree import equal_states
 from frisket.envs.episode_stream import EpisodeStream
-from frisket.errors import SpecError, Stopped
+from frisket.errors import SpecError
 from frisket.platform.cli.main import main
-from frisket.platform.executors import local
 from frisket.platform.protocols.few_shot_accuracy import FewShotAccuracy, FewShotAccuracyConfig, summarised
 from frisket.platform.protocols.protocol import shown
 from frisket.platform.reports.few_shot import FEW_SHOT, read_points
 from frisket.platform.run.drive import Episodes, seen
-from frisket.platform.run.engine import run_pack
 from frisket.platform.run.folder import RunFolder
 from frisket.platform.specs.build import Inputs, build_learner, build_stream, load_data
 from frisket.platform.specs.experiment import load_spec
@@ -41,13 +40,7 @@ MAML = {"kind": "maml", "inner_steps": 1, "meta_batch": 4, "alpha": 0.3}  # 4 is
 
 
 def run(parent: Path, stop_after: int = 0, **changes: Any) -> RunFolder:
-    folder = prepare({**TINY, **changes}, data="embedded", runs_dir=parent)
-    if stop_after:
-        asked = iter([False] * (stop_after - 1))
-        with pytest.raises(Stopped):
-            run_pack(folder, folder.packs[0], stop=lambda: next(asked, True))
-    local.execute(folder, data_dir=None, stop=lambda: False)
-    return RunFolder.open(folder.path)
+    return gone_on({**TINY, **changes}, parent, stop_after)
 
 
 def built(spec: dict[str, Any]) -> tuple[EpisodeStream, Episodic]:

@@ -30,7 +30,7 @@ from frisket.algos.masks.mask_set import MaskSet
 from frisket.algos.masks.protection import Protection, Refill, copy_of
 from frisket.algos.masks.search import Chosen
 from frisket.algos.networks.network import Network
-from frisket.algos.parts.kept_tasks import KeptTasks
+from frisket.algos.parts.kept_tasks import KeptTasks, answering
 from frisket.errors import require
 from frisket.types import Metrics, Params, State, Task, TaskEnd
 
@@ -103,12 +103,8 @@ class ProtectingRobotLearner(RobotLearner, KeepsTasks):
     def weights_for(self, state: State, task: Task | None = None) -> Params:
         """Those of the task's own sub-network once it has ended, and of the whole network while it runs. A task that
         has not begun, or no task, is answered by the newest one."""
-        starts = self.starts(state)
-        if task is not None and task.start in starts:
-            return self.tasks(state).weights(starts.index(task.start))
-        if starts and int(state["running"]) < 0:
-            return self.tasks(state).weights(len(starts) - 1)
-        return self.network.effective(state["theta"]).theta
+        index = answering(self.starts(state), task, running=int(state["running"]) >= 0)
+        return self.network.effective(state["theta"]).theta if index is None else self.tasks(state).weights(index)
 
     def masks(self, state: State) -> MaskSet:
         """B: open where no task uses the weight."""

@@ -38,7 +38,7 @@ from frisket.algos.masks.store import MaskStore
 from frisket.algos.networks.network import Network
 from frisket.algos.networks.powerprop import as_powerprop, masked
 from frisket.algos.parts import virtual_target
-from frisket.algos.parts.kept_tasks import KeptTasks
+from frisket.algos.parts.kept_tasks import KeptTasks, answering
 from frisket.algos.parts.optimiser import OptimiserConfig, build_optimiser
 from frisket.errors import SpecError, require
 from frisket.rng import torch_generator
@@ -146,12 +146,8 @@ class ProtectingLearner(TaskWeightsLearner, KeepsTasks, ABC):
     def weights_for(self, state: State, task: Task | None = None) -> Params:
         """Those of the task's own sub-network once it has ended, and of the whole network while it runs. A task that
         has not begun, or no task, is answered by the newest one."""
-        starts = self.starts(state)
-        if task is not None and task.start in starts:
-            return self.tasks(state).weights(starts.index(task.start))
-        if starts and int(state["running"]) == _NO_TASK:
-            return self.tasks(state).weights(len(starts) - 1)
-        return self.network.effective(state["theta"]).theta
+        index = answering(self.starts(state), task, running=int(state["running"]) != _NO_TASK)
+        return self.network.effective(state["theta"]).theta if index is None else self.tasks(state).weights(index)
 
     @torch.no_grad()
     def observe(self, state: State, batch: Batch) -> tuple[State, Metrics]:
