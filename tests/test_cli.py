@@ -61,6 +61,8 @@ def test_unknown_specification_suggests_the_nearest(capsys: pytest.CaptureFixtur
     [
         (["run"], "SPEC"),
         (["run", "nowhere.yaml"], "no such file"),
+        (["show", "/"], "is a folder"),
+        (["show", "/dev/null"], "is a file"),
         (["run", "TINY", "--seeds", "0"], "--seeds"),
         (["run", "TINY", "--workers", "many"], "--workers"),
         (["run", "TINY", "--data", "fake"], "--data"),

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from frisket.platform.protocols.decisions import APART, CHANCE, COUNT, DIFFERING
+from frisket.platform.protocols.decisions import APART, CHANCE, COUNT, DIFFERING, LEAST_APART, LEVEL
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,7 +37,7 @@ class Collapsed:
         """The numbers in words."""
         return (
             f"none of {self.decisions} decisions differs between domains (two domains' means lie at most "
-            f"{self.apart:.3g} apart; least p = {self.chance:.3g})"
+            f"{self.apart:.3g} apart; least p = {self.chance:.3g}; what differs is {LEAST_APART} apart at p <= {LEVEL})"
         )
 
 

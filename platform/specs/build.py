@@ -165,12 +165,16 @@ def require_suited(learner: Learner, stream: Stream) -> None:
 
 def require_fits(network: Network, config: Any) -> None:
     """Raise `SpecError` where the weights of ``network``, of the section ``config``, have no room in memory."""
-    if all(number < _SMALL for number in _numbers(vars(config))):
+    if _small(config):
         return
     wanted, there = _COPIES * _bytes(network), machine_memory()
     if wanted > there:
         fix = f"its weights and gradients take {wanted / 2**30:.3g} GiB, and this machine has {there / 2**30:.3g} GiB"
         raise SpecError("network", _said(config), fix)
+
+
+def _small(config: Any) -> bool:
+    return all(number < _SMALL for number in _numbers(vars(config)))
 
 
 def _bytes(network: Network) -> float:
@@ -241,6 +245,8 @@ def _rehearse(experiment: Experiment, images: Mapping[str, Pictures]) -> None:
         network, learner = build_network(plain, Inputs.of(stream)), build_learner(plain, Inputs.of(stream))
         require_fits(network, plain.network.config)
         require_suited(learner, stream)
+        if not _small(plain.learner.config):
+            learner.init(0)  # what it keeps besides the network; without room for it no run is begun
         learner.pack([])
         if experiment.tune is not None:
             _require_measured(experiment.metric, stream, learner)

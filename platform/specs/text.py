@@ -7,6 +7,7 @@ a mistake is a `SpecError` that names the field, its value and what is allowed.
 from __future__ import annotations
 
 import copy
+import os
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from functools import cache
@@ -133,6 +134,8 @@ def find_spec(spec: str) -> SpecFile:
             raise SpecError("SPEC", spec, f"is not UTF-8 text (byte {error.start}); save it as UTF-8") from None
         return SpecFile(path.stem, path, text, path.absolute().parent)
     if spec not in (names := spec_names()):
+        if os.sep in spec and os.path.exists(spec):  # False for what can be no path
+            raise SpecError("SPEC", spec, f"is a {'folder' if path.is_dir() else 'file'}; name a .yaml file")
         fix = f"no such specification; {nearest(spec, names)} (`frisket list specs`); or give a .yaml file"
         raise SpecError("SPEC", spec, fix)
     path = Path(str(resources.files("frisket.tune_configs").joinpath(f"{spec}.yaml")))

@@ -20,6 +20,14 @@ def require_switch(field: str, value: Any) -> None:
         raise RunError(field, value, "must be True or False")
 
 
+def require_workers(workers: Any, *, local: Any) -> None:
+    """Raise `RunError` unless ``workers`` is how many, or None, and ``local`` True or False; here there is one."""
+    require_count("workers", workers)
+    require_switch("local", local)
+    if local and workers not in (None, 1):
+        raise RunError("workers", workers, "local is one process, this one; leave workers or local out")
+
+
 def require_mode(value: Any) -> None:
     """Raise `RunError` unless ``value`` says which data."""
     if not isinstance(value, str) or value not in get_args(DataMode):

@@ -28,7 +28,7 @@ from frisket.platform.tables.scales import ScaleName
 from frisket.platform.tables.table import PlannedCell, load_table, plan
 from frisket.platform.tracking.settings import kept_uri
 from frisket.platform.verbs import run as launch
-from frisket.platform.verbs.asked import require_count, require_mode, require_switch
+from frisket.platform.verbs.asked import require_mode, require_switch, require_workers
 from frisket.platform.verbs.evaluate import evaluate
 from frisket.platform.verbs.finished import FinishedReproduction
 from frisket.types import DataMode
@@ -74,10 +74,9 @@ def carry_out(
         Stopped: ``stop`` said so; the reproduction can be resumed.
         UserError: the table, the selection, a specification, the data, the device or what is to be resumed.
     """
-    require_count("workers", workers)
+    require_workers(workers, local=local)
     require_mode(data)
-    for name, value in (("reuse", reuse), ("local", local)):
-        require_switch(name, value)
+    require_switch("reuse", reuse)
     found, runs = require_place("data_dir", data_dir), require_place("runs_dir", runs_dir)
     place, out = None if found is None else str(found), require_place("out", out)
     require_place("resume", resume)

@@ -48,7 +48,7 @@ def empty(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize(
     ("asked", "field"),
     [
-        *(({"workers": value}, "workers") for value in (0, -1, "2", 1.5, True)),
+        *(({"workers": value}, "workers") for value in (0, -1, "2", 1.5, True, 2)),  # two are not local
         *(({"runs_dir": value}, "runs_dir") for value in ("", "a\0b", 3, "/dev/null")),
         *(({"runs_dir": value}, "file") for value in ("/proc/none", LONG, "a/" * 3000)),
         *(({"run_id": value}, "run_id") for value in (3, LONG, "a\0b", "", "é", ".x")),
@@ -67,6 +67,7 @@ def empty(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         ({"spec": {**SPEC, "learner": {"kind": "online-adam", "outer_lr": float("inf")}}}, "learner.outer_lr"),
         ({"spec": {**SPEC, "network": {"kind": "conv4", "channels": 10**9}}}, "network"),
         ({"spec": {**SPEC, "network": {"kind": "mlp", "hidden": [10**12]}}}, "network"),
+        ({"spec": "gems/embedded-mixture-bmp", "overrides": ["learner.hidden=1000000000000"]}, "memory"),
         *(({"spec": {**SPEC, "uses": [name]}}, "uses") for name in ("os", "builtins", "a\0.py", ".")),
     ],
 )
@@ -94,7 +95,9 @@ def test_a_stream_beyond_all_measure_is_refused_or_made_at_once(kind: str, name:
         build_stream(experiment, load_data(experiment, "embedded", None), seed=0)
 
 
-@pytest.mark.parametrize("asked", [{"workers": 0}, {"runs_dir": ""}, {"out": "a\0b"}, {"reuse": 1}, {"data": "both"}])
+@pytest.mark.parametrize(
+    "asked", [{"workers": 0}, {"workers": 2}, {"runs_dir": ""}, {"out": "a\0b"}, {"reuse": 1}, {"data": "both"}]
+)
 def test_a_table_asks_for_no_less(asked: dict[str, Any], tmp_path: Path) -> None:
     with pytest.raises(RunError) as found:
         frisket.reproduce("sparse/table6", local=True, **asked)

@@ -175,7 +175,7 @@ def test_where_none_differs_the_number_behind_it_is_said() -> None:
     assert (found.decisions, found.apart, found.chance) == (6, pytest.approx(0.8), 0.03)
     assert sentence("seed0", found) == (
         "seed0: mask collapsed: none of 6 decisions differs between domains (two domains' means lie at most 0.8 apart; "
-        "least p = 0.03). It adapts to all domains alike."
+        "least p = 0.03; what differs is 0.01 apart at p <= 0.01). It adapts to all domains alike."
     )
 
 
