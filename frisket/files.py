@@ -21,6 +21,7 @@ import re
 import secrets
 import shutil
 import stat
+import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -129,6 +130,19 @@ def write_sealed(path: Path, record: Mapping[str, Any], *, durable: bool = True)
 def sweep(path: Path) -> None:
     """Remove what killed writers have left of ``path``; that of living ones stays."""
     _sweep(path.parent, _LEFT + glob.escape(path.name))
+
+
+@contextlib.contextmanager
+def scratch(name: str) -> Iterator[Path]:
+    """An empty folder among the system's temporaries, this user's alone, for as long as the block lasts.
+
+    Args:
+        name: what it is for. What killed processes have left of that name goes, here and later.
+    """
+    place = Path(tempfile.gettempdir()) / f"frisket-{name}"
+    sweep(place)
+    with _part(place, _new_private_folder) as part:
+        yield part
 
 
 # -- reading -----------------------------------------------------------------------------------------------------------
@@ -298,6 +312,11 @@ def _new_file(part: Path) -> int:
 
 def _new_folder(part: Path) -> int:
     part.mkdir()
+    return os.open(part, os.O_RDONLY)
+
+
+def _new_private_folder(part: Path) -> int:
+    part.mkdir(0o700)
     return os.open(part, os.O_RDONLY)
 
 

@@ -9,6 +9,7 @@ import re
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -25,6 +26,7 @@ from frisket.files import (
     read_json,
     read_sealed,
     replacing,
+    scratch,
     sha256,
     sha256_of,
     sha256_of_parts,
@@ -128,6 +130,38 @@ def test_sweeping_for_a_file_leaves_what_belongs_to_others(tmp_path: Path) -> No
         (tmp_path / name).touch()
     sweep(tmp_path / "seed0")
     assert {p.name for p in tmp_path.iterdir()} == {dead["alpha-seed0"], dead["seed00"], ".part-of-the-users"}
+
+
+SCRATCH = """
+import sys, time
+from frisket.files import scratch
+with scratch("trial") as folder:
+    (folder / "half").touch()
+    print(folder, flush=True)
+    time.sleep(100)
+"""
+
+
+def test_a_folder_aside_goes_with_its_block_or_with_the_next_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    environment = os.environ | {"TMPDIR": str(tmp_path)}
+    with subprocess.Popen([sys.executable, "-c", SCRATCH], cwd=ROOT, env=environment, stdout=subprocess.PIPE) as other:
+        assert other.stdout is not None
+        left = Path(other.stdout.readline().decode().strip())
+        with scratch("trial") as folder:
+            assert list(folder.iterdir()) == []
+            assert folder.stat().st_mode & 0o777 == 0o700
+            assert set(tmp_path.iterdir()) == {left, folder}, "that of who lives stays"
+        other.kill()
+        other.wait()
+        assert (left / "half").exists()
+    with scratch("other"):
+        assert left.exists()
+    with pytest.raises(KeyboardInterrupt), scratch("trial") as folder:
+        interrupted(folder / "half")
+    assert list(tmp_path.iterdir()) == []
 
 
 def interrupted(file: Path) -> None:

@@ -8,9 +8,7 @@ from __future__ import annotations
 
 import math
 import re
-import tempfile
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -27,6 +25,7 @@ from frisket.algos.parts.tree import SEPARATOR, equal_states, flatten, map_tenso
 from frisket.algos.state_file import load_state, save_state
 from frisket.configuration import require_configuration
 from frisket.errors import SpecError, nearest
+from frisket.files import scratch
 from frisket.findings import Check, Finding, NotAsked, findings, need, no_global_randomness
 from frisket.types import State
 
@@ -239,8 +238,8 @@ METHOD_CHECKS: tuple[Check[Trial], ...] = (
 
 def _saved(state: State) -> State:
     """``state`` through a file."""
-    with tempfile.TemporaryDirectory() as folder:
-        file = Path(folder) / "state.safetensors"
+    with scratch("check") as folder:
+        file = folder / "state.safetensors"
         save_state(file, state, {})
         return load_state(file)[0]
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
@@ -13,7 +12,7 @@ from frisket.envs.data.check import FileReport, candidates, check_file, mending
 from frisket.envs.data.sources import SOURCES, UNPACKED, Source, SourceFile
 from frisket.envs.data.store import Store
 from frisket.errors import DataError, cut_short, nearest
-from frisket.files import sweep, write_bytes
+from frisket.files import scratch, sweep, write_bytes
 
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
@@ -89,8 +88,8 @@ def _fetch_file(source: Source, file: SourceFile, store: Store, target: Path, ba
     reasons = []
     for mirror in source.mirrors:
         try:
-            with tempfile.TemporaryDirectory(prefix="frisket-fetch-") as scratch:
-                part = Path(scratch) / file.name
+            with scratch("fetch") as aside:
+                part = aside / file.name
                 _download(mirror + file.name, part, UNPACKED[source.layout], bars)
                 report, data = check_file(source, file, part, store)
         except OSError as error:  # requests' errors are all of this type

@@ -12,7 +12,6 @@ import contextlib
 import json
 import logging
 import shlex
-import tempfile
 import time
 import zipfile
 from collections.abc import Callable, Iterator
@@ -23,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 import frisket
 from frisket.envs.data.containers import Damaged, reading, require_bounded
 from frisket.errors import ClusterError, FrisketError
-from frisket.files import sha256
+from frisket.files import scratch, sha256
 from frisket.platform.cluster.environment import environment
 from frisket.platform.cluster.head import auth_headers
 from frisket.platform.run.folder import git_revision
@@ -167,14 +166,14 @@ def _unpacked(wheel: Path) -> Iterator[Path]:
 
     Given the wheel itself, Ray would have pip install it with all its dependencies, a second torch and Ray among them.
     """
-    with tempfile.TemporaryDirectory(prefix="frisket-wheel-") as folder:
+    with scratch("wheel") as folder:
         try:
             with reading("wheel"), zipfile.ZipFile(wheel) as archive:
                 require_bounded(archive, _WHEEL)
                 archive.extractall(folder, [name for name in archive.namelist() if name.startswith("frisket/")])
         except Damaged as error:
             raise ClusterError("--wheel", str(wheel), f"cannot be read: {error}") from None
-        package = Path(folder) / "frisket"
+        package = folder / "frisket"
         if not (package / "__main__.py").is_file():
             raise ClusterError("--wheel", str(wheel), "is no wheel of frisket; `python -m build --wheel` makes one")
         yield package

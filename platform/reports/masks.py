@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import html
 import math
-import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -14,6 +13,7 @@ import numpy as np
 
 from frisket.algos.masks.mask_set import MaskSet
 from frisket.algos.masks.picture import mask_colours, mask_grid
+from frisket.files import scratch
 from frisket.platform.reports.figure import (
     ASIDE,
     PALETTE,
@@ -143,7 +143,7 @@ def mask_report(title: str, masks: Sequence[MaskSet]) -> str:
     first = masks[0]
     rows = [_row(name, first[name].shape, [m.sparsity(name) for m in masks]) for name in first]
     rows.append(_row("overall", (first.size,), [m.sparsity() for m in masks]))
-    with tempfile.TemporaryDirectory() as folder:
+    with scratch("masks") as folder:
         pictures = "".join(_picture(picture) for picture in first.draw(folder))
     seeds = "".join(f"<th>seed {i}</th>" for i in range(len(masks)))
     return (

@@ -7,14 +7,12 @@ that the model's page shows them. The same evaluation, made once more, is the sa
 from __future__ import annotations
 
 import json
-import tempfile
 import time
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from frisket.algos.masks.mask_set import MaskSet
-from frisket.files import sha256, write_text
+from frisket.files import scratch, sha256, write_text
 from frisket.platform.reports.depth import draw_depth
 from frisket.platform.reports.figure import Heading, save
 from frisket.platform.tracking.download import version_of
@@ -79,12 +77,12 @@ def _run(
     )
     if model_id is not None:
         client.log_inputs(run_id, models=[LoggedModelInput(model_id)])
-    with tempfile.TemporaryDirectory(prefix="frisket-evaluation-") as folder:
-        write_text(Path(folder) / "evaluation.json", content, durable=False)
+    with scratch("evaluation") as folder:
+        write_text(folder / "evaluation.json", content, durable=False)
         if masks:
             caption = f"models:/{version.name}/{version.version}  |  {_note(found)}"
-            save(draw_depth(masks, Heading(found["of"], caption)), Path(folder) / "depth.png")
-        client.log_artifacts(run_id, folder)
+            save(draw_depth(masks, Heading(found["of"], caption)), folder / "depth.png")
+        client.log_artifacts(run_id, str(folder))
     client.set_terminated(run_id, "FINISHED")
     return run_id
 

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import re
-import tempfile
-from pathlib import Path
 
 import mlflow
 from mlflow import MlflowClient
@@ -13,6 +11,7 @@ from mlflow.entities.model_registry import ModelVersion
 from mlflow.exceptions import MlflowException
 from mlflow.models import Model
 
+from frisket.files import scratch
 from frisket.platform.reports.card import card
 from frisket.platform.run.collapse import collapses
 from frisket.platform.run.divergence import divergences
@@ -93,8 +92,8 @@ def _logged_model(client: MlflowClient, folder: RunFolder, experiment_id: str, r
     for double in doubles:
         client.delete_logged_model(double.model_id)
     if model.status != "READY":
-        with tempfile.TemporaryDirectory(prefix="frisket-model-") as temporary:
-            path = Path(temporary) / ARTIFACT
+        with scratch("model") as temporary:
+            path = temporary / ARTIFACT
             described = Model(artifact_path=model.artifact_location, run_id=run_id, model_id=model.model_id)
             save_model(path, folder, described)
             client.log_model_artifacts(model.model_id, str(path))

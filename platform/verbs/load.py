@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Iterable
 from pathlib import Path
 
 from frisket.errors import ModelError
+from frisket.files import scratch
 from frisket.places import told
 from frisket.platform.model.model import FrisketModel, require_passed
 from frisket.platform.run.folder import RunFolder
@@ -32,8 +32,8 @@ def load_model(uri: str | Path, *, tracking_uri: str | None = None, uses: Iterab
         raise ModelError("model", str(uri), "no such folder; give a folder, models:/NAME/VERSION or runs:/RUN/model")
     from frisket.platform.tracking.download import download
 
-    with tempfile.TemporaryDirectory(prefix="frisket-model-") as folder:
-        return FrisketModel.load(_data_folder(download(str(uri), Path(folder), tracking_uri)), uses=passed)
+    with scratch("model") as folder:
+        return FrisketModel.load(_data_folder(download(str(uri), folder, tracking_uri)), uses=passed)
 
 
 def _data_folder(path: Path) -> Path:
