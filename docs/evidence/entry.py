@@ -18,10 +18,11 @@ from typing import Any
 
 from docs.evidence.queue import COMMITS, Entry, run_name
 from frisket.errors import Stopped, UserError
-from frisket.files import find_json, write_json
+from frisket.files import find_json, write_json, write_sealed
 from frisket.platform.run.folder import ReplicaFolder, RunFolder, git_revision
 from frisket.platform.specs.typed import typed
 from frisket.platform.verbs import run as launch
+from frisket.platform.verbs.evaluate import evaluate
 
 STOPPED = 75
 """Exit code of an entry that has stopped with a checkpoint: EX_TEMPFAIL of sysexits.h."""
@@ -42,6 +43,8 @@ def run_entry(entry: Entry, runs: Path) -> int:
         _note_commits(folder, [git_revision() or "unknown"])
         take_over(folder, runs)
         launch.execute(folder, local=True, stop=closed.is_set)
+        if entry.evaluate:
+            _judge(entry, folder)
     except Stopped:
         return STOPPED
     except Exception as error:
@@ -96,6 +99,14 @@ def _copy(theirs: ReplicaFolder, result: Mapping[str, Any], files: ReplicaFolder
             if path.is_file() and path.name not in (".lock", "result.json"):
                 shutil.copy(path, files.path / path.name)
         files.finish(result, result["journal_bytes"])
+
+
+def _judge(entry: Entry, folder: RunFolder) -> None:
+    """Let the finished models of ``folder`` answer where the entry says."""
+    found = evaluate(folder.path, overrides=entry.evaluate, episodes=entry.episodes, data=entry.data, log=False)
+    place = folder.path / entry.judged
+    place.parent.mkdir(exist_ok=True)
+    write_sealed(place, {name: found[name] for name in ("results", "summary", "data")})
 
 
 def _note_commits(folder: RunFolder, commits: Sequence[str]) -> None:

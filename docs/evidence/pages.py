@@ -11,13 +11,14 @@ import re
 import shutil
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Literal
 
 import frisket
 from docs.evidence.queue import COMMITS, KEPT, Entry, Standing, standing
 from docs.tables.markdown import table as markdown
 from frisket.errors import FrisketError
-from frisket.files import find_json, making_folder, write_sealed, write_text
+from frisket.files import find_json, making_folder, read_sealed, write_sealed, write_text
 from frisket.platform.reports.reproduction import commit_text, report_path, write_picture, write_report
 from frisket.platform.run.folder import RunFolder
 from frisket.platform.run.kept import Kept
@@ -44,12 +45,17 @@ class Page(Reproduction):
     Args:
         table: what is reported of.
         cells: those of its cells that the queue answers to, each with its run, None where it has not begun.
+        judged: of those whose models are judged elsewhere, what they answered.
         scale: ``paper``, or ``own`` for a table made here.
         out: where the report goes.
     """
 
-    def __init__(self, table: Table, cells: Mapping[PlannedCell, RunFolder | None], scale: str, out: Path) -> None:
+    def __init__(
+        self, table: Table, cells: Mapping[PlannedCell, RunFolder | None], scale: str, out: Path,
+        judged: Mapping[PlannedCell, dict[str, Any]] = MappingProxyType({}),
+    ) -> None:  # fmt: skip
         Kept.__init__(self, out)
+        self._judged = judged
         self.table, self.cells, self._runs = table, list(cells), list(cells.values())
         self.manifest = {
             "run_id": f"evidence-{table.title_name.replace('/', '-')}",
@@ -69,6 +75,9 @@ class Page(Reproduction):
 
     def run_of(self, index: int) -> RunFolder | None:
         return self._runs[index]
+
+    def evaluation(self, index: int) -> dict[str, Any] | None:
+        return self._judged.get(self.cells[index])
 
     def reused(self, index: int) -> bool:
         return False
@@ -99,8 +108,13 @@ def keep(entries: Sequence[Entry], runs: Path, *, kept: Path = KEPT) -> None:
     done, and reported, wherever the runs themselves are."""
     kept.mkdir(parents=True, exist_ok=True)
     for entry in entries:
-        run = standing(entry, runs, kept=kept).run
-        if run is None or not run.done or (kept / run.run_id).exists():
+        one = standing(entry, runs, kept=kept)
+        run = one.run
+        if run is None or one.state != "done":
+            continue
+        if (kept / run.run_id).exists():
+            if entry.evaluate:
+                _keep_judged(entry, run, kept / run.run_id)
             continue
         with making_folder(kept / run.run_id) as folder:
             for files in run.replicas():
@@ -113,6 +127,15 @@ def keep(entries: Sequence[Entry], runs: Path, *, kept: Path = KEPT) -> None:
             if (run.path / COMMITS).is_file():
                 shutil.copy(run.path / COMMITS, folder)
             write_sealed(folder / RunFolder.MANIFEST, {**run.manifest, "tracking": dict(_NOWHERE)})
+            if entry.evaluate:
+                _keep_judged(entry, run, folder)
+
+
+def _keep_judged(entry: Entry, run: RunFolder, folder: Path) -> None:
+    if (folder / entry.judged).exists():
+        return
+    (folder / entry.judged).parent.mkdir(exist_ok=True)
+    write_sealed(folder / entry.judged, read_sealed(run.path / entry.judged))
 
 
 # -- what is reported of -----------------------------------------------------------------------------------------------
@@ -143,7 +166,7 @@ def _pages(standings: Mapping[Entry, Standing], out: Path) -> Iterator[Page]:
 
 def _answers(entry: Entry, cell: Cell) -> bool:
     """Whether ``entry`` is of the cell's work, with however many seeds."""
-    if entry.spec != cell.spec:
+    if entry.spec != cell.spec or entry.evaluate:
         return False
     try:
         return work_of_a_seed(entry.experiment()) == work_of_a_seed(load_spec(cell.spec, cell.overrides))
@@ -157,14 +180,16 @@ def _cell(
     """The cell that entries of one work make: that with the most seeds of those that are done, else of all."""
     entry, one = max(alike.items(), key=lambda item: (item[1].state == "done", item[0].seeds))
     planned = PlannedCell(
-        row=row, column=column, spec=entry.spec, overrides=entry.overrides, seeds=entry.seeds, variant=variant
-    )
+        row=row, column=column, spec=entry.spec, overrides=entry.overrides, seeds=entry.seeds, variant=variant,
+        evaluate=entry.evaluate, episodes=entry.episodes if entry.evaluate else 0,
+    )  # fmt: skip
     return planned, one.run
 
 
 def _own_page(title: str, found: Mapping[Entry, Standing], out: Path) -> Page:
     """A page of runs that no published table has: variants by settings, all that was measured."""
     cells, metrics, rows = {}, dict[str, Metric](), dict[str, dict[str, str | Cell]]()
+    judged = dict[PlannedCell, dict[str, Any]]()
     places: dict[tuple[str, str], dict[Entry, Standing]] = {}
     for entry, one in found.items():
         assert one.run is not None
@@ -179,8 +204,11 @@ def _own_page(title: str, found: Mapping[Entry, Standing], out: Path) -> Page:
             rows.setdefault(planned.row, {})[column] = Cell(
                 spec=planned.spec, overrides=planned.overrides, variant=label
             )
-        for metric in (metric for result in run.results() for metric in _measured(result)):
-            metrics[metric] = Metric(label=metric, unit=_unit(metric))
+            if best is not None and planned.evaluate:
+                judged[planned] = read_sealed(best.path / next(iter(alike)).judged)
+        for result in run.results():
+            for metric in ("accuracy", "accuracy/interval") if next(iter(alike)).evaluate else _measured(result):
+                metrics[metric] = Metric(label=metric, unit=_unit(metric))
     nothing = Scale(seeds=1, overrides=())
     name = "-".join(re.findall(r"[a-z0-9]+", title.removesuffix(f", {_UNPUBLISHED}").lower()))
     table = Table(
@@ -192,7 +220,7 @@ def _own_page(title: str, found: Mapping[Entry, Standing], out: Path) -> Page:
         rows=rows,
         scales=Scales(smoke=nothing, short=nothing),
     )
-    return Page(_with_commits(table, cells.values()), cells, _OWN, out)
+    return Page(_with_commits(table, cells.values()), cells, _OWN, out, judged)
 
 
 def _measured(result: Mapping[str, Any]) -> list[str]:
@@ -243,8 +271,7 @@ def _row(number: int, entry: Entry, one: Standing) -> Sequence[str]:
     run = one.run
     if run is None or one.state != "done":
         return str(number), f"`{entry.command}`", ": ".join(filter(None, (one.state, one.reason))), "", "", ""
-    found = summarise(run)
-    numbers = found.get("variants") or {None: found["summary"]}
+    numbers = _judged(entry, run) if entry.evaluate else _summed(run)
     metric = run.experiment.metric
     unit = _unit(metric)
     said = (
@@ -254,6 +281,17 @@ def _row(number: int, entry: Entry, one: Standing) -> Sequence[str]:
     )
     git = commit_text(run.manifest["git"])
     return str(number), f"`{entry.command}`", "done", duration(one.seconds), f"{metric} {'; '.join(said)}", git
+
+
+def _summed(run: RunFolder) -> Mapping[str | None, Mapping[str, Any]]:
+    found = summarise(run)
+    return found.get("variants") or {None: found["summary"]}
+
+
+def _judged(entry: Entry, run: RunFolder) -> Mapping[str | None, Mapping[str, Any]]:
+    """As `_summed`, of what the models answered elsewhere."""
+    rows = read_sealed(run.path / entry.judged)["summary"]
+    return {row["variant"]: {"accuracy": {"mean": row["accuracy"], "std": row["std"], "n": row["n"]}} for row in rows}
 
 
 def _miss(page: Page, line: Comparison) -> str:

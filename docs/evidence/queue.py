@@ -20,7 +20,7 @@ from frisket.platform.run.progress import Snapshot, take
 from frisket.platform.specs.experiment import Experiment, load_spec
 from frisket.platform.specs.text import parse
 from frisket.platform.specs.typed import typed
-from frisket.platform.tables.table import run_command
+from frisket.platform.tables.table import evaluate_command, run_command
 from frisket.platform.verbs.run import runs_of
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -31,6 +31,8 @@ KEPT = PUBLISHED / "runs"
 
 COMMITS = "commits.json"
 """In a run's folder: the commits that have worked on it, in their order."""
+EVALUATIONS = "evaluations"
+"""In a run's folder: what its models have answered elsewhere, a file for each `Entry.evaluate`."""
 
 State = Literal["done", "running", "stopped", "skipped", "waiting"]
 """``running``: a process holds it; ``stopped``: it has begun, and goes on; ``skipped``: it failed when it was last
@@ -50,6 +52,9 @@ class Entry:
         page: title of the page it is reported on, with others; None for its specification's own. What a published table
             has is on that table's page in any case.
         row, column: where it stands there; by default its specification and its overrides.
+        evaluate: overrides of the stream on which the finished models are judged, as `frisket evaluate` has them; the
+            run is that of the entry without them. Empty: the run's own numbers are shown.
+        episodes: how many they are judged on.
     """
 
     __pydantic_config__: ClassVar[dict[str, Any]] = {"extra": "forbid"}
@@ -61,15 +66,25 @@ class Entry:
     page: str | None = None
     row: str | None = None
     column: str | None = None
+    evaluate: tuple[str, ...] = ()
+    episodes: int = 600
 
     def __post_init__(self) -> None:
+        require(self.episodes >= 1, "episodes", self.episodes, "at least 1")
         require(self.seeds >= 1, "seeds", self.seeds, "at least 1")
         require(self.hours is None or self.hours > 0, "hours", self.hours, "above 0")
 
     @property
     def command(self) -> str:
         """What runs the same without the queue. It names the entry, too."""
-        return run_command(self.spec, self.overrides, self.seeds, self.data)
+        run = run_command(self.spec, self.overrides, self.seeds, self.data)
+        return f"{run}; {evaluate_command('RUN', self.evaluate, self.episodes, self.data)}" if self.evaluate else run
+
+    @property
+    def judged(self) -> Path:
+        """Where in its run's folder it lies how the models are judged."""
+        named = json.dumps([self.evaluate, self.episodes])
+        return Path(EVALUATIONS) / f"{sha256(named.encode())[:10]}.json"
 
     @property
     def settings(self) -> list[str]:
@@ -141,7 +156,7 @@ def standing(entry: Entry, runs: Path, *, kept: Path = KEPT) -> Standing:
         return Standing(state="skipped" if reason else "waiting", reason=reason or str(error))
     alike = _alike(entry, experiment, (runs, kept))
     same = [run for run in alike if run.experiment.seeds == entry.seeds]
-    if finished := [run for run in same if run.done]:
+    if finished := [run for run in same if run.done and (not entry.evaluate or (run.path / entry.judged).is_file())]:
         run = max(finished, key=lambda one: one.created)
         return Standing(state="done", run=run, seconds=sum(one["seconds"] for one in run.results()), left=0.0)
     found = [run for run in same if run.run_id == run_name(entry)]

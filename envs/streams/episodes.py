@@ -30,14 +30,18 @@ class EpisodesConfig(EpisodeFields):
     rotations: whether the pictures of a class turned by 90, 180 and 270 degrees are three classes more.
     normalise: what pictures in [0, 1] are normalised by: ``published``, the data set's own constants where it has any,
         ``none``, or ``imagenet``, ImageNet's whatever the data set.
+    channels: what pictures are shown in: grey ones become so many equal ones, for a network of coloured ones. None:
+        what they have.
     """
 
     dataset: str = "omniglot"
     rotations: bool = False
     normalise: Normalise = "published"
+    channels: int | None = None
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        require(self.channels is None or self.channels >= 1, "channels", self.channels, "at least 1, or null")
         self.require_known("normalise", get_args(Normalise))
 
     def datasets(self) -> tuple[str, ...]:
@@ -64,8 +68,10 @@ class Episodes(EpisodeStream):
         self.steps, self.ways, self.shots, self.queries = config.steps, config.ways, config.shots, config.queries
         images = in_memory(data[config.dataset], config.reading(config.size))
         self.domains = (images.name,)
+        fix = f"{images.channels} or null: {images.name} has {images.channels}, and only grey pictures become others"
+        require(images.channels == 1 or config.channels in (None, images.channels), "channels", config.channels, fix)
         self.factor, self.shift = Scale(images, config.normalise).numbers()
-        self._drawing = Drawing(config, images, seed, rotations=config.rotations)
+        self._drawing = Drawing(config, images, seed, rotations=config.rotations, channels=config.channels)
         self.shape = self._drawing.shape
 
     def episode(self, split: Split, number: int) -> Batch:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import json
-import shlex
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,7 +15,7 @@ from frisket.platform.run.aggregate import spread_of
 from frisket.platform.run.folder import RunFolder
 from frisket.platform.tables.comparison import Comparison, counts
 from frisket.platform.tables.reproduction import Reproduction
-from frisket.platform.tables.table import PlannedCell, run_command
+from frisket.platform.tables.table import PlannedCell, evaluate_command, run_command
 from frisket.platform.tables.verdict import RULE, Number, difference_text, number_text
 from frisket.redaction import redacted
 
@@ -157,8 +156,7 @@ def commands(cell: PlannedCell, run: RunFolder) -> Iterator[str]:
     mode = run.manifest["data_mode"]
     yield run_command(*cell.work, mode)
     if cell.evaluate:
-        folder, episodes = f"{run.path.parent.name}/{run.path.name}", str(cell.episodes)
-        yield shlex.join(["frisket", "evaluate", folder, *cell.evaluate, "--episodes", episodes, "--data", mode])
+        yield evaluate_command(f"{run.path.parent.name}/{run.path.name}", cell.evaluate, cell.episodes, mode)
 
 
 def commit_text(git: str | None) -> str:

@@ -282,6 +282,11 @@ def run_command(spec: str, overrides: Sequence[str], seeds: int, data: str) -> s
     return shlex.join(["frisket", "run", spec, *overrides, "--seeds", str(seeds), "--data", data])
 
 
+def evaluate_command(model: str, overrides: Sequence[str], episodes: int, data: str) -> str:
+    """The command line that judges a cell's models elsewhere."""
+    return shlex.join(["frisket", "evaluate", model, *overrides, "--episodes", str(episodes), "--data", data])
+
+
 def table_names() -> tuple[str, ...]:
     """``PAPER/NAME`` of every published table, sorted."""
     return tuple(name.removeprefix(TABLES) for name in config_names() if name.startswith(TABLES))

@@ -186,6 +186,35 @@ def test_committed_runs_are_enough_to_be_done_and_reported(
     assert standing(done[0], worked.runs, kept=kept).state == "waiting", "other code: not the same numbers"
 
 
+@pytest.mark.process
+def test_finished_models_are_judged_elsewhere_without_another_run(tmp_path: Path) -> None:
+    short = [
+        "network.channels=2", "stream.ways=2", "stream.steps=4", "stream.queries=2", "learner.inner_steps=1",
+        "protocol.every=1", "protocol.validation_episodes=2", "protocol.test_episodes=2",
+    ]  # fmt: skip
+    base: dict[str, Any] = {"spec": "fewshot/glyphs-5w1s-sparse-maml", "overrides": short, "page": "small"}
+    elsewhere = {"evaluate": ["stream.dataset=digits", "stream.size=28"], "episodes": 3, "page": "digits"}
+    asked = queue(tmp_path, base, base | elsewhere, base | {"evaluate": ["stream.dataset=none"]})
+    runs, kept = tmp_path / "runs", tmp_path / "kept"
+    assert work(asked, runs, kept=kept) == 1
+    (run,) = RunFolder.all(runs)
+    entries = read_queue(asked)
+    found = [standing(entry, runs, kept=kept) for entry in entries]
+    assert [one.state for one in found] == ["done", "done", "skipped"]
+    assert "is unknown" in found[2].reason
+    wanted = frisket.evaluate(run.path, overrides=elsewhere["evaluate"], episodes=3, data="embedded", log=False)
+    keep(entries[:1], runs, kept=kept)
+    assert standing(entries[1], tmp_path / "none", kept=kept).state == "stopped"
+    keep(entries, runs, kept=kept)
+    for place in (runs, tmp_path / "none"):
+        pages = {page.table.title: page for page in write_pages(entries, place, tmp_path / "pages", kept=kept)}
+        assert set(pages) == {"small", "digits"}
+        (result,) = pages["digits"].results_of(0)
+        assert result["metrics"]["accuracy"] == wanted["results"][0]["accuracy"]
+    text = (tmp_path / "pages" / "own-digits.md").read_text(encoding="utf-8")
+    assert "stream.dataset=digits stream.size=28 --episodes 3 --data embedded" in text
+
+
 # -- ended in the middle -----------------------------------------------------------------------------------------------
 
 
@@ -321,7 +350,7 @@ def test_the_queue_of_this_checkout_can_be_run() -> None:
     entries = read_queue()
     assert {entry.data for entry in entries} == {"real"}
     assert all(entry.hours for entry in entries)
-    assert len({run_name(entry) for entry in entries}) == len(entries)  # reads every specification
+    assert len({(run_name(entry), entry.evaluate) for entry in entries}) == len(entries)  # reads every specification
     assert all(entry.experiment().tune is None for entry in entries)
 
 
