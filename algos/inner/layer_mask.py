@@ -72,7 +72,7 @@ class LayerMask(Modulation):
 
     def _spread(self, bits: Tensor, alpha: Tensor) -> Params:
         layers: Sequence[tuple[str, ...]] = list(self.adapter.layers.values())
-        return {k: bit * alpha for bit, names in zip(bits.unbind(), layers, strict=True) for k in names}
+        return {k: rate for rate, names in zip((bits * alpha).unbind(), layers, strict=True) for k in names}
 
     def answer(self, m: Params, seen: Seen, before: Params) -> tuple[Params, Params]:
         bits, alpha = self.decided(m, seen)
