@@ -19,7 +19,6 @@ from frisket.platform.reports.figure import (
     WIDEST,
     Heading,
     Picture,
-    by_variant,
     colours,
     error_bar,
     journalled,
@@ -111,7 +110,7 @@ def read_trace(journal: Path) -> Trace:
 
 def read_answered(folder: RunFolder) -> Answered:
     """The traces of every replica."""
-    traces = {label: [read_trace(f.journal) for f in files] for label, files in by_variant(folder).items()}
+    traces = {label: [read_trace(f.journal) for f in files] for label, files in folder.by_variant().items()}
     met = {str(name): None for group in traces.values() for trace in group for name in trace.domain if name}
     order = {metric: i for i, metric in enumerate(summarise(folder)["summary"])}
     domains = sorted(met, key=lambda domain: order.get(f"accuracy/{domain}", len(order)))
@@ -233,7 +232,7 @@ ACCURACY = Picture(
 VARIANTS = Picture(
     name="variants.png",
     shows="the variants' accuracy over the whole stream",
-    applies=lambda folder: len(by_variant(folder)) > 1 and ACCURACY.applies(folder),
+    applies=lambda folder: len(folder.by_variant()) > 1 and ACCURACY.applies(folder),
     read=read_compared,
     draw=draw_variants,
 )

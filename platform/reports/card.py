@@ -7,7 +7,7 @@ from typing import Any
 from urllib.parse import quote
 
 from frisket.platform.reports.capacity import CAPACITY, headline_keeps_tasks
-from frisket.platform.reports.figure import Picture, by_variant
+from frisket.platform.reports.figure import Picture
 from frisket.platform.reports.figures import PICTURES
 from frisket.platform.reports.masks import mask_pictures, masked
 from frisket.platform.reports.search import SEARCHES
@@ -257,7 +257,7 @@ def _sparsity(label: str, rows: Mapping[str, list[float]]) -> str:
 def _sparsities(folder: RunFolder) -> dict[str, dict[str, list[float]]]:
     """Variant with masks to tensor (or ``overall``) to its sparsity per seed."""
     found: dict[str, dict[str, list[float]]] = {}
-    for label, files in by_variant(folder).items():
+    for label, files in folder.by_variant().items():
         for result in (f.result for f in files):
             for name, value in (result or {}).get("sparsity", {}).items():
                 found.setdefault(label, {}).setdefault(name, []).append(value)

@@ -91,26 +91,17 @@ class Picture(Generic[T]):
 # -- of a run ----------------------------------------------------------------------------------------------------------
 
 
-def by_variant(folder: RunFolder) -> dict[str, list[ReplicaFolder]]:
-    """The replicas of every variant; a plain experiment's only variant goes by its method's name."""
-    groups: dict[str, list[ReplicaFolder]] = {}
-    for replica in folder.experiment.replicas():
-        label = replica.variant or folder.experiment.learner.kind
-        groups.setdefault(label, []).append(folder.replica(replica))
-    return groups
-
-
 def planned(folder: RunFolder) -> list[tuple[str, Experiment, list[ReplicaFolder]]]:
-    """`by_variant`, with the plain experiment that each variant is."""
+    """`RunFolder.by_variant`, with the plain experiment that each variant is."""
     plans = folder.experiment.plans.values()
-    return [(label, plan, files) for plan, (label, files) in zip(plans, by_variant(folder).items(), strict=True)]
+    return [(label, plan, files) for plan, (label, files) in zip(plans, folder.by_variant().items(), strict=True)]
 
 
 def each(read: Callable[[ReplicaFolder], T | None]) -> Callable[[RunFolder], dict[str, list[T]]]:
     """A picture's ``read``: by variant what ``read`` gives of its replicas, without those of which it gives None."""
 
     def found(folder: RunFolder) -> dict[str, list[T]]:
-        of_all = {k: [one for f in files if (one := read(f)) is not None] for k, files in by_variant(folder).items()}
+        of_all = {k: [one for f in files if (one := read(f)) is not None] for k, files in folder.by_variant().items()}
         return {label: seeds for label, seeds in of_all.items() if seeds}
 
     return found
@@ -118,7 +109,7 @@ def each(read: Callable[[ReplicaFolder], T | None]) -> Callable[[RunFolder], dic
 
 def journalled(read: Callable[[Mapping[str, Any]], object | None]) -> Callable[[RunFolder], bool]:
     """A picture's ``applies``: whether ``read`` finds something in what a variant recorded at its last position."""
-    return lambda folder: any(read(last_step(files[0].journal)) is not None for files in by_variant(folder).values())
+    return lambda folder: any(read(last_step(files[0].journal)) is not None for files in folder.by_variant().values())
 
 
 def published(folder: RunFolder, metric: str) -> float | None:

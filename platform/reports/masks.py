@@ -20,7 +20,6 @@ from frisket.platform.reports.figure import (
     SHADES,
     Heading,
     Picture,
-    by_variant,
     colour_bar_below,
     legend_below,
     legend_columns,
@@ -64,7 +63,7 @@ def read_sparsity(journal: Path) -> Sparsity:
 
 def masked(folder: RunFolder) -> dict[str, list[ReplicaFolder]]:
     """The variants of a finished run whose method has masks."""
-    return {k: files for k, files in by_variant(folder).items() if all(f.masks.exists() for f in files)}
+    return {k: files for k, files in folder.by_variant().items() if all(f.masks.exists() for f in files)}
 
 
 def draw_sparsity(found: Mapping[str, Sequence[Sparsity]], heading: Heading) -> Figure:
@@ -177,7 +176,7 @@ SPARSITY = Picture(
 
 def mask_pictures(folder: RunFolder) -> list[Picture[Sequence[MaskSet]]]:
     """A picture of the masks of every variant of ``folder``, with its page beside it."""
-    return [_picture_of(folder, label) for label in by_variant(folder)]
+    return [_picture_of(folder, label) for label in folder.by_variant()]
 
 
 def _picture_of(folder: RunFolder, label: str) -> Picture[Sequence[MaskSet]]:

@@ -11,7 +11,6 @@ from frisket.platform.reports.figure import (
     ASIDE,
     Heading,
     Picture,
-    by_variant,
     colours,
     journalled,
     legend_below,
@@ -61,7 +60,7 @@ def read_solved(files: ReplicaFolder) -> Solved:
 
 def read_curves(folder: RunFolder) -> Curves:
     """The evaluations of every replica."""
-    solved = {label: [read_solved(one) for one in files] for label, files in by_variant(folder).items()}
+    solved = {label: [read_solved(one) for one in files] for label, files in folder.by_variant().items()}
     return Curves(solved, folder.results()[0]["input"]["names"])
 
 

@@ -161,6 +161,13 @@ class RunFolder(Kept):
         key = replica if isinstance(replica, str) else replica.key
         return ReplicaFolder(self.path / "replicas" / key, self.run_id)
 
+    def by_variant(self) -> dict[str, list[ReplicaFolder]]:
+        """The replicas of every variant; a plain experiment's only variant goes by its method's name."""
+        groups: dict[str, list[ReplicaFolder]] = {}
+        for replica in self.experiment.replicas():
+            groups.setdefault(replica.variant or self.experiment.learner.kind, []).append(self.replica(replica))
+        return groups
+
     def pack(self, pack: Pack) -> PackFolder:
         """The files of one of the experiment's packs."""
         return PackFolder(self.path, [self.replica(r) for r in pack])

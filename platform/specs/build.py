@@ -16,7 +16,7 @@ from frisket.envs.episode_stream import EpisodeStream
 from frisket.envs.robots.stream import RobotStream
 from frisket.envs.stream import Stream
 from frisket.envs.task_stream import TaskStream
-from frisket.errors import DataError, SpecError, UserError, nearest, require
+from frisket.errors import DataError, SpecError, UserError, require
 from frisket.heap import machine_memory
 from frisket.platform.protocols.protocol import Protocol
 from frisket.platform.specs.experiment import Experiment
@@ -279,7 +279,8 @@ def _require_measured(metric: str, stream: Stream, learner: Learner) -> None:
         if not learner.capabilities.masks:
             raise SpecError("tune.metric", metric, "another one: not every point has masks")
     elif name == "accuracy" and part and part not in stream.domains:
-        raise SpecError("tune.metric", metric, nearest(metric, [f"accuracy/{domain}" for domain in stream.domains]))
+        known = ", ".join(f"accuracy/{domain}" for domain in stream.domains)
+        raise SpecError("tune.metric", metric, f"must be one of {known}")
 
 
 def choose_device(wanted: str) -> torch.device:

@@ -25,7 +25,7 @@ from frisket.envs.data import resolve
 from frisket.envs.streams.pixel_tasks import PixelTaskStream
 from frisket.errors import MaskError, SpecError
 from frisket.platform.reports.capacity import read_capacity
-from frisket.platform.reports.figure import Heading, by_variant, save
+from frisket.platform.reports.figure import Heading, save
 from frisket.platform.reports.figures import draw_figures
 from frisket.platform.reports.pruning import draw_curve, draw_survivors, read_curves, read_replica_survivors
 from frisket.platform.run.engine import run_replica
@@ -202,7 +202,7 @@ def test_the_curve_of_one_shot_pruning(tmp_path: Path) -> None:
 
 def draw_curves(folder: RunFolder, target: Path) -> None:
     """The two pictures of the replicas that are done, as `draw_figures` makes them once all are."""
-    done = {label: [f for f in files if f.result is not None] for label, files in by_variant(folder).items()}
+    done = {label: [f for f in files if f.result is not None] for label, files in folder.by_variant().items()}
     curves = {k: [one for f in files if (one := read_curves(f))] for k, files in done.items() if files}
     kept = {k: [one for f in files if (one := read_replica_survivors(f))] for k, files in done.items() if files}
     assert list(curves) == list(kept) == ["alpha-2", "alpha-1"]
