@@ -70,7 +70,7 @@ class Episodes(EpisodeStream):
         self.domains = (images.name,)
         fix = f"{images.channels} or null: {images.name} has {images.channels}, and only grey pictures become others"
         require(images.channels == 1 or config.channels in (None, images.channels), "channels", config.channels, fix)
-        self.factor, self.shift = Scale(images, config.normalise).numbers()
+        self.factor, self.shift = Scale(images, config.normalise, config.channels).numbers()
         self._drawing = Drawing(config, images, seed, rotations=config.rotations, channels=config.channels)
         self.shape = self._drawing.shape
 

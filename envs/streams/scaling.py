@@ -38,16 +38,17 @@ class Scale:
     Args:
         pictures: whose pixels.
         by: whose constants.
+        channels: what they are shown in, where that is not what they have: grey ones as so many equal ones.
 
     Raises:
         SpecError: ImageNet's constants for pictures of other than three colours.
     """
 
-    def __init__(self, pictures: Pictures, by: Normalise = "published") -> None:
-        channels = pictures.channels
+    def __init__(self, pictures: Pictures, by: Normalise = "published", channels: int | None = None) -> None:
+        channels = channels or pictures.channels
         nothing = ((0.0,) * channels, (1.0,) * channels)
         known = {"published": NORMALISATION.get(pictures.name, nothing), "none": nothing, "imagenet": _PHOTOS}
-        mean, deviation = known[by]
+        mean, deviation = (one * channels if len(one) == 1 else one for one in known[by])
         fix = f"published or none: pictures of {pictures.name} have {channels} colours"
         require(len(mean) == channels, "normalise", by, fix)
         self.factor = torch.tensor([1 / (pictures.unit * d) for d in deviation])[:, None, None]

@@ -85,6 +85,7 @@ def test_grey_pictures_are_shown_in_as_many_channels_as_are_asked_for() -> None:
     grey, coloured = (stream(channels=n).episode("test", 3) for n in (None, 3))
     assert coloured.x.shape == (18, 3, 16, 16)
     assert torch.equal(coloured.x, grey.x.expand(-1, 3, -1, -1))
+    assert [len(stream(channels=3, normalise=by).shift) for by in ("imagenet", "none", "published")] == [3, 3, 3]
     sets = {"said": dataclasses.replace(pictures(50, 8), images=np.zeros((400, 3, 16, 16), np.uint8))}
     with pytest.raises(SpecError, match="channels = 1: must be 3 or null: said has 3, and only grey"):
         Episodes(EpisodesConfig(dataset="said", ways=3, shots=2, queries=4, channels=1), sets, 0)
