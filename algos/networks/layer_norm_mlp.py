@@ -12,7 +12,9 @@ each task.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import pairwise
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
@@ -20,6 +22,7 @@ from torch import Tensor
 
 from frisket.algos.networks.kind import NetworkKind
 from frisket.algos.networks.network import Network, NetworkConfig, require_blocks, xavier_uniform
+from frisket.algos.networks.side_by_side import SideBySide
 from frisket.errors import require
 from frisket.types import Params
 
@@ -28,9 +31,14 @@ SLOPE, EPSILON = 0.2, 1e-3
 
 @dataclass(frozen=True, kw_only=True)
 class LayerNormMLPConfig(NetworkConfig):
-    """Attributes: hidden: width of every hidden layer, one or more."""
+    """Attributes:
+    hidden: width of every hidden layer, one or more.
+    precision: of what soft actor-critic's updates multiply between two hidden layers, forward and back; sums and all else
+        are fp32. bf16 is faster where the processor multiplies it (docs/performance.md).
+    """
 
     hidden: tuple[int, ...] = (256, 256, 256, 256)
+    precision: Literal["fp32", "bf16"] = "fp32"
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -50,6 +58,7 @@ class LayerNormMLP(Network):
         self.config, self.inputs, self.ways, self.own = config, inputs, ways, own
         self.head = self.private = ("head.weight", "head.bias")
         self.adaptable = tuple(self.init(torch.Generator()))
+        self.products = torch.bfloat16 if config.precision == "bf16" else None
 
     def sized(self, inputs: int, ways: int) -> LayerNormMLP:
         """The same for other inputs and outputs."""
@@ -73,6 +82,11 @@ class LayerNormMLP(Network):
         for i in range(2, len(self.config.hidden) + 1):
             z = F.leaky_relu(F.linear(z, params[f"fc{i}.weight"], params[f"fc{i}.bias"]), SLOPE)
         return F.linear(z, params["head.weight"], params["head.bias"])
+
+    @cached_property
+    def side_by_side(self) -> SideBySide:
+        """What computes with several of them at once."""
+        return SideBySide(len(self.config.hidden), SLOPE, EPSILON, self.products)
 
 
 def _make(config: LayerNormMLPConfig, *, in_channels: int, size: int, ways: int, own: int | None) -> LayerNormMLP:

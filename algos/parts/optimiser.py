@@ -21,7 +21,6 @@ from dataclasses import dataclass
 from typing import Literal
 
 import torch
-from torch.optim.adam import adam as adam_of_torch
 
 from frisket.algos.parts import adam
 from frisket.errors import require
@@ -123,13 +122,19 @@ class FusedAdam(Adam):
 
     def direction(self, grads: Params, state: State) -> tuple[Params, State]:
         directions = {k: torch.zeros_like(g) for k, g in grads.items()}
-        means, squares = ([state[moment][k] for k in grads] for moment in ("mean", "square"))
-        counts = [state["t"].to(g, copy=True) for g in grads.values()]
-        adam_of_torch(  # the rate -1: what it subtracts from 0 is the direction
-            list(directions.values()), list(grads.values()), means, squares, [], counts, fused=True, amsgrad=False,
-            beta1=adam.BETA_1, beta2=adam.BETA_2, lr=-1.0, weight_decay=0.0, eps=self.epsilon, maximize=False,
+        # what a step of rate -1 makes of 0
+        return directions, self.step(directions, grads, state, -1.0)
+
+    @torch.no_grad()
+    def step(self, params: Params, grads: Params, state: State, lr: float) -> State:
+        """``- lr u``, of the parameters named in ``grads``, written into ``params``; the state after it."""
+        t = state["t"] + 1
+        lists = ([of[k] for k in grads] for of in (params, grads, state["mean"], state["square"]))
+        torch._fused_adam_(  # pyright: ignore
+            *lists, [], [t.float()] * len(grads), beta1=adam.BETA_1, beta2=adam.BETA_2, lr=lr, weight_decay=0.0,
+            eps=self.epsilon, amsgrad=False, maximize=False,
         )  # fmt: skip
-        return directions, {**state, "t": state["t"] + 1}
+        return {**state, "t": t}
 
 
 def within(moved: Params, before: State, after: State) -> State:

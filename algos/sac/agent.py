@@ -1,9 +1,11 @@
 """`SAC`: stable-baselines3's, with an update that costs less and whose draws have keys.
 
 The update is SB3's to the letter (entropy coefficient, critics, actor, averaging, in this order), without what it does
-besides: the critics' gradients are not taken in the actor's step, nothing is read back from the device between two
-updates, the averaging of the targets is one call. Each update draws its batch and its noise by (seed, number of the
-update), where SB3 draws from global generators: so a run that is stopped goes on with the same bits.
+besides: both critics compute together, and so does the actor for the observations of both ends; the critics' gradients
+are not taken in the actor's step; derivatives are written out (`frisket.algos.networks.side_by_side`), nothing is read
+back from the device between two updates, and the averaging of the targets is one call. Each update draws its batch and
+its noise by (seed, number of the update), where SB3 draws from global generators: so a run that is stopped goes on with
+the same bits.
 """
 
 from __future__ import annotations
@@ -15,7 +17,7 @@ import torch
 from gymnasium import spaces
 from torch import Tensor
 
-from frisket.algos.networks.network import Network
+from frisket.algos.networks.layer_norm_mlp import LayerNormMLP
 from frisket.algos.parts import acting, transitions
 from frisket.algos.parts.clip import clip_by_global_norm
 from frisket.algos.sac.policy import NetworkPolicy
@@ -46,7 +48,7 @@ class SAC(stable_baselines3.SAC):
         targets: list[Tensor] = list(self.critic_target.parameters())
         sums = torch.zeros(3, device=self.device)
         for _ in range(gradient_steps):
-            sums += self._updated(*self.drawn(batch_size), critics)
+            sums += self._updated(*self.drawn(batch_size))
             with torch.no_grad():
                 torch._foreach_lerp_(targets, critics, self.tau)  # pyright: ignore
             self._n_updates += 1
@@ -61,42 +63,55 @@ class SAC(stable_baselines3.SAC):
         noise = torch.randn(2, batch_size, batch.actions.shape[1], generator=generator)
         return batch, noise.to(batch.actions.device)
 
-    def squashed(self, mean: Tensor, log_std: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
-        """The actions that ``noise`` draws, and the log of their density, [N, 1]."""
-        return acting.squashed(mean, log_std, noise)
+    @torch.no_grad()
+    def _updated(self, batch: Any, noise: Tensor) -> Tensor:
+        """One update but for the targets' averaging: losses of critics and actor, and the entropy coefficient, [3].
 
-    def _updated(self, batch: Any, noise: Tensor, critics: list[Tensor]) -> Tensor:
-        """One update but for the targets' averaging: losses of critics and actor, and the entropy coefficient, [3]."""
+        With u = m + exp(s) e, an action a = tanh u and p its density (`frisket.algos.parts.acting`), the derivatives of
+        log p are 2a by u and, beside that, -1 by s.
+        """
         assert self.log_ent_coef is not None
         assert self.ent_coef_optimizer is not None
-        mean, log_std, _ = self.actor.get_action_dist_params(batch.observations)
-        actions, density = self.squashed(mean, log_std, noise[0])
+        actor, critics, targets = self.actor.weights, self.critic.both, self.critic_target.both
+        count, observations, after = (
+            len(batch.rewards),
+            batch.observations.flatten(1),
+            batch.next_observations.flatten(1),
+        )
+        thinks, judges = self.actor.network.side_by_side, self.critic.network.side_by_side
+        own = {k: v[None] for k, v in actor.by_name.items()}
+        thought = thinks(own, torch.cat([observations, after]))
+        raw_mean, raw_std = thought.outputs[0].chunk(2, -1)
+        log_std = raw_std.clamp(acting.LEAST, acting.MOST)
+        actions, density = acting.squashed(raw_mean, log_std, noise.flatten(0, 1))
+        (actions, after_actions), (density, after_density) = actions.split(count), density.split(count)
         eta = self.log_ent_coef.detach().exp()
         # the derivative of -mean(log eta (log p + H)), which is all that its step takes
-        self.log_ent_coef.grad = -(density.detach().mean() + float(self.target_entropy)).reshape(1)
+        self.log_ent_coef.grad = -(density.mean() + float(self.target_entropy)).reshape(1)
         self._bound(self.log_ent_coef)
         self.ent_coef_optimizer.step()
 
-        with torch.no_grad():
-            after = self.squashed(*self.actor.get_action_dist_params(batch.next_observations)[:2], noise[1])
-            value = torch.minimum(*self.critic_target(batch.next_observations, after[0])) - eta * after[1]
-            target = batch.rewards + (1 - batch.dones) * self.gamma * value
-        first, second = self.critic(batch.observations, batch.actions)
-        critic_loss = 0.5 * ((first - target).square().mean() + (second - target).square().mean())
-        self.critic.optimizer.zero_grad()
-        critic_loss.backward()
-        self._bound(*critics)
+        ahead = judges(targets.by_name, torch.cat([after, after_actions], 1)).outputs.amin(0)
+        target = batch.rewards + (1 - batch.dones) * self.gamma * (ahead - eta * after_density)
+        found = judges(critics.by_name, torch.cat([observations, batch.actions], 1))
+        errors = found.outputs - target
+        critic_loss = 0.5 * errors.square().sum() / count
+        critics.take(judges.gradients(critics.by_name, found, errors / count))
+        self._bound(*critics.parameters())
         self.critic.optimizer.step()
 
-        for weight in critics:
-            weight.requires_grad_(False)
-        actor_loss = (eta * density - torch.minimum(*self.critic(batch.observations, actions))).mean()
-        for weight in critics:
-            weight.requires_grad_(True)
-        self.actor.optimizer.zero_grad()
-        actor_loss.backward()
+        found = judges(critics.by_name, torch.cat([observations, actions], 1))
+        value, lower = found.outputs.min(0)
+        actor_loss = (eta * density - value).mean()
+        chosen = torch.zeros_like(found.outputs).scatter_(0, lower[None], -1 / count)
+        by_action = judges.by_inputs(critics.by_name, found, chosen)[:, observations.shape[1] :]
+        by_raw = by_action * (1 - actions.square()) + 2 * eta / count * actions
+        by_std = by_raw * log_std[:count].exp() * noise[0] - eta / count
+        by_std = by_std * (raw_std[:count] == log_std[:count])
+        gradients = thinks.gradients(own, thought.only(count), torch.cat([by_raw, by_std], 1)[None])
+        actor.take({k: v[0] for k, v in gradients.items()})
         self.actor.optimizer.step()
-        return torch.stack([critic_loss.detach(), actor_loss.detach(), eta[0]])
+        return torch.stack([critic_loss, actor_loss, eta[0]])
 
     def _bound(self, *weights: Tensor) -> None:
         """Clip the gradients of ``weights``."""
@@ -108,7 +123,7 @@ class SAC(stable_baselines3.SAC):
 
 
 def agent(
-    actor: Network, critic: Network, *, observations: int, actions: int, device: torch.device, **options: Any
+    actor: LayerNormMLP, critic: LayerNormMLP, *, observations: int, actions: int, device: torch.device, **options: Any
 ) -> SAC:
     """A `SAC` over these networks, without an environment or a memory.
 

@@ -1,7 +1,8 @@
 """stable-baselines3's actor, critics and policy over networks of frisket's.
 
-The modules compute with `frisket.algos.networks.network.Network`, a pure function of named weights; the weights are
-their parameters. What the weights are at any time, a learner's state says (`bind`).
+The modules compute with `frisket.algos.networks.layer_norm_mlp.LayerNormMLP`, a pure function of named weights; the
+weights are their parameters, those of both critics [2, ...]. What the weights are at any time, a learner's state says
+(`bind`).
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from stable_baselines3.common.policies import BaseModel, BasePolicy, ContinuousC
 from stable_baselines3.sac.policies import Actor, SACPolicy
 from torch import Tensor, nn
 
-from frisket.algos.networks.network import Network
+from frisket.algos.networks.layer_norm_mlp import LayerNormMLP
 from frisket.algos.parts import acting
 from frisket.types import Params
 
@@ -34,13 +35,18 @@ class Weights(nn.Module):
         for name, value in values.items():
             self.by_name[name].data = value
 
+    def take(self, gradients: Mapping[str, Tensor]) -> None:
+        """Gradients for a step."""
+        for name, gradient in gradients.items():
+            self.by_name[name].grad = gradient
+
 
 class NetworkActor(Actor):
     """SB3's actor over a network of 2A outputs (`frisket.algos.parts.acting`)."""
 
     use_sde = False
 
-    def __init__(self, observation_space: spaces.Space[Any], action_space: Any, network: Network) -> None:
+    def __init__(self, observation_space: spaces.Space[Any], action_space: Any, network: LayerNormMLP) -> None:
         BasePolicy.__init__(self, observation_space, action_space, squash_output=True)
         self.network, self.weights = network, Weights(network.init(torch.Generator()))
         self.action_dist = SquashedDiagGaussianDistribution(int(action_space.shape[0]))  # type: ignore[assignment]
@@ -52,20 +58,21 @@ class NetworkActor(Actor):
 class NetworkCritic(ContinuousCritic):
     """SB3's two critics over a network of one output, which sees observation and action."""
 
-    def __init__(self, observation_space: spaces.Space[Any], action_space: Any, network: Network) -> None:
+    def __init__(self, observation_space: spaces.Space[Any], action_space: Any, network: LayerNormMLP) -> None:
         BaseModel.__init__(self, observation_space, action_space)
         self.network, self.share_features_extractor, self.n_critics = network, False, 2
-        self.both = nn.ModuleList(Weights(network.init(torch.Generator())) for _ in range(2))
+        start = network.init(torch.Generator())
+        self.both = Weights({k: torch.stack([v, v]) for k, v in start.items()})
 
     def forward(self, obs: Tensor, actions: Tensor) -> tuple[Tensor, ...]:
         seen = torch.cat([obs.flatten(1), actions], 1)
-        return tuple(self.network(weights.by_name, seen) for weights in self.both)  # type: ignore[arg-type]
+        return tuple(self.network({k: v[i] for k, v in self.both.by_name.items()}, seen) for i in range(2))
 
 
 class NetworkPolicy(SACPolicy):
     """SB3's policy of SAC over a network for the actor and one for the critics."""
 
-    def __init__(self, *spaces_and_schedule: Any, actor: Network, critic: Network, **options: Any) -> None:
+    def __init__(self, *spaces_and_schedule: Any, actor: LayerNormMLP, critic: LayerNormMLP, **options: Any) -> None:
         self._networks = actor, critic
         super().__init__(*spaces_and_schedule, **options)
 

@@ -15,7 +15,7 @@ from frisket.algos.masks.protection import held
 from frisket.algos.networks.powerprop import Powerprop, masked
 from frisket.algos.parts import virtual_target
 from frisket.algos.parts.clip import clip_by_global_norm
-from frisket.algos.parts.optimiser import Optimiser
+from frisket.algos.parts.optimiser import FusedAdam
 from frisket.algos.sac.policy import Weights
 from frisket.types import Params, State
 
@@ -30,18 +30,11 @@ class Stepper:
         lr: rate.
     """
 
-    def __init__(self, optimiser: Optimiser, weights: Mapping[str, Tensor], state: State, lr: float) -> None:
+    def __init__(self, optimiser: FusedAdam, weights: Mapping[str, Tensor], state: State, lr: float) -> None:
         self.optimiser, self.weights, self.state, self.lr = optimiser, weights, state, lr
 
-    def zero_grad(self) -> None:
-        for weight in self.weights.values():
-            weight.grad = None
-
-    @torch.no_grad()
     def step(self) -> None:
-        directions, self.state = self.optimiser.direction(_gradients(self.weights), self.state)
-        moved = [self.weights[k].data for k in directions]
-        torch._foreach_add_(moved, list(directions.values()), alpha=-self.lr)  # pyright: ignore
+        self.state = self.optimiser.step(dict(self.weights), _gradients(self.weights), self.state, self.lr)
 
 
 class VirtualTarget(Stepper):
@@ -60,7 +53,7 @@ class VirtualTarget(Stepper):
     """
 
     def __init__(
-        self, optimiser: Optimiser, network: Powerprop, weights: Weights, phi: Params, state: State, *, lr: float,
+        self, optimiser: FusedAdam, network: Powerprop, weights: Weights, phi: Params, state: State, *, lr: float,
         moving: Collection[str], open_: Params, active: Params, clip: float | None = None,
         pull: Callable[[Params], Params] | None = None,
     ) -> None:  # fmt: skip
@@ -81,8 +74,8 @@ class VirtualTarget(Stepper):
         moved, self.state = virtual_target.step(
             self.optimiser, self.phi, grads, self.network.effective(self.phi), self.state, lr=self.lr
         )
-        for name, value in held(self.phi, moved, self.open).items():
-            self.phi[name].copy_(value)
+        after = held(self.phi, moved, self.open)
+        torch._foreach_copy_([self.phi[k] for k in after], list(after.values()))  # pyright: ignore
         self._bind()
 
     def _bind(self) -> None:

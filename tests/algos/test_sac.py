@@ -12,10 +12,12 @@ import pytest
 import stable_baselines3
 import torch
 from gymnasium import Env, spaces
+from stable_baselines3.common.distributions import SquashedDiagGaussianDistribution
 from stable_baselines3.common.logger import Logger
 from stable_baselines3.common.type_aliases import ReplayBufferSamples
 from torch import Tensor
 from torch.distributions import Normal
+from torch.nn.functional import softplus
 
 from frisket.algos.contract.toys import line_batch
 from frisket.algos.kinds import LEARNERS
@@ -27,6 +29,7 @@ from frisket.algos.networks.powerprop import Powerprop
 from frisket.algos.parts import acting, transitions
 from frisket.algos.parts.tree import equal_states
 from frisket.algos.sac.agent import SAC
+from frisket.algos.sac.policy import NetworkPolicy
 from frisket.errors import SpecError
 from frisket.rng import torch_generator
 from frisket.types import Batch, Stepped, Task
@@ -50,28 +53,43 @@ def batches() -> Iterator[tuple[ReplayBufferSamples, Tensor]]:
         yield ReplayBufferSamples(seen, actions.tanh(), after, dones, rewards), noise
 
 
+class Exact(SquashedDiagGaussianDistribution):
+    """SB3's without the small number in its density, which is infinite without it where an action rounds to 1."""
+
+    def log_prob(self, actions: Tensor, gaussian_actions: Tensor | None = None) -> Tensor:
+        assert gaussian_actions is not None
+        raw = gaussian_actions
+        return (self.distribution.log_prob(raw) - 2 * (math.log(2) - raw - softplus(-2 * raw))).sum(1)
+
+
 class Told(SAC):
-    """Learns from `batches`; the density has SB3's small number, 1e-6."""
+    """Learns from `batches`."""
 
     told: Iterator[tuple[Any, Tensor]]
 
     def drawn(self, batch_size: int) -> tuple[Any, Tensor]:
         return next(self.told)
 
-    def squashed(self, mean: Tensor, log_std: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
-        raw = mean + log_std.exp() * noise
-        density = Normal(mean, log_std.exp()).log_prob(raw) - torch.log(1 - raw.tanh().square() + 1e-6)
-        return raw.tanh(), density.sum(-1, keepdim=True)
 
-
-def made(kind: type[Any]) -> Any:
-    agent = kind("MlpPolicy", Spaces(), policy_kwargs={"net_arch": [32, 32]}, learning_rate=1e-3, buffer_size=1, seed=0)
+def made(kind: type[Any], hidden: tuple[int, ...]) -> Any:
+    """SB3's agent over networks which it differentiates by itself."""
+    actor = LayerNormMLP(LayerNormMLPConfig(hidden=hidden), inputs=SEEN, ways=2 * ACTIONS)
+    agent = kind(
+        NetworkPolicy, Spaces(), policy_kwargs={"actor": actor, "critic": actor.sized(SEEN + ACTIONS, 1)},
+        learning_rate=1e-3, buffer_size=1, seed=0,
+    )  # fmt: skip
+    for i, own in enumerate((agent.actor.weights, agent.critic.both)):
+        for k, v in own.by_name.items():
+            v.data.copy_(0.3 * torch.randn(v.shape, generator=torch_generator(i, k)))
+    agent.critic_target.load_state_dict(agent.critic.state_dict())
+    agent.actor.action_dist = Exact(ACTIONS)
     agent.set_logger(Logger(None, []))
     return agent
 
 
-def test_the_update_is_that_of_stable_baselines3(monkeypatch: pytest.MonkeyPatch) -> None:
-    stock, ours = made(stable_baselines3.SAC), made(Told)
+@pytest.mark.parametrize("hidden", [(32, 32), (32, 32, 32)])
+def test_the_update_is_that_of_stable_baselines3(monkeypatch: pytest.MonkeyPatch, hidden: tuple[int, ...]) -> None:
+    stock, ours = made(stable_baselines3.SAC, hidden), made(Told, hidden)
     ours.policy.load_state_dict(stock.policy.state_dict())
     ours.told, told = batches(), list(batches())
     noise = iter([draw for _, both in told for draw in both])
@@ -86,7 +104,7 @@ def test_the_update_is_that_of_stable_baselines3(monkeypatch: pytest.MonkeyPatch
             expected = float(stock.logger.name_to_value[f"train/{theirs}"])
             assert math.isclose(losses[own], expected, rel_tol=1e-4, abs_tol=1e-5)
     moved = 0.0
-    start = made(stable_baselines3.SAC).policy.state_dict()
+    start = made(stable_baselines3.SAC, hidden).policy.state_dict()
     for name, expected in stock.policy.state_dict().items():
         assert torch.allclose(ours.policy.state_dict()[name], expected, rtol=1e-3, atol=1e-5), name
         moved = max(moved, float((expected - start[name]).abs().max()))
@@ -127,9 +145,9 @@ def test_c2_sizes_and_target_entropy() -> None:
     assert sum(v.numel() for k, v in state["theta"].items() if k not in head) == 208_128
     assert sum(v.numel() for k, v in state["theta"].items() if k in head) == 2056
     assert sum(state["theta"][k].numel() for k in made_.network.kernels) == 206_592
-    assert sum(v.numel() for k, v in state["critics"].items() if k.startswith("q1.fc") or "q1.norm" in k) == 209_152
+    assert sum(v.numel() for k, v in state["critics"].items() if k not in head) == 2 * 209_152
     assert equal_states(state["critics"], state["targets"])
-    assert not torch.equal(state["critics"]["q1.fc1.weight"], state["critics"]["q2.fc1.weight"])
+    assert not torch.equal(*state["critics"]["fc1.weight"])
 
 
 class Rail:

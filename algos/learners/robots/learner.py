@@ -106,7 +106,7 @@ class RobotLearner(TaskWeights):
     """Fine-tuning: soft actor-critic, and nothing against forgetting.
 
     State: ``seed, step``; ``theta``, the actor's parameters (phi under Powerpropagation); ``critics, targets``, those
-    of both critics under ``q1.`` and ``q2.``; ``log_eta`` [1]; ``optimiser``, by ``actor``, ``critics`` and ``eta``;
+    of both critics, [2, ...]; ``log_eta`` [1]; ``optimiser``, by ``actor``, ``critics`` and ``eta``;
     ``memory`` (`frisket.algos.parts.transitions`); ``acted``, steps in the running task; ``updates``, of all; and
     ``running``, where the running task began, -1 between tasks; ``starts`` [T], where those that have ended began;
     ``own``, what is kept for each of them [T, ...].
@@ -201,7 +201,7 @@ class RobotLearner(TaskWeights):
         """The state after ``task``: with what is ``kept``, and the critics' output layers drawn anew."""
         seed, index = int(state["seed"]), len(state["starts"])
         drawn = self._drawn_critics(seed, "critics", index)
-        fresh = {k: v for k, v in drawn.items() if k.split(".", 1)[1] in self.plain.head}
+        fresh = {k: drawn[k] for k in self.critic.head}
         return {
             **state,
             **kept,
@@ -294,12 +294,10 @@ class RobotLearner(TaskWeights):
         made: Any = self._agents[str(device)]
         made.key, made._n_updates, made.memory = int(state["seed"]), int(state["updates"]), state["memory"]
         for module, weights in ((made.critic, state["critics"]), (made.critic_target, state["targets"])):
-            for i, own in enumerate(module.both, 1):
-                own.bind({k.split(".", 1)[1]: v for k, v in weights.items() if k.startswith(f"q{i}.")})
+            module.both.bind(weights)
         made.log_ent_coef = state["log_eta"].detach().requires_grad_()
-        critics = {f"q{i}.{k}": v for i, own in enumerate(made.critic.both, 1) for k, v in own.by_name.items()}
         kept = state["optimiser"]
-        made.critic.optimizer = Stepper(self.optimiser, critics, kept["critics"], config.lr)
+        made.critic.optimizer = Stepper(self.optimiser, made.critic.both.by_name, kept["critics"], config.lr)
         made.ent_coef_optimizer = Stepper(self.optimiser, {"log_eta": made.log_ent_coef}, kept["eta"], config.lr)
         made.actor.optimizer = VirtualTarget(
             self.optimiser, self.network, made.actor.weights, state["theta"], kept["actor"], lr=config.lr,
@@ -323,8 +321,8 @@ class RobotLearner(TaskWeights):
         }
 
     def _drawn_critics(self, seed: int, *key: str | int) -> Params:
-        both = {f"q{i}": self.critic.init(torch_generator(seed, *key, i)) for i in (1, 2)}
-        return {f"{name}.{k}": v for name, weights in both.items() for k, v in weights.items()}
+        both = [self.critic.init(torch_generator(seed, *key, i)) for i in (1, 2)]
+        return {k: torch.stack([one[k] for one in both]) for k in self.critic.adaptable}
 
 
 def _mean(learned: list[tuple[int, Metrics]]) -> Metrics:
