@@ -24,6 +24,7 @@ from typing import Any, Literal
 import numpy as np
 
 from frisket.envs.robots.bodies import Bodies, Moved
+from frisket.envs.robots.quicker import quicker
 from frisket.errors import SpecError, nearest
 from frisket.rng import derive, numpy_generator
 
@@ -99,14 +100,18 @@ class MetaWorld(Bodies):
 
     def _nth(self, index: int) -> Any:
         while len(self._made) <= index:
-            body = self._kind()
-            body._set_task_inner()
-            body._set_task_called = True
-            body._partially_observable = False
-            body.__dict__.pop("sawyer_observation_space", None)  # kept with the goal's bounds at zero
-            body._freeze_rand_vec, body.seeded_rand_vec = False, True
-            self._made.append(body)
+            self._made.append(ready(quicker(self._kind)()))
         return self._made[index]
+
+
+def ready(body: Any) -> Any:
+    """An environment of the package's, new, so that it shows its goal and draws by what it is seeded with."""
+    body._set_task_inner()
+    body._set_task_called = True
+    body._partially_observable = False
+    body.__dict__.pop("sawyer_observation_space", None)  # kept with the goal's bounds at zero
+    body._freeze_rand_vec, body.seeded_rand_vec = False, True
+    return body
 
 
 def _bits(key: int) -> int:
