@@ -73,7 +73,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     missed = []
     for task in given.tasks:
         before, after = (1e6 * times[way, task] / HORIZON for way in WAYS)
-        print(f"| {task} | {before:.0f} | {after:.0f} | {1e6 / before:.0f} | {1e6 / after:.0f} | {before / after:.2f} |")
+        print(
+            f"| {task} | {before:.0f} | {after:.0f} | {1e6 / before:.0f} | {1e6 / after:.0f} | {before / after:.2f} |"
+        )
         if before / after < TARGETS.get(task, 0.0):
             missed.append(task)
     for task in missed:

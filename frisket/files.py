@@ -105,7 +105,7 @@ def making_file(path: Path) -> Iterator[Path]:
             os.link(part, path)
 
 
-def write_bytes(path: Path, content: bytes, *, durable: bool = True) -> None:
+def write_bytes(path: Path, content: bytes | memoryview, *, durable: bool = True) -> None:
     """Replace ``path`` by ``content``; see `replacing`."""
     with replacing(path, durable=durable) as part:
         part.write_bytes(content)
@@ -201,7 +201,7 @@ def find_sealed(path: Path) -> dict[str, Any] | None:
         return None
 
 
-def sha256(content: bytes) -> str:
+def sha256(content: bytes | memoryview) -> str:
     """SHA-256 of ``content``, in hex."""
     return hashlib.sha256(content).hexdigest()
 

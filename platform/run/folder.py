@@ -9,6 +9,7 @@
     RUN/replicas/KEY/final.safetensors        the learner's State once the replica is done
     RUN/packs/KEY.safetensors                 State and scores of the pack that begins with KEY, replaced atomically
     RUN/packs/KEY.before.safetensors          the checkpoint before that one, taken where the newest is damaged
+    RUN/packs/KEY.blocks/                     large tensors of both, such as a replay memory (`frisket.blocks`)
     RUN/replicas/KEY/progress.json            about once a second, for the progress line
     RUN/replicas/KEY/result.json              once, when the replica is done, or was stopped early for good
     RUN/replicas/KEY/masks.safetensors        final masks, where the method has masks

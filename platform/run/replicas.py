@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 from frisket.algos.masks.mask_set import MaskSet
 from frisket.algos.masks.store import MaskStore
 from frisket.algos.state_file import load_state, save_state
+from frisket.blocks import Blocks
 from frisket.errors import FileError, MaskError, RunError
 from frisket.files import find_sealed, held, lock, seal_of, sweep, write_sealed
 from frisket.platform.run.journal import crc_at, require_whole
@@ -188,12 +189,14 @@ class PackFolder:
         members: its replicas' files.
         checkpoint: all of them at one cursor.
         before: the checkpoint before that one.
+        blocks: what both are made of besides: their large tensors.
     """
 
     def __init__(self, run: Path, members: Sequence[ReplicaFolder]) -> None:
         self.members = members
         self.checkpoint = run / "packs" / f"{members[0].key}.safetensors"
         self.before = self.checkpoint.with_suffix(".before.safetensors")
+        self.blocks = Blocks(self.checkpoint.with_suffix(".blocks"))
 
     @property
     def done(self) -> bool:
@@ -203,7 +206,7 @@ class PackFolder:
     def save(self, state: State, metadata: Mapping[str, Any]) -> None:
         """Write a checkpoint; the one there was becomes the one before it."""
         said = {k: json.dumps(v) for k, v in {**metadata, "of": self._of}.items()}
-        save_state(self.checkpoint, state, said, before=self.before)
+        save_state(self.checkpoint, state, said, before=self.before, blocks=self.blocks)
 
     @property
     def _of(self) -> list[str]:
@@ -219,7 +222,7 @@ class PackFolder:
         damaged: list[str] = []
         for path in (self.checkpoint, self.before):
             try:
-                state, metadata = load_state(path)
+                state, metadata = load_state(path, blocks=self.blocks)
             except FileNotFoundError:
                 continue
             except FileError as error:
@@ -262,6 +265,7 @@ class PackFolder:
         """Remove the checkpoints of a pack that is done."""
         self.before.unlink(missing_ok=True)
         self.checkpoint.unlink(missing_ok=True)
+        self.blocks.keep(())
 
     @contextlib.contextmanager
     def lock(self) -> Iterator[None]:

@@ -60,7 +60,8 @@ def test_trajectories_of_other_tasks_are_the_packages(task: str) -> None:
 
 def test_quaternions_are_scipys_signs_and_all() -> None:
     draws = np.random.default_rng(0)
-    turns = np.concatenate([Rotation.random(200, rng=draws).as_matrix(), [np.diag(d) for d in _HALF_TURNS], [np.eye(3)]])
+    turns = np.concatenate(
+        [Rotation.random(200, rng=draws).as_matrix(), [np.diag(d) for d in _HALF_TURNS], [np.eye(3)]]
+    )
     for turn in turns:
         assert np.abs(quaternion(turn) - Rotation.from_matrix(turn).as_quat()).max() < 1e-15
-

@@ -14,6 +14,7 @@ import pytest
 from watching import measured
 
 import frisket
+from frisket.algos import state_file
 from frisket.algos.state_file import load_state, save_state
 from frisket.errors import ModelError, RunError, Stopped
 from frisket.files import read_sealed, write_sealed
@@ -102,6 +103,27 @@ def test_a_damaged_checkpoint_gives_way_to_the_one_before_it(
     assert files_of(folder).checkpoint.name in said
     assert said.endswith("going on from the one before it, at step 4")
     assert all(now.startswith(then) for now, then in zip(journals(folder), sent, strict=True))
+    assert not any((folder.path / "packs").iterdir())
+
+
+@BOTH
+@pytest.mark.parametrize("harmed", [False, True])
+def test_a_checkpoint_in_blocks(
+    fields: dict[str, Any], harmed: bool, undisturbed: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its tensors are put into blocks as a large memory is; a harmed one gives way to the checkpoint before."""
+    monkeypatch.setattr(state_file, "LARGE", 64)
+    folder = stopped_twice(tmp_path, fields)
+    files = files_of(folder)
+    newest, older = (set(state_file._blocks_of(path)) for path in (files.checkpoint, files.before))
+    assert newest
+    assert older
+    if harmed:
+        (files.blocks.folder / min(newest - older)).write_bytes(b"not this")
+    loaded = files.load()
+    assert loaded is not None
+    assert loaded[1]["cursor"] == (4 if harmed else 8)
+    assert ended(folder) == undisturbed[fields["name"]]
     assert not any((folder.path / "packs").iterdir())
 
 
