@@ -28,6 +28,7 @@ def run(
     register: bool = True,
     local: bool = False,
     uses: Sequence[Given] = (),
+    render: bool = False,
 ) -> FinishedRun:
     """Run an experiment to its end, on Ray Train and into MLflow.
 
@@ -48,6 +49,8 @@ def run(
         uses: modules of one's own beside those the specification names: files (``my_method.py``), names of modules,
             modules, a learner's class, or rows (``Method(...)``). A class that is in no file (a notebook's) reaches no
             other process, so it needs ``local``.
+        render: of robot tasks, draw a strip of pictures of an episode of each when all is learned, in ``film`` of the
+            run's folder.
 
     Raises:
         UserError: the specification, the data, the device or the run to resume.
@@ -56,7 +59,7 @@ def run(
 
     return carry_out(
         spec=spec, overrides=overrides, seeds=seeds, workers=workers, data=data, data_dir=data_dir, runs_dir=runs_dir,
-        resume=resume, run_id=run_id, register=register, local=local, uses=uses, search=False,
+        resume=resume, run_id=run_id, register=register, local=local, uses=uses, render=render, search=False,
     )  # fmt: skip
 
 

@@ -33,8 +33,8 @@ SLOPE, EPSILON = 0.2, 1e-3
 class LayerNormMLPConfig(NetworkConfig):
     """Attributes:
     hidden: width of every hidden layer, one or more.
-    precision: of what soft actor-critic's updates multiply between two hidden layers, forward and back; sums and all else
-        are fp32. bf16 is faster where the processor multiplies it (docs/performance.md).
+    precision: of what soft actor-critic's updates multiply between two hidden layers, forward and back; sums and all
+        else are fp32. bf16 is faster where the processor multiplies it (docs/performance.md).
     """
 
     hidden: tuple[int, ...] = (256, 256, 256, 256)

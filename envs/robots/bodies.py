@@ -44,3 +44,11 @@ class Bodies(ABC):
     @abstractmethod
     def step(self, actions: np.ndarray, live: np.ndarray) -> Moved:
         """Take ``actions`` [E, A], each in [-1, 1], in the environments that are ``live`` [E]."""
+
+    @abstractmethod
+    def picture(self) -> np.ndarray:
+        """What the first environment looks like, [S, S, 3] uint8, the right way up.
+
+        Raises:
+            SpecError: it cannot be drawn, or not on this machine.
+        """

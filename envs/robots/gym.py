@@ -92,6 +92,18 @@ class Gym(Bodies):
             self._last[i], success[i] = _flat(observation), self._solved(observation, info)
         return Moved(self._last.copy(), rewards, terminated, success)
 
+    def picture(self) -> np.ndarray:
+        body = self._nth(0).unwrapped
+        body.render_mode = "rgb_array"  # not when it is made: it would be drawn as it is stepped
+        try:
+            found = np.asarray(body.render())
+        except Exception as error:  # whatever the environment's own code raises
+            fix = f"of {self._name} cannot be drawn ({type(error).__name__}: {error}); leave --render out"
+            raise SpecError("render", True, fix) from error
+        if found.ndim != 3 or found.shape[2] != 3:
+            raise SpecError("render", True, f"gives no pictures of {self._name}; leave it out")
+        return found.astype(np.uint8)
+
     def _nth(self, index: int) -> Any:
         import gymnasium
 

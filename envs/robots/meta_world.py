@@ -19,11 +19,13 @@ twice and settles the hand twice: two tasks read what the first pass left behind
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import cached_property
 from typing import Any, Literal
 
 import numpy as np
 
 from frisket.envs.robots.bodies import Bodies, Moved
+from frisket.envs.robots.camera import Camera
 from frisket.envs.robots.quicker import quicker
 from frisket.errors import SpecError, nearest
 from frisket.rng import derive, numpy_generator
@@ -90,6 +92,15 @@ class MetaWorld(Bodies):
             self._last[i], rewards[i], _, _, info = self._made[i].step(actions[i])
             success[i] = info["success"] > 0
         return Moved(self._last.copy(), rewards, np.zeros(len(actions), bool), success)
+
+    def picture(self) -> np.ndarray:
+        body = self._nth(0)
+        # the camera hangs upside down: rows, from the bottom up, are in order, and left is right
+        return self._camera.picture(body.data)[:, ::-1]
+
+    @cached_property
+    def _camera(self) -> Camera:
+        return Camera(self._nth(0).model, "corner2")
 
     def _goal_seed(self, episode: int) -> int:
         """What an episode is drawn by; its goal and the objects' places follow from it alone."""

@@ -14,6 +14,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from frisket.envs.robots.bodies import Bodies, Moved
+from frisket.envs.robots.camera import SIDE
 from frisket.rng import numpy_generator
 
 STRIDE, RADIUS, NEAR, START = 0.1, 0.8, 0.1, 0.5
@@ -47,3 +48,14 @@ class PointGoal(Bodies):
         away = np.linalg.norm(self._places - self.goal, axis=1)
         never = np.zeros(len(away), bool)
         return Moved(self._places.astype(np.float32), -away.astype(np.float32), never, away < NEAR)
+
+    def picture(self) -> np.ndarray:
+        """The goal as a ring, the point a disc; y grows upwards."""
+        across = np.linspace(-1, 1, SIDE)
+        x, y = np.meshgrid(across, -across)
+        away, near = (np.hypot(x - at[0], y - at[1]) for at in (self.goal, self._places[0]))
+        found = np.full((SIDE, SIDE, 3), 255, np.uint8)
+        found[away < NEAR] = 40, 160, 80
+        found[away < 0.7 * NEAR] = 255
+        found[near < NEAR / 2] = 30
+        return found

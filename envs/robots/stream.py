@@ -13,10 +13,11 @@ and the seed; the worker steps the environments), and a position takes seconds, 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from functools import cached_property
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -68,6 +69,12 @@ class RobotStream(TaskStream):
     def tests(self, task: int, episodes: int, number: int) -> Iterator[World]:
         """Worlds of ``episodes`` episodes that ``task`` is judged on, other ones for every ``number``."""
         return self.worlds(task, episodes, "test", number)
+
+    def film(self, task: int) -> tuple[World, Callable[[], np.ndarray]]:
+        """The world of an episode of ``task`` that serves nothing else, and what it looks like when that is called
+        (`frisket.envs.robots.bodies.Bodies.picture`)."""
+        (world,) = self.worlds(task, 1, "film")
+        return world, self._bodies(task).picture
 
     def end(self, position: int) -> TaskEnd | None:
         end = super().end(position)

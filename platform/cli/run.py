@@ -74,6 +74,9 @@ def run(
     no_register: NoRegister = False,
     local: Local = False,
     runs_dir: RunsDir = None,
+    render: Annotated[
+        bool, typer.Option("--render", help="Draw a strip of pictures of every robot task once all is learned.")
+    ] = False,
 ) -> None:
     """Run an experiment: every seed of every variant, on Ray Train and into MLflow.
 
@@ -82,7 +85,7 @@ def run(
     carry_out(
         spec, overrides, seeds=seeds, workers=workers, data=data, data_dir=data_dir, json_file=json_file,
         csv_file=csv_file, resume=resume, run_id=run_id, register=not no_register, local=local, runs_dir=runs_dir,
-        search=False,
+        search=False, render=render,
     )  # fmt: skip
 
 
@@ -102,6 +105,7 @@ def carry_out(
     local: bool,
     runs_dir: Path | None,
     search: bool,
+    render: bool = False,
 ) -> None:
     """What ``frisket run`` and ``frisket tune`` (``search``) do with their arguments."""
     require_folders(json_file, csv_file)
@@ -113,7 +117,8 @@ def carry_out(
 
         done = verb.carry_out(
             spec=spec, overrides=overrides or (), seeds=seeds, workers=workers, data=data, data_dir=data_dir,
-            runs_dir=runs_dir, resume=resume, run_id=run_id, register=register, local=local, search=search, stop=stop,
+            runs_dir=runs_dir, resume=resume, run_id=run_id, register=register, local=local, search=search,
+            render=render, stop=stop,
             watch=lambda folder, count: _watched(folder, count, local, stop),
         )  # fmt: skip
     from frisket.platform.reports.rows import replica_rows
@@ -169,6 +174,7 @@ def _report(folder: RunFolder, summary: dict[str, Any], local: bool) -> None:
             f"best      {summary['best']}" + ("" if sound else ", which diverged, as every finished point did")
         )
     lines += [f"run       {folder.path}", f"pictures  {folder.path / 'figures'}"]
+    lines += [f"film      {film}"] if (film := folder.path / "film").is_dir() else []
     mlflow = summary["mlflow"]
     if mlflow["run_id"] is None:
         lines.append("mlflow    nothing sent yet" + (f"; send it with: frisket sync {_name(folder)}" if local else ""))

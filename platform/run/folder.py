@@ -14,7 +14,7 @@
     RUN/replicas/KEY/result.json              once, when the replica is done, or was stopped early for good
     RUN/replicas/KEY/masks.safetensors        final masks, where the method has masks
     RUN/replicas/KEY/domains.safetensors      a mask for each domain, where the method decides what adapts to a task
-    RUN/figures/  RUN/summary.json  RUN/upload.json
+    RUN/figures/  RUN/film/  RUN/summary.json  RUN/upload.json
 
 Everything of it that is read again carries its digest (`frisket.files`, `frisket.algos.state_file`).
 """

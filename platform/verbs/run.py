@@ -54,13 +54,14 @@ def carry_out(
     local: bool = False,
     search: bool = False,
     uses: Sequence[Given] = (),
+    render: bool = False,
     stop: Stop = lambda: False,
     watch: Watch = lambda run, workers: contextlib.nullcontext(),
 ) -> FinishedRun:
     """What a user asks for with `frisket.run` or `frisket.tune` (``search``), from the words to the end.
 
     Args:
-        spec, overrides, seeds, workers, data, data_dir, runs_dir, resume, run_id, register, local, uses: as
+        spec, overrides, seeds, workers, data, data_dir, runs_dir, resume, run_id, register, local, uses, render: as
             `frisket.run` says.
         search: whether it is a search.
         stop: asked often; True ends the run with a checkpoint.
@@ -72,7 +73,8 @@ def carry_out(
     """
     require_workers(workers, local=local)
     require_mode(data)
-    require_switch("register", register)
+    for name, value in (("register", register), ("render", render)):
+        require_switch(name, value)
     found, runs = require_place("data_dir", data_dir), require_place("runs_dir", runs_dir)
     place = None if found is None else str(found)
     if runs is not None and runs.exists() and not runs.is_dir():
@@ -91,12 +93,14 @@ def carry_out(
         folder = reopen(
             str(resume), spec=spec, data=data, data_dir=place, runs_dir=runs, search=search, uses=uses
         )  # fmt: skip
+        if render:
+            _require_film(folder.experiment)
     elif spec is None:
         raise SpecError("SPEC", None, "is required; `frisket list specs` shows the names")
     else:
         folder = prepare(
             spec, overrides, seeds=seeds, data=data, data_dir=place, runs_dir=runs, register=register, search=search,
-            run_id=run_id, uses=uses,
+            run_id=run_id, uses=uses, render=render,
         )  # fmt: skip
     elsewhere = [use.name for use in folder.experiment.uses if use.given]
     if elsewhere and not local:
@@ -104,6 +108,8 @@ def carry_out(
         raise SpecError("uses", elsewhere[0], fix)
     with watch(folder, worker_count(folder.experiment, local=local, workers=workers)):
         summary = execute(folder, local=local, workers=workers, data_dir=place, stop=stop)
+        if render:
+            _draw_film(folder)
     return FinishedRun(run_id=folder.run_id, path=folder.path, summary=summary)
 
 
@@ -119,6 +125,7 @@ def prepare(
     search: bool = False,
     run_id: str | None = None,
     uses: Sequence[Given] = (),
+    render: bool = False,
 ) -> RunFolder:
     """The folder of a new run of ``spec``. Every mistake that can be seen before the first step is raised here.
 
@@ -133,6 +140,7 @@ def prepare(
         search: whether it is to be a search; a specification with a ``tune`` section is one, and no other.
         run_id: the run's name. If a run of that name is there it is that one, and must be of the same specification.
         uses: modules of one's own beside those the specification names.
+        render: whether its tasks are to be drawn in the end.
 
     Raises:
         UserError: the specification, the data, the device or the run of that name.
@@ -158,6 +166,8 @@ def prepare(
         images = load_data(experiment, data, data_dir)
         mode, provenance = mode_of(images), provenance_of(images)
         rehearse(experiment, images, overrides)
+        if render:
+            _require_film(experiment)
     return RunFolder.create(
         default_runs_folder() if runs_dir is None else runs_dir,
         experiment,
@@ -322,3 +332,15 @@ def _uploading(folder: RunFolder) -> contextlib.AbstractContextManager[object]:
     from frisket.platform.tracking.background import BackgroundUploader
 
     return BackgroundUploader(folder)
+
+
+def _require_film(experiment: Experiment) -> None:
+    from frisket.platform.reports.film import require_film
+
+    require_film(experiment)
+
+
+def _draw_film(folder: RunFolder) -> None:
+    from frisket.platform.reports.film import draw_film
+
+    draw_film(folder)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import pytest
@@ -13,6 +14,8 @@ from frisket.algos.learners.robots.protecting import ProtectingRobotLearner
 from frisket.algos.networks.layer_norm_mlp import LayerNormMLP, LayerNormMLPConfig
 from frisket.algos.networks.powerprop import Powerprop
 from frisket.algos.parts.tree import equal_states, map_tensors
+from frisket.envs.robots.config import RobotsConfig
+from frisket.envs.streams.robots import Robots
 from frisket.errors import MaskError, SpecError
 from frisket.types import Batch, Metrics, State
 
@@ -153,3 +156,28 @@ def test_without_episodes_kept_back_the_search_says_so() -> None:
 def test_refill_zero_is_refused_where_weights_at_zero_never_move() -> None:
     with pytest.raises(SpecError, match="redraw"):
         learner("powerprop epn", refill="zero")
+
+
+@pytest.mark.slow
+def test_all_ten_tasks_of_continual_world_are_stepped_and_learned_from() -> None:
+    pytest.importorskip("metaworld")
+    made_stream = Robots(RobotsConfig(sequence="cw10", steps=200, trials=1), {}, 0)
+    row, network = LEARNERS["sac-packnet"], LayerNormMLP(LayerNormMLPConfig(), inputs=39, ways=8)
+    fields = {"tasks": 10, "start_steps": 50, "update_after": 0, "update_every": 100, "updates": 1, "retrain_steps": 0}
+    made = row.build(row.config(**fields, memory_slots=200), network)
+    assert isinstance(made, ProtectingRobotLearner)
+    state, answered = made.init(0), list[torch.Tensor]()
+    for position in range(made_stream.steps):
+        batch = made_stream.batch(position)
+        assert batch.task is not None
+        state, metrics = made.observe(state, batch)
+        if batch.world is not None:
+            assert int(state["updates"]) == 2 * (len(answered) + 1)
+            assert int(state["memory"]["pushed"]) == 200
+            assert all(math.isfinite(v) for v in metrics.values())
+        else:
+            answered.append(made.predict(state, made_stream.batch(0).x, batch.task))  # type: ignore[arg-type]
+    assert len(answered) == 10
+    for task, expected in enumerate(answered):
+        told = made_stream.batch(made_stream.start(task)).task
+        assert torch.equal(made.predict(state, made_stream.batch(0).x, told), expected)  # type: ignore[arg-type]

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 import pytest
 from scipy.spatial.transform import Rotation
@@ -19,8 +17,8 @@ _HALF_TURNS = ([1.0, -1, -1], [-1.0, 1, -1], [-1.0, -1, 1])
 
 
 def driven(task: str, episodes: int) -> tuple[float, int]:
-    """Greatest difference between both over ``episodes`` in which the package's own policy acts, with noise; and steps at
-    which the task was solved."""
+    """Greatest difference between both over ``episodes`` in which the package's own policy acts, with noise; and at how
+    many steps the task was solved."""
     from metaworld.policies import ENV_POLICY_MAP
 
     kind = kinds()[full_name(task)]
