@@ -37,7 +37,7 @@ def require_film(experiment: Experiment) -> None:
 
 
 def draw_film(folder: RunFolder) -> list[Path]:
-    """The strips of the finished run ``folder``, in ``folder/film``, one of every task; drawn once, then found there."""
+    """The strips of the finished run ``folder``, one of every task, in ``folder/film``; drawn once, then found."""
     target = folder.path / "film"
     if not target.is_dir():
         model, stream = FrisketModel.of_run(folder), _stream(folder.experiment)
