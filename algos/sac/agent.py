@@ -72,13 +72,14 @@ class SAC(stable_baselines3.SAC):
         """
         assert self.log_ent_coef is not None
         assert self.ent_coef_optimizer is not None
-        actor, critics, targets = self.actor.weights, self.critic.both, self.critic_target.both
+        made: Any = self.policy
+        actor, critics, targets = made.actor.weights, made.critic.both, made.critic_target.both
         count, observations, after = (
             len(batch.rewards),
             batch.observations.flatten(1),
             batch.next_observations.flatten(1),
         )
-        thinks, judges = self.actor.network.side_by_side, self.critic.network.side_by_side
+        thinks, judges = made.actor.network.side_by_side, made.critic.network.side_by_side
         own = {k: v[None] for k, v in actor.by_name.items()}
         thought = thinks(own, torch.cat([observations, after]))
         raw_mean, raw_std = thought.outputs[0].chunk(2, -1)

@@ -30,9 +30,7 @@ class Camera:
     """
 
     def __init__(self, model: Any, name: str) -> None:
-        import mujoco
-
-        context = _context()
+        mujoco, context = _mujoco(), _context()
         self._model, self._scene, self._options = model, mujoco.MjvScene(model, _OBJECTS), mujoco.MjvOption()
         self._camera = mujoco.MjvCamera()
         self._camera.type = mujoco.mjtCamera.mjCAMERA_FIXED
@@ -44,14 +42,17 @@ class Camera:
 
     def picture(self, data: Any) -> np.ndarray:
         """Of the model's state ``data``: [S, S, 3] uint8, rows from the bottom up, as the library gives them."""
-        import mujoco
-
+        mujoco = _mujoco()
         every, size = mujoco.mjtCatBit.mjCAT_ALL, mujoco.MjrRect(0, 0, SIDE, SIDE)
         mujoco.mjv_updateScene(self._model, data, self._options, None, self._camera, every, self._scene)
         mujoco.mjr_render(size, self._scene, self._drawing)
         found = np.zeros((SIDE, SIDE, 3), np.uint8)
         mujoco.mjr_readPixels(found, None, size, self._drawing)
         return found
+
+
+def _mujoco() -> Any:
+    return importlib.import_module("mujoco")  # whose names are told to no checker of types
 
 
 def _context() -> Any:
