@@ -66,6 +66,12 @@ class VirtualTarget(Stepper):
     @torch.no_grad()
     def step(self) -> None:
         gradients = _gradients(self.weights)
+        kept = self.open or self.active or self.pull or self.clip
+        if self.network.alpha == 1 and not kept:  # theta is phi: the same step without its detours
+            self.state = self.optimiser.step(
+                self.phi, {k: gradients[k] for k in self.moving}, self.state, self.lr
+            )  # fmt: skip
+            return
         grads = masked({k: gradients[k] for k in self.moving}, self.open) if self.clip else gradients
         if self.pull is not None:
             added = self.pull(self.phi)
