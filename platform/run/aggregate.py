@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import statistics
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 
 
 def aggregate(metrics: Iterable[dict[str, float]]) -> dict[str, dict[str, float]]:
@@ -15,6 +15,16 @@ def aggregate(metrics: Iterable[dict[str, float]]) -> dict[str, dict[str, float]
         for name, value in row.items():
             values.setdefault(name, []).append(value)
     return {name: _of(found) for name, found in values.items()}
+
+
+def with_intervals(
+    metrics: Sequence[dict[str, float]], intervals: Mapping[str, tuple[float, float]]
+) -> dict[str, dict[str, float]]:
+    """`aggregate`, and of a metric that has one the ends of its interval, ``low`` and ``high``."""
+    return {
+        name: {**one, **dict(zip(("low", "high"), intervals.get(name, ()), strict=False))}
+        for name, one in aggregate(metrics).items()
+    }
 
 
 def spread_of(std: float | None, n: int | None) -> float | None:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any, get_args
 
 from frisket.envs.episodes.stand_ins import asked_for
-from frisket.platform.run.summary import aggregate
+from frisket.platform.run.aggregate import aggregate
 from frisket.platform.specs.experiment import Experiment, load_spec
 from frisket.platform.tables.claims import Claim
 from frisket.platform.tables.reproduction import Reproduction

@@ -186,6 +186,7 @@ def test_arguments_reach_the_environment() -> None:
         ({"steps": 150}, "multiple of environments x horizon = 80"),
         ({"tasks": ("point-goal", "frisket-test/Cut-v0")}, "alike"),
         ({"steps": 0}, "at least 1"),
+        ({"tasks": ("Pendulum-v1", "Pendulum-v1"), "steps": 800, "together": True}, "name it once"),
     ],
 )
 def test_what_is_refused(fields: dict[str, Any], said: str) -> None:
