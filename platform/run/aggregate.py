@@ -38,6 +38,12 @@ def spread_text(mean: float, std: float | None, n: int | None, *, form: str = ".
     return f"{mean:{form}}" if shown is None else f"{mean:{form}} ± {shown:{form}}"
 
 
+def interval_text(row: Mapping[str, float], *, form: str = ".3f") -> str:
+    """``[0.42, 0.57]``: the interval that the mean of ``row``, as `with_intervals` has it, lies in; empty where it has
+    none."""
+    return f"[{row['low']:{form}}, {row['high']:{form}}]" if "low" in row and row["n"] > 1 else ""
+
+
 def seeds_text(count: int) -> str:
     """``seed 0``, ``seeds 0 to 4``."""
     return "seed 0" if count == 1 else f"seeds 0 to {count - 1}"

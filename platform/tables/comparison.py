@@ -188,6 +188,7 @@ def _line(table: Table, row: str, column: str, name: str, metric: Metric, one: _
     published, source = one.published(name)
     ours = one.numbers.get(name)
     obstacle = one.obstacle or ("not measured" if ours is None else "") or one.too_few(published, ours)
+    obstacle = obstacle or table.unlike
     if not metric.judged:
         obstacle = obstacle or "depends on the machine; its ratio is judged"
     return Comparison(

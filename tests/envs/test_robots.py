@@ -203,7 +203,9 @@ def test_a_missing_extra_says_how_to_get_it(monkeypatch: pytest.MonkeyPatch) -> 
 def test_sequences() -> None:
     assert SEQUENCES["cw20"] == CW10 + CW10
     assert SEQUENCES["cw6"] == CW10[:6]
-    assert all(SEQUENCES[f"triplet-{i}"] for i in range(1, 9))
+    triplets = [SEQUENCES[f"triplet-{i}"] for i in range(1, 12)]
+    assert all(len(one) == 3 and set(one) <= set(CW10) for one in triplets)
+    assert len(set(triplets)) == 11
 
 
 def test_meta_world_shows_its_goal_and_seeds_say_all() -> None:
