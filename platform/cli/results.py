@@ -22,7 +22,7 @@ _MOST_PARTS = 8  # more are the points of a curve, which no terminal has room fo
 
 
 def results_table(folder: RunFolder, summary: Mapping[str, Any]) -> Table:
-    """Per variant the metrics, mean ± population std over seeds, intervals below; the published number below, where there is one.
+    """Per variant the metrics, mean ± population std over seeds, intervals below; then the published number, if any.
 
     Args:
         folder: the run.

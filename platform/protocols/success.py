@@ -12,7 +12,7 @@ mean over the last n points, ``tail``::
     FT   = 1/T sum_i (A_i - B_i) / (1 - B_i)                 forward_transfer
 
 F is the convention of Continual World's code, F' that of PP21, whose reference is what was there before pruning. Both
-are means over all T tasks; the last one's F is 0 by definition, its F' what pruning cost it; ``..._but_last`` are the
+are means over all T tasks; the last one's F is 0 by definition, its F' what pruning cost it; ``.../but_last`` are the
 means without it. ``success/TASK`` are the parts of P. ``search_steps`` are the environment steps that choosing masks
 took, beside those of learning.
 
@@ -169,7 +169,7 @@ def forgetting(curve: Tensor, ended: Tensor, tail: int) -> Metrics:
     own, dense = (one.diagonal(dim1=0, dim2=2)[-tail:].mean(0) for one in (kept, curve))  # [K, T] to [T]
     last = kept[-1, -tail:].mean(0)
     found = {"forgetting": own - last, "forgetting_dense": dense - last}
-    but_last = {f"{name}_but_last": float(lost[:-1].mean()) for name, lost in found.items() if len(lost) > 1}
+    but_last = {f"{name}/but_last": float(lost[:-1].mean()) for name, lost in found.items() if len(lost) > 1}
     return {name: float(lost.mean()) for name, lost in found.items()} | but_last
 
 
@@ -253,8 +253,6 @@ PROTOCOLS = (
             "success",
             "forgetting",
             "forgetting_dense",
-            "forgetting_but_last",
-            "forgetting_dense_but_last",
             "auc",
             "forward_transfer",
             "search_steps",
