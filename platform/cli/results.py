@@ -22,7 +22,7 @@ _MOST_PARTS = 8  # more are the points of a curve, which no terminal has room fo
 
 
 def results_table(folder: RunFolder, summary: Mapping[str, Any]) -> Table:
-    """Per variant the metrics, mean ± population std over seeds, intervals below; then the published number, if any.
+    """Per variant the metrics, mean ± population std or interval over seeds; then the published number, if any.
 
     Args:
         folder: the run.
@@ -54,8 +54,9 @@ def results_table(folder: RunFolder, summary: Mapping[str, Any]) -> Table:
 
 
 def _cell(row: Mapping[str, Any]) -> str:
-    """A mean with its spread, and below it the interval it lies in, where there is one."""
-    return "\n".join(filter(None, (spread_text(row["mean"], row["std"], row["n"]), interval_text(row))))
+    """A mean with its spread; with the interval it lies in, below it, where there is one."""
+    interval = interval_text(row, form=".2f")
+    return f"{row['mean']:.3f}\n{interval}" if interval else spread_text(row["mean"], row["std"], row["n"])
 
 
 def points_table(folder: RunFolder, summary: Mapping[str, Any]) -> Table:

@@ -13,7 +13,7 @@ mean over the last n points, ``tail``::
 
 F is the convention of Continual World's code, F' that of PP21, whose reference is what was there before pruning. Both
 are means over all T tasks; the last one's F is 0 by definition, its F' what pruning cost it; ``.../but_last`` are the
-means without it. ``success/TASK`` are the parts of P. ``search_steps`` are the environment steps that choosing masks
+means without it. ``success/TASK`` are the parts of P. ``steps/search`` are the environment steps that choosing masks
 took, beside those of learning.
 
 B_i is the mean of A_i over the seeds of a reference run, in which every task was learned by itself
@@ -145,7 +145,7 @@ class Success(Protocol):
         tasks = self.stream.ways if self.stream.config.together else phases
         kept = _kept(curve, ended)[:phases, :, :tasks]
         last = kept[-1, -self.config.tail :].mean(0)
-        found = {"success": float(last.mean()), "search_steps": float(scores["searched"])}
+        found = {"success": float(last.mean()), "steps/search": float(scores["searched"])}
         parts = {f"success/{name}": float(share) for name, share in zip(names, last, strict=False)}
         if self.stream.config.together:
             return found | parts
@@ -255,7 +255,7 @@ PROTOCOLS = (
             "forgetting_dense",
             "auc",
             "forward_transfer",
-            "search_steps",
+            "steps",
         ),
         referred=referred,
         intervals=intervals,

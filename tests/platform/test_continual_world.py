@@ -101,7 +101,7 @@ def test_a_few_rows_of_a_table_at_smoke_scale(tmp_path: Path) -> None:
     rows = {result["row"]: result["metrics"] for result in summary["results"]}
     assert set(rows) == set(asked["rows"])
     assert ["forward_transfer" in metrics for metrics in rows.values()] == [False, True, True, True, True]
-    assert rows["EPN"]["search_steps"] > 0 == rows["VCL"]["search_steps"]
+    assert rows["EPN"]["steps/search"] > 0 == rows["VCL"]["steps/search"]
 
 
 @pytest.mark.slow

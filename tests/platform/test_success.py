@@ -99,7 +99,7 @@ def test_c10_numbers_by_hand() -> None:
         "auc/0 point-goal": (0.0 + 0.5 + 0.9) / 3, "auc/1 point-goal": (0.2 + 0.6 + 0.7) / 3,
     }  # fmt: skip
     transfer = ((1.4 / 3 - 0.3) / 0.7 + (0.5 - 0.5) / 0.5) / 2
-    whole = {"success": 0.4, "forgetting": 0.4, "forgetting_dense": (0.9 + 0.1) / 2, "search_steps": 0.0}
+    whole = {"success": 0.4, "forgetting": 0.4, "forgetting_dense": (0.9 + 0.1) / 2, "steps/search": 0.0}
     but_last = {"forgetting/but_last": 0.8, "forgetting_dense/but_last": 0.9}
     assert one == pytest.approx({**parts, **whole, **but_last, "forward_transfer": transfer})
     two = judged(curve, ended, 2)
@@ -161,7 +161,7 @@ def test_what_is_measured_and_when(tmp_path: Path) -> None:
     assert all({"return", "practised_success"} <= set(step) for step in rounds)
     learned = ["loss_before" in step for step in steps]
     assert learned == [True, True, True, False] * 3
-    whole = {"success", "search_steps", *(f"forgetting{a}{b}" for a in ("", "_dense") for b in ("", "/but_last"))}
+    whole = {"success", "steps/search", *(f"forgetting{a}{b}" for a in ("", "_dense") for b in ("", "/but_last"))}
     parts = {f"{name}/{t} point-goal" for name in ("success", "auc") for t in range(3)}
     assert set(result["metrics"]) == whole | parts
     assert result["input"]["actions"] == 2
