@@ -106,10 +106,12 @@ class Learner(ABC):
     Attributes:
         capabilities: what it declares about itself.
         task_steps: batches that each task of its stream must have; None for any number.
+        most_tasks: robot tasks that it has room for; None for any number.
     """
 
     capabilities: Capabilities
     task_steps: int | None = None
+    most_tasks: int | None = None
 
     def pack(self, others: Sequence[Learner], *, steps: int = 0, may_compile: bool = False) -> Pack[Any]:
         """This learner and ``others`` as a pack.

@@ -55,12 +55,13 @@ def masks_are_as_declared(trial: Trial) -> None:
 
 
 def replay_is_as_declared(trial: Trial) -> None:
-    """Its state holds an input of the past exactly if it declares replay."""
+    """Its state holds an input of the past, which may have more behind it, exactly if it declares replay."""
     learner = trial.learner()
     batch = trial.noise(0)
     state, _ = learner.observe(learner.init(0), batch)
-    one = batch.x.shape[1:]
-    kept = [x for v in flatten(state).values() if v.shape[-3:] == one for x in v.reshape(-1, *one)]
+    first, *one = batch.x.shape[1:]
+    images = [v for v in flatten(state).values() if v.dim() > 3 and v.shape[-3] >= first and v.shape[-2:] == (*one,)]
+    kept = [x for v in images for x in v.flatten(0, -4)[:, :first]]
     holds = any(torch.equal(image, seen) for image in kept for seen in batch.x)
     said = learner.capabilities.replay
     need(holds == said, f"inputs in the state: {holds}; declared: {said}")

@@ -46,7 +46,8 @@ class LayerNormMLPConfig(NetworkConfig):
 
 
 class LayerNormMLP(Network):
-    """The network for flat inputs of ``inputs`` numbers and ``ways`` outputs.
+    """The network for flat inputs of ``inputs`` numbers and ``ways`` outputs. Attributes: normalising: names of
+    LayerNorm's weights.
 
     >>> network = LayerNormMLP(LayerNormMLPConfig(), inputs=39, ways=8)
     >>> sum(v.numel() for k, v in network.init(torch.Generator()).items() if k not in network.private)
@@ -57,6 +58,7 @@ class LayerNormMLP(Network):
         require_blocks(own, ways)
         self.config, self.inputs, self.ways, self.own = config, inputs, ways, own
         self.head = self.private = ("head.weight", "head.bias")
+        self.normalising = ("norm1.weight", "norm1.bias")
         self.adaptable = tuple(self.init(torch.Generator()))
         self.products = torch.bfloat16 if config.precision == "bf16" else None
 
@@ -87,6 +89,30 @@ class LayerNormMLP(Network):
     def side_by_side(self) -> SideBySide:
         """What computes with several of them at once."""
         return SideBySide(len(self.config.hidden), SLOPE, EPSILON, self.products)
+
+
+class ManyHeads(LayerNormMLP):
+    """``network`` with the output layers of ``tasks`` tasks at once. Its inputs say which, by a number from 0 in one
+    more column, which nothing else sees: ``column``.
+
+    >>> one = LayerNormMLP(LayerNormMLPConfig(hidden=(8,)), inputs=2, ways=3)
+    >>> many = ManyHeads(one, tasks=5, column=2)
+    >>> many(many.init(torch.Generator()), torch.tensor([[0.1, 0.2, 4.0]])).shape
+    torch.Size([1, 3])
+    """
+
+    def __init__(self, network: LayerNormMLP, *, tasks: int, column: int) -> None:
+        super().__init__(network.config, inputs=network.inputs, ways=tasks * network.ways)
+        self.tasks, self.column, self.each = tasks, column, network.ways
+
+    def __call__(self, params: Params, x: Tensor) -> Tensor:
+        seen, number, more = x.flatten(1).tensor_split([self.column, self.column + 1], 1)
+        outputs = super().__call__(params, torch.cat([seen, more], 1)).view(len(x), self.tasks, self.each)
+        return outputs.take_along_dim(number.long()[:, :, None], 1)[:, 0]
+
+    def head_of(self, params: Params, task: int) -> Params:
+        """The output layer of one task, for ``network``."""
+        return {k: params[k].unflatten(0, (self.tasks, self.each))[task] for k in self.head}
 
 
 def _make(config: LayerNormMLPConfig, *, in_channels: int, size: int, ways: int, own: int | None) -> LayerNormMLP:

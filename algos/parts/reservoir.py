@@ -34,16 +34,22 @@ def stored(memory: State) -> int:
     return min(int(memory["age"]), len(memory["y"]))
 
 
+def taken(age: int, count: int, slots: int, rule: ReservoirRule, generator: np.random.Generator) -> dict[int, int]:
+    """Slot to the one of ``count`` new samples that lies in it, once they are pushed one by one into ``slots`` slots
+    after ``age`` others."""
+    ages = np.arange(age + 1, age + 1 + count)  # with the new sample
+    draws = generator.integers(0, ages + (rule == "official"))
+    targets = np.where(ages <= slots, ages - 1, draws)
+    return {int(targets[i]): i for i in np.flatnonzero(targets < slots).tolist()}  # the last of several
+
+
 def push(memory: State, data: Data, slots: int, rule: ReservoirRule, generator: np.random.Generator) -> State:
     """``memory`` after pushing the samples of ``data`` one by one; its tensors are written in place."""
     x, y, age = memory["x"], memory["y"], int(memory["age"])
     if not len(y):
         x = torch.zeros((slots, *data.x.shape[1:]), dtype=data.x.dtype, device=data.x.device)
         y = torch.zeros(slots, dtype=data.y.dtype, device=data.y.device)
-    ages = np.arange(age + 1, age + 1 + len(data.y))  # with the new sample
-    draws = generator.integers(0, ages + (rule == "official"))
-    targets = np.where(ages <= slots, ages - 1, draws)
-    last = {int(targets[i]): i for i in np.flatnonzero(targets < slots).tolist()}  # of several in one slot
+    last = taken(age, len(data.y), slots, rule, generator)
     if last:
         to, of = (torch.tensor(list(indices), device=data.y.device) for indices in (last.keys(), last.values()))
         x[to], y[to] = data.x[of], data.y[of]

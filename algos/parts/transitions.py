@@ -1,4 +1,5 @@
-"""A memory of transitions, in tensors allocated once: the newest S of them (continual_world spec, section 4).
+"""A memory of transitions, in tensors allocated once: the newest S of them, or any S (continual_world spec, sections 4
+and 5).
 
 A memory is a `State`: ``observations, after`` [S, C, H, W], ``actions`` [S, A], ``rewards, terminated`` [S, 1], all
 float32; ``pushed``, how many it has been given since it was emptied. It is written in place. ``terminated`` is 1 where
@@ -10,9 +11,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 
+from frisket.algos.parts import reservoir
 from frisket.errors import SpecError
 from frisket.heap import machine_memory
 from frisket.types import State
@@ -46,9 +49,22 @@ def push(memory: State, *rows: Tensor) -> None:
     """Put transitions into ``memory``: its parts, [n, ...] each, in the order of its names."""
     slots, first, count = len(memory["actions"]), int(memory["pushed"]), len(rows[0])
     places = torch.arange(first, first + count, device=rows[0].device) % slots
-    for name, row in zip(_PARTS, rows, strict=True):
-        memory[name][places] = row.to(memory[name])
+    _write(memory, places, rows)
     memory["pushed"] += count
+
+
+def push_any(memory: State, generator: np.random.Generator, *rows: Tensor) -> None:
+    """As `push`, into a memory that keeps any of all it was ever given, each as likely as the other."""
+    age, count = int(memory["pushed"]), len(rows[0])
+    last = reservoir.taken(age, count, len(memory["actions"]), "textbook", generator)
+    to, of = (torch.tensor(list(one), dtype=torch.int64, device=rows[0].device) for one in (last.keys(), last.values()))
+    _write(memory, to, [row[of] for row in rows])
+    memory["pushed"] += count
+
+
+def parts(batch: Transitions) -> tuple[Tensor, ...]:
+    """``batch`` as `push` takes it."""
+    return batch.observations, batch.next_observations, batch.actions, batch.rewards, batch.dones
 
 
 def stored(memory: State) -> int:
@@ -62,6 +78,11 @@ def draw(memory: State, count: int, generator: torch.Generator) -> Transitions:
     places = torch.randint(stored(memory), (count,), generator=generator).to(device)
     seen, after, actions, rewards, terminated = (memory[name].index_select(0, places) for name in _PARTS)
     return Transitions(seen, actions, after, terminated, rewards)
+
+
+def _write(memory: State, places: Tensor, rows: Sequence[Tensor]) -> None:
+    for name, row in zip(_PARTS, rows, strict=True):
+        memory[name][places] = row.to(memory[name])
 
 
 def require_room(slots: int, observations: int, actions: int) -> None:

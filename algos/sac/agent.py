@@ -124,9 +124,10 @@ class SAC(stable_baselines3.SAC):
 
 
 def agent(
-    actor: LayerNormMLP, critic: LayerNormMLP, *, observations: int, actions: int, device: torch.device, **options: Any
-) -> SAC:
-    """A `SAC` over these networks, without an environment or a memory.
+    actor: LayerNormMLP, critic: LayerNormMLP, *, observations: int, actions: int, device: torch.device,
+    kind: type[SAC] = SAC, **options: Any,
+) -> SAC:  # fmt: skip
+    """A ``kind`` of `SAC` over these networks, without an environment or a memory.
 
     Args:
         actor, critic: of 2A outputs, and of one.
@@ -135,7 +136,7 @@ def agent(
         device: where it learns.
         options: SB3's own.
     """
-    made = SAC(
+    made = kind(
         NetworkPolicy, None, buffer_size=1, device=device, _init_setup_model=False,  # type: ignore[arg-type]
         policy_kwargs={"actor": actor, "critic": critic}, **options,
     )  # fmt: skip

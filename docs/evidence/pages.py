@@ -267,6 +267,10 @@ def _index(standings: Mapping[Entry, Standing], pages: Sequence[Page]) -> str:
     return "\n\n".join(parts) + "\n"
 
 
+def _number(row: Mapping[str, Any]) -> Number:
+    return Number(mean=row["mean"], std=row["std"], n=row["n"])
+
+
 def _row(number: int, entry: Entry, one: Standing) -> Sequence[str]:
     run = one.run
     if run is None or one.state != "done":
@@ -275,7 +279,7 @@ def _row(number: int, entry: Entry, one: Standing) -> Sequence[str]:
     metric = run.experiment.metric
     unit = _unit(metric)
     said = (
-        " ".join(filter(None, (label, number_text(Number(**one_number[metric]), unit))))
+        " ".join(filter(None, (label, number_text(_number(one_number[metric]), unit))))
         for label, one_number in numbers.items()
         if metric in one_number
     )

@@ -29,12 +29,14 @@ class Bodies(ABC):
         actions: A, numbers of an action.
         longest: actions an episode may have at most; None for any number.
         usual: actions an episode has where nobody says.
+        same: whether tasks of one name are one task, wherever they stand in a sequence.
     """
 
     size: int
     actions: int
     longest: int | None = None
     usual: int
+    same: bool = True
 
     @abstractmethod
     def reset(self, seeds: Sequence[int]) -> np.ndarray:

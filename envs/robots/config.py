@@ -23,6 +23,7 @@ class RobotsConfig:
     one_hot: whether observations end with the number of their task, as T numbers. A network that has outputs for each
         task does not need it.
     trials: episodes of every task that are kept back for methods which judge themselves.
+    together: whether the tasks come in turn, a round of episodes of each, and not one after the other.
     """
 
     sequence: str = "pointgoal"
@@ -33,6 +34,7 @@ class RobotsConfig:
     horizon: int | None = None
     one_hot: bool = False
     trials: int = 50
+    together: bool = False
 
     def __post_init__(self) -> None:
         if self.sequence not in SEQUENCES:
@@ -52,4 +54,5 @@ class RobotsConfig:
 
     def in_words(self) -> str:
         """What the stream is, for its card."""
-        return f"{len(self.names)} robot tasks of {self.steps:,} steps each: {', '.join(self.names)}"
+        order = " in turn" if self.together else ""
+        return f"{len(self.names)} robot tasks{order} of {self.steps:,} steps each: {', '.join(self.names)}"

@@ -75,6 +75,7 @@ class MetaWorld(Bodies):
         if name not in known:
             raise SpecError("tasks", task, nearest(name, known))
         self._kind, self._goals, self._seed = known[name], goals, seed
+        self.same = goals == "random"
         self._made: list[Any] = []
 
     def reset(self, seeds: Sequence[int]) -> np.ndarray:

@@ -32,6 +32,7 @@ class PointGoal(Bodies):
 
     size = actions = 2
     usual = 20
+    same = False
 
     def __init__(self, seed: int, task: int, tasks: int) -> None:
         first = float(numpy_generator(seed, "point goal").uniform(0, 2 * math.pi))

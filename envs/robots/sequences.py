@@ -1,7 +1,8 @@
 """Sequences of tasks by name (continual_world spec, section 2).
 
 ``cw3e`` is a cheap one of ours, and ``cw6`` ours too: the paper that has six tasks does not name them. Of the triplets,
-which a public derivative of the released code lists, the first two are marked good there; the numbers are ours.
+which a public derivative of the released code lists, the first two are marked good there and the last three bad; the
+numbers are ours.
 """
 
 from __future__ import annotations
@@ -30,6 +31,9 @@ SEQUENCES: Mapping[str, tuple[str, ...]] = MappingProxyType(
         "triplet-6": ("stick-pull", "peg-unplug-side", "stick-pull"),
         "triplet-7": ("window-close", "handle-press-side", "peg-unplug-side"),
         "triplet-8": ("faucet-close", "shelf-place", "peg-unplug-side"),
+        "triplet-9": ("peg-unplug-side", "push", "push-wall"),
+        "triplet-10": ("window-close", "hammer", "push"),
+        "triplet-11": ("push-back", "push-wall", "push"),
     }
 )
 """Name to tasks."""

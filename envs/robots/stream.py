@@ -27,47 +27,59 @@ from frisket.envs.robots.factory import bodies_of
 from frisket.envs.robots.world import LockStep
 from frisket.envs.task_stream import TaskStream
 from frisket.rng import derive
-from frisket.types import TaskEnd, World
+from frisket.types import Task, TaskEnd, World
 
 
 class RobotStream(TaskStream):
-    """Robot tasks, one after the other; the label of a task is its number.
+    """Robot tasks, one after the other; the label of a task is its number. Of robot tasks in turn, position p is a
+    round of number ``p mod T``, and they are one task of the stream, which one position ends.
 
     Attributes:
         actions: A, numbers of an action.
         horizon: actions of an episode.
+        rounds: of episodes, of a task.
         seed: the run's seed.
         plan: the configuration, JSON-able.
     """
 
     actions: int
     horizon: int
+    rounds: int
     seed: int
     plan: Mapping[str, Any]
-    own: int | None = 1
+
+    def robot(self, position: int) -> int:
+        """Which robot task is acted in at ``position``, or was last."""
+        return position % len(self.config.names) if self.config.together else self.task_index(position)
+
+    def told(self, index: int, since: int | None = None) -> Task:
+        """The robot task number ``index`` as a learner is told it, ``since`` a position; None for its first."""
+        first = index if self.config.together else self.start(index)
+        return Task(self.config.names[index], (index,), first if since is None else since)
 
     def practice(self, position: int) -> World | None:
-        """The world at ``position``; None where a task ends. The worlds of a task share their environments: one is to
-        be left before another is entered."""
+        """The world at ``position``; None where a task ends. The worlds of a robot task share their environments: one
+        is to be left before another is entered."""
         if self.ends_task(position):
             return None
-        task = self.task_index(position)
-        (world,) = self.worlds(task, self.config.environments, "practice", position - self.start(task))
+        index = self.robot(position)
+        number = position // len(self.config.names) if self.config.together else position - self.start(index)
+        (world,) = self.worlds(index, self.config.environments, "practice", number)
         return world
 
     def worlds(self, task: int, episodes: int, *what_for: str | int) -> Iterator[World]:
-        """Worlds of ``episodes`` episodes of ``task`` in all, drawn by (seed, ``task``, ``what_for``)."""
-        code = [float(t == task) for t in range(self.tasks)] if self.config.one_hot else []
+        """Worlds of ``episodes`` episodes in all of the robot task ``task``, by (seed, ``task``, ``what_for``)."""
+        code = [float(t == task) for t in range(len(self.config.names))] if self.config.one_hot else []
         seeds = [derive(self.seed, "episode", task, *what_for, i) for i in range(episodes)]
         for first in range(0, episodes, self.config.environments):
             yield LockStep(self._bodies(task), seeds[first : first + self.config.environments], self.horizon, code)
 
     def trials(self, task: int) -> Iterator[World]:
-        """The worlds that ``task`` keeps back for methods which judge themselves."""
+        """The worlds that the robot task ``task`` keeps back for methods which judge themselves."""
         return self.worlds(task, self.config.trials, "trial")
 
     def tests(self, task: int, episodes: int, number: int) -> Iterator[World]:
-        """Worlds of ``episodes`` episodes that ``task`` is judged on, other ones for every ``number``."""
+        """Worlds of ``episodes`` episodes the robot task ``task`` is judged on, other ones for every ``number``."""
         return self.worlds(task, episodes, "test", number)
 
     def film(self, task: int) -> tuple[World, Callable[[], np.ndarray]]:

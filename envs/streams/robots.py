@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from frisket.envs.robots.config import RobotsConfig
@@ -13,7 +14,7 @@ from frisket.envs.robots.factory import bodies_of, require_alike
 from frisket.envs.robots.stream import RobotStream, first_observations
 from frisket.envs.streams.kind import StreamKind
 from frisket.errors import SpecError, require
-from frisket.types import Batch, Task
+from frisket.types import Batch, World
 
 
 class Robots(RobotStream):
@@ -33,6 +34,10 @@ class Robots(RobotStream):
         names = config.names
         made = [bodies_of(names, t, config.goals, seed) for t in range(len(names))]
         require_alike(names, made)
+        for name, one in zip(names, made, strict=True):
+            if config.together and one.same and names.count(name) > 1:
+                fix = "is there more than once, and in turn one task is not to be learned as several: name it once"
+                raise SpecError("tasks", name, fix)
         self._made.update(enumerate(made))
         usual = {name: one.usual for name, one in zip(names, made, strict=True)}
         if config.horizon is None and len(set(usual.values())) > 1:
@@ -45,26 +50,32 @@ class Robots(RobotStream):
         divided = config.steps % round_ == 0
         require(divided, "steps", config.steps, f"a multiple of environments x horizon = {round_}")
         self.rounds = config.steps // round_
-        self.tasks = self.ways = len(names)
-        self.steps = self.tasks * (self.rounds + 1)
+        self.ways = len(names)
+        self.tasks, self.own = (1, None) if config.together else (self.ways, 1)
+        self.steps = self.ways * self.rounds + self.tasks
         self.actions = made[0].actions
-        self.shape = (made[0].size + config.one_hot * self.tasks, 1, 1)
+        self.shape = (made[0].size + config.one_hot * self.ways, 1, 1)
         self.domains = tuple(dict.fromkeys(names))
         self.names = tuple(f"{t} {name}" for t, name in enumerate(names))
 
     def batch(self, position: int) -> Batch:
-        task, world = self.task_index(position), self.practice(position)
-        shown = self.practice(self.start(task)) if world is None else world
-        assert shown is not None
-        x, y = first_observations(iter([shown]), task)
-        told = Task(self.config.names[task], (task,), self.start(task))
+        index, world = self.robot(position), self.practice(position)
+        shown = next(self.worlds(index, self.config.environments, "practice", 0)) if world is None else world
+        x, y = first_observations(iter([shown]), index)
+        told = self.told(index, position if self.config.together else None)  # every round of tasks in turn is a switch
         return Batch(x, y, position, told, end=self.end(position), world=world)
 
     def test_set(self, task: int) -> tuple[Tensor, Tensor]:
-        return first_observations(self.tests(task, self.config.environments, 0), task)
+        return self._shown(task, lambda index: self.tests(index, self.config.environments, 0))
 
     def validation_set(self, task: int) -> tuple[Tensor, Tensor]:
-        return first_observations(self.trials(task), task)
+        return self._shown(task, self.trials)
+
+    def _shown(self, task: int, worlds: Callable[[int], Iterator[World]]) -> tuple[Tensor, Tensor]:
+        """First observations, and labels, of all robot tasks of the stream's task number ``task``."""
+        of = range(self.ways) if self.config.together else [task]
+        x, y = zip(*(first_observations(worlds(index), index) for index in of), strict=True)
+        return torch.cat(x), torch.cat(y)
 
     def provenance(self) -> dict[str, Any]:
         return {}

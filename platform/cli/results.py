@@ -10,7 +10,7 @@ from rich.table import Table
 from frisket.errors import SpecError
 from frisket.platform.reports.reproduction import HEAD, row_of, setting
 from frisket.platform.reports.rows import flat
-from frisket.platform.run.aggregate import spread_text
+from frisket.platform.run.aggregate import interval_text, spread_text
 from frisket.platform.run.folder import RunFolder
 from frisket.platform.run.points import search_of
 from frisket.platform.specs.experiment import Experiment, load_spec
@@ -22,7 +22,7 @@ _MOST_PARTS = 8  # more are the points of a curve, which no terminal has room fo
 
 
 def results_table(folder: RunFolder, summary: Mapping[str, Any]) -> Table:
-    """Per variant the metrics, mean ± population std over seeds; the published number below, where there is one.
+    """Per variant the metrics, mean ± population std or interval over seeds; then the published number, if any.
 
     Args:
         folder: the run.
@@ -39,7 +39,7 @@ def results_table(folder: RunFolder, summary: Mapping[str, Any]) -> Table:
     table.add_column("n", justify="right")
     for label, metrics in rows.items():
         counts = sorted({metric["n"] for metric in metrics.values()})
-        cells = [spread_text(**metrics[name]) if name in metrics else "" for name in columns]
+        cells = [_cell(metrics[name]) if name in metrics else "" for name in columns]
         table.add_row(label, *cells, str(counts[-1]) if counts else "0")
     published = experiment.published
     if published is not None and published.metrics:
@@ -51,6 +51,12 @@ def results_table(folder: RunFolder, summary: Mapping[str, Any]) -> Table:
         ]
         table.add_row(f"published ({published.source})", *cells, str(published.n or ""), style="dim")
     return table
+
+
+def _cell(row: Mapping[str, Any]) -> str:
+    """A mean with its spread; with the interval it lies in, below it, where there is one."""
+    interval = interval_text(row, form=".2f")
+    return f"{row['mean']:.3f}\n{interval}" if interval else spread_text(row["mean"], row["std"], row["n"])
 
 
 def points_table(folder: RunFolder, summary: Mapping[str, Any]) -> Table:
@@ -119,7 +125,8 @@ def _changes(ran: Experiment) -> Iterator[str]:
     except SpecError:  # the installed specification is not the one the run was started with
         return
     for key, value in flat(ran.work()):
-        if not key.startswith(("variants.", "tune.")) and value != stated.get(key):
+        # what is measured against is another run's, and no setting
+        if not key.startswith(("variants.", "tune.", "protocol.references")) and value != stated.get(key):
             yield f"{key} {value} (published setting: {stated.get(key)})"
 
 

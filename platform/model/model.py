@@ -37,7 +37,7 @@ from frisket.envs.data import read_pictures
 from frisket.errors import FileError, ModelError, RunError, SpecError, UserError
 from frisket.files import read_json, write_json, write_text
 from frisket.platform.model.index import domains_file, state_file, verified, write_index
-from frisket.platform.model.tasks import INFER, choose_task, ended_task, keeping_tasks, task_number
+from frisket.platform.model.tasks import INFER, choose_task, keeping_tasks, known_task, task_number
 from frisket.platform.run.folder import RunFolder
 from frisket.platform.specs.build import Inputs, build_learner, build_network
 from frisket.platform.specs.experiment import Experiment, Replica, from_dict
@@ -266,7 +266,8 @@ class FrisketModel:
             elif task is None or isinstance(task, Task):
                 logits = learner.predict(state, inputs, task)
             elif learner.capabilities.acts:
-                logits = learner.predict(state, inputs, ended_task(learner, state, task))
+                ways = self.member(seed, variant).inputs.ways
+                logits = learner.predict(state, inputs, known_task(learner, state, task, ways))
             else:
                 raise ModelError("task", task, f"{self.experiment.name} keeps no mask for each task; leave it out")
         if logits is None:

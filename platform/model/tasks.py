@@ -55,9 +55,12 @@ def choose_task(learner: KeepsTasks, state: State, x: Tensor, task: int | str | 
     return infer_task(learner.tasks(state), x, form)
 
 
-def ended_task(learner: Learner, state: State, task: int | str) -> Task:
-    """The ended task number ``task`` of a method that says where its tasks began. Raises `ModelError` for another."""
+def known_task(learner: Learner, state: State, task: int | str, ways: int) -> Task:
+    """The task number ``task`` of a method that says where its tasks began, among those that have ended; of one whose
+    tasks do not end, among the ``ways`` of its stream. Raises `ModelError` for another."""
     starts = learner.starts(state) if isinstance(learner, TaskWeights) else []
+    if not learner.capabilities.ends_tasks:
+        starts = list(range(ways))
     number = task_number(task, len(starts), None)
     return Task("", (number,), starts[number])
 

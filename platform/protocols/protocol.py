@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -12,6 +12,7 @@ from torch import Tensor
 from frisket.algos.learner import Learner
 from frisket.algos.masks.store import MaskStore
 from frisket.envs.stream import Stream
+from frisket.platform.protocols.bootstrap import Interval
 from frisket.types import Batch, Metrics, State, Task
 
 
@@ -124,6 +125,10 @@ class ProtocolKind:
         summary: one line.
         journalled: names of what it measures along the way; those with parts have them after a ``/``.
         final: names of what exists at the end alone.
+        referred: ``(config, metrics of every seed of a reference run)`` to the configuration that measures against it;
+            None for a protocol whose configuration has no ``reference``.
+        intervals: ``(config, metrics of every seed)`` to the intervals that means over seeds lie in, by metric; None
+            for a protocol that gives none.
     """
 
     name: str
@@ -133,3 +138,5 @@ class ProtocolKind:
     summary: str
     journalled: tuple[str, ...]
     final: tuple[str, ...] = ()
+    referred: Callable[[Any, Sequence[Metrics]], Any] | None = None
+    intervals: Callable[[Any, Sequence[Metrics]], Mapping[str, Interval]] | None = None

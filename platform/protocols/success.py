@@ -5,20 +5,30 @@ i's share of solved episodes at point k = 0 .. K - 1 of task c's phase, measured
 point of a phase comes twice: once all of the task is practised, and after its end, once it has been pruned. With the
 mean over the last n points, ``tail``::
 
-    P   = 1/T sum_i tail p_i[T-1, :]                        success; the phase's last point after its end
-    F   = 1/T sum_i (tail p_i[i, :] - tail p_i[T-1, :])     forgetting; the same
-    F'  = 1/T sum_i (tail p_i[i, :] - tail p_i[T-1, :])     forgetting_dense; task i's last point before its end
+    P    = 1/T sum_i tail p_i[T-1, :]                        success; the phase's last point after its end
+    F    = 1/T sum_i (tail p_i[i, :] - tail p_i[T-1, :])     forgetting; the same
+    F'   = 1/T sum_i (tail p_i[i, :] - tail p_i[T-1, :])     forgetting_dense; task i's last point before its end
+    A_i  = 1/K sum_k p_i[i, k]                               auc/TASK; the last point after its end
+    FT   = 1/T sum_i (A_i - B_i) / (1 - B_i)                 forward_transfer
 
 F is the convention of Continual World's code, F' that of PP21, whose reference is what was there before pruning. Both
-are means over all T tasks; the last one's F is 0 by definition, its F' what pruning cost it.
+are means over all T tasks; the last one's F is 0 by definition, its F' what pruning cost it; ``.../but_last`` are the
+means without it. ``success/TASK`` are the parts of P. ``steps/search`` are the environment steps that choosing masks
+took, beside those of learning.
+
+B_i is the mean of A_i over the seeds of a reference run, in which every task was learned by itself
+(`frisket.algos.learners.robots.sac_single`); a task whose B_i is 1 cannot be learned faster and is left out. Where the
+tasks come in turn there is one phase, of all of them, and only P is measured.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -26,8 +36,11 @@ from frisket.algos.parts.acting import played
 from frisket.envs.robots.stream import RobotStream
 from frisket.envs.stream import Stream
 from frisket.errors import SpecError, require
+from frisket.platform.protocols.bootstrap import Interval, bootstrap
 from frisket.platform.protocols.protocol import Answers, Protocol, ProtocolKind, Scored
 from frisket.types import Batch, Metrics, State, Task
+
+AUC = "auc/"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,30 +49,38 @@ class SuccessConfig:
     points: K, evaluations in the phase of a task, evenly over its rounds of episodes.
     episodes: of every task at every point.
     tail: n, points that a number is the mean of.
+    reference: a run in which every task was learned by itself, or a specification, for its newest finished run of the
+        same tasks and points; forward transfer is measured against it. Null measures none.
+    references: A of every task in that run, a row for each of its seeds; read from ``reference`` when a run begins.
     """
 
     points: int = 50
     episodes: int = 10
     tail: int = 5
+    reference: str | None = None
+    references: tuple[tuple[float, ...], ...] = ()
 
     def __post_init__(self) -> None:
         for name in ("points", "episodes", "tail"):
             require(getattr(self, name) >= 1, name, getattr(self, name), "at least 1")
         require(self.tail <= self.points, "tail", self.tail, f"at most points = {self.points}")
+        within = all(0 <= share <= 1 for row in self.references for share in row)
+        require(within, "references", self.references, "shares of episodes, in [0, 1]")
 
 
 class Success(Protocol):
     """Success, task by task.
 
-    Scores: ``curve`` [T, K, T], p by phase, point and task, NaN where it was not measured; ``ended`` [T, T], the points
-    after a task's end.
+    Scores: ``curve`` [C, K, T], p by phase, point and task, NaN where it was not measured; ``ended`` [C, T], the points
+    after a phase's end; ``searched``, environment steps that choosing masks took.
 
     Args:
         config: when to measure, and how long.
         stream: the tasks.
 
     Raises:
-        SpecError: ``stream`` is none of robot tasks, or has fewer rounds than there are points.
+        SpecError: ``stream`` is none of robot tasks, has fewer rounds than there are points, or other tasks than the
+            reference.
     """
 
     headline = "success"
@@ -73,11 +94,13 @@ class Success(Protocol):
         self.rounds = stream.steps_per_task - 1
         allowed = f"at most {self.rounds}, the rounds of a task"
         require(config.points <= self.rounds, "protocol.points", config.points, allowed)
+        for row in config.references:
+            require(len(row) == stream.ways, "protocol.references", row, f"one number for each of {stream.ways} tasks")
 
     def init(self) -> State:
-        tasks, points = self.stream.tasks, self.config.points
-        curve = torch.full((tasks, points, tasks), math.nan, dtype=torch.float64)
-        return {"curve": curve, "ended": curve[:, 0].clone()}
+        shape = self.stream.tasks, self.config.points, self.stream.ways
+        curve = torch.full(shape, math.nan, dtype=torch.float64)
+        return {"curve": curve, "ended": curve[:, 0].clone(), "searched": torch.zeros((), dtype=torch.int64)}
 
     def before(self, answers: Sequence[Answers], scores: Sequence[State], batches: Sequence[Batch]) -> list[Scored]:
         return [Scored(one, {}) for one in scores]
@@ -94,16 +117,16 @@ class Success(Protocol):
             if point == before:
                 return known
             name, place, number = "curve", (phase, point - 1), phase * points + point - 1
-        found = [self._judged(answer, phase, number, device) for answer in answers]
-        return [_with(one, name, place, rates) for one, rates in zip(known, found, strict=True)]
+        begun = range(self.stream.ways if self.stream.config.together else phase + 1)
+        found = [self._judged(answer, begun, number, device) for answer in answers]
+        return [_with(_counted(one), name, place, rates) for one, rates in zip(known, found, strict=True)]
 
-    def _judged(self, answer: Answers, phase: int, number: int, device: torch.device) -> Tensor:
-        """``[T]``: success on the tasks that have begun, NaN of the others, at the evaluation ``number``."""
-        found = torch.full((self.stream.tasks,), math.nan, dtype=torch.float64)
-        for index in range(phase + 1):
-            task = Task(self.stream.config.names[index], (index,), self.stream.start(index))
+    def _judged(self, answer: Answers, begun: range, number: int, device: torch.device) -> Tensor:
+        """``[T]``: success on the tasks that have ``begun``, NaN of the others, at the evaluation ``number``."""
+        found = torch.full((self.stream.ways,), math.nan, dtype=torch.float64)
+        for index in begun:
             worlds = self.stream.tests(index, self.config.episodes, number)
-            outputs = _outputs(answer, task, device)
+            outputs = _outputs(answer, self.stream.told(index), device)
             found[index] = played(worlds, outputs, self.stream.seed, "judge", index, number).success
         return found
 
@@ -111,33 +134,56 @@ class Success(Protocol):
         return self.final(scores), scores
 
     def final(self, scores: State) -> Metrics:
-        """The module's three numbers, over the tasks that have ended; before one has, the last success that was
-        measured, of the tasks that had begun."""
-        ended = scores["ended"]
-        tasks = int((~ended.diagonal().isnan()).sum())
-        if not tasks:
-            measured = scores["curve"][0, :, 0]
+        """The module's numbers, over the tasks that have ended; before one has, the last success that was measured, of
+        the tasks that had begun."""
+        curve, ended, names = scores["curve"], scores["ended"], self.stream.names
+        phases = int((~ended[:, 0].isnan()).sum())
+        if not phases:
+            measured = curve[0, :, 0]
             measured = measured[~measured.isnan()]
             return {"success": float(measured[-1])} if len(measured) else {}
-        return success(scores["curve"][:tasks, :, :tasks], ended[:tasks, :tasks], self.config.tail)
+        tasks = self.stream.ways if self.stream.config.together else phases
+        kept = _kept(curve, ended)[:phases, :, :tasks]
+        last = kept[-1, -self.config.tail :].mean(0)
+        found = {"success": float(last.mean()), "steps/search": float(scores["searched"])}
+        parts = {f"success/{name}": float(share) for name, share in zip(names, last, strict=False)}
+        if self.stream.config.together:
+            return found | parts
+        areas = kept.diagonal(dim1=0, dim2=2).mean(0)
+        found |= forgetting(curve[:tasks, :, :tasks], ended[:tasks, :tasks], self.config.tail)
+        if self.config.references:
+            transfer = forward_transfer(areas, torch.tensor(self.config.references)[:, :tasks])
+            found |= {} if math.isnan(transfer) else {"forward_transfer": transfer}
+        return found | parts | {f"{AUC}{name}": float(area) for name, area in zip(names, areas, strict=False)}
 
 
-def success(curve: Tensor, ended: Tensor, tail: int) -> Metrics:
-    """The numbers of the module's equations.
+def forgetting(curve: Tensor, ended: Tensor, tail: int) -> Metrics:
+    """F and F' of the module's equations, and both without the last of several tasks.
 
     Args:
         curve: p, [T, K, T].
         ended: the points after the end of each phase, [T, T].
         tail: n.
     """
-    kept = torch.cat([curve[:, :-1], ended[:, None]], 1)
+    kept = _kept(curve, ended)
     own, dense = (one.diagonal(dim1=0, dim2=2)[-tail:].mean(0) for one in (kept, curve))  # [K, T] to [T]
     last = kept[-1, -tail:].mean(0)
-    return {
-        "success": float(last.mean()),
-        "forgetting": float((own - last).mean()),
-        "forgetting_dense": float((dense - last).mean()),
-    }
+    found = {"forgetting": own - last, "forgetting_dense": dense - last}
+    but_last = {f"{name}/but_last": float(lost[:-1].mean()) for name, lost in found.items() if len(lost) > 1}
+    return {name: float(lost.mean()) for name, lost in found.items()} | but_last
+
+
+def forward_transfer(areas: Tensor, references: Tensor) -> float:
+    """FT of the module's equations, of ``areas`` A [T] and those of the reference's seeds [S, T]; NaN where no task can
+    be learned faster."""
+    alone = references.mean(0).to(areas)
+    room = alone < 1
+    return float(((areas - alone) / (1 - alone))[room].mean())
+
+
+def _kept(curve: Tensor, ended: Tensor) -> Tensor:
+    """p with the last point of every phase after its end, [C, K, T]."""
+    return torch.cat([curve[:, :-1], ended[:, None]], 1)
 
 
 def _outputs(answer: Answers, task: Task, device: torch.device) -> Callable[[Tensor], Tensor]:
@@ -159,6 +205,43 @@ def _with(known: Scored, name: str, place: tuple[int, ...], rates: Tensor) -> Sc
     return Scored({**known.scores, name: kept}, {**known.record, name: shown})
 
 
+def _counted(known: Scored) -> Scored:
+    """``known`` with the steps that the learner reports of choosing masks."""
+    steps = int(known.record.get("search_steps", 0))
+    return Scored({**known.scores, "searched": known.scores["searched"] + steps}, known.record)
+
+
+def areas_of(metrics: Metrics) -> tuple[float, ...]:
+    """A of every task in the ``metrics`` of a run, in their order; empty where it has none."""
+    return tuple(value for name, value in metrics.items() if name.startswith(AUC))
+
+
+def referred(config: SuccessConfig, seeds: Sequence[Metrics]) -> SuccessConfig:
+    """``config`` with the ``seeds`` of a reference run."""
+    return dataclasses.replace(config, references=tuple(areas_of(one) for one in seeds))
+
+
+def intervals(config: SuccessConfig, seeds: Sequence[Metrics]) -> dict[str, Interval]:
+    """Of each of the module's means over tasks, where its mean over ``seeds`` lies; of forward transfer, with the
+    reference's seeds drawn anew too."""
+    if not seeds:
+        return {}
+    names = [name for name in seeds[0] if name.startswith(("success", "forgetting"))]
+    low, high = bootstrap(lambda rows: rows.mean(1), np.array([[one[name] for name in names] for one in seeds]))
+    found = {name: Interval(*ends) for name, *ends in zip(names, low.tolist(), high.tolist(), strict=True)}
+    areas = [areas_of(one) for one in seeds]
+    if config.references and all(areas):
+        low, high = bootstrap(_transfers, np.array(areas), np.array(config.references))
+        found["forward_transfer"] = Interval(float(low), float(high))
+    return found
+
+
+def _transfers(areas: np.ndarray, references: np.ndarray) -> np.ndarray:
+    """`forward_transfer` of resamples: of A [R, seeds, T] and [R, S, T], [R]."""
+    pairs = zip(torch.from_numpy(areas.mean(1)), torch.from_numpy(references), strict=True)
+    return np.array([forward_transfer(*pair) for pair in pairs])
+
+
 PROTOCOLS = (
     ProtocolKind(
         name="success",
@@ -166,6 +249,15 @@ PROTOCOLS = (
         build=Success,
         headline=Success.headline,
         summary="share of episodes solved of every robot task, while it is learned and after: success and forgetting",
-        journalled=("success", "forgetting", "forgetting_dense"),
+        journalled=(
+            "success",
+            "forgetting",
+            "forgetting_dense",
+            "auc",
+            "forward_transfer",
+            "steps",
+        ),
+        referred=referred,
+        intervals=intervals,
     ),
 )

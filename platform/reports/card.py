@@ -11,7 +11,7 @@ from frisket.platform.reports.figure import Picture
 from frisket.platform.reports.figures import PICTURES
 from frisket.platform.reports.masks import mask_pictures, masked
 from frisket.platform.reports.search import SEARCHES
-from frisket.platform.run.aggregate import seeds_text, spread_of, spread_text
+from frisket.platform.run.aggregate import interval_text, seeds_text, spread_of, spread_text
 from frisket.platform.run.collapse import collapses
 from frisket.platform.run.folder import RunFolder
 from frisket.platform.run.points import PointFolder
@@ -140,7 +140,8 @@ def _results(experiment: Experiment, summary: Mapping[str, Any]) -> str:
     groups, published = _groups(experiment, summary), experiment.published
     against = published.metrics if published else {}
     beside = any(metric in against for metric in groups[0][1])
-    head = ["variant", "metric", "mean", "std", "n", *["published"] * beside]
+    between = any("low" in row for _, rows in groups for row in rows.values())
+    head = ["variant", "metric", "mean", "std", *["90 % interval"] * between, "n", *["published"] * beside]
     lines = []
     for i, (label, rows) in enumerate(groups):
         lines += [["&nbsp;", *[""] * (len(head) - 1)]] if i else []  # a line between two variants
@@ -148,7 +149,8 @@ def _results(experiment: Experiment, summary: Mapping[str, Any]) -> str:
             spread = spread_of(row["std"], row["n"])
             std = "" if spread is None else f"{spread:.4f}"
             said = [_said(against.get(metric) if i == 0 else None, published.n if published else None)] * beside
-            lines.append([label, metric, f"{row['mean']:.4f}", std, str(row["n"]), *said])
+            interval = [interval_text(row, form=".4f")] * between
+            lines.append([label, metric, f"{row['mean']:.4f}", std, *interval, str(row["n"]), *said])
     several = any(row["n"] > 1 for _, rows in groups for row in rows.values())
     notes = ["std is the population standard deviation over the n seeds." if several else "One seed: no spread."]
     if published:

@@ -30,7 +30,7 @@ MOST = 12
 
 class Solved(NamedTuple):
     """Evaluations of one replica. Attributes: positions [V]: positions done before each; rates [V, T]: success by task,
-    NaN before it has begun; ends [T]: positions done when each task had ended."""
+    NaN before it has begun; ends: positions done when each task had ended; of tasks in turn, when all had."""
 
     positions: np.ndarray
     rates: np.ndarray
@@ -72,7 +72,8 @@ def draw_curves(curves: Curves, heading: Heading) -> Figure:
     ends = next(iter(curves.solved.values()))[0].ends
     begins = [0, *ends[:-1]]
     for task, ax in zip(shown, axes, strict=True):
-        ax.axvspan(begins[task], ends[task], color=ASIDE, alpha=0.12, lw=0)
+        if len(ends) == len(curves.tasks):
+            ax.axvspan(begins[task], ends[task], color=ASIDE, alpha=0.12, lw=0)
         for end in ends[:-1]:
             ax.axvline(end, color=ASIDE, lw=0.6, ls=":")
         for (label, seeds), colour in zip(curves.solved.items(), colours(curves.solved).values(), strict=True):

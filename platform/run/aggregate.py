@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import statistics
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 
 
 def aggregate(metrics: Iterable[dict[str, float]]) -> dict[str, dict[str, float]]:
@@ -17,6 +17,16 @@ def aggregate(metrics: Iterable[dict[str, float]]) -> dict[str, dict[str, float]
     return {name: _of(found) for name, found in values.items()}
 
 
+def with_intervals(
+    metrics: Sequence[dict[str, float]], intervals: Mapping[str, tuple[float, float]]
+) -> dict[str, dict[str, float]]:
+    """`aggregate`, and of a metric that has one the ends of its interval, ``low`` and ``high``."""
+    return {
+        name: {**one, **dict(zip(("low", "high"), intervals.get(name, ()), strict=False))}
+        for name, one in aggregate(metrics).items()
+    }
+
+
 def spread_of(std: float | None, n: int | None) -> float | None:
     """The spread that can be shown: None where there is none, as with one seed; ``n`` None: it is not stated."""
     return None if n == 1 else std
@@ -26,6 +36,12 @@ def spread_text(mean: float, std: float | None, n: int | None, *, form: str = ".
     """``0.512 ± 0.010``; the mean alone where there is no spread (`spread_of`)."""
     shown = spread_of(std, n)
     return f"{mean:{form}}" if shown is None else f"{mean:{form}} ± {shown:{form}}"
+
+
+def interval_text(row: Mapping[str, float], *, form: str = ".3f") -> str:
+    """``[0.42, 0.57]``: the interval that the mean of ``row``, as `with_intervals` has it, lies in; empty where it has
+    none."""
+    return f"[{row['low']:{form}}, {row['high']:{form}}]" if "low" in row and row["n"] > 1 else ""
 
 
 def seeds_text(count: int) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from frisket.files import find_sealed, write_sealed
-from frisket.platform.run.aggregate import aggregate
+from frisket.platform.run.aggregate import with_intervals
 from frisket.platform.run.divergence import divergences
 from frisket.platform.run.folder import RunFolder
 from frisket.platform.run.points import points_of
@@ -21,7 +21,8 @@ def write_summary(folder: RunFolder) -> dict[str, Any]:
 def summarise(folder: RunFolder) -> dict[str, Any]:
     """The ``--json`` object of a run, over the replicas that are done.
 
-    ``summary`` is the headline variant's; with variants, ``variants`` holds everyone's. ``std`` is the population's.
+    ``summary`` is the headline variant's; with variants, ``variants`` holds everyone's. ``std`` is the population's. A
+    metric whose protocol gives an interval for its mean has its ends, ``low`` and ``high``.
     Of a search, ``points`` holds every point, best first, ``best`` the best one's label (None while no point has
     finished), and ``summary`` is the best one's. ``norm``: the policy of the network's batch norm, where there is one.
     Where replicas have diverged, ``diverged`` says which, and at which step; where the masks of some have collapsed
@@ -32,7 +33,9 @@ def summarise(folder: RunFolder) -> dict[str, Any]:
     metrics: dict[str | None, list[dict[str, float]]] = {label: [] for label in folder.experiment.plans}
     for result in results:
         metrics[result["variant"]].append(result["metrics"])
-    by_label = {label: aggregate(found) for label, found in metrics.items()}
+    protocol = folder.experiment.protocol
+    intervals = protocol.row.intervals or (lambda config, seeds: {})
+    by_label = {label: with_intervals(found, intervals(protocol.config, found)) for label, found in metrics.items()}
     points = [] if search is None else points_of(folder)
     best = points[0] if points and points[0].ranked else None
     lost = divergences(folder)

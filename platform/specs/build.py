@@ -145,6 +145,12 @@ def require_suited(learner: Learner, stream: Stream) -> None:
         raise SpecError(*(("stream.kind", kind) if can.acts else ("learner.kind", method)), f"must be {fix}")
     if can.ends_tasks and not isinstance(stream, TaskStream):
         raise SpecError("stream.kind", kind, f"must be a sequence of tasks: {method} acts at their ends")
+    if can.ends_tasks and isinstance(stream, RobotStream) and stream.config.together:
+        fix = f"must be left out: {method} acts at tasks' ends, and tasks in turn have none; sac-multi does not"
+        raise SpecError("stream.together", True, fix)
+    if learner.most_tasks is not None and isinstance(stream, RobotStream) and learner.most_tasks < stream.ways:
+        fix = f"must be at least {stream.ways}, the stream's tasks, each of which takes its part"
+        raise SpecError("learner.tasks", learner.most_tasks, fix)
     if can.needs_task and not stream.labelled:
         fix = f"must be told the task, which {kind} hides; take a stream of labelled tasks: rotations"
         raise SpecError("learner.kind", method, fix)

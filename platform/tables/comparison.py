@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any, get_args
 
 from frisket.envs.episodes.stand_ins import asked_for
-from frisket.platform.run.summary import aggregate
+from frisket.platform.run.aggregate import aggregate
 from frisket.platform.specs.experiment import Experiment, load_spec
 from frisket.platform.tables.claims import Claim
 from frisket.platform.tables.reproduction import Reproduction
@@ -188,6 +188,7 @@ def _line(table: Table, row: str, column: str, name: str, metric: Metric, one: _
     published, source = one.published(name)
     ours = one.numbers.get(name)
     obstacle = one.obstacle or ("not measured" if ours is None else "") or one.too_few(published, ours)
+    obstacle = obstacle or table.unlike
     if not metric.judged:
         obstacle = obstacle or "depends on the machine; its ratio is judged"
     return Comparison(

@@ -184,6 +184,7 @@ class Table:
         tolerances: the last that covers a number decides it; a number none covers is judged by its standard error.
         ratios: derived rows.
         claims: what the source says without a number.
+        unlike: why no number of ours compares with a printed one, so that only claims are judged; empty where they do.
         notes: what a reader must know: what is not given, what is quoted from another paper.
     """
 
@@ -198,6 +199,7 @@ class Table:
     tolerances: tuple[Tolerance, ...] = ()
     ratios: tuple[Ratio, ...] = ()
     claims: tuple[Claim, ...] = ()
+    unlike: str = ""
     notes: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:

@@ -30,6 +30,7 @@ from frisket.platform.specs.uses import Given, blamed, taken
 from frisket.platform.tracking.settings import kept_uri
 from frisket.platform.verbs.asked import require_mode, require_switch, require_workers
 from frisket.platform.verbs.finished import FinishedRun
+from frisket.platform.verbs.reference import with_reference
 from frisket.types import DataMode
 
 _log = logging.getLogger(__name__)
@@ -145,7 +146,8 @@ def prepare(
     Raises:
         UserError: the specification, the data, the device or the run of that name.
     """
-    experiment = load_spec(spec, overrides, seeds=seeds, uses=uses)
+    runs = default_runs_folder() if runs_dir is None else runs_dir
+    experiment = with_reference(load_spec(spec, overrides, seeds=seeds, uses=uses), runs)
     if search and experiment.tune is None:
         raise SpecError("SPEC", experiment.name, "has no tune section to search over; `frisket run` runs it")
     if not search and experiment.tune is not None:
@@ -158,7 +160,7 @@ def prepare(
             way = f"variants.LABEL.{change} does"
             _log.warning("%s does not reach %s: they say their own; %s", change, ", ".join(left), way)
     if run_id is not None:
-        there = _run_called(run_id, experiment, data, runs_dir)
+        there = _run_called(run_id, experiment, data, runs)
         if there is not None:
             return reopen(str(there.path), data_dir=data_dir, search=search)
     with within_memory(), blamed(experiment.uses, "cannot be built"):
@@ -169,7 +171,7 @@ def prepare(
         if render:
             _require_film(experiment)
     return RunFolder.create(
-        default_runs_folder() if runs_dir is None else runs_dir,
+        runs,
         experiment,
         data_mode=mode,
         data=provenance,
@@ -179,11 +181,11 @@ def prepare(
     )
 
 
-def _run_called(run_id: str, experiment: Experiment, data: DataMode, runs_dir: Path | None) -> RunFolder | None:
+def _run_called(run_id: str, experiment: Experiment, data: DataMode, runs_dir: Path) -> RunFolder | None:
     """The run of that name, which must be what is asked for; None where there is none."""
     if not isinstance(run_id, str) or re.fullmatch(r"[A-Za-z0-9][\w.-]{0,199}", run_id, re.ASCII) is None:
         raise RunError("run_id", run_id, "must be up to 200 letters, digits, '.', '_' and '-'")
-    path = (default_runs_folder() if runs_dir is None else runs_dir) / run_id
+    path = runs_dir / run_id
     if not (path / "run.json").is_file():
         return None
     folder = RunFolder.open(path)
@@ -249,11 +251,12 @@ def finished_run(
     """The newest finished run that did what `prepare` would set up with these arguments: the same specification up to
     what moves numbers by rounding alone, the same seeds and data, the same version of frisket; None where there is
     none."""
-    experiment = load_spec(spec, overrides, seeds=seeds)
+    runs = default_runs_folder() if runs_dir is None else runs_dir
+    experiment = with_reference(load_spec(spec, overrides, seeds=seeds), runs)
     wanted = provenance_of(load_data(experiment, data, data_dir))
     found = [
         folder
-        for folder in runs_of(experiment, default_runs_folder() if runs_dir is None else runs_dir)
+        for folder in runs_of(experiment, runs)
         if folder.experiment.seeds == experiment.seeds and same_data(folder.manifest["data"], wanted) and folder.done
     ]
     return max(found, key=lambda folder: folder.created, default=None)

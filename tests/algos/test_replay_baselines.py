@@ -12,9 +12,9 @@ from frisket.algos.learners.replay.er import OnlineSGD, OnlineSGDConfig
 from frisket.algos.learners.replay.ewc import EWC, EWCConfig
 from frisket.algos.learners.replay.gem import GEM, GEMConfig, flatten, unflatten
 from frisket.algos.learners.replay.mer import MER, MERConfig
-from frisket.algos.learners.replay.projection import agem_projection, gem_projection
 from frisket.algos.learners.replay.row_gradients import RowGradients
 from frisket.algos.networks.mlp import MLP, MLPConfig
+from frisket.algos.parts.projection import agem_projection, gem_projection
 from frisket.algos.parts.tree import equal_states
 from frisket.errors import SpecError
 from frisket.rng import torch_generator

@@ -186,6 +186,7 @@ def test_arguments_reach_the_environment() -> None:
         ({"steps": 150}, "multiple of environments x horizon = 80"),
         ({"tasks": ("point-goal", "frisket-test/Cut-v0")}, "alike"),
         ({"steps": 0}, "at least 1"),
+        ({"tasks": ("Pendulum-v1", "Pendulum-v1"), "steps": 800, "together": True}, "name it once"),
     ],
 )
 def test_what_is_refused(fields: dict[str, Any], said: str) -> None:
@@ -202,7 +203,9 @@ def test_a_missing_extra_says_how_to_get_it(monkeypatch: pytest.MonkeyPatch) -> 
 def test_sequences() -> None:
     assert SEQUENCES["cw20"] == CW10 + CW10
     assert SEQUENCES["cw6"] == CW10[:6]
-    assert all(SEQUENCES[f"triplet-{i}"] for i in range(1, 9))
+    triplets = [SEQUENCES[f"triplet-{i}"] for i in range(1, 12)]
+    assert all(len(one) == 3 and set(one) <= set(CW10) for one in triplets)
+    assert len(set(triplets)) == 11
 
 
 def test_meta_world_shows_its_goal_and_seeds_say_all() -> None:

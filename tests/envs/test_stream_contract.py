@@ -29,6 +29,7 @@ FORMS: dict[str, tuple[str, dict[str, Any]]] = {
     "incremental/domain": ("incremental", {"scenario": "domain", "augment": "crop-flip", "order_seed": 3}),
     "permutations/one_by_one": ("permutations", {"batch": 1, "samples": 8, "identity_first": True}),
     "robots/one_hot": ("robots", {"one_hot": True}),
+    "robots/together": ("robots", {"together": True}),
     "robots/pendulum": ("robots", {"sequence": "pendulum", "steps": 400, "environments": 1, "trials": 2}),
     "rotations/passes": ("rotations", {"epochs": 2, "pad": 2, "mean": 0.1, "std": 0.3}),
     "split-classes/mixed": ("split-classes", {"order": "mixed", "mixed_tasks": 2, "mixed_batches": 6}),

@@ -204,7 +204,7 @@ RATES = ("alpha_init", "alpha_0", "step_size", "within_rate", "across_rate", "ga
 """Rates whose names do not end in ``lr``."""
 OF_DOMAINS = {"multi-maml"}
 """Methods of episodes alone, whose domains they are told."""
-ACTING = {"sac", "sac-epn", "sac-ewc", "sac-l2", "sac-mas", "sac-packnet"}
+ACTING = {kind for kind in kinds.LEARNERS if kind.split("-")[0] == "sac"}
 """Methods of robot tasks alone."""
 BOUNDED = {"sparse-cmaml", "static-anil"}
 """Methods that such a rate does not break: it closes the first's masks, and the other learns nothing online."""

@@ -3,7 +3,7 @@
 Every task has a ring of its last n samples. With g the gradient on the new samples and G_t that of task t's whole ring,
 each clipped to `clip_norm` where there is one:
 
-* GEM: if g . G_t < 0 for an earlier task, g is replaced by `frisket.algos.learners.replay.projection.gem_projection`;
+* GEM: if g . G_t < 0 for an earlier task, g is replaced by `frisket.algos.parts.projection.gem_projection`;
 * A-GEM: one reference gradient r stands for all earlier tasks (`agem_projection`). ``reference: textbook`` takes r on
   `reference_batch` samples drawn from all earlier rings; ``code`` averages the G_t of the earlier tasks except the
   first, which the released code never registers.
@@ -34,11 +34,11 @@ from torch import Tensor
 
 from frisket.algos.learner import Capabilities, Method
 from frisket.algos.learners.replay.learner import LOGGED, Measured, PieceLearner, PlainConfig
-from frisket.algos.learners.replay.projection import agem_projection, agree, gem_projection, gem_weights
 from frisket.algos.learners.replay.row_gradients import RowGradients
 from frisket.algos.networks.mlp import MLP
 from frisket.algos.networks.network import Network
 from frisket.algos.parts.clip import clip_by_global_norm, scale_to
+from frisket.algos.parts.projection import agem_projection, agree, gem_projection, gem_weights
 from frisket.algos.parts.tree import descend
 from frisket.errors import require
 from frisket.rng import numpy_generator

@@ -28,6 +28,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import torch
+from torch import Tensor
 
 from frisket.algos.learner import Capabilities, TaskWeights, require_task
 from frisket.algos.masks.mask_set import MaskSet
@@ -43,6 +44,7 @@ from frisket.types import Batch, Metrics, Params, State, Task, TaskEnd, World
 
 if TYPE_CHECKING:
     from frisket.algos.sac.agent import SAC
+    from frisket.algos.sac.steppers import VirtualTarget
 
 _NO_TASK = -1
 _EPSILON = 1e-7
@@ -105,6 +107,10 @@ class RobotLearnerConfig:
 class RobotLearner(TaskWeights):
     """Fine-tuning: soft actor-critic, and nothing against forgetting.
 
+    Attributes:
+        seen: numbers of an observation, as networks and memory take it.
+        entropies: entropy coefficients that are learned side by side.
+
     State: ``seed, step``; ``theta``, the actor's parameters (phi under Powerpropagation); ``critics, targets``, those
     of both critics, [2, ...]; ``log_eta`` [1]; ``optimiser``, by ``actor``, ``critics`` and ``eta``;
     ``memory`` (`frisket.algos.parts.transitions`); ``acted``, steps in the running task; ``updates``, of all; and
@@ -120,23 +126,33 @@ class RobotLearner(TaskWeights):
     """
 
     capabilities = Capabilities(needs_task=True, ends_tasks=True, replay=True, acts=True)
+    entropies: int = 1
 
     def __init__(self, config: RobotLearnerConfig, network: Network) -> None:
-        self.config, self.network = config, as_powerprop(network)
-        plain = self.network.network
+        plain = as_powerprop(network).network
         if not isinstance(plain, LayerNormMLP):
             raise SpecError(
                 "network.kind", type(plain).__name__, "must be layer-norm-mlp, of which critics can be made"
             )
-        self.plain, self.actions = plain, plain.ways // 2
         require(plain.ways % 2 == 0, "network", plain.ways, "mean and deviation of every number of an action")
-        transitions.require_room(config.memory_slots, plain.inputs, self.actions)
-        self.critic = plain.sized(plain.inputs + self.actions, 1)
+        self.config, self.actions, self.seen = config, plain.ways // 2, plain.inputs
+        self.plain, self.critic = plain, plain.sized(plain.inputs + self.actions, 1)
+        self.network = as_powerprop(network)
+        self.require_room()
         self.optimiser = FusedAdam(_EPSILON)
+
+    def require_room(self) -> None:
+        """Raise `SpecError` where what is kept of the past has no room in this machine's memory."""
+        transitions.require_room(self.config.memory_slots, self.seen, self.actions)
 
     @property
     def computes(self) -> Network:
         return self.plain
+
+    @property
+    def own(self) -> tuple[str, ...]:
+        """Names of the actor's parameters that are kept for each task and that the next one draws anew."""
+        return self.network.private
 
     @property
     def target_entropy(self) -> float:
@@ -152,13 +168,13 @@ class RobotLearner(TaskWeights):
             "theta": theta,
             "critics": critics,
             "targets": {k: v.clone() for k, v in critics.items()},
-            "log_eta": torch.tensor([self.config.log_eta]),
-            "memory": transitions.empty(self.config.memory_slots, (self.plain.inputs, 1, 1), self.actions),
+            "log_eta": torch.full((self.entropies,), self.config.log_eta),
+            "memory": transitions.empty(self.config.memory_slots, (self.seen, 1, 1), self.actions),
             "acted": torch.zeros((), dtype=torch.int64),
             "updates": torch.zeros((), dtype=torch.int64),
             "running": torch.tensor(_NO_TASK),
             "starts": torch.zeros(0, dtype=torch.int64),
-            "own": no_copies(theta, self.network.private),
+            "own": no_copies(theta, self.own),
         }
         return {**state, "optimiser": self._fresh_optimisers(state)}
 
@@ -192,7 +208,7 @@ class RobotLearner(TaskWeights):
         """The state once ``task`` has ended, and what that measured."""
         drawn = self.redrawn(state)
         kept = {
-            "theta": {k: drawn[k].to(v) if k in self.network.private else v for k, v in state["theta"].items()},
+            "theta": {k: drawn[k].to(v) if k in self.own else v for k, v in state["theta"].items()},
             "own": with_copy(state["own"], state["theta"]),
         }
         return self.ended(state, task, kept), {}
@@ -201,7 +217,7 @@ class RobotLearner(TaskWeights):
         """The state after ``task``: with what is ``kept``, and the critics' output layers drawn anew."""
         seed, index = int(state["seed"]), len(state["starts"])
         drawn = self._drawn_critics(seed, "critics", index)
-        fresh = {k: drawn[k] for k in self.critic.head}
+        fresh = {k: v for k, v in drawn.items() if k in self.own}
         return {
             **state,
             **kept,
@@ -210,6 +226,14 @@ class RobotLearner(TaskWeights):
             "running": torch.full_like(state["running"], _NO_TASK),
             "starts": torch.cat([state["starts"], state["starts"].new_tensor([task.start])]),
         }
+
+    def noted(self, state: State, seen: Tensor) -> Tensor:
+        """What the running task has ``seen`` [E, C, 1, 1], as networks and memory take it."""
+        return seen
+
+    def remember(self, state: State, *rows: Tensor) -> None:
+        """Put transitions, in the parts `transitions.push` takes, into the memory."""
+        transitions.push(state["memory"], *rows)
 
     def redrawn(self, state: State) -> Params:
         """What the next task draws anew of the actor."""
@@ -249,7 +273,7 @@ class RobotLearner(TaskWeights):
         draws = torch_generator(*key)
         shape = (world.horizon, world.environments, self.actions)
         uniform, noise = 2 * torch.rand(shape, generator=draws) - 1, torch.randn(shape, generator=draws)
-        seen, ever = world.reset(), torch.zeros(world.environments, dtype=torch.bool)
+        seen, ever = self.noted(state, world.reset()), torch.zeros(world.environments, dtype=torch.bool)
         rewards = 0.0
         for at_random, drawn in zip(uniform, noise, strict=True):
             if acted <= config.start_steps:
@@ -259,8 +283,9 @@ class RobotLearner(TaskWeights):
                     outputs = self.plain(agent.actor.weights.by_name, seen.to(device))  # type: ignore[operator]
                     actions = acting.action(outputs, drawn.to(device)).cpu()
             after, reward, terminated, success, live = world.step(actions)
+            after = self.noted(state, after)
             rows = (seen, after, actions, reward[:, None], terminated[:, None])
-            transitions.push(state["memory"], *(row[live].to(device) for row in rows))
+            self.remember(state, *(row[live].to(device) for row in rows))
             seen, before, acted = after, acted, acted + int(live.sum())
             ever |= success & live
             rewards += float(reward[live].sum())
@@ -271,6 +296,13 @@ class RobotLearner(TaskWeights):
         counted = state["acted"].new_tensor(acted)
         metrics = {"return": rewards / world.environments, "practised_success": float(ever.float().mean())}
         return {**self._released(state, agent), "acted": counted}, {**metrics, **_mean(learned)}
+
+    @property
+    def agent(self) -> type[SAC]:
+        """The class of stable-baselines3's object."""
+        from frisket.algos.sac.agent import SAC
+
+        return SAC
 
     @cached_property
     def _agents(self) -> dict[str, SAC]:
@@ -283,12 +315,12 @@ class RobotLearner(TaskWeights):
         """stable-baselines3's objects over the tensors of ``state``; the rest as `VirtualTarget` has it, by default
         what `open` and `moving` say, and all weights active."""
         from frisket.algos.sac.agent import agent
-        from frisket.algos.sac.steppers import Stepper, VirtualTarget
+        from frisket.algos.sac.steppers import Stepper
 
         config, device = self.config, state["log_eta"].device
         if str(device) not in self._agents:
             self._agents[str(device)] = agent(
-                self.plain, self.critic, observations=self.plain.inputs, actions=self.actions, device=device,
+                self.plain, self.critic, observations=self.seen, actions=self.actions, device=device, kind=self.agent,
                 gamma=config.discount, tau=1 - config.averaging, target_entropy=self.target_entropy,
             )  # fmt: skip
         made: Any = self._agents[str(device)]
@@ -299,13 +331,21 @@ class RobotLearner(TaskWeights):
         kept = state["optimiser"]
         made.critic.optimizer = Stepper(self.optimiser, made.critic.both.by_name, kept["critics"], config.lr)
         made.ent_coef_optimizer = Stepper(self.optimiser, {"log_eta": made.log_ent_coef}, kept["eta"], config.lr)
-        made.actor.optimizer = VirtualTarget(
-            self.optimiser, self.network, made.actor.weights, state["theta"], kept["actor"], lr=config.lr,
-            moving=moving or self.moving(state), open_=self.open(state) if open_ is None else open_,
-            active=active or {}, clip=config.clip, pull=self.pull(state),
+        made.actor.optimizer = self.actor_steps(
+            state, made.actor.weights, moving=moving or self.moving(state),
+            open_=self.open(state) if open_ is None else open_, active=active or {}, pull=self.pull(state),
         )  # fmt: skip
         made.clip = config.clip
         return made
+
+    def actor_steps(self, state: State, weights: Any, **protection: Any) -> VirtualTarget:
+        """What steps the actor, whose ``weights`` these are; with the ``protection`` that `VirtualTarget` takes."""
+        from frisket.algos.sac.steppers import VirtualTarget
+
+        return VirtualTarget(
+            self.optimiser, self.network, weights, state["theta"], state["optimiser"]["actor"], lr=self.config.lr,
+            clip=self.config.clip, **protection,
+        )  # fmt: skip
 
     def _released(self, state: State, agent: Any) -> State:
         """``state`` as the updates of ``agent``, bound to it, have left it."""

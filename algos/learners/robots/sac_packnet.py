@@ -28,6 +28,7 @@ from frisket.algos.learners.robots.learner import QUICK
 from frisket.algos.learners.robots.protecting import LOGGED, ProtectingRobotConfig, ProtectingRobotLearner
 from frisket.algos.masks.protection import Refill
 from frisket.algos.masks.search import Chosen, Shares, largest_free
+from frisket.algos.networks.network import Network
 from frisket.types import State, Task, TaskEnd
 
 
@@ -46,6 +47,10 @@ class SACPackNet(ProtectingRobotLearner):
     """PackNet on an actor. State: that of `ProtectingRobotLearner`."""
 
     config: SACPackNetConfig
+
+    def __init__(self, config: SACPackNetConfig, network: Network) -> None:
+        super().__init__(config, network)
+        self.most_tasks = config.tasks
 
     def choose(self, state: State, task: Task, end: TaskEnd) -> Chosen:
         theta = {name: state["theta"][name] for name in state["free"]}
