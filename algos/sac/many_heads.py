@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from frisket.algos.parts import transitions
+from frisket.algos.parts import acting, transitions
 from frisket.algos.parts.projection import agem_projection
 from frisket.algos.sac.agent import SAC
 from frisket.rng import torch_generator
@@ -38,9 +38,10 @@ class ManyHeadsSAC(SAC):
     kept: State | None = None
     reference_batch: int = 0
 
-    def _updated(self, batch: Any, noise: Tensor, critics: list[Tensor]) -> Tensor:
+    def _updated(self, batch: Any, noise: Tensor) -> Tensor:
         assert self.log_ent_coef is not None
         assert self.ent_coef_optimizer is not None
+        critics: list[Tensor] = list(self.critic.parameters())
         moving = [*self.actor.parameters(), *critics]
         found = self._found(batch, noise, critics)
         gradient = found.gradient
@@ -60,9 +61,9 @@ class ManyHeadsSAC(SAC):
         assert self.log_ent_coef is not None
         eta = self.log_ent_coef.detach().exp()[_tasks(batch), None]
         mean, log_std, _ = self.actor.get_action_dist_params(batch.observations)
-        actions, density = self.squashed(mean, log_std, noise[0])
+        actions, density = acting.squashed(mean, log_std, noise[0])
         with torch.no_grad():
-            after = self.squashed(*self.actor.get_action_dist_params(batch.next_observations)[:2], noise[1])
+            after = acting.squashed(*self.actor.get_action_dist_params(batch.next_observations)[:2], noise[1])
             value = torch.minimum(*self.critic_target(batch.next_observations, after[0])) - eta * after[1]
             target = batch.rewards + (1 - batch.dones) * self.gamma * value
         first, second = self.critic(batch.observations, batch.actions)
