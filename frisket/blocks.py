@@ -9,6 +9,7 @@ and no writing touches what an older checkpoint refers to.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -50,6 +51,8 @@ class Blocks:
         view, start = memoryview(buffer).cast("B"), 0
         for name in names:
             path = self.folder / name
+            if re.fullmatch("[0-9a-f]{64}", name) is None:
+                raise FileError("block of a state", str(path), "is no block's name")
             try:
                 piece = path.read_bytes()
             except FileNotFoundError as error:
