@@ -20,7 +20,7 @@ from frisket.platform.run.folder import RunFolder
 from frisket.platform.specs.build import build_stream
 from frisket.platform.specs.experiment import Experiment
 from frisket.rng import torch_generator
-from frisket.types import State, Task, World
+from frisket.types import State, World
 
 PICTURES = 8
 """In a strip, evenly over the episode."""
@@ -61,7 +61,7 @@ def _stream(experiment: Experiment) -> RobotStream:
 def _strip(learner: Learner, state: State, stream: RobotStream, index: int) -> np.ndarray:
     """An episode of task ``index``, as it is acted in after all: [S, PICTURES S, 3]."""
     world, picture = stream.film(index)
-    task = Task(stream.config.names[index], (index,), stream.start(index))
+    task = stream.told(index)
     noise = torch.randn(world.horizon, 1, world.actions, generator=torch_generator(stream.seed, "film", index))
     wanted = np.linspace(0, world.horizon, PICTURES).round().astype(int).tolist()
     return np.concatenate(_seen(world, picture, lambda seen: learner.predict(state, seen, task), noise, wanted), 1)
