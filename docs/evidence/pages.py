@@ -202,7 +202,7 @@ def _own_page(title: str, found: Mapping[Entry, Standing], out: Path) -> Page:
             planned, best = _cell(alike, label or row, column, label)
             cells[planned] = best
             rows.setdefault(planned.row, {})[column] = Cell(
-                spec=planned.spec, overrides=planned.overrides, variant=label
+                spec=planned.spec, overrides=planned.overrides, variant=label, apart=bool(planned.evaluate)
             )
             if best is not None and planned.evaluate:
                 judged[planned] = read_sealed(best.path / next(iter(alike)).judged)

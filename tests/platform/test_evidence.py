@@ -24,7 +24,8 @@ from docs.evidence.work import _reason, work
 from frisket.errors import RunError, SpecError
 from frisket.files import lock, write_json, write_sealed
 from frisket.platform.run.folder import RunFolder
-from frisket.platform.specs.experiment import load_spec
+from frisket.platform.specs.experiment import load_spec, read_raw
+from frisket.platform.tables.comparison import compare
 from frisket.platform.verbs.runs import runs as listed
 
 BRIEF, LONGER = ["stream.steps=20"], ["stream.steps=300"]
@@ -192,7 +193,10 @@ def test_finished_models_are_judged_elsewhere_without_another_run(tmp_path: Path
         "network.channels=2", "stream.ways=2", "stream.steps=4", "stream.queries=2", "learner.inner_steps=1",
         "protocol.every=1", "protocol.validation_episodes=2", "protocol.test_episodes=2",
     ]  # fmt: skip
-    base: dict[str, Any] = {"spec": "fewshot/glyphs-5w1s-sparse-maml", "overrides": short, "page": "small"}
+    told = read_raw("fewshot/glyphs-5w1s-sparse-maml")[0]
+    told["published"] = {"source": "nowhere", "metrics": {"accuracy": {"mean": 0.5}}}
+    (tmp_path / "told.yaml").write_text(json.dumps(told), encoding="utf-8")
+    base: dict[str, Any] = {"spec": str(tmp_path / "told.yaml"), "overrides": short, "page": "small"}
     elsewhere = {"evaluate": ["stream.dataset=digits", "stream.size=28"], "episodes": 3, "page": "digits"}
     asked = queue(tmp_path, base, base | elsewhere, base | {"evaluate": ["stream.dataset=none"]})
     runs, kept = tmp_path / "runs", tmp_path / "kept"
@@ -211,6 +215,9 @@ def test_finished_models_are_judged_elsewhere_without_another_run(tmp_path: Path
         assert set(pages) == {"small", "digits"}
         (result,) = pages["digits"].results_of(0)
         assert result["metrics"]["accuracy"] == wanted["results"][0]["accuracy"]
+        shown = [{line.published is None for line in compare(pages[title])} for title in ("small", "digits")]
+        assert False in shown[0]
+        assert shown[1] == {True}, "what is published is of other pictures"
     text = (tmp_path / "pages" / "own-digits.md").read_text(encoding="utf-8")
     assert "stream.dataset=digits stream.size=28 --episodes 3 --data embedded" in text
 
