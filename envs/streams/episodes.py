@@ -23,6 +23,9 @@ from frisket.rng import derive
 from frisket.types import Batch, Split
 
 
+_MOST_CHANNELS = 1024
+
+
 @dataclass(frozen=True, kw_only=True)
 class EpisodesConfig(EpisodeFields):
     """Attributes:
@@ -41,7 +44,8 @@ class EpisodesConfig(EpisodeFields):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        require(self.channels is None or self.channels >= 1, "channels", self.channels, "at least 1, or null")
+        ok = self.channels is None or 1 <= self.channels <= _MOST_CHANNELS
+        require(ok, "channels", self.channels, f"from 1 to {_MOST_CHANNELS}, or null")
         self.require_known("normalise", get_args(Normalise))
 
     def datasets(self) -> tuple[str, ...]:
