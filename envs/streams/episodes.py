@@ -22,7 +22,6 @@ from frisket.errors import require
 from frisket.rng import derive
 from frisket.types import Batch, Split
 
-
 _MOST_CHANNELS = 1024
 
 
