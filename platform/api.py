@@ -55,11 +55,11 @@ def run(
     Raises:
         UserError: the specification, the data, the device or the run to resume.
     """
-    from frisket.platform.verbs.run import carry_out
+    from frisket.platform.verbs.render import road
 
-    return carry_out(
+    return road(render)(
         spec=spec, overrides=overrides, seeds=seeds, workers=workers, data=data, data_dir=data_dir, runs_dir=runs_dir,
-        resume=resume, run_id=run_id, register=register, local=local, uses=uses, render=render, search=False,
+        resume=resume, run_id=run_id, register=register, local=local, uses=uses, search=False,
     )  # fmt: skip
 
 

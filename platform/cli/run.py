@@ -113,12 +113,12 @@ def carry_out(
         why = "the run is kept in this job's working folder, which Ray throws away: set it before `ray start`"
         typer.echo(f"warning: FRISKET_RUNS is not set; {why}", err=True)
     with stopping() as stop:
-        from frisket.platform.verbs import run as verb
+        from frisket.platform.verbs.render import road
 
-        done = verb.carry_out(
+        done = road(render)(
             spec=spec, overrides=overrides or (), seeds=seeds, workers=workers, data=data, data_dir=data_dir,
             runs_dir=runs_dir, resume=resume, run_id=run_id, register=register, local=local, search=search,
-            render=render, stop=stop,
+            stop=stop,
             watch=lambda folder, count: _watched(folder, count, local, stop),
         )  # fmt: skip
     from frisket.platform.reports.rows import replica_rows

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import statistics
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 
 
 def aggregate(metrics: Iterable[dict[str, float]]) -> dict[str, dict[str, float]]:
@@ -15,16 +15,6 @@ def aggregate(metrics: Iterable[dict[str, float]]) -> dict[str, dict[str, float]
         for name, value in row.items():
             values.setdefault(name, []).append(value)
     return {name: _of(found) for name, found in values.items()}
-
-
-def with_intervals(
-    metrics: Sequence[dict[str, float]], intervals: Mapping[str, tuple[float, float]]
-) -> dict[str, dict[str, float]]:
-    """`aggregate`, and of a metric that has one the ends of its interval, ``low`` and ``high``."""
-    return {
-        name: {**one, **dict(zip(("low", "high"), intervals.get(name, ()), strict=False))}
-        for name, one in aggregate(metrics).items()
-    }
 
 
 def spread_of(std: float | None, n: int | None) -> float | None:
@@ -39,7 +29,7 @@ def spread_text(mean: float, std: float | None, n: int | None, *, form: str = ".
 
 
 def interval_text(row: Mapping[str, float], *, form: str = ".3f") -> str:
-    """``[0.42, 0.57]``: the interval that the mean of ``row``, as `with_intervals` has it, lies in; empty where it has
+    """``[0.42, 0.57]``: the interval that the mean of ``row`` lies in, from ``low`` to ``high``; empty where it has
     none."""
     return f"[{row['low']:{form}}, {row['high']:{form}}]" if "low" in row and row["n"] > 1 else ""
 

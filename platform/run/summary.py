@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from frisket.files import find_sealed, write_sealed
-from frisket.platform.run.aggregate import with_intervals
+from frisket.platform.run.aggregate import aggregate
 from frisket.platform.run.divergence import divergences
 from frisket.platform.run.folder import RunFolder
 from frisket.platform.run.points import points_of
@@ -33,9 +33,12 @@ def summarise(folder: RunFolder) -> dict[str, Any]:
     metrics: dict[str | None, list[dict[str, float]]] = {label: [] for label in folder.experiment.plans}
     for result in results:
         metrics[result["variant"]].append(result["metrics"])
+    by_label = {label: aggregate(found) for label, found in metrics.items()}
     protocol = folder.experiment.protocol
-    intervals = protocol.row.intervals or (lambda config, seeds: {})
-    by_label = {label: with_intervals(found, intervals(protocol.config, found)) for label, found in metrics.items()}
+    if protocol.row.intervals is not None:
+        for label, found in metrics.items():
+            for name, ends in protocol.row.intervals(protocol.config, found).items():
+                by_label[label][name] |= dict(zip(("low", "high"), ends, strict=True))
     points = [] if search is None else points_of(folder)
     best = points[0] if points and points[0].ranked else None
     lost = divergences(folder)

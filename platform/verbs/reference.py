@@ -34,17 +34,16 @@ def with_reference(experiment: Experiment, runs_dir: Path) -> Experiment:
     if section.row.referred is None or section.config.reference is None or section.config.references:
         return experiment
     name = section.config.reference
-    if name in spec_names():
-        found = [one for one in RunFolder.all(runs_dir) if one.manifest["spec"] == name and _measures(one, experiment)]
-        if not found:
-            lost = f"no run of {name} with these tasks and points has finished in {runs_dir}"
-            _log.warning("%s is measured against nothing: %s; run it first", experiment.name, lost)
-            return experiment
-        run = max(found, key=lambda one: one.created)
-    else:
-        run = RunFolder.find(name, runs_dir)
-        if not _measures(run, experiment):
-            raise RunError("reference", name, "must be a finished run of the same stream and points")
+    called = [one for one in RunFolder.all(runs_dir) if name in (one.run_id, one.manifest["spec"])]
+    found = [one for one in called if _measures(one, experiment)]
+    if not found:
+        if name not in spec_names():
+            fix = f"must be a specification, or a finished run in {runs_dir} of the same stream and points"
+            raise RunError("protocol.reference", name, fix)
+        lost = f"no run of {name} with these tasks and points has finished in {runs_dir}"
+        _log.warning("%s is measured against nothing: %s; run it first", experiment.name, lost)
+        return experiment
+    run = max(found, key=lambda one: one.created)
     label = run.experiment.headline_label
     seeds = [result["metrics"] for result in run.results() if result["variant"] == label]
     config = section.row.referred(section.config, seeds)
@@ -60,6 +59,10 @@ def _measures(run: RunFolder, experiment: Experiment) -> bool:
     return run.done and _asked(there) == _asked(experiment)
 
 
-def _asked(experiment: Experiment) -> dict[str, Any]:
-    protocol = {k: v for k, v in experiment.protocol.work(exact=True).items() if not k.startswith("reference")}
-    return {"stream": experiment.stream.work(exact=True), "protocol": protocol}
+def _asked(experiment: Experiment) -> tuple[Any, ...]:
+    """What areas under curves hang on besides the method."""
+    stream, protocol = experiment.stream, experiment.protocol
+    config = protocol.config
+    if protocol.row.referred is not None:
+        config = dataclasses.replace(protocol.row.referred(config, ()), reference=None)
+    return stream.kind, stream.config, protocol.kind, config

@@ -55,14 +55,13 @@ def carry_out(
     local: bool = False,
     search: bool = False,
     uses: Sequence[Given] = (),
-    render: bool = False,
     stop: Stop = lambda: False,
     watch: Watch = lambda run, workers: contextlib.nullcontext(),
 ) -> FinishedRun:
     """What a user asks for with `frisket.run` or `frisket.tune` (``search``), from the words to the end.
 
     Args:
-        spec, overrides, seeds, workers, data, data_dir, runs_dir, resume, run_id, register, local, uses, render: as
+        spec, overrides, seeds, workers, data, data_dir, runs_dir, resume, run_id, register, local, uses: as
             `frisket.run` says.
         search: whether it is a search.
         stop: asked often; True ends the run with a checkpoint.
@@ -74,8 +73,7 @@ def carry_out(
     """
     require_workers(workers, local=local)
     require_mode(data)
-    for name, value in (("register", register), ("render", render)):
-        require_switch(name, value)
+    require_switch("register", register)
     found, runs = require_place("data_dir", data_dir), require_place("runs_dir", runs_dir)
     place = None if found is None else str(found)
     if runs is not None and runs.exists() and not runs.is_dir():
@@ -94,14 +92,12 @@ def carry_out(
         folder = reopen(
             str(resume), spec=spec, data=data, data_dir=place, runs_dir=runs, search=search, uses=uses
         )  # fmt: skip
-        if render:
-            _require_film(folder.experiment)
     elif spec is None:
         raise SpecError("SPEC", None, "is required; `frisket list specs` shows the names")
     else:
         folder = prepare(
             spec, overrides, seeds=seeds, data=data, data_dir=place, runs_dir=runs, register=register, search=search,
-            run_id=run_id, uses=uses, render=render,
+            run_id=run_id, uses=uses,
         )  # fmt: skip
     elsewhere = [use.name for use in folder.experiment.uses if use.given]
     if elsewhere and not local:
@@ -109,8 +105,6 @@ def carry_out(
         raise SpecError("uses", elsewhere[0], fix)
     with watch(folder, worker_count(folder.experiment, local=local, workers=workers)):
         summary = execute(folder, local=local, workers=workers, data_dir=place, stop=stop)
-        if render:
-            _draw_film(folder)
     return FinishedRun(run_id=folder.run_id, path=folder.path, summary=summary)
 
 
@@ -126,7 +120,6 @@ def prepare(
     search: bool = False,
     run_id: str | None = None,
     uses: Sequence[Given] = (),
-    render: bool = False,
 ) -> RunFolder:
     """The folder of a new run of ``spec``. Every mistake that can be seen before the first step is raised here.
 
@@ -141,13 +134,12 @@ def prepare(
         search: whether it is to be a search; a specification with a ``tune`` section is one, and no other.
         run_id: the run's name. If a run of that name is there it is that one, and must be of the same specification.
         uses: modules of one's own beside those the specification names.
-        render: whether its tasks are to be drawn in the end.
 
     Raises:
         UserError: the specification, the data, the device or the run of that name.
     """
     runs = default_runs_folder() if runs_dir is None else runs_dir
-    experiment = with_reference(load_spec(spec, overrides, seeds=seeds, uses=uses), runs)
+    experiment = load_spec(spec, overrides, seeds=seeds, uses=uses)
     if search and experiment.tune is None:
         raise SpecError("SPEC", experiment.name, "has no tune section to search over; `frisket run` runs it")
     if not search and experiment.tune is not None:
@@ -159,6 +151,7 @@ def prepare(
         if left:
             way = f"variants.LABEL.{change} does"
             _log.warning("%s does not reach %s: they say their own; %s", change, ", ".join(left), way)
+    experiment = with_reference(experiment, runs)
     if run_id is not None:
         there = _run_called(run_id, experiment, data, runs)
         if there is not None:
@@ -168,8 +161,6 @@ def prepare(
         images = load_data(experiment, data, data_dir)
         mode, provenance = mode_of(images), provenance_of(images)
         rehearse(experiment, images, overrides)
-        if render:
-            _require_film(experiment)
     return RunFolder.create(
         runs,
         experiment,
@@ -335,15 +326,3 @@ def _uploading(folder: RunFolder) -> contextlib.AbstractContextManager[object]:
     from frisket.platform.tracking.background import BackgroundUploader
 
     return BackgroundUploader(folder)
-
-
-def _require_film(experiment: Experiment) -> None:
-    from frisket.platform.reports.film import require_film
-
-    require_film(experiment)
-
-
-def _draw_film(folder: RunFolder) -> None:
-    from frisket.platform.reports.film import draw_film
-
-    draw_film(folder)
