@@ -75,8 +75,14 @@ class Gym(Bodies):
         self.actions = low.size
         self.longest = None if first.spec is None else first.spec.max_episode_steps
         self.usual = self.longest or UNLIMITED
-        first.reset(seed=0)
-        observation, *_, info = first.step(self._scaled(np.zeros(self.actions)))
+        try:
+            first.reset(seed=0)
+            observation, *_, info = first.step(self._scaled(np.zeros(self.actions)))
+        except Exception as error:  # whatever the environment's own code raises
+            fix = f"cannot take its first step ({type(error).__name__}: {error})"
+            raise SpecError("tasks", name, fix) from error
+        if not np.isfinite(_flat(observation)).all():
+            raise SpecError("tasks", name, "must give finite observations, and its first is none")
         self._solved(observation, info)
 
     def reset(self, seeds: Sequence[int]) -> np.ndarray:

@@ -11,6 +11,7 @@ from frisket.algos.masks.mask_set import MaskSet
 from frisket.algos.parts.tree import flatten, to_device
 from frisket.envs.episode_stream import SPLITS, EpisodeStream
 from frisket.errors import ModelError, SpecError, nearest
+from frisket.heap import within_memory
 from frisket.platform.model.model import FrisketModel, Member
 from frisket.platform.protocols.few_shot_accuracy import accuracies, summarised
 from frisket.platform.run.aggregate import aggregate
@@ -48,6 +49,9 @@ def evaluate(
         raise SpecError("split", split, nearest(str(split), SPLITS))
     loaded = load_model(model, tracking_uri=tracking_uri, uses=uses)
     methods, others = parted(overrides, "learner")
+    for change in parted(parted(others, "stream")[1], "data")[1]:
+        fix = "a model is judged as it is: fields of stream, data and learner alone"
+        raise SpecError(change.partition("=")[0].strip(), change.partition("=")[2], fix)
     answering = changed(loaded.experiment, methods)
     experiment = changed(answering, others) if stream is None else load_spec(stream, others, uses=uses)
     images = load_data(experiment, data, None if data_dir is None else str(data_dir))
@@ -59,7 +63,8 @@ def evaluate(
     for done, replica in enumerate(replicas):
         watch(done, len(replicas))
         learner, member = _answering(loaded, answering, replica, methods)
-        found = _judged(learner, member, loaded.experiment.name, made, split, episodes)
+        with within_memory():
+            found = _judged(learner, member, loaded.experiment.name, made, split, episodes)
         results.append({"seed": replica.seed, "variant": replica.variant, **found})
         if own := learner.masks(member.state):
             masks.setdefault(replica.variant or loaded.experiment.learner.kind, []).append(own)

@@ -181,6 +181,8 @@ def test_arguments_reach_the_environment() -> None:
         ({"tasks": ("CartPole-v1",)}, "boxes"),
         ({"tasks": ("Pendulum-v1?g",)}, "NAME=VALUE"),
         ({"tasks": ("Pendulum-v1?h=2",)}, "cannot be made"),
+        ({"tasks": ("Pendulum-v1?g=abc",)}, "cannot take its first step"),
+        ({"tasks": ("Pendulum-v1?g=.nan",)}, "finite observations"),
         ({"tasks": ("Pendulum-v1",), "horizon": 201}, "at most 200"),
         ({"goals": "random"}, "left out"),
         ({"steps": 150}, "multiple of environments x horizon = 80"),

@@ -270,6 +270,16 @@ def test_what_a_model_has_learned_is_its_methods(change: str, tmp_path: Path) ->
         frisket.evaluate(folder.path, overrides=[change], episodes=1, data="embedded")
 
 
+def test_what_a_judgement_cannot_heed_or_hold_is_refused(tmp_path: Path) -> None:
+    folder = run(tmp_path)
+    for change in ("network.channels=8", "protocol.test_episodes=3", "seeds=2"):
+        with pytest.raises(SpecError, match="fields of stream, data and learner alone") as found:
+            frisket.evaluate(folder.path, overrides=[change], episodes=1, data="embedded")
+        assert found.value.field == change.partition("=")[0]
+    with pytest.raises(SpecError, match="is more than this machine has left"):
+        frisket.evaluate(folder.path, episodes=10**14, data="embedded")
+
+
 def test_a_model_that_does_not_adapt_to_episodes_is_refused(tmp_path: Path) -> None:
     stream = {"kind": "osaka", "domains": {"glyphs": 1.0}, "ways": 3, "shots": 1, "steps": 2}
     other = {"stream": stream, "learner": {"kind": "online-adam"}, "protocol": {"kind": "online-accuracy"}}
