@@ -90,6 +90,7 @@ class Drawing:
         there, shots = len(self._samples[fewest]), self.shots
         allowed = f"at most {there - shots} with shots = {shots}: {images.classes[fewest]!r} has {there} pictures"
         allowed += "; small_classes: skip passes over such classes"
+        require(shots < there, "shots", shots, f"at most {there - 1}: {images.classes[fewest]!r} has {there} pictures")
         require(shots + self.queries <= there, "queries", self.queries, allowed)
 
     def episode(self, split: Split, number: int, position: int) -> Batch:

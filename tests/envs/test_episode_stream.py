@@ -139,6 +139,7 @@ def test_pictures_are_bytes_until_they_are_asked_for_as_numbers() -> None:
     [
         ({"ways": 9}, "ways", "at most 8, the validation classes of said"),
         ({"queries": 7}, "queries", "at most 6 with shots = 2: 'c0' has 8 pictures"),
+        ({"shots": 9, "queries": 1}, "shots", "at most 7: 'c0' has 8 pictures"),
         ({"ways": 1}, "ways", "at least 2"),
         ({"shots": 0}, "shots", "at least 1"),
         ({"queries": 0}, "queries", "at least 1"),
