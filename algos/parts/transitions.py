@@ -85,9 +85,9 @@ def _write(memory: State, places: Tensor, rows: Sequence[Tensor]) -> None:
         memory[name][places] = row.to(memory[name])
 
 
-def require_room(slots: int, observations: int, actions: int) -> None:
-    """Raise `SpecError` where ``slots`` transitions have no room in this machine's memory."""
+def require_room(slots: int, observations: int, actions: int, field: str = "memory_slots") -> None:
+    """Raise `SpecError` where ``slots`` transitions, so many by ``field``, have no room in this machine's memory."""
     wanted, there = 4 * slots * (2 * observations + actions + 2), machine_memory()
     if wanted > there:
         fix = f"take {wanted / 2**30:.3g} GiB, and this machine has {there / 2**30:.3g} GiB; ask for fewer"
-        raise SpecError("memory_slots", slots, fix)
+        raise SpecError(f"learner.{field}", slots, fix)

@@ -144,6 +144,7 @@ class RobotLearner(TaskWeights):
     def require_room(self) -> None:
         """Raise `SpecError` where what is kept of the past has no room in this machine's memory."""
         transitions.require_room(self.config.memory_slots, self.seen, self.actions)
+        transitions.require_room(self.config.batch, self.seen, self.actions, "batch")
 
     @property
     def computes(self) -> Network:
