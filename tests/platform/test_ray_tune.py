@@ -60,7 +60,7 @@ def stamps(folder: RunFolder) -> dict[str, tuple[int, int]]:
 
 
 def test_killed_driver_and_killed_worker_cost_nothing_but_time(workplace: Path, environment: dict[str, str]) -> None:
-    stream = {**TINY["stream"], "samples": 400}  # time enough to be killed in the middle
+    stream = {**TINY["stream"], "samples": 1000}  # time enough to be killed in the middle
     undisturbed, folder = (prepare_search(workplace / name, stream=stream) for name in ("undisturbed", "killed"))
     local.execute(undisturbed, data_dir=None, stop=never)
     driver = subprocess.Popen(
