@@ -55,9 +55,9 @@ def run(
     Raises:
         UserError: the specification, the data, the device or the run to resume.
     """
-    from frisket.platform.verbs.render import road
+    from frisket.platform.verbs.render import runner
 
-    return road(render)(
+    return runner(render)(
         spec=spec, overrides=overrides, seeds=seeds, workers=workers, data=data, data_dir=data_dir, runs_dir=runs_dir,
         resume=resume, run_id=run_id, register=register, local=local, uses=uses, search=False,
     )  # fmt: skip

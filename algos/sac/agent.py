@@ -74,11 +74,8 @@ class SAC(stable_baselines3.SAC):
         assert self.ent_coef_optimizer is not None
         made: Any = self.policy
         actor, critics, targets = made.actor.weights, made.critic.both, made.critic_target.both
-        count, observations, after = (
-            len(batch.rewards),
-            batch.observations.flatten(1),
-            batch.next_observations.flatten(1),
-        )
+        count = len(batch.rewards)
+        observations, after = batch.observations.flatten(1), batch.next_observations.flatten(1)
         thinks, judges = made.actor.network.side_by_side, made.critic.network.side_by_side
         own = {k: v[None] for k, v in actor.by_name.items()}
         thought = thinks(own, torch.cat([observations, after]))

@@ -6,6 +6,7 @@ import atexit
 import ctypes.util
 import importlib
 import os
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -55,26 +56,20 @@ def _mujoco() -> Any:
     return importlib.import_module("mujoco")  # whose names are told to no checker of types
 
 
+@cache
 def _context() -> Any:
     """What is drawn into, made once."""
-    global _made
-    if _made is None:
-        wanted = os.environ.get("MUJOCO_GL", "").lower()
-        names = [wanted] if wanted in _LIBRARIES else list(_LIBRARIES)
-        there = [name for name in names if ctypes.util.find_library(_LIBRARIES[name])]
-        if not there:
-            fix = "apt-get install libegl1 libegl-mesa0 libgl1-mesa-dri, or libosmesa6; or leave --render out"
-            said = " or ".join(_LIBRARIES[name] for name in names)
-            raise SpecError("render", True, f"needs {said} to draw with, and this machine has none: {fix}")
-        try:
-            _made = importlib.import_module(f"mujoco.{there[0]}").GLContext(SIDE, SIDE)
-        except Exception as error:  # whatever the library and its bindings raise
-            fix = (
-                f"cannot draw with {_LIBRARIES[there[0]]} ({type(error).__name__}: {error}); set MUJOCO_GL to the other"
-            )
-            raise SpecError("render", True, f"{fix} of {' and '.join(_LIBRARIES)}, or leave --render out") from error
-        atexit.register(_made.free)
-    return _made
-
-
-_made: Any = None
+    wanted = os.environ.get("MUJOCO_GL", "").lower()
+    names = [wanted] if wanted in _LIBRARIES else list(_LIBRARIES)
+    there = [name for name in names if ctypes.util.find_library(_LIBRARIES[name])]
+    if not there:
+        fix = "apt-get install libegl1 libegl-mesa0 libgl1-mesa-dri, or libosmesa6; or leave --render out"
+        said = " or ".join(_LIBRARIES[name] for name in names)
+        raise SpecError("render", True, f"needs {said} to draw with, and this machine has none: {fix}")
+    try:
+        made = importlib.import_module(f"mujoco.{there[0]}").GLContext(SIDE, SIDE)
+    except Exception as error:  # whatever the library and its bindings raise
+        fix = f"cannot draw with {_LIBRARIES[there[0]]} ({type(error).__name__}: {error}); set MUJOCO_GL to the other"
+        raise SpecError("render", True, f"{fix} of {' and '.join(_LIBRARIES)}, or leave --render out") from error
+    atexit.register(made.free)
+    return made

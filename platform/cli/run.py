@@ -113,9 +113,9 @@ def carry_out(
         why = "the run is kept in this job's working folder, which Ray throws away: set it before `ray start`"
         typer.echo(f"warning: FRISKET_RUNS is not set; {why}", err=True)
     with stopping() as stop:
-        from frisket.platform.verbs.render import road
+        from frisket.platform.verbs.render import runner
 
-        done = road(render)(
+        done = runner(render)(
             spec=spec, overrides=overrides or (), seeds=seeds, workers=workers, data=data, data_dir=data_dir,
             runs_dir=runs_dir, resume=resume, run_id=run_id, register=register, local=local, search=search,
             stop=stop,

@@ -171,7 +171,7 @@ def require_suited(learner: Learner, stream: Stream) -> None:
 
 def require_fits(network: Network, config: Any) -> None:
     """Raise `SpecError` where the weights of ``network``, of the section ``config``, have no room in memory."""
-    if _small(config):
+    if not _large(config):
         return
     wanted, there = _COPIES * _bytes(network), machine_memory()
     if wanted > there:
@@ -179,8 +179,9 @@ def require_fits(network: Network, config: Any) -> None:
         raise SpecError("network", _said(config), fix)
 
 
-def _small(config: Any) -> bool:
-    return all(number < _SMALL for number in _numbers(vars(config)))
+def _large(config: Any) -> list[float]:
+    """The numbers of ``config`` that may stand for a size."""
+    return [number for number in _numbers(vars(config)) if number >= _SMALL]
 
 
 def _bytes(network: Network) -> float:
@@ -239,6 +240,7 @@ def _mending(name: str, needed: RealData, error: SpecError) -> str:
 
 
 def _rehearse(experiment: Experiment, images: Mapping[str, Pictures]) -> None:
+    tried = set[tuple[Any, ...]]()
     streams: dict[str, Stream] = {}  # points of a search often share one, and a stream costs more than a learner
     for plain in experiment.plans.values():
         described = repr(plain.stream)
@@ -251,8 +253,10 @@ def _rehearse(experiment: Experiment, images: Mapping[str, Pictures]) -> None:
         network, learner = build_network(plain, Inputs.of(stream)), build_learner(plain, Inputs.of(stream))
         require_fits(network, plain.network.config)
         require_suited(learner, stream)
-        if not _small(plain.learner.config):
+        sizes = repr(plain.network), *_large(plain.learner.config)
+        if len(sizes) > 1 and sizes not in tried:
             learner.init(0)  # what it keeps besides the network; without room for it no run is begun
+            tried.add(sizes)
         learner.pack([])
         if experiment.tune is not None:
             _require_measured(experiment.metric, stream, learner)

@@ -49,9 +49,12 @@ def evaluate(
         raise SpecError("split", split, nearest(str(split), SPLITS))
     loaded = load_model(model, tracking_uri=tracking_uri, uses=uses)
     methods, others = parted(overrides, "learner")
-    for change in parted(parted(others, "stream")[1], "data")[1]:
-        fix = "a model is judged as it is: fields of stream, data and learner alone"
-        raise SpecError(change.partition("=")[0].strip(), change.partition("=")[2], fix)
+    for change in others:
+        field, _, value = change.partition("=")
+        if field.strip().split(".")[0] not in ("stream", "data"):
+            raise SpecError(
+                field.strip(), value, "a model is judged as it is: fields of stream, data and learner alone"
+            )
     answering = changed(loaded.experiment, methods)
     experiment = changed(answering, others) if stream is None else load_spec(stream, others, uses=uses)
     images = load_data(experiment, data, None if data_dir is None else str(data_dir))

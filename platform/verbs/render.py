@@ -17,13 +17,13 @@ from frisket.platform.verbs.finished import FinishedRun
 from frisket.platform.verbs.run import carry_out
 
 
-def road(render: Any) -> Callable[..., FinishedRun]:
+def runner(render: Any) -> Callable[..., FinishedRun]:
     """What carries a run out, drawn in the end or not."""
     require_switch("render", render)
-    return drawn if render else carry_out
+    return run_and_draw if render else carry_out
 
 
-def drawn(
+def run_and_draw(
     *, spec: str | Mapping[str, Any] | None, overrides: Sequence[str] = (), seeds: int | None = None,
     resume: str | Path | None = None, runs_dir: str | Path | None = None, uses: Sequence[Given] = (), **others: Any,
 ) -> FinishedRun:  # fmt: skip

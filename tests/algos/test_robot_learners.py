@@ -160,7 +160,6 @@ def test_refill_zero_is_refused_where_weights_at_zero_never_move() -> None:
 
 @pytest.mark.slow
 def test_all_ten_tasks_of_continual_world_are_stepped_and_learned_from() -> None:
-    pytest.importorskip("metaworld")
     made_stream = Robots(RobotsConfig(sequence="cw10", steps=200, trials=1), {}, 0)
     row, network = LEARNERS["sac-packnet"], LayerNormMLP(LayerNormMLPConfig(), inputs=39, ways=8)
     fields = {"tasks": 10, "start_steps": 50, "update_after": 0, "update_every": 100, "updates": 1, "retrain_steps": 0}

@@ -43,7 +43,6 @@ def driven(task: str, episodes: int) -> tuple[float, int]:
 
 @pytest.mark.parametrize("task", ["push", "reach"])
 def test_trajectories_are_the_packages(task: str) -> None:
-    pytest.importorskip("metaworld")
     worst, solved = driven(task, EPISODES)
     assert worst < 1e-12
     assert solved > STEPS  # the hand had touched what it was to touch
@@ -52,7 +51,6 @@ def test_trajectories_are_the_packages(task: str) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("task", sorted({*CW10, "soccer", "coffee-pull", "door-open", "lever-pull", "stick-push"}))
 def test_trajectories_of_other_tasks_are_the_packages(task: str) -> None:
-    pytest.importorskip("metaworld")
     assert driven(task, 3)[0] < 1e-12
 
 

@@ -211,7 +211,6 @@ def test_sequences() -> None:
 
 
 def test_meta_world_shows_its_goal_and_seeds_say_all() -> None:
-    pytest.importorskip("metaworld")
     made = stream(2, tasks=("reach", "push-v3"), steps=400, environments=2, horizon=100)
     assert (made.shape, made.actions, made.tasks) == ((39, 1, 1), 4, 2)
     for position in (0, made.start(1)):
@@ -226,7 +225,6 @@ def test_meta_world_shows_its_goal_and_seeds_say_all() -> None:
 
 @pytest.mark.parametrize(("goals", "distinct"), [("random", 12), ("fifty", range(6, 13)), ("fixed", 1)])
 def test_goals_of_meta_world(goals: Any, distinct: Any) -> None:
-    pytest.importorskip("metaworld")
     bodies = MetaWorld("reach", goals, seed=5)
     found = {tuple(bodies.reset([seed])[0, 36:39].tolist()) for seed in range(12)}
     assert len(found) in (distinct if isinstance(distinct, range) else (distinct,))
@@ -235,14 +233,12 @@ def test_goals_of_meta_world(goals: Any, distinct: Any) -> None:
 
 
 def test_unknown_meta_world_task_names_the_nearest() -> None:
-    pytest.importorskip("metaworld")
     with pytest.raises(SpecError, match="did you mean 'hammer-v3'"):
         stream(tasks=("hamer",), steps=800)
 
 
 @pytest.mark.process
 def test_another_process_gives_the_same_first_observations() -> None:
-    pytest.importorskip("metaworld")
     script = (
         "from frisket.envs.robots.meta_world import MetaWorld;"
         "print(MetaWorld('push', 'random', 0).reset([1, 2]).tolist())"
@@ -254,7 +250,6 @@ def test_another_process_gives_the_same_first_observations() -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("task", CW10)
 def test_c1_every_task_of_cw10_steps(task: str) -> None:
-    pytest.importorskip("metaworld")
     assert meta_world.full_name(task) in meta_world.kinds()
     found = trajectory(world_of(stream(tasks=(task,), steps=200, environments=1), 0), most=200)
     assert found.shape == (201, 1, 40)

@@ -94,7 +94,6 @@ def test_numbers_of_another_meta_world_have_no_verdict_and_claims_do(tmp_path: P
 
 @pytest.mark.slow
 def test_a_few_rows_of_a_table_at_smoke_scale(tmp_path: Path) -> None:
-    pytest.importorskip("metaworld")
     asked: dict[str, Any] = {"rows": ["Single tasks", "A-GEM", "VCL", "Perfect memory", "EPN"], "scale": "smoke"}
     reproduction = reproduce.start("continual_world/table4", runs_dir=tmp_path, **asked)
     summary = reproduce.execute(reproduction, local=True)

@@ -129,7 +129,8 @@ class RobotLearner(TaskWeights):
     entropies: int = 1
 
     def __init__(self, config: RobotLearnerConfig, network: Network) -> None:
-        plain = as_powerprop(network).network
+        self.network = as_powerprop(network)
+        plain = self.network.network
         if not isinstance(plain, LayerNormMLP):
             raise SpecError(
                 "network.kind", type(plain).__name__, "must be layer-norm-mlp, of which critics can be made"
@@ -137,7 +138,6 @@ class RobotLearner(TaskWeights):
         require(plain.ways % 2 == 0, "network", plain.ways, "mean and deviation of every number of an action")
         self.config, self.actions, self.seen = config, plain.ways // 2, plain.inputs
         self.plain, self.critic = plain, plain.sized(plain.inputs + self.actions, 1)
-        self.network = as_powerprop(network)
         self.require_room()
         self.optimiser = FusedAdam(_EPSILON)
 

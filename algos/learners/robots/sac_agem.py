@@ -63,6 +63,7 @@ class SACAGEM(ManyHeadsLearner):
         return max(self.config.tasks - 1, 1) * self.config.task_memory
 
     def require_room(self) -> None:
+        super().require_room()
         transitions.require_room(self.config.memory_slots + self.slots, self.seen, self.actions)
 
     def init(self, seed: int, warm_start: State | None = None) -> State:
