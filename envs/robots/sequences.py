@@ -1,6 +1,7 @@
 """Sequences of tasks by name (continual_world spec, section 2).
 
-``cw3e`` is a cheap one of ours, and ``cw6`` ours too: the paper that has six tasks does not name them. Of the triplets,
+``cw3e`` is a cheap one of ours, and ``cw6`` ours too: the paper that has six tasks does not name them. ``reach-drawer``
+is what two cores learn in minutes: with ``goals: fixed`` its two reach tasks have each a goal of their own. Of the triplets,
 which a public derivative of the released code lists, the first two are marked good there and the last three bad; the
 numbers are ours.
 """
@@ -19,6 +20,7 @@ SEQUENCES: Mapping[str, tuple[str, ...]] = MappingProxyType(
     {
         "pointgoal": ("point-goal",) * 3,
         "pendulum": ("Pendulum-v1?g=2.0", "Pendulum-v1?g=6.0", "Pendulum-v1?g=10.0"),
+        "reach-drawer": ("reach", "drawer-close", "reach"),
         "cw3e": ("hammer", "faucet-close", "window-close"),
         "cw6": CW10[:6],
         "cw10": CW10,

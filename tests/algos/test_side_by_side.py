@@ -39,7 +39,9 @@ def test_values_and_gradients_are_those_of_each(several: int, hidden: tuple[int,
     assert set(found) == set(leaves)
     for k, one in zip(leaves, expected, strict=True):
         assert torch.allclose(found[k], one, rtol=1e-4, atol=1e-5), k
-    assert torch.allclose(network.side_by_side.by_inputs(weights, passed, g), by_x, rtol=1e-4, atol=1e-5)
+    for first in (0, 2):
+        found_by_x = network.side_by_side.by_inputs(weights, passed, g, first)
+        assert torch.allclose(found_by_x, by_x[:, first:], rtol=1e-4, atol=1e-5)
 
 
 def test_the_first_of_the_inputs_alone() -> None:
