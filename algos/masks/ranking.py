@@ -26,6 +26,7 @@ import math
 from collections.abc import Collection, Mapping
 from typing import Literal
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -95,12 +96,23 @@ def descending(values: Tensor) -> Tensor:
 def largest(values: Tensor, count: int) -> tuple[Tensor, Tensor]:
     """Which ``count`` of ``values``, of any shape, are the largest, of equal ones the first; and the least of these (of
     none the largest there is), a scalar. The others are not ranked."""
-    flat = values.flatten()
-    least = flat.kthvalue(flat.numel() - max(count, 1) + 1).values
+    flat = values.detach().flatten()
+    least = _smallest(flat, flat.numel() - max(count, 1) + 1)
     if count == 0:
         return torch.zeros_like(values, dtype=torch.bool), least
-    above, equal = flat > least, flat == least
-    return (above | (equal & (equal.cumsum(0) <= count - above.sum()))).view_as(values), least
+    inside = flat >= least
+    if int(inside.sum()) != count:  # several are equal to the least, or nothing is, being NaN
+        above, equal = flat > least, flat == least
+        inside = above | (equal & (equal.cumsum(0) <= count - above.sum()))
+    return inside.view_as(values), least
+
+
+def _smallest(flat: Tensor, k: int) -> Tensor:
+    """The ``k``-th smallest of ``flat`` [n], from 1; NaN is above all."""
+    if flat.device.type == "cpu" and flat.dtype in (torch.float32, torch.float64):
+        # compares many at once: 25 us for 36,864 numbers, where torch's takes 400
+        return flat.new_tensor(np.partition(flat.numpy(), k - 1)[k - 1])
+    return flat.kthvalue(k).values
 
 
 def layer_counts(sizes: Mapping[str, int], fraction: float, output: Collection[str] = ()) -> dict[str, int]:
