@@ -25,7 +25,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from frisket.algos.networks.kind import NetworkKind
+from frisket.algos.networks.kind import SIDE, NetworkKind
 from frisket.algos.networks.layers import channels_last, convolve, max_pool
 from frisket.algos.networks.network import require_blocks
 from frisket.algos.networks.norm_policy import Normalise, PolicyConfig, PolicyNetwork
@@ -66,7 +66,7 @@ class Conv4(PolicyNetwork):
 
     def __init__(self, config: Conv4Config, *, in_channels: int, size: int, ways: int, own: int | None = None) -> None:
         require_blocks(own, ways)
-        require(size >= 2**BLOCKS, "image size", size, f"at least {2**BLOCKS} for {BLOCKS} poolings")
+        require(size >= 2**BLOCKS, SIDE, size, f"at least {2**BLOCKS} for {BLOCKS} poolings")
         super().__init__(config, {f"bn{i}": config.channels for i in range(1, BLOCKS + 1)})
         self.own, self.bias, filters = own, config.bias, config.channels
         self.products = torch.bfloat16 if config.precision == "bf16" else None

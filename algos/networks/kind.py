@@ -8,6 +8,10 @@ from typing import Any
 
 from frisket.algos.networks.network import Network
 from frisket.algos.networks.powerprop import Powerprop
+from frisket.errors import SpecError
+
+SIDE = "image size"
+"""What a network calls the side of its inputs where it refuses one."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,7 +42,16 @@ class NetworkKind:
             in_channels, size: C and H (= W) of an input.
             ways: number of labels.
             own: size of the blocks of labels that are judged among themselves; None for one head over all.
+
+        Raises:
+            SpecError: inputs of this side are not for this network.
         """
-        plain = self.make(config, in_channels=in_channels, size=size, ways=ways, own=own)
+        try:
+            plain = self.make(config, in_channels=in_channels, size=size, ways=ways, own=own)
+        except SpecError as error:
+            if error.field != SIDE:
+                raise
+            fix = f"needs inputs of another side: {error.fix}, and the stream's are {in_channels} x {size} x {size}"
+            raise SpecError("network.kind", self.name, fix) from error
         alpha = getattr(config, "powerprop_alpha", 1)
         return plain if alpha == 1 else Powerprop(plain, alpha)

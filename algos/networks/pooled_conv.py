@@ -16,7 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from frisket.algos.networks.kind import NetworkKind
+from frisket.algos.networks.kind import SIDE, NetworkKind
 from frisket.algos.networks.network import Network, NetworkConfig, kaiming_normal, require_blocks
 from frisket.errors import require
 from frisket.types import Params
@@ -51,7 +51,7 @@ class PooledConv(Network):
     ) -> None:
         require_blocks(own, ways)
         left = size // 2 ** len(_SIDES)
-        require(left >= 1, "image size", size, f"at least {2 ** len(_SIDES)} for {len(_SIDES)} poolings")
+        require(left >= 1, SIDE, size, f"at least {2 ** len(_SIDES)} for {len(_SIDES)} poolings")
         self.own = own
         self.convolutions = tuple(f"conv{i}" for i in range(1, len(_SIDES) + 1))
         inputs = (in_channels, *config.filters)

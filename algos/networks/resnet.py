@@ -28,7 +28,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from frisket.algos.networks.kind import NetworkKind
+from frisket.algos.networks.kind import SIDE, NetworkKind
 from frisket.algos.networks.network import NetworkConfig, kaiming_normal, require_blocks
 from frisket.algos.networks.normalised import Norm, Normalised, fresh_statistics
 from frisket.errors import require
@@ -88,7 +88,7 @@ class ResNet(Normalised):
 
     def __init__(self, config: ResNetConfig, *, in_channels: int, size: int, ways: int, own: int | None = None) -> None:
         require_blocks(own, ways)
-        require(size >= 1, "image size", size, "at least 1")
+        require(size >= 1, SIDE, size, "at least 1")
         self.config, self.own, self.ways = config, own, ways
         self.stem = (
             Convolution("stem", (config.width, in_channels, 7, 7), 2, "stem_norm")

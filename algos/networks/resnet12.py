@@ -26,7 +26,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from frisket.algos.networks.kind import NetworkKind
+from frisket.algos.networks.kind import SIDE, NetworkKind
 from frisket.algos.networks.network import require_blocks, xavier_uniform
 from frisket.algos.networks.norm_policy import Normalise, PolicyConfig, PolicyNetwork
 from frisket.errors import require
@@ -68,7 +68,7 @@ class ResNet12(PolicyNetwork):
         self, config: ResNet12Config, *, in_channels: int, size: int, ways: int, own: int | None = None
     ) -> None:
         require_blocks(own, ways)
-        require(size >= 4, "image size", size, "at least 4 for 3 poolings, the last of them padded")
+        require(size >= 4, SIDE, size, "at least 4 for 3 poolings, the last of them padded")
         channels = config.channels or _CHANNELS[config.width]
         self.own, self.features = own, channels[-1]
         self.pooled = self.features

@@ -1,9 +1,9 @@
 """Sequences of tasks by name (continual_world spec, section 2).
 
 ``cw3e`` is a cheap one of ours, and ``cw6`` ours too: the paper that has six tasks does not name them. ``reach-drawer``
-is what two cores learn in minutes: with ``goals: fixed`` its two reach tasks have each a goal of their own. Of the triplets,
-which a public derivative of the released code lists, the first two are marked good there and the last three bad; the
-numbers are ours.
+is what two cores learn in minutes: with ``goals: fixed`` its two reach tasks have each a goal of their own. Of the
+triplets, which a public derivative of the released code lists, the first two are marked good there and the last three
+bad; the numbers are ours.
 """
 
 from __future__ import annotations

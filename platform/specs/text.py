@@ -127,7 +127,7 @@ def find_spec(spec: str) -> SpecFile:
     path = Path(spec)
     if path.suffix.lower() in (".yaml", ".yml"):
         if not path.is_file():
-            raise SpecError("SPEC", spec, "no such file")
+            raise SpecError("SPEC", spec, "is a folder; name a .yaml file" if path.is_dir() else "no such file")
         try:
             text = path.read_text(encoding="utf-8")
         except UnicodeDecodeError as error:
@@ -169,6 +169,10 @@ def read_raw(
         raise SpecError("SPEC", spec, "must be a mapping of sections")
     raw = laid_over(raw, overrides)
     if seeds is not None:
+        twice = [change for change in overrides if change.partition("=")[0].strip() == "seeds"]
+        if twice:
+            fix = f"is asked for twice, here and as --seeds {seeds}; leave one out"
+            raise SpecError("seeds", twice[-1].partition("=")[2], fix)
         raw["seeds"] = seeds
     return {"name": name, **raw}, folder
 

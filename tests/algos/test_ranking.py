@@ -18,7 +18,8 @@ def test_they_are_those_that_a_stable_sort_puts_first(kind: str, of: int, count:
     values = torch.randint(of, (5, 6), generator=torch_generator(0, kind, of)).to(TYPES[kind])
     order = descending(values.flatten())
     inside, least = largest(values, count)
-    assert inside.dtype == torch.bool and inside.flatten().nonzero().flatten().tolist() == sorted(order[:count].tolist())
+    assert inside.dtype == torch.bool
+    assert inside.flatten().nonzero().flatten().tolist() == sorted(order[:count].tolist())
     assert least == values.flatten()[order[max(count, 1) - 1]]
 
 
@@ -27,5 +28,7 @@ def test_where_numbers_are_none_any_more_as_many_as_there_are_at_most_are_inside
     values = torch.full((12,), torch.nan).to(TYPES[kind])
     values[:4] = torch.arange(4.0)
     inside, least = largest(values, 10)
-    assert int(inside.sum()) <= 10 and least == 2
-    assert int(largest(values, 5)[0].sum()) == 0 and largest(values, 5)[1].isnan()
+    assert int(inside.sum()) <= 10
+    assert least == 2
+    assert int(largest(values, 5)[0].sum()) == 0
+    assert largest(values, 5)[1].isnan()

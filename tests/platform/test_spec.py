@@ -113,7 +113,17 @@ def test_unknown_names_suggest_the_nearest(tmp_path: Path) -> None:
         load_spec(str(tmp_path / "nothing.yaml"))
 
 
+def test_a_number_of_seeds_that_is_given_twice_is_refused() -> None:
+    with pytest.raises(SpecError, match="asked for twice") as caught:
+        load_spec("demo", ["seeds=3"], seeds=2)
+    assert (caught.value.field, caught.value.value) == ("seeds", "3")
+    assert load_spec("demo", ["seeds=3"]).seeds == 3
+
+
 def test_files_that_are_not_specs(tmp_path: Path) -> None:
+    (tmp_path / "folder.yaml").mkdir()
+    with pytest.raises(SpecError, match="is a folder"):
+        load_spec(str(tmp_path / "folder.yaml"))
     broken = tmp_path / "broken.yaml"
     broken.write_text("stream: {p: [")
     with pytest.raises(SpecError, match="not valid YAML"):

@@ -244,6 +244,7 @@ def test_a_model_acts_as_the_task_it_is_told(tmp_path: Path) -> None:
         ({"learner": {"kind": "er"}, "network": {"kind": "mlp"}}, "learner.kind", "sac"),
         ({"protocol": {"kind": "retained-accuracy"}}, "protocol.kind", "success"),
         ({"network": {"kind": "mlp"}}, "network.kind", "layer-norm-mlp"),
+        ({"network": {"kind": "conv4"}}, "network.kind", "the stream's are 2 x 1 x 1"),
         ({"protocol": {"kind": "success", "points": 4, "tail": 1}}, "protocol.points", "at most 3"),
         ({"protocol": {"kind": "success", "points": 3, "tail": 4}}, "protocol.tail", "at most points"),
         ({"learner": {"kind": "sac", "memory_slots": 10**12}}, "learner.memory_slots", "GiB"),
