@@ -102,6 +102,23 @@ class SideBySide:
             g = self._before(name, torch.bmm(g.to(weight.dtype), weight).to(g.dtype), z)
         return torch.bmm(self._unnormalised(weights, passed, g), weights["fc1.weight"][..., first:]).sum(0)
 
+    @torch.no_grad()
+    def by_inputs_of(
+        self, weights: Mapping[str, Tensor], passed: Pass, g: Tensor, which: Tensor, first: int = 0
+    ) -> Tensor:  # fmt: skip
+        """As `by_inputs`, where of every input one network alone has a gradient by its outputs: that of number
+        ``which`` [N], and it is ``g`` [N, ways]. What the others would have multiplied is zeros, and left out."""
+        if g.device.type != "cpu":  # to count them would wait for the device
+            whole = g.new_zeros(passed.outputs.shape)
+            whole.scatter_(0, which[None, :, None].expand_as(g[None]), g[None])
+            return self.by_inputs(weights, passed, whole, first)
+        found = g.new_empty(len(g), weights["fc1.weight"].shape[-1] - first)
+        for k in range(len(passed.outputs)):
+            rows = (which == k).nonzero()[:, 0]
+            own = {name: weights[name][k, None] for name in ("norm1.weight", "fc1.weight")}
+            found[rows] = self.by_inputs(own, _way_back(passed, k, rows), g[rows][None], first)
+        return found
+
     def _back(self, passed: Pass) -> list[tuple[str, tuple[Tensor, Tensor, Tensor]]]:
         return list(zip(self.names, passed.layers, strict=True))[::-1]
 
@@ -117,6 +134,18 @@ class SideBySide:
         return _aten.native_layer_norm_backward(g * weights["norm1.weight"][:, None], z, z.shape[-1:], mean, r, *none)[
             0
         ]
+
+
+def _way_back(passed: Pass, network: int, rows: Tensor) -> Pass:
+    """What `SideBySide.by_inputs` asks of ``passed``, for one of the networks and the inputs of these numbers; the rest
+    stays as it is."""
+
+    def taken(one: Tensor) -> Tensor:
+        return one[network].index_select(0, rows)[None]
+
+    x, z, h, mean, r = passed.first
+    layers = tuple((taken(left), before, weight[network, None]) for left, before, weight in passed.layers)
+    return Pass(passed.outputs, (x, taken(z), h, taken(mean), taken(r)), layers)
 
 
 def _tanh_of_half_(x: Tensor) -> Tensor:

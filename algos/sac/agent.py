@@ -101,8 +101,8 @@ class SAC(stable_baselines3.SAC):
         found = judges(critics.by_name, torch.cat([observations, actions], 1))
         value, lower = found.outputs.min(0)
         actor_loss = (eta * density - value).mean()
-        chosen = torch.zeros_like(found.outputs).scatter_(0, lower[None], -1 / count)
-        by_action = judges.by_inputs(critics.by_name, found, chosen, first=observations.shape[1])
+        by_value = torch.full_like(value, -1 / count)
+        by_action = judges.by_inputs_of(critics.by_name, found, by_value, lower[:, 0], observations.shape[1])
         by_raw = by_action * (1 - actions.square()) + 2 * eta / count * actions
         by_std = by_raw * log_std[:count].exp() * noise[0] - eta / count
         by_std = by_std * (raw_std[:count] == log_std[:count])

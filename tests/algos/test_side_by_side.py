@@ -44,6 +44,17 @@ def test_values_and_gradients_are_those_of_each(several: int, hidden: tuple[int,
         assert torch.allclose(found_by_x, by_x[:, first:], rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.parametrize("of_the_second", [0, 1, COUNT])
+def test_where_one_network_answers_for_an_input_the_other_has_nothing_to_say(of_the_second: int) -> None:
+    network, weights, x = networks(2, (6, 4))
+    which = (torch.arange(COUNT) < of_the_second).long()
+    g = torch.randn(COUNT, WAYS, generator=torch_generator(1))
+    both = torch.stack([torch.where(which[:, None] == k, g, 0) for k in range(2)])
+    passed = network.side_by_side(weights, x)
+    found = network.side_by_side.by_inputs_of(weights, passed, g, which, 1)
+    assert torch.allclose(found, network.side_by_side.by_inputs(weights, passed, both, 1), rtol=1e-4, atol=1e-6)
+
+
 def test_the_first_of_the_inputs_alone() -> None:
     network, weights, x = networks(1, (6, 4))
     g = torch.randn(1, 3, WAYS, generator=torch_generator(1))
