@@ -152,6 +152,8 @@ class _Walk:
             if not self.state:
                 self.state = self._start(self._pretrain(journals, stop) if self.experiment.pretrain else None)
             give_back_freed_memory()  # what reading the data and making the state took
+            for stream in self.streams:
+                stack.enter_context(stream.at_work())
             self._follow(journals, stop)
         self._finish()
 
