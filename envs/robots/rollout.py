@@ -37,8 +37,7 @@ from frisket.errors import FrisketError, UserError
 _PATIENCE = 10.0
 """Seconds a process may take to end by itself."""
 _PROGRAM = (
-    "import sys; sys.path[:] = {path!r};"
-    "from frisket.envs.robots.rollout_process import serve; serve({line}, {memory})"
+    "import sys; sys.path[:] = {path!r};from frisket.envs.robots.rollout_process import serve; serve({line}, {memory})"
 )
 _ONE_THREAD = {f"{library}_NUM_THREADS": "1" for library in ("OMP", "MKL", "OPENBLAS")}
 

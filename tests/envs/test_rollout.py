@@ -106,14 +106,15 @@ def test_nothing_is_left_open_or_shared() -> None:
 
 def test_one_that_is_killed_ends_the_work_and_the_others() -> None:
     made, before = stream(2), children()
-    with pytest.raises(RolloutLost, match="SIGKILL") as caught, made.at_work():
+    with made.at_work():
         world = next(made.trials(0))
         world.reset()
-        for number, _ in enumerate(steps(world)):
-            if number == 2:
-                killed = min(children() - before)
-                os.kill(killed, signal.SIGKILL)
-    assert number == 2
+        acted = steps(world)
+        next(acted)
+        killed = min(children() - before)
+        os.kill(killed, signal.SIGKILL)
+        with pytest.raises(RolloutLost, match="SIGKILL") as caught:
+            next(acted)
     assert f"process {killed}" in str(caught.value)
     assert "stream.rollout_workers" in str(caught.value)
     assert children() <= before
