@@ -18,7 +18,6 @@ import gymnasium
 import numpy as np
 import pytest
 import torch
-from gymnasium.envs.classic_control.pendulum import PendulumEnv
 
 from frisket.envs.robots.config import RobotsConfig
 from frisket.envs.robots.rollout import RolloutLost
@@ -154,17 +153,21 @@ def test_none_outlives_a_parent_that_is_killed(environment: dict[str, str]) -> N
     wait_for(lambda: not any(Path(f"/proc/{one}").exists() for one in found))
 
 
-class Fragile(PendulumEnv):
+class Fragile(gymnasium.Env[np.ndarray, np.ndarray]):
     """Breaks in its fourth step."""
 
+    observation_space = action_space = gymnasium.spaces.Box(-1, 1, (2,), np.float32)
     taken = 0
 
-    def step(self, u: np.ndarray) -> tuple[np.ndarray, float, bool, bool, dict[str, Any]]:
+    def reset(self, *, seed: int | None = None, options: Any = None) -> tuple[np.ndarray, dict[str, Any]]:
+        super().reset(seed=seed)
+        return np.zeros(2, np.float32), {}
+
+    def step(self, action: np.ndarray) -> tuple[np.ndarray, float, bool, bool, dict[str, Any]]:
         self.taken += 1
         if self.taken == 4:
             raise ZeroDivisionError("a joint")
-        observation, reward, over, cut, info = super().step(u)
-        return observation, float(reward), over, cut, {**info, "success": False}
+        return action, 0.0, False, False, {"success": False}
 
 
 @pytest.fixture
