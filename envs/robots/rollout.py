@@ -37,7 +37,7 @@ from frisket.errors import FrisketError, UserError
 _PATIENCE = 10.0
 """Seconds a process may take to end by itself."""
 _PROGRAM = (
-    "import sys; sys.path[:] = {path!r};from frisket.envs.robots.rollout_process import serve; serve({line}, {memory})"
+    "import sys; sys.path[:] = {path!r}; from frisket.envs.robots.rollout_process import serve; serve({line}, {memory})"
 )
 _ONE_THREAD = {f"{library}_NUM_THREADS": "1" for library in ("OMP", "MKL", "OPENBLAS")}
 
@@ -74,15 +74,15 @@ class Rollout:
 
     def __init__(self, orders: Orders, workers: int) -> None:
         self._actions, self._workers = orders.actions, list[_Worker]()
-        with tempfile.TemporaryFile() as file:
+        with self._whole(), tempfile.TemporaryFile() as file:
             file.write(bytes(orders.row.itemsize * orders.environments))
             file.flush()
             self._table = orders.table(mmap.mmap(file.fileno(), 0))
             for _ in range(workers):
                 self._workers.append(_started(file.fileno()))
-        for worker in self._workers:
-            with contextlib.suppress(ConnectionError):  # said when something is asked of it
-                worker.line.send(orders)
+            for worker in self._workers:
+                with contextlib.suppress(ConnectionError):  # said when something is asked of it
+                    worker.line.send(orders)
 
     def __enter__(self) -> Rollout:
         return self
@@ -90,11 +90,7 @@ class Rollout:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        for worker in self._workers:
-            worker.line.close()
-        for worker in self._workers:
-            _ended(worker.process)
-        self._workers.clear()
+        self._end()
 
     def steps(self, task: int) -> Steps:
         """What steps the environments of ``task``, of at most E episodes at a time."""
@@ -115,6 +111,12 @@ class Rollout:
 
     def _ask(self, begins: bool, task: int, count: int) -> None:
         """Have rows 0 .. count - 1 done, an even share of them by each process."""
+        if not self._workers:
+            raise RolloutLost("the processes that step environments have ended")
+        with self._whole():
+            self._shared(begins, task, count)
+
+    def _shared(self, begins: bool, task: int, count: int) -> None:
         share = [count * i // len(self._workers) for i in range(len(self._workers) + 1)]
         asked = []
         for worker, first, last in zip(self._workers, share, share[1:], strict=False):
@@ -131,6 +133,23 @@ class Rollout:
                     raise found
                 raise RolloutLost(f"an environment failed: {found.text}\n{found.trace}")
 
+    @contextlib.contextmanager
+    def _whole(self) -> Iterator[None]:
+        """End all processes where the block is left by an error: what the others answer would be taken for answers to
+        what is asked next."""
+        try:
+            yield
+        except BaseException:
+            self._end()
+            raise
+
+    def _end(self) -> None:
+        for worker in self._workers:
+            worker.line.close()
+        for worker in self._workers:
+            _ended(worker.process)
+        self._workers.clear()
+
 
 class _SharedOut(Steps):
     def __init__(self, rollout: Rollout, task: int, actions: int) -> None:
@@ -146,7 +165,7 @@ class _SharedOut(Steps):
 def _started(memory: int) -> _Worker:
     ours, theirs = Pipe()
     with theirs, _unheard():
-        program = _PROGRAM.format(path=sys.path, line=theirs.fileno(), memory=memory)
+        program = _PROGRAM.format(path=[*map(str, sys.path)], line=theirs.fileno(), memory=memory)
         process = subprocess.Popen(
             [sys.executable, "-c", program], env=os.environ | _ONE_THREAD, stdin=subprocess.DEVNULL,
             pass_fds=(theirs.fileno(), memory),

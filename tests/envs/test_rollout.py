@@ -114,6 +114,9 @@ def test_one_that_is_killed_ends_the_work_and_the_others() -> None:
         os.kill(killed, signal.SIGKILL)
         with pytest.raises(RolloutLost, match="SIGKILL") as caught:
             next(acted)
+        assert children() <= before
+        with pytest.raises(RolloutLost, match="have ended"):
+            world.reset()
     assert f"process {killed}" in str(caught.value)
     assert "stream.rollout_workers" in str(caught.value)
     assert children() <= before
