@@ -6,7 +6,7 @@ Whole episodes of 200 actions drawn at random, their reset among them, processor
 (`benchmarks.in_turn`): *plain* is ``gymnasium.make("Meta-World/MT1")``, *frisket* what a run steps
 (`frisket.envs.robots.quicker`), one thread each. What both give is equal (tests/envs/test_quicker.py).
 
-Then such episodes in environments side by side, in the learner's process and shared out over ``rollout_workers``
+Then actions in environments side by side, in the learner's process and shared out over ``rollout_workers``
 (`frisket.envs.robots.rollout`), in turn: wall time, so it tells something where there is a core for each.
 """
 
@@ -19,6 +19,7 @@ import sys
 import time
 import warnings
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -71,11 +72,12 @@ def ours(task: str) -> Work:
 
 
 def rounds_of(task: str, environments: int, workers: Sequence[int], rounds: int) -> dict[int, float]:
-    """By number of workers, the median of the seconds of ``rounds`` rounds of episodes, after one that does not
-    count."""
+    """By number of workers, the median of the seconds that the actions of a round of episodes take, without its reset,
+    over ``rounds`` after one that does not count."""
     torch.set_num_threads(1)
     times: dict[int, list[float]] = {count: [] for count in workers}
-    fields = {"tasks": (task,), "environments": environments, "steps": (rounds + 1) * environments * HORIZON}
+    steps = (rounds + 1) * environments * HORIZON
+    fields: dict[str, Any] = {"tasks": (task,), "environments": environments, "steps": steps, "horizon": HORIZON}
     with contextlib.ExitStack() as stack:
         streams = {count: Robots(RobotsConfig(**fields, rollout_workers=count), {}, 0) for count in workers}
         for stream in streams.values():
@@ -86,8 +88,8 @@ def rounds_of(task: str, environments: int, workers: Sequence[int], rounds: int)
                 assert world is not None
                 shape = HORIZON, environments, world.actions
                 actions = 2 * torch.rand(shape, generator=torch_generator(0, number)) - 1
-                start = time.perf_counter()
                 world.reset()
+                start = time.perf_counter()
                 for action in actions:
                     world.step(action)
                 if number:
