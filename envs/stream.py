@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from typing import Any
@@ -41,6 +42,10 @@ class Stream(ABC):
         """The batches at ``first`` .. ``first + count - 1``, to the bit as `batch` gives them; for who wants many, as a
         stream may make many in less time than one after the other. They may share memory: not to be changed."""
         return map(self.batch, range(first, first + count))
+
+    def at_work(self) -> contextlib.AbstractContextManager[None]:
+        """For who learns from it, position after position, while the block lasts: a stream may hold processes then."""
+        return contextlib.nullcontext()
 
     @abstractmethod
     def provenance(self) -> dict[str, Any]:

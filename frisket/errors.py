@@ -9,6 +9,7 @@
     ├── Damaged             in `frisket.envs.data.containers`: bytes of a data set are not what their name says; reaches
     │                       the user as a DataError, which names the file
     ├── PeerLost            in `frisket.platform.run.together`: another process that shares a meta-batch is gone
+    ├── RolloutLost         in `frisket.envs.robots.rollout`: a process that steps environments is gone, or they failed
     ├── NotAsked            in `frisket.findings`: a check has nothing to ask of what it tries
     └── UserError           the user can mend it: names field, value and fix; exit code 2, no traceback
         ├── SpecError       an experiment's specification

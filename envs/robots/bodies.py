@@ -1,4 +1,4 @@
-"""What steps the environments of one task: `Bodies`."""
+"""What steps the environments of one task: `Steps`; and `Bodies`, which has them at hand."""
 
 from __future__ import annotations
 
@@ -21,7 +21,25 @@ class Moved(NamedTuple):
     success: np.ndarray
 
 
-class Bodies(ABC):
+class Steps(ABC):
+    """What begins and steps episodes of one task, as many as are asked for.
+
+    Attributes: actions: A, numbers of an action.
+    """
+
+    actions: int
+
+    @abstractmethod
+    def reset(self, seeds: Sequence[int]) -> np.ndarray:
+        """Begin an episode for each of ``seeds``, whatever was before: equal seeds, equal episodes under equal actions.
+        The first observations, [E, D] float32."""
+
+    @abstractmethod
+    def step(self, actions: np.ndarray, live: np.ndarray) -> Moved:
+        """Take ``actions`` [E, A], each in [-1, 1], in the environments that are ``live`` [E]."""
+
+
+class Bodies(Steps):
     """Environments of one task, as many as there are episodes to begin.
 
     Attributes:
@@ -33,19 +51,9 @@ class Bodies(ABC):
     """
 
     size: int
-    actions: int
     longest: int | None = None
     usual: int
     same: bool = True
-
-    @abstractmethod
-    def reset(self, seeds: Sequence[int]) -> np.ndarray:
-        """Begin an episode for each of ``seeds``, whatever was before: equal seeds, equal episodes under equal actions.
-        The first observations, [E, D] float32."""
-
-    @abstractmethod
-    def step(self, actions: np.ndarray, live: np.ndarray) -> Moved:
-        """Take ``actions`` [E, A], each in [-1, 1], in the environments that are ``live`` [E]."""
 
     @abstractmethod
     def picture(self) -> np.ndarray:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from frisket.envs.robots.meta_world import Goals
 from frisket.envs.robots.sequences import SEQUENCES
 from frisket.errors import SpecError, nearest, require
+from frisket.moves import NOTHING
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -19,6 +20,8 @@ class RobotsConfig:
         (`frisket.envs.robots.meta_world`); null for ``random``.
     steps: environment steps of a task.
     environments: E, environments that are stepped side by side.
+    rollout_workers: processes beside the learner's that the environments are shared out over; 0 for none, and the
+        learner's steps them.
     horizon: steps of an episode; null for what the tasks have by themselves.
     one_hot: whether observations end with the number of their task, as T numbers. A network that has outputs for each
         task does not need it.
@@ -31,6 +34,7 @@ class RobotsConfig:
     goals: Goals | None = None
     steps: int = 1_000_000
     environments: int = 1
+    rollout_workers: int = field(default=0, metadata=NOTHING)
     horizon: int | None = None
     one_hot: bool = False
     trials: int = 50
@@ -41,6 +45,8 @@ class RobotsConfig:
             raise SpecError("sequence", self.sequence, nearest(self.sequence, SEQUENCES))
         for name in ("steps", "environments", "trials"):
             require(getattr(self, name) >= 1, name, getattr(self, name), "at least 1")
+        allowed = f"0, or up to environments = {self.environments}"
+        require(0 <= self.rollout_workers <= self.environments, "rollout_workers", self.rollout_workers, allowed)
         require(self.horizon is None or self.horizon >= 1, "horizon", self.horizon, "at least 1, or null")
 
     @property

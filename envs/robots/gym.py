@@ -9,6 +9,7 @@ nothing, frisket does: `upright`.
 from __future__ import annotations
 
 import math
+import pickle
 from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any
@@ -41,6 +42,30 @@ def registered(name: str) -> bool:
 
     kind = name.partition("?")[0]
     return ":" in kind or kind in gymnasium.registry
+
+
+def entry(name: str) -> bytes:
+    """What gymnasium knows of the task ``name``, for another process to `enter`.
+
+    Raises:
+        SpecError: it was registered with what this process alone can call.
+    """
+    import gymnasium
+
+    kind = name.partition("?")[0]
+    try:
+        return pickle.dumps(gymnasium.spec(kind))
+    except (pickle.PicklingError, AttributeError, TypeError) as error:
+        fix = f"must be 0: {name} is known to this process alone ({error}); register it in a module that is installed"
+        raise SpecError("rollout_workers", "above 0", f"{fix}, and name the task MODULE:{kind}") from error
+
+
+def enter(known: bytes) -> None:
+    """Register what `entry` gave."""
+    import gymnasium
+
+    spec = pickle.loads(known)
+    gymnasium.registry[spec.id] = spec
 
 
 class Gym(Bodies):

@@ -12,6 +12,7 @@ and the seed; the worker steps the environments), and a position takes seconds, 
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 from collections.abc import Callable, Iterator, Mapping
 from functools import cached_property
@@ -21,9 +22,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from frisket.envs.robots.bodies import Bodies
+from frisket.envs.robots.bodies import Bodies, Steps
 from frisket.envs.robots.config import RobotsConfig
 from frisket.envs.robots.factory import bodies_of
+from frisket.envs.robots.rollout import Rollout, orders_of
 from frisket.envs.robots.world import LockStep
 from frisket.envs.task_stream import TaskStream
 from frisket.rng import derive
@@ -47,6 +49,7 @@ class RobotStream(TaskStream):
     rounds: int
     seed: int
     plan: Mapping[str, Any]
+    _rollout = None
 
     def robot(self, position: int) -> int:
         """Which robot task is acted in at ``position``, or was last."""
@@ -69,10 +72,8 @@ class RobotStream(TaskStream):
 
     def worlds(self, task: int, episodes: int, *what_for: str | int) -> Iterator[World]:
         """Worlds of ``episodes`` episodes in all of the robot task ``task``, by (seed, ``task``, ``what_for``)."""
-        code = [float(t == task) for t in range(len(self.config.names))] if self.config.one_hot else []
-        seeds = [derive(self.seed, "episode", task, *what_for, i) for i in range(episodes)]
-        for first in range(0, episodes, self.config.environments):
-            yield LockStep(self._bodies(task), seeds[first : first + self.config.environments], self.horizon, code)
+        steps = self._bodies(task) if self._rollout is None else self._rollout.steps(task)
+        yield from self._worlds(steps, task, episodes, *what_for)
 
     def trials(self, task: int) -> Iterator[World]:
         """The worlds that the robot task ``task`` keeps back for methods which judge themselves."""
@@ -85,8 +86,21 @@ class RobotStream(TaskStream):
     def film(self, task: int) -> tuple[World, Callable[[], np.ndarray]]:
         """The world of an episode of ``task`` that serves nothing else, and what it looks like when that is called
         (`frisket.envs.robots.bodies.Bodies.picture`)."""
-        (world,) = self.worlds(task, 1, "film")
-        return world, self._bodies(task).picture
+        bodies = self._bodies(task)
+        (world,) = self._worlds(bodies, task, 1, "film")
+        return world, bodies.picture
+
+    @contextlib.contextmanager
+    def at_work(self) -> Iterator[None]:
+        """While the block lasts, `rollout_workers` processes step the environments, if there are to be any."""
+        if not self.config.rollout_workers:
+            yield
+            return
+        with Rollout(orders_of(self.config, self.seed, self._bodies(0)), self.config.rollout_workers) as self._rollout:
+            try:
+                yield
+            finally:
+                self._rollout = None
 
     def end(self, position: int) -> TaskEnd | None:
         end = super().end(position)
@@ -101,6 +115,12 @@ class RobotStream(TaskStream):
     @cached_property
     def _made(self) -> dict[int, Bodies]:
         return {}
+
+    def _worlds(self, steps: Steps, task: int, episodes: int, *what_for: str | int) -> Iterator[World]:
+        code = [float(t == task) for t in range(len(self.config.names))] if self.config.one_hot else []
+        seeds = [derive(self.seed, "episode", task, *what_for, i) for i in range(episodes)]
+        for first in range(0, episodes, self.config.environments):
+            yield LockStep(steps, seeds[first : first + self.config.environments], self.horizon, code)
 
     def _bodies(self, task: int) -> Bodies:
         if task not in self._made:

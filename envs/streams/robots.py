@@ -11,6 +11,7 @@ from torch import Tensor
 
 from frisket.envs.robots.config import RobotsConfig
 from frisket.envs.robots.factory import bodies_of, require_alike
+from frisket.envs.robots.rollout import orders_of
 from frisket.envs.robots.stream import RobotStream, first_observations
 from frisket.envs.streams.kind import StreamKind
 from frisket.errors import SpecError, require
@@ -26,7 +27,8 @@ class Robots(RobotStream):
         seed: the run's seed.
 
     Raises:
-        SpecError: a task is not known, cannot be made or is unlike the others; or steps or horizon do not fit them.
+        SpecError: a task is not known, cannot be made or is unlike the others; steps or horizon do not fit them; or
+            other processes are to step what they cannot know.
     """
 
     def __init__(self, config: RobotsConfig, data: Mapping[str, Any], seed: int) -> None:
@@ -34,6 +36,8 @@ class Robots(RobotStream):
         names = config.names
         made = [bodies_of(names, t, config.goals, seed) for t in range(len(names))]
         require_alike(names, made)
+        if config.rollout_workers:
+            orders_of(config, seed, made[0])
         for name, one in zip(names, made, strict=True):
             if config.together and one.same and names.count(name) > 1:
                 fix = "is there more than once, and in turn one task is not to be learned as several: name it once"

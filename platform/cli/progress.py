@@ -9,6 +9,7 @@ from types import TracebackType
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn
+from rich.table import Column
 
 from frisket.platform.run.divergence import losses, sentence
 from frisket.platform.run.folder import RunFolder
@@ -71,7 +72,8 @@ class ProgressLine:
         self._console.print(text, markup=False, highlight=False, soft_wrap=True)
 
     def _live(self) -> None:
-        columns = (BarColumn(bar_width=24), TextColumn("{task.description}"))
+        said = TextColumn("{task.description}", table_column=Column(no_wrap=False))  # whole on a narrow terminal, too
+        columns = (BarColumn(bar_width=24), said)
         with Progress(*columns, console=self._console, transient=True) as bar:
             row, pause = bar.add_task("starting", total=None), _LIVE_SECONDS
             while not self._end.wait(pause):

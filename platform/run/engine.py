@@ -25,6 +25,7 @@ from frisket.platform.run.divergence import Lost, lost, sentence
 from frisket.platform.run.drive import Episodes, drive_of, seen
 from frisket.platform.run.folder import RunFolder
 from frisket.platform.run.journal import Journal
+from frisket.platform.run.pace import Pace, task_at
 from frisket.platform.run.replicas import PackFolder
 from frisket.platform.run.together import Together
 from frisket.platform.specs.build import Inputs, build_learner, build_network, build_stream, choose_device, load_data
@@ -111,6 +112,7 @@ class _Walk:
         self.state: State = {}
         self.scores: list[State] = [self.protocol.init() for _ in pack]
         self.lost: list[Lost | None] = [None] * len(pack)
+        self.paces: list[Pace] = []
         self.pretrained: State | None = None
         found = files.load()
         if found is not None:
@@ -152,6 +154,8 @@ class _Walk:
             if not self.state:
                 self.state = self._start(self._pretrain(journals, stop) if self.experiment.pretrain else None)
             give_back_freed_memory()  # what reading the data and making the state took
+            for stream in self.streams:
+                stack.enter_context(stream.at_work())
             self._follow(journals, stop)
         self._finish()
 
@@ -194,6 +198,7 @@ class _Walk:
 
     def _follow(self, journals: list[Journal], stop: Callable[[], bool]) -> None:
         """Walk along the drive from the cursor to its end."""
+        self.paces = [Pace() for _ in self.replicas]
         self.drive.begin(self.state, self.cursor)
         try:
             self._walked(journals, stop)
@@ -210,6 +215,7 @@ class _Walk:
             self.scores = [one.scores for one in scored]
             for i, (journal, one) in enumerate(zip(journals, scored, strict=True)):
                 journal.step(position, one.record)
+                self.paces[i].count(one.record)
                 if self.lost[i] is None:
                     found = lost(position, one.record, numbers[i], partial(self.pack.replica, self.state, i))
                     if found is not None:
@@ -259,8 +265,10 @@ class _Walk:
     def _show(self, done: int, steps: int) -> None:
         """The progress files: not durable, written for the eye."""
         headline = self.protocol.headline
-        for files, scores, found in zip(self.files.members, self.scores, self.lost, strict=True):
+        task = task_at(self.stream, self.cursor - 1) if done else None
+        for i, (files, scores, found) in enumerate(zip(self.files.members, self.scores, self.lost, strict=True)):
             progress = {"cursor": self.cursor, "steps": steps, "seconds": self._elapsed()} | _said(found)
+            progress |= {"task": task, "rates": self.paces[i].rates()} if done else {}
             score = self.protocol.final(scores).get(headline) if done else None
             progress |= {} if score is None else {headline: score}
             write_sealed(files.path / "progress.json", progress, durable=False)

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 from frisket.platform.run.folder import RunFolder
 from frisket.platform.run.points import best_of
 from frisket.platform.specs.experiment import share
 
-_NOT_A_SCORE = ("cursor", "steps", "seconds", "diverged", "diverged_in", "weights")
+_NOT_A_SCORE = ("cursor", "steps", "seconds", "diverged", "diverged_in", "weights", "task", "rates")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -20,6 +21,8 @@ class Snapshot:
     scores: label of a variant (the metric's name in a plain experiment) to the mean so far; of a search, the best
         point that is finished.
     seconds_left: estimate, None while there is nothing to go by.
+    task: which one the first of the replicas at work is at; None where the stream has but one, or hides them.
+    rates: what is done in a second, over the replicas at work; empty for methods that do not act.
     """
 
     done: int
@@ -28,6 +31,8 @@ class Snapshot:
     steps: int
     scores: dict[str, float]
     seconds_left: float | None
+    task: str | None = None
+    rates: Mapping[str, float] = field(default_factory=dict)
 
     def text(self) -> str:
         """One line."""
@@ -35,7 +40,9 @@ class Snapshot:
             return "starting"
         parts = [f"replicas {self.done}/{self.replicas}"]
         parts.append(f"steps {self.cursor}/{self.steps}")
+        parts += [] if self.task is None else [self.task]
         parts += [f"{name} {value:.3f}" for name, value in self.scores.items()]
+        parts += [f"{value:,.{0 if value >= 10 else 1}f} {name}" for name, value in self.rates.items()]
         if self.done == self.replicas:
             parts.append("finishing")
         elif self.seconds_left is not None:
@@ -81,6 +88,7 @@ def take(folder: RunFolder, workers: int) -> Snapshot:
             )
             for rank in range(workers)
         )
+    at_work = [one for key, one in shown.items() if key not in done and one["cursor"]]
     return Snapshot(
         done=len(done),
         replicas=len(replicas),
@@ -88,12 +96,23 @@ def take(folder: RunFolder, workers: int) -> Snapshot:
         steps=sum(steps.values()),
         scores=_best(folder) if folder.experiment.tune else {name: _mean(v) for name, v in scores.items()},
         seconds_left=left,
+        task=next((one.get("task") for one in at_work), None),
+        rates=_added(one.get("rates", {}) for one in at_work),
     )
 
 
 def _best(folder: RunFolder) -> dict[str, float]:
     best = best_of(folder)
     return {} if best is None or best.score is None else {f"best {best.label}": best.score}
+
+
+def _added(several: Iterable[Mapping[str, float]]) -> dict[str, float]:
+    """By name, what ``several`` have of it together."""
+    total: dict[str, float] = {}
+    for one in several:
+        for name, value in one.items():
+            total[name] = total.get(name, 0.0) + value
+    return total
 
 
 def _mean(values: list[float]) -> float:

@@ -31,7 +31,7 @@ from frisket.types import Batch, Split, Task, TaskEnd
 
 _SETS_BYTES = 256 * 2**20
 _SERVED = ("batch", "batches", "episode", "provenance", "start", "task_index", "test_set", "validation_set")
-_SPARING = ("reseeded",)  # changes what a stream costs where it is made, and nothing that it gives
+_SPARING = ("reseeded", "at_work")  # change what a stream costs where it is made, and nothing that it gives
 _PLAIN = [field.name for field in dataclasses.fields(Batch) if field.name not in ("position", "task", "end", "world")]
 
 

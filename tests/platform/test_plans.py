@@ -156,8 +156,9 @@ def test_a_race_is_decided_where_points_are_journalled() -> None:
     assert often.work() != rarely.work()
 
 
-def test_readers_of_pictures_move_nothing_and_share_a_pack() -> None:
+def test_readers_of_pictures_and_workers_of_robots_move_nothing_and_share_a_pack() -> None:
     assert idle(STREAMS["pictures"].config, rounding=False) == {"readers"}
+    assert idle(STREAMS["robots"].config, rounding=False) == {"rollout_workers"}
     base = BASE | {"seeds": 1, "pack": 2, "learner": {"kind": "la-maml"}}
     sources = from_dict(base | {"variants": {"a": {}, "b": {"stream": {"source": "in-process"}}}})
     assert [len(pack) for pack in sources.packs()] == [2]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 import random
 from pathlib import Path
@@ -113,11 +114,19 @@ def test_served_stream_is_the_stream(name: str) -> None:
                     )
 
 
-def test_robot_tasks_are_acted_in_where_they_are_read() -> None:
+@pytest.mark.parametrize("workers", [0, pytest.param(2, marks=pytest.mark.process)])
+def test_robot_tasks_are_acted_in_where_they_are_read(workers: int) -> None:
     recipe = recipe_of("robots")
-    plain, served = in_process(recipe, 4), open_stream(Service(LocalTransport(2), "me"), recipe, 4)
+    plain = in_process(recipe, 4)
+    recipe = dataclasses.replace(recipe, stream={**recipe.stream, "rollout_workers": workers})
+    served = open_stream(Service(LocalTransport(2), "me"), recipe, 4)
     assert isinstance(plain, RobotStream)
     assert isinstance(served, RobotStream)
+    with served.at_work():
+        _need_same_worlds(plain, served)
+
+
+def _need_same_worlds(plain: RobotStream, served: RobotStream) -> None:
     for position in range(plain.steps):
         worlds = [one.batch(position).world for one in (plain, served)]
         ends = [one.batch(position).end for one in (plain, served)]

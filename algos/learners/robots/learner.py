@@ -53,6 +53,8 @@ LOGGED = {
     "loss_before": "mean loss of the critics, each before its update; not there where there was none",
     "actor_loss": "mean loss of the actor, each before its update",
     "entropy_coefficient": "eta, mean over the updates",
+    "acted": "environment steps taken to learn from; not there where there was none",
+    "updates": "updates made, those of retraining among them",
     "return": "mean over the episodes of the sum of their rewards, acting while learning",
     "practised_success": "share of the episodes in which the task was solved, acting while learning",
 }
@@ -196,6 +198,7 @@ class RobotLearner(TaskWeights):
     def observe(self, state: State, batch: Batch) -> tuple[State, Metrics]:
         task = require_task(self, batch)
         metrics: Metrics = {}
+        before = int(state["updates"])
         if int(state["running"]) != task.start:
             state = self._begin(state, task)
         if batch.world is not None:
@@ -203,7 +206,7 @@ class RobotLearner(TaskWeights):
         if batch.end is not None:
             state, found = self.end(state, task, batch.end)
             metrics |= found
-        return {**state, "step": state["step"] + 1}, metrics
+        return {**state, "step": state["step"] + 1}, {**metrics, "updates": float(int(state["updates"]) - before)}
 
     def end(self, state: State, task: Task, end: TaskEnd) -> tuple[State, Metrics]:
         """The state once ``task`` has ended, and what that measured."""
@@ -295,7 +298,11 @@ class RobotLearner(TaskWeights):
                 count = rounds * config.updates
                 learned.append((count, agent.losses(count, config.batch)))
         counted = state["acted"].new_tensor(acted)
-        metrics = {"return": rewards / world.environments, "practised_success": float(ever.float().mean())}
+        metrics = {
+            "acted": float(acted - int(state["acted"])),
+            "return": rewards / world.environments,
+            "practised_success": float(ever.float().mean()),
+        }
         return {**self._released(state, agent), "acted": counted}, {**metrics, **_mean(learned)}
 
     @property
