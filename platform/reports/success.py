@@ -83,6 +83,7 @@ def draw_curves(curves: Curves, heading: Heading) -> Figure:
             ax.plot(seeds[0].positions, mean, color=colour, lw=2, label=label)
         ax.set(title=curves.tasks[task], xlabel="round of episodes", ylim=(-0.02, 1.02), xlim=(0, ends[-1]))
         whole_numbers(ax.xaxis)
+        ax.locator_params(axis="x", nbins=4)
     lined(*axes)
     figure.supylabel("share of episodes", fontsize=9)
     legend_below(figure, axes[0])
