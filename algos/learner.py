@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from frisket.algos.masks.mask_set import MaskSet
+from frisket.algos.masks.search import Room
 from frisket.algos.networks.network import Network
 from frisket.algos.parts.kept_tasks import KeptTasks
 from frisket.algos.parts.tree import lifted, picked, stacked
@@ -153,6 +154,13 @@ class Learner(ABC):
     @abstractmethod
     def masks(self, state: State) -> MaskSet:
         """Where the method now allows learning; an empty `MaskSet` for a method that has no masks."""
+
+
+def repeated_fields(config: object) -> tuple[str, ...]:
+    """Names of the fields of a method's ``config`` that say how often something is done when a task ends, so that the
+    time which the end takes grows with each of them in a straight line; None there stands for a pass over the task's
+    batches. A configuration names them as ``repeated``."""
+    return getattr(type(config), "repeated", ())
 
 
 LOSS_BEFORE = "mean cross-entropy of the batch before learning from it: the loss of the answers that are scored"
@@ -313,6 +321,11 @@ class KeepsTasks(TaskWeights, ABC):
         Raises:
             MaskError: the masks are of another network's shape.
         """
+
+    def room(self, state: State) -> Room | None:
+        """How many tasks it can keep in all, by its configuration and the sizes of what is in ``state``; None where
+        nothing can be said."""
+        return None
 
 
 class Dense(NamedTuple):

@@ -26,6 +26,7 @@ __all__ = [
     "compare",
     "evaluate",
     "load_model",
+    "plan",
     "reproduce",
     "run",
     "runs",
@@ -42,7 +43,7 @@ if (_root := checkout()) is not None:
 if TYPE_CHECKING:
     from frisket.algos.masks.mask_set import MaskSet
     from frisket.errors import FrisketError, UserError
-    from frisket.platform.api import compare, evaluate, load_model, reproduce, run, runs, show, tune
+    from frisket.platform.api import compare, evaluate, load_model, plan, reproduce, run, runs, show, tune
 
 _HOME = {
     "FrisketError": "frisket.errors",
@@ -51,6 +52,7 @@ _HOME = {
     "compare": "frisket.platform.api",
     "evaluate": "frisket.platform.api",
     "load_model": "frisket.platform.api",
+    "plan": "frisket.platform.api",
     "reproduce": "frisket.platform.api",
     "run": "frisket.platform.api",
     "runs": "frisket.platform.api",

@@ -27,7 +27,8 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from typing import Any
 
 from frisket.redaction import censored
 
@@ -102,6 +103,18 @@ class ClusterError(UserError):
 
 class ServiceError(UserError):
     """A streaming service is unknown, or none of its sources can be reached."""
+
+
+def as_data(error: UserError) -> dict[str, Any]:
+    """``error``, JSON-able, to be kept for another process; `from_data` is the inverse."""
+    value = error.value if isinstance(error.value, (str, int, float, bool, type(None))) else str(error.value)
+    return {"kind": type(error).__name__, "field": error.field, "value": value, "fix": error.fix}
+
+
+def from_data(said: Mapping[str, Any]) -> UserError:
+    """The error that `as_data` told of; of a kind that has its home elsewhere a plain `UserError`."""
+    kind = globals().get(said["kind"], UserError)
+    return kind(said["field"], said["value"], said["fix"])
 
 
 def _in_a_line(text: str) -> str:

@@ -12,6 +12,15 @@ def checkout() -> Path | None:
     return root if (root / "pyproject.toml").is_file() else None
 
 
+def importable() -> dict[str, str]:
+    """The variables under which another process, in whatever working folder, imports this frisket: from a checkout it
+    is importable only beside its root."""
+    root = checkout()
+    if root is None:
+        return {}
+    return {"PYTHONPATH": os.pathsep.join(filter(None, [str(root), os.environ.get("PYTHONPATH")]))}
+
+
 def cache_folder() -> Path:
     """The environment's FRISKET_CACHE, or the place this system keeps caches in."""
     named = os.environ.get("FRISKET_CACHE")

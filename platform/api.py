@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:
     from frisket.platform.model.model import FrisketModel
+    from frisket.platform.planning.estimate import Plan
     from frisket.platform.specs.uses import Given
     from frisket.platform.tables.scales import ScaleName
     from frisket.platform.verbs.finished import FinishedReproduction, FinishedRun, StateName
@@ -98,6 +99,42 @@ def tune(
     return carry_out(
         spec=spec, overrides=overrides, seeds=seeds, workers=workers, data=data, data_dir=data_dir, runs_dir=runs_dir,
         resume=resume, run_id=run_id, register=register, local=local, uses=uses, search=True,
+    )  # fmt: skip
+
+
+def plan(
+    spec: str | Mapping[str, Any],
+    overrides: Sequence[str] = (),
+    *,
+    seeds: int | None = None,
+    workers: int | None = None,
+    data: DataMode = "auto",
+    data_dir: str | Path | None = None,
+    runs_dir: str | Path | None = None,
+    local: bool = False,
+    uses: Sequence[Given] = (),
+) -> Plan:
+    """What a run of ``spec``, or a search, will take: time, memory, disk, rows in MLflow, and for how many tasks the
+    weights last. A short part of it is measured on this machine, in a process of its own; on a Ray cluster that
+    ``RAY_ADDRESS`` names, on a node of every kind. Nothing of it is kept but the figures, in the cache folder.
+
+    Args:
+        spec: as for `run`; one with a ``tune`` section is planned as the search it is.
+        overrides, seeds, workers, data, data_dir, runs_dir, local: as for `run`.
+        uses: as for `run`; modules and files alone, which reach another process.
+
+    Returns:
+        `frisket.platform.planning.estimate.Plan`, whose ``as_dict()`` is JSON-able.
+
+    Raises:
+        UserError: the specification, the data or the device.
+        FrisketError: the part that was to be measured failed.
+    """
+    from frisket.platform.verbs import plan as verb
+
+    return verb.plan(
+        spec, overrides, seeds=seeds, workers=workers, data=data, data_dir=data_dir, runs_dir=runs_dir, local=local,
+        uses=uses,
     )  # fmt: skip
 
 

@@ -24,8 +24,8 @@ def modules_after(code: str, checkout: Path) -> set[str]:
 
 def test_exported_names() -> None:
     assert frisket.__all__ == [
-        "FrisketError", "MaskSet", "UserError", "__version__", "compare", "evaluate", "load_model", "reproduce", "run",
-        "runs", "show", "tune",
+        "FrisketError", "MaskSet", "UserError", "__version__", "compare", "evaluate", "load_model", "plan", "reproduce",
+        "run", "runs", "show", "tune",
     ]  # fmt: skip
     for name in frisket.__all__:
         assert getattr(frisket, name) is not None
@@ -46,6 +46,9 @@ def test_verbs_take_what_the_command_line_takes() -> None:
     of_run = dict(inspect.signature(frisket.run).parameters)
     del of_run["render"]  # of the one run that a search is not
     assert dict(inspect.signature(frisket.tune).parameters) == of_run
+    assert list(inspect.signature(frisket.plan).parameters) == [
+        "spec", "overrides", "seeds", "workers", "data", "data_dir", "runs_dir", "local", "uses"
+    ]  # fmt: skip
     assert list(inspect.signature(frisket.runs).parameters) == ["spec", "state", "data", "since", "runs_dir"]
     assert list(inspect.signature(frisket.compare).parameters) == ["names", "runs_dir"]
     assert "uri" in inspect.signature(frisket.load_model).parameters

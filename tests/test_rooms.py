@@ -20,7 +20,8 @@ ROOMS = (
     "envs.data", "envs.stream", "envs.task_stream", "envs.episode_stream", "envs.episodes", "envs.robots",
     "envs.streams", "envs.kinds", "envs.contract",
     "platform.protocols", "platform.specs", "platform.run", "platform.model", "platform.tables", "platform.cluster",
-    "platform.reports", "platform.streaming", "platform.tracking", "platform.executors", "platform.verbs",
+    "platform.reports", "platform.planning", "platform.streaming", "platform.tracking", "platform.executors",
+    "platform.verbs",
     "platform.doctor", "platform.api", "platform.cli",
 )  # fmt: skip
 APART = {"algos": ("envs", "platform"), "envs": ("algos", "platform"), "platform": ("algos.learners",)}

@@ -29,6 +29,18 @@ class Chosen(NamedTuple):
     metrics: Metrics
 
 
+class Room(NamedTuple):
+    """How many tasks a network has room for, before any is learned.
+
+    Attributes:
+        fewest: where every task takes the most that it may.
+        most: where every task takes the least, and shares none of it with another; more of them fit where they share.
+    """
+
+    fewest: int
+    most: int
+
+
 @dataclass(frozen=True, kw_only=True)
 class Shares:
     """Attributes:
@@ -52,6 +64,13 @@ class Shares:
             left = max(self.tasks - index - 1, 0)
             return left / (left + 1)
         return self.prune[min(index, len(self.prune) - 1)]
+
+    def room(self, sizes: Sequence[int]) -> Room:
+        """For how many tasks the weights of tensors of these ``sizes`` last: until one would get no weight."""
+        free, tasks = list(sizes), 0
+        while (left := [round(self.share(tasks) * size) for size in free]) != free:
+            free, tasks = left, tasks + 1
+        return Room(tasks, tasks)
 
 
 def largest_free(weights: Params, free: Params, share: float) -> Params:
@@ -94,6 +113,12 @@ class Search:
         printed = self.search == "grid" or not self.keep_last_tested
         require(printed, "keep_last_tested", True, f"false with search = {self.search}: the listing tests a grid")
         require(self.evaluations >= 1, "evaluations", self.evaluations, "at least 1")
+
+    def room(self) -> Room:
+        """By the largest and the smallest mask that it may come to."""
+        halving = self.search == "binary"
+        largest, smallest = (1.0, 0.5**self.evaluations) if halving else (self.grid[-1], self.grid[0])
+        return Room(math.ceil(1 / largest), math.ceil(1 / smallest))
 
     def judged(self, masks: Params, score: float, dense: float) -> Judged:
         """``masks`` of that ``score`` beside a ``dense`` one."""

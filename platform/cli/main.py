@@ -25,6 +25,7 @@ from frisket.platform.cli.compare import compare
 from frisket.platform.cli.doctor import doctor
 from frisket.platform.cli.evaluate import evaluate
 from frisket.platform.cli.groups import group, verb
+from frisket.platform.cli.plan import plan
 from frisket.platform.cli.reproduce import reproduce
 from frisket.platform.cli.run import run
 from frisket.platform.cli.runs import runs
@@ -45,7 +46,7 @@ app = group(
 _OPTIONS = ("local", "resume", "run_id")
 """What a verb calls an argument which on the command line is an option; no specification has a field of that name."""
 
-for function in (run, tune, reproduce, submit, runs, compare, evaluate, check, show):
+for function in (run, tune, reproduce, plan, submit, runs, compare, evaluate, check, show):
     verb(app)(function)
 verb(app, "list")(listing.show)
 verb(app)(schema)

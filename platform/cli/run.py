@@ -138,9 +138,20 @@ def _watched(folder: RunFolder, count: int, local: bool, stop: Stop) -> Iterator
     what = f"{len(folder.replicas())} replicas"
     if folder.experiment.tune is not None:
         what = f"{len(folder.experiment.variants)} points, {what}"
-    typer.echo(f"{folder.run_id}: {what} {where}, {folder.learned_from}", err=True)
+    line = f"{folder.run_id}: {what} {where}, {folder.learned_from}; {_expected(folder, count, local)}"
+    typer.echo(line, err=True)
     with resumable(f"frisket {folder.verb} --resume {_name(folder)}", stop), ProgressLine(folder, count):
         yield
+
+
+def _expected(folder: RunFolder, count: int, local: bool) -> str:
+    """What the run will take, as far as it is known without measuring; else the command that measures it."""
+    from frisket.platform.verbs.plan import known_plan
+
+    plan = known_plan(folder, workers=count, local=local)
+    if plan is None:
+        return f"not planned here yet (frisket plan {folder.manifest['spec']})"
+    return plan.text()
 
 
 def _name(folder: RunFolder) -> str:

@@ -25,7 +25,7 @@ from pathlib import Path
 import torch
 
 from frisket.errors import ClusterError, FrisketError, UserError
-from frisket.folders import checkout
+from frisket.folders import importable
 from frisket.platform.cluster import in_turn
 from frisket.platform.cluster.environment import environment, unset
 from frisket.platform.cluster.private_folder import RAYS, private_folder
@@ -124,16 +124,13 @@ def worker_count(experiment: Experiment, *, local: bool, workers: int | None) ->
 def worker_environment() -> dict[str, str]:
     """What Ray must put into the environment of the workers it starts for us, beside what they have by themselves.
 
-    From a checkout ``frisket`` is importable only beside its root; and a worker's working folder is not the user's, so
-    relative folders are made absolute. Nothing where workers inherit it: Ray starts a fresh process for every worker
-    that is to have variables of its own, in place of those it holds ready.
+    A worker's working folder is not the user's, so relative folders are made absolute. Nothing where workers inherit
+    it: Ray starts a fresh process for every worker that is to have variables of its own, in place of those it holds
+    ready.
     """
     if os.environ.get(_INHERITED):
         return {}
-    variables = {"OMP_NUM_THREADS": "1"}  # the specification's `threads` decides, when the replica starts
-    root = checkout()
-    if root is not None:
-        variables["PYTHONPATH"] = os.pathsep.join(filter(None, [str(root), os.environ.get("PYTHONPATH")]))
+    variables = {"OMP_NUM_THREADS": "1", **importable()}  # the specification's `threads` decides, when a replica starts
     for name in ("FRISKET_DATA", "FRISKET_CACHE"):
         if os.environ.get(name):
             variables[name] = str(Path(os.environ[name]).expanduser().absolute())

@@ -15,8 +15,7 @@ from collections.abc import Callable
 from concurrent.futures import Future, wait
 from pathlib import Path
 
-from frisket import errors
-from frisket.errors import FrisketError, Stopped, UserError
+from frisket.errors import FrisketError, Stopped, UserError, as_data, from_data
 from frisket.files import find_json, write_json
 from frisket.places import in_a_line
 from frisket.platform.executors import Stop, wait_until_free
@@ -115,7 +114,7 @@ def conclude(folder: RunFolder) -> None:
     if kept is None:
         return
     if "field" in kept:
-        raise getattr(errors, kept["kind"], UserError)(kept["field"], kept["value"], kept["fix"])
+        raise from_data(kept)
     raise FrisketError(f"replica {kept['replica']} failed: {kept['kind']}: {kept['text']}\n{kept['trace']}")
 
 
@@ -190,13 +189,9 @@ def _keep(folder: RunFolder, files: ReplicaFolder, error: Exception) -> None:
         "trace": traceback.format_exc(),
     }
     if isinstance(error, UserError):
-        kept |= {"field": error.field, "value": _plain(error.value), "fix": error.fix}
+        kept |= as_data(error)
     with contextlib.suppress(OSError):  # a full disk may well be the error
         write_json(_error_file(folder), kept)
-
-
-def _plain(value: object) -> object:
-    return value if isinstance(value, (str, int, float, bool, type(None))) else str(value)
 
 
 def _last_line(error: BaseException) -> str:

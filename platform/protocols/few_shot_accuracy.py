@@ -16,14 +16,14 @@ probabilities are averaged (section 8, "Snapshot ensemble").
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from frisket.algos.learner import Deciding, Episodic
+from frisket.algos.learner import Deciding, Episodic, Learner
 from frisket.algos.masks.store import MaskStore
 from frisket.algos.parts.tree import to_device
 from frisket.envs.episode_stream import EpisodeStream
@@ -74,6 +74,19 @@ class FewShotAccuracy(Protocol):
 
     def __init__(self, config: FewShotAccuracyConfig, stream: EpisodeStream) -> None:
         self.config, self.stream = config, stream
+
+    def judgings(self, learner: Learner) -> Iterator[tuple[int, float]]:
+        """Of N validations, the j-th is taken to be better than all before with the chance 1 / sqrt(j): more often than
+        one of N alike, which is 1 / j, as what learns gets better."""
+        assert isinstance(learner, Episodic)
+        domains, each = len(self.stream.domains), learner.meta_batch
+        steps, tests = self.stream.steps // each, self.config.test_episodes * len(self.stream.domains)
+        due = [s for s in range(self.config.every, steps, self.config.every) if s > self.config.first]
+        for j, step in enumerate([*due, steps], start=1):
+            validated = math.ceil(self.config.validation_episodes / domains) * domains
+            yield step - 1, validated + tests / math.sqrt(j)
+        ensemble = min(self.config.snapshots, len(due) + 1)
+        yield steps - 1, tests * ((ensemble if ensemble > 1 else 0) + isinstance(learner, Deciding))
 
     def init(self) -> State:
         none = torch.zeros(0, dtype=torch.float64)

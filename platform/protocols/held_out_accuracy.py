@@ -10,12 +10,13 @@ their labels are seen as well; that is what the picture of the run shows.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
 
+from frisket.algos.learner import Learner
 from frisket.envs.stream import Stream
 from frisket.envs.task_stream import TaskStream
 from frisket.errors import SpecError, require
@@ -57,6 +58,11 @@ class HeldOutAccuracy(Protocol):
             fix = "needs a stream of one task with test pictures: pictures"
             raise SpecError("protocol.kind", "held-out-accuracy", fix)
         self.config, self.stream = config, stream
+
+    def judgings(self, learner: Learner) -> Iterator[tuple[int, float]]:
+        every, last = self.config.every or self.stream.steps, self.stream.steps - 1
+        yield from ((position, 1) for position in range(every - 1, last, every))
+        yield last, 1
 
     def init(self) -> State:
         nothing, unknown = torch.zeros((), dtype=torch.float64), torch.full((), math.nan, dtype=torch.float64)

@@ -69,8 +69,9 @@ class LogLikelihood(TaskMatrix):
     def __init__(self, config: LogLikelihoodConfig, stream: Stream) -> None:
         super().__init__(stream)
         self.config = config
-        fewest = min(len(self.stream.test_set(task)[1]) for task in range(self.stream.tasks))
-        require(config.batch <= fewest, "protocol.batch", config.batch, f"at most {fewest}, the test images of a task")
+        most = min(len(self.stream.test_set(task)[1]) for task in range(self.stream.tasks))
+        require(config.batch <= most, "protocol.batch", config.batch, f"at most {most}, the test images of a task")
+        self.fewest = config.batch
 
     def init(self) -> State:
         nothing = torch.zeros((), dtype=torch.float64)

@@ -15,12 +15,12 @@ With ``inference``, the end of the stream is also answered without task labels, 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
 
-from frisket.algos.learner import KeepsTasks
+from frisket.algos.learner import KeepsTasks, Learner
 from frisket.algos.parts.inference import Form, identify
 from frisket.envs.stream import Stream
 from frisket.errors import SpecError, require
@@ -63,6 +63,11 @@ class ProtectedAccuracy(RetainedAccuracy):
 
     def __init__(self, config: ProtectedAccuracyConfig, stream: Stream) -> None:
         super().__init__(config, stream)
+
+    def judgings(self, learner: Learner) -> Iterator[tuple[int, float]]:
+        yield from super().judgings(learner)
+        if self.config.inference:
+            yield self.stream.steps - 1, len(self.config.inference) * self.stream.tasks
 
     def init(self) -> State:
         nothing = torch.full((len(self.config.inference), 3), math.nan, dtype=torch.float64)

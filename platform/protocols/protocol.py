@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -75,6 +75,7 @@ class Protocol(ABC):
         prunes: whether it judges what is left of a network once weights are taken out.
         of_episodes: whether it judges what is adapted to episodes.
         of_actions: whether it judges what is done in robot tasks.
+        fewest: samples of a test set without which it cannot judge.
     """
 
     headline: str
@@ -82,6 +83,13 @@ class Protocol(ABC):
     prunes: bool = False
     of_episodes: bool = False
     of_actions: bool = False
+    fewest: int = 1
+
+    def judgings(self, learner: Learner) -> Iterable[tuple[int, float]]:
+        """Where ``learner`` is judged beside the batches of the stream, and how much: positions, and the test sets,
+        episodes or worlds that the stream is asked for there, an expected number where the answers decide. It is what
+        a plan counts (`frisket.platform.planning`); nothing for a protocol that judges batches alone."""
+        return ()
 
     @abstractmethod
     def init(self) -> State:

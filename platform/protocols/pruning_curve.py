@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
@@ -26,7 +26,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from frisket.algos.learner import Dense, Prunable
+from frisket.algos.learner import Dense, Learner, Prunable
 from frisket.algos.masks.mask_set import MaskSet
 from frisket.algos.masks.ranking import Ranking, Scope, require_kept
 from frisket.algos.masks.survivors import Survivors, survivors
@@ -82,6 +82,9 @@ class PruningCurve(Protocol):
         if not isinstance(stream, TaskStream):
             raise SpecError("protocol.kind", "pruning-curve", "needs a stream of tasks with test sets: permutations")
         self.config, self.stream = config, stream
+
+    def judgings(self, learner: Learner) -> Iterator[tuple[int, float]]:
+        yield self.stream.steps - 1, 1
 
     def init(self) -> State:
         curve = torch.full((len(_MEASURED), len(self.config.kept)), math.nan, dtype=torch.float64)

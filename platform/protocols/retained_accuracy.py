@@ -13,13 +13,14 @@ All test samples are scored; the released evaluator leaves one of 10,000 out.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 import torch
 from torch import Tensor
 
+from frisket.algos.learner import Learner
 from frisket.algos.networks.network import own_logits
 from frisket.envs.stream import Stream
 from frisket.platform.protocols import recent
@@ -60,6 +61,10 @@ class RetainedAccuracy(TaskMatrix):
     def __init__(self, config: RetainedAccuracyConfig, stream: Stream) -> None:
         super().__init__(stream)
         self.config = config
+
+    def judgings(self, learner: Learner) -> Iterator[tuple[int, float]]:
+        yield 0, self.stream.tasks
+        yield from super().judgings(learner)
 
     def init(self) -> State:
         return {

@@ -25,13 +25,14 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from frisket.algos.learner import Learner
 from frisket.algos.parts.acting import played
 from frisket.envs.robots.stream import RobotStream
 from frisket.envs.stream import Stream
@@ -96,6 +97,15 @@ class Success(Protocol):
         require(config.points <= self.rounds, "protocol.points", config.points, allowed)
         for row in config.references:
             require(len(row) == stream.ways, "protocol.references", row, f"one number for each of {stream.ways} tasks")
+
+    def judgings(self, learner: Learner) -> Iterator[tuple[int, float]]:
+        worlds = math.ceil(self.config.episodes / self.stream.config.environments)
+        for phase in range(self.stream.tasks):
+            tasks = self.stream.ways if self.stream.config.together else phase + 1
+            for point in range(1, self.config.points + 1):  # the first round by which so many points are due
+                rounds = -(-point * self.rounds // self.config.points)
+                yield self.stream.start(phase) + rounds - 1, tasks * worlds
+            yield self.stream.start(phase + 1) - 1, tasks * worlds
 
     def init(self) -> State:
         shape = self.stream.tasks, self.config.points, self.stream.ways

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import math
 from abc import abstractmethod
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, ClassVar
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from frisket.algos.learner import Learner
 from frisket.envs.stream import Stream
 from frisket.envs.task_stream import TaskStream
 from frisket.errors import SpecError
@@ -51,6 +52,10 @@ class TaskMatrix(Protocol):
     @abstractmethod
     def judge(self, answers: Sequence[Answers], x: Tensor, y: Tensor, task: Task) -> list[float]:
         """The score of every replica on ``task``, whose test set is ``x`` [n, C, H, W], ``y`` [n]."""
+
+    def judgings(self, learner: Learner) -> Iterator[tuple[int, float]]:
+        for task in range(self.stream.tasks):
+            yield self.stream.start(task + 1) - 1, len(self.columns(task))
 
     def init(self) -> State:
         tasks = self.stream.tasks

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from functools import cached_property, partial
 from typing import Any
 
@@ -26,7 +26,6 @@ from frisket.platform.run.drive import Episodes, drive_of, seen
 from frisket.platform.run.folder import RunFolder
 from frisket.platform.run.journal import Journal
 from frisket.platform.run.pace import Pace, task_at
-from frisket.platform.run.replicas import PackFolder
 from frisket.platform.run.together import Together
 from frisket.platform.specs.build import Inputs, build_learner, build_network, build_stream, choose_device, load_data
 from frisket.platform.specs.experiment import Experiment, Pack, Replica
@@ -73,27 +72,32 @@ def run_pack(
     files = folder.pack(pack)
     if together is not None and together.rank:
         if not files.done:
-            _Walk(folder, files, pack, data_dir, open_stream, together).accompany()
+            Walk(folder, pack, data_dir, open_stream, together).accompany()
         return
     with files.lock():
         if not files.done:
             method = folder.experiment.variant(pack[0].variant).learner.kind
             with within_memory(), blamed(folder.experiment.uses, f"{method} failed in its run"):
-                _Walk(folder, files, pack, data_dir, open_stream, together).run(stop)
+                Walk(folder, pack, data_dir, open_stream, together).run(stop)
 
 
-class _Walk:
-    """A pack on its way: pre-training, if any, then the stream. Exists for the length of `run_pack`."""
+class Walk:
+    """A pack on its way: pre-training, if any, then the stream. Exists for the length of `run_pack`; what plans a run
+    walks along a part of it (`frisket.platform.planning.probe`).
+
+    Args:
+        folder, pack, data_dir, open_stream, together: as for `run_pack`; the pack is not held by anybody else.
+    """
 
     def __init__(
-        self, folder: RunFolder, files: PackFolder, pack: Pack, data_dir: str | None, open_stream: OpenStream | None,
-        together: Together | None,
+        self, folder: RunFolder, pack: Pack, data_dir: str | None, open_stream: OpenStream | None = None,
+        together: Together | None = None,
     ) -> None:  # fmt: skip
         experiments = [folder.experiment.variant(replica.variant) for replica in pack]
         self.experiment = experiments[0]  # what follows is the same in all, but for fields of the learner
         torch.set_num_threads(self.experiment.threads)
         keep_freed_memory()
-        self.folder, self.files, self.replicas, self.data_dir = folder, files, pack, data_dir
+        self.folder, self.files, self.replicas, self.data_dir = folder, folder.pack(pack), pack, data_dir
         self.name = " and ".join(dict.fromkeys((pack[0].key, pack[-1].key)))
         self.device = choose_device(self.experiment.device)
         self.stream_row = self.experiment.stream.row
@@ -114,7 +118,7 @@ class _Walk:
         self.lost: list[Lost | None] = [None] * len(pack)
         self.paces: list[Pace] = []
         self.pretrained: State | None = None
-        found = files.load()
+        found = self.files.load()
         if found is not None:
             saved, metadata = found
             self.cursor, self.journal_bytes = metadata["cursor"], metadata["journal_bytes"]
@@ -209,8 +213,7 @@ class _Walk:
 
     def _walked(self, journals: list[Journal], stop: Callable[[], bool]) -> None:
         steps = self.drive.steps
-        while self.cursor < steps:
-            position = self.cursor
+        for position in self.positions():
             self.state, scored, numbers = self.drive.step(position, self.state, self.scores)
             self.scores = [one.scores for one in scored]
             for i, (journal, one) in enumerate(zip(journals, scored, strict=True)):
@@ -221,14 +224,12 @@ class _Walk:
                     if found is not None:
                         self.lost[i] = found
                         journal.warning(position, sentence(self.replicas[i].key, found))
-            self.cursor += 1
+            self.cursor = position + 1
             done, stopping = self.cursor == steps, stop()
             if done:
                 self._warn_of_collapse(journals, position)
             if done or self.cursor % self.experiment.log_every == 0:
-                for i, journal in enumerate(journals):
-                    points, self.scores[i] = self.protocol.points(self.scores[i])
-                    journal.points(position, {**points, **self._sparsity_points(i)})
+                self._plot(position, journals)
             if done or time.monotonic() - self.shown >= PROGRESS_SECONDS:
                 self._show(steps, steps)
             if done or stopping or self._checkpoint_due():
@@ -236,6 +237,16 @@ class _Walk:
                 self._save(journals, {"learner": self.state, "scores": scores})
             if stopping and not done:
                 raise Stopped(f"replica {self.name} stopped at step {self.cursor} of {steps}")
+
+    def positions(self) -> Iterator[int]:
+        """The positions that are taken, in order: all from the cursor to the drive's end."""
+        return iter(range(self.cursor, self.drive.steps))
+
+    def _plot(self, position: int, journals: list[Journal]) -> None:
+        """Journal what is to be plotted at ``position``."""
+        for i, journal in enumerate(journals):
+            points, self.scores[i] = self.protocol.points(self.scores[i])
+            journal.points(position, {**points, **self._sparsity_points(i)})
 
     def _warn_of_collapse(self, journals: list[Journal], position: int) -> None:
         for replica, scores, journal in zip(self.replicas, self.scores, journals, strict=True):

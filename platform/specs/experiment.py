@@ -14,7 +14,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal, get_type_hints
+from typing import Any, Literal, TypeVar, get_type_hints
 
 from frisket.algos.inner.pretrain import PretrainConfig
 from frisket.algos.learner import Method
@@ -33,6 +33,8 @@ from frisket.platform.specs.section import Section, StreamSection, read_section
 from frisket.platform.specs.text import laid_over, merge, read_raw
 from frisket.platform.specs.typed import refuse_unknown, typed
 from frisket.platform.specs.uses import Given, Use, blamed, kinds_with, resolve, taken
+
+T = TypeVar("T")
 
 MOST_THREADS = 256
 """Of a pack: more than a machine has only wait for each other, and torch ends the process where it cannot make them."""
@@ -258,8 +260,8 @@ class Experiment(_Settings):
         return _rebuilt, (self.as_dict(), self.uses)  # what declares the kinds is found again, not carried along
 
 
-def share(packs: Sequence[Pack], rank: int, workers: int) -> Sequence[Pack]:
-    """The packs that fall to worker ``rank`` of ``workers``, dealt out like cards."""
+def share(packs: Sequence[T], rank: int, workers: int) -> Sequence[T]:
+    """The packs, or what is known of each, that fall to worker ``rank`` of ``workers``, dealt out like cards."""
     return packs[rank::workers]
 
 

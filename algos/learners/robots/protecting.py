@@ -20,6 +20,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from types import MappingProxyType
+from typing import ClassVar
 
 import torch
 
@@ -51,6 +52,8 @@ class ProtectingRobotConfig(RobotLearnerConfig):
     refill: what free weights start a task with: ``redraw`` their initial distribution, or ``zero``.
     retrain_steps: updates after a task's masks are chosen.
     """
+
+    repeated: ClassVar[tuple[str, ...]] = ("retrain_steps",)
 
     refill: Refill = "redraw"
     retrain_steps: int = 100_000

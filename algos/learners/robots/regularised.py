@@ -32,6 +32,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -60,6 +61,8 @@ class PenaltyRobotConfig(RobotLearnerConfig):
     strength: factor of the penalty; 0 learns without.
     importance_batches: batches of 256 observations that importances are the mean over.
     """
+
+    repeated: ClassVar[tuple[str, ...]] = ("importance_batches",)
 
     strength: float = 1e4
     importance_batches: int = 10

@@ -27,7 +27,7 @@ from frisket.algos.learner import Capabilities, Method
 from frisket.algos.learners.robots.learner import QUICK
 from frisket.algos.learners.robots.protecting import LOGGED, ProtectingRobotConfig, ProtectingRobotLearner
 from frisket.algos.masks.ranking import Ranking
-from frisket.algos.masks.search import Chosen, Search
+from frisket.algos.masks.search import Chosen, Room, Search
 from frisket.algos.networks.powerprop import masked
 from frisket.algos.parts.acting import played
 from frisket.errors import SpecError
@@ -78,6 +78,9 @@ class SACEPN(ProtectingRobotLearner):
                 "violated": float(not kept.passes), "search_steps": float(steps),
             },
         )  # fmt: skip
+
+    def room(self, state: State) -> Room:
+        return self.config.room()
 
 
 METHODS = (

@@ -27,7 +27,7 @@ from frisket.algos.learner import Method
 from frisket.algos.learners.robots.learner import QUICK
 from frisket.algos.learners.robots.protecting import LOGGED, ProtectingRobotConfig, ProtectingRobotLearner
 from frisket.algos.masks.protection import Refill
-from frisket.algos.masks.search import Chosen, Shares, largest_free
+from frisket.algos.masks.search import Chosen, Room, Shares, largest_free
 from frisket.algos.networks.network import Network
 from frisket.types import State, Task, TaskEnd
 
@@ -55,6 +55,9 @@ class SACPackNet(ProtectingRobotLearner):
     def choose(self, state: State, task: Task, end: TaskEnd) -> Chosen:
         theta = {name: state["theta"][name] for name in state["free"]}
         return Chosen(largest_free(theta, state["free"], self.config.share(len(state["starts"]))), {})
+
+    def room(self, state: State) -> Room:
+        return self.config.room([v.numel() for v in state["free"].values()])
 
 
 METHODS = (

@@ -54,7 +54,7 @@ from frisket.algos.learner import Capabilities, Method
 from frisket.algos.learners.tasks.protecting import ProtectingConfig, ProtectingLearner
 from frisket.algos.learners.tasks.taylor import expand
 from frisket.algos.masks.ranking import Ranking
-from frisket.algos.masks.search import Chosen, Search
+from frisket.algos.masks.search import Chosen, Room, Search
 from frisket.algos.networks.latent import LatentNetwork
 from frisket.algos.networks.network import Network, own_logits
 from frisket.algos.networks.powerprop import masked
@@ -151,6 +151,9 @@ class EfficientPackNet(ProtectingLearner):
                 target = network.target(some, labels, seed, "score", task, i)
                 total -= float(network.loss(theta, some, target)) * len(some)
         return total / len(y)
+
+    def room(self, state: State) -> Room:
+        return self.config.room()
 
 
 METHODS = (

@@ -33,7 +33,7 @@ from typing import Literal
 
 from frisket.algos.learner import Method
 from frisket.algos.learners.tasks.protecting import ProtectingConfig, ProtectingLearner
-from frisket.algos.masks.search import Chosen, Shares, largest_free
+from frisket.algos.masks.search import Chosen, Room, Shares, largest_free
 from frisket.algos.networks.network import Network
 from frisket.types import State, TaskEnd
 
@@ -61,6 +61,9 @@ class PackNet(ProtectingLearner):
     def choose(self, state: State, end: TaskEnd) -> Chosen:
         theta = {name: state["theta"][name] for name in state["free"]}
         return Chosen(largest_free(theta, state["free"], self.config.share(len(state["starts"]))), {})
+
+    def room(self, state: State) -> Room:
+        return self.config.room([v.numel() for v in state["free"].values()])
 
 
 METHODS = (

@@ -24,7 +24,7 @@ import dataclasses
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Literal
+from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor
@@ -61,6 +61,8 @@ class ProtectingConfig(OptimiserConfig):
     private_lr: rate of what the network keeps for each task (`Network.private`), in training and retraining; null for
         that of the others. Powerpropagation slows the weights it reparametrises, and only those.
     """
+
+    repeated: ClassVar[tuple[str, ...]] = ("retrain_steps",)
 
     naive: bool = False
     biases: Literal["freeze_after_first", "per_task", "none"] = "freeze_after_first"

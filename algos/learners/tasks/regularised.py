@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
+from typing import ClassVar
 
 import torch
 
@@ -54,6 +55,8 @@ class FisherConfig(PenaltyConfig):
     fisher_batches: batches of a task, from its first one on, that its F is made of; null for those of one pass over its
         samples.
     """
+
+    repeated: ClassVar[tuple[str, ...]] = ("fisher_batches",)
 
     fisher_batches: int | None = None
 

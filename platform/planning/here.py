@@ -1,0 +1,62 @@
+"""Measuring on the machine that this process is on: in a process of its own, and nothing is left of it."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Sequence
+
+from frisket.errors import FrisketError, cut_short, from_data
+from frisket.files import find_json, scratch
+from frisket.folders import importable
+from frisket.platform.planning.figures import Figures
+from frisket.platform.planning.process import FIGURES, MISTAKE, ask
+from frisket.platform.run.folder import RunFolder
+from frisket.platform.specs.experiment import Experiment
+from frisket.types import DataMode
+
+SECONDS = 14.0
+"""For the positions that are walked along, of all kinds of packs together; judging, ends of tasks and starts come to
+it, so that most plans take half a minute."""
+_LONGEST_WORD = 2000
+
+
+def measured_here(
+    experiment: Experiment, *, data: DataMode, data_dir: str | None, overrides: Sequence[str],
+    seconds: float = SECONDS, processor: bool = False,
+) -> Figures:  # fmt: skip
+    """The figures of ``experiment`` on this machine.
+
+    Args:
+        data, data_dir: as `frisket.run` says.
+        overrides: what was laid over the specification.
+        seconds: as `SECONDS`.
+        processor: measure processor time in place of time: on a busy machine, of what takes one thread.
+
+    Raises:
+        UserError: the data, the device, or a field that does not fit them.
+        FrisketError: the process has failed.
+    """
+    with scratch("plan") as place:
+        folder = RunFolder.create(
+            place, experiment, data_mode=data, data={}, register=False, tracking={"uri": "", "experiment": ""},
+            run_id="plan",
+        )  # fmt: skip
+        ask(folder, seconds=seconds, data_dir=data_dir, overrides=overrides, processor=processor)
+        command = [sys.executable, "-m", "frisket.platform.planning.process", str(folder.path)]
+        done = subprocess.run(
+            command, env={**os.environ, **importable()}, stderr=subprocess.PIPE, text=True, errors="replace"
+        )
+        said, mistake = find_json(folder.path / FIGURES), find_json(folder.path / MISTAKE)
+        if mistake is not None:
+            raise from_data(mistake)
+        if said is None:
+            raise FrisketError(_failed(done.returncode, done.stderr))
+        return Figures.from_dict(said)
+
+
+def _failed(code: int, said: str) -> str:
+    if code == -9:
+        return "the plan's process was killed (signal 9): often it is too little memory for the first steps already"
+    return f"the plan's process failed (exit code {code}): {cut_short(said[-_LONGEST_WORD:], _LONGEST_WORD)}"
