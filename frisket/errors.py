@@ -27,7 +27,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from typing import Any
 
 from frisket.redaction import censored
@@ -106,15 +106,14 @@ class ServiceError(UserError):
 
 
 def as_data(error: UserError) -> dict[str, Any]:
-    """``error``, JSON-able, to be kept for another process; `from_data` is the inverse."""
+    """``error``, JSON-able, to be kept for another process: what `rebuilt` takes."""
     value = error.value if isinstance(error.value, (str, int, float, bool, type(None))) else str(error.value)
     return {"kind": type(error).__name__, "field": error.field, "value": value, "fix": error.fix}
 
 
-def from_data(said: Mapping[str, Any]) -> UserError:
+def rebuilt(*, kind: str, field: str, value: object, fix: str) -> UserError:
     """The error that `as_data` told of; of a kind that has its home elsewhere a plain `UserError`."""
-    kind = globals().get(said["kind"], UserError)
-    return kind(said["field"], said["value"], said["fix"])
+    return globals().get(kind, UserError)(field, value, fix)
 
 
 def _in_a_line(text: str) -> str:

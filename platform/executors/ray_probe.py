@@ -9,7 +9,7 @@ import ray
 from ray.exceptions import RayTaskError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from frisket.errors import FrisketError, UserError, as_data, from_data
+from frisket.errors import FrisketError, UserError, as_data, rebuilt
 from frisket.platform.planning.figures import Figures
 from frisket.platform.planning.here import measured_here
 from frisket.platform.specs.experiment import Experiment
@@ -71,7 +71,7 @@ def _figures(kind: NodeKind, promise: Any) -> Figures:
     except RayTaskError as error:
         raise FrisketError(f"measuring on a node with {kind.name} failed: {str(error).splitlines()[-1]}") from error
     if "fix" in said:
-        raise from_data(said)
+        raise rebuilt(**said)
     return Figures.from_dict(said)
 
 

@@ -15,7 +15,7 @@ from collections.abc import Callable
 from concurrent.futures import Future, wait
 from pathlib import Path
 
-from frisket.errors import FrisketError, Stopped, UserError, as_data, from_data
+from frisket.errors import FrisketError, Stopped, UserError, as_data, rebuilt
 from frisket.files import find_json, write_json
 from frisket.places import in_a_line
 from frisket.platform.executors import Stop, wait_until_free
@@ -114,7 +114,7 @@ def conclude(folder: RunFolder) -> None:
     if kept is None:
         return
     if "field" in kept:
-        raise from_data(kept)
+        raise rebuilt(**{name: kept[name] for name in ("kind", "field", "value", "fix")})
     raise FrisketError(f"replica {kept['replica']} failed: {kept['kind']}: {kept['text']}\n{kept['trace']}")
 
 

@@ -7,7 +7,7 @@ import subprocess
 import sys
 from collections.abc import Sequence
 
-from frisket.errors import FrisketError, cut_short, from_data
+from frisket.errors import FrisketError, cut_short, rebuilt
 from frisket.files import find_json, scratch
 from frisket.folders import importable
 from frisket.platform.planning.figures import Figures
@@ -50,7 +50,7 @@ def measured_here(
         )
         said, mistake = find_json(folder.path / FIGURES), find_json(folder.path / MISTAKE)
         if mistake is not None:
-            raise from_data(mistake)
+            raise rebuilt(**mistake)
         if said is None:
             raise FrisketError(_failed(done.returncode, done.stderr))
         return Figures.from_dict(said)
