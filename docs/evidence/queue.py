@@ -21,6 +21,7 @@ from frisket.platform.specs.experiment import Experiment, load_spec
 from frisket.platform.specs.text import parse
 from frisket.platform.specs.typed import typed
 from frisket.platform.tables.table import evaluate_command, run_command
+from frisket.platform.verbs.reference import measured_against
 from frisket.platform.verbs.run import runs_of
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -154,6 +155,7 @@ def standing(entry: Entry, runs: Path, *, kept: Path = KEPT) -> Standing:
         experiment = entry.experiment()
     except FrisketError as error:
         return Standing(state="skipped" if reason else "waiting", reason=reason or str(error))
+    experiment = measured_against(experiment, runs, kept)
     alike = _alike(entry, experiment, (runs, kept))
     same = [run for run in alike if run.experiment.seeds == entry.seeds]
     if finished := [run for run in same if run.done and (not entry.evaluate or (run.path / entry.judged).is_file())]:
@@ -190,9 +192,9 @@ def note(runs: Path, entry: Entry, reason: str | None) -> None:
 
 
 def _alike(entry: Entry, experiment: Experiment, folders: Iterable[Path]) -> list[RunFolder]:
-    """The runs of the entry's work on its kind of data, with however many seeds."""
+    """The runs of the entry's work on its kind of data, or on none, with however many seeds."""
     found = (run for folder in folders for run in runs_of(experiment, folder))
-    return [run for run in found if run.manifest["data_mode"] == entry.data]
+    return [run for run in found if run.manifest["data_mode"] == entry.data or not run.manifest["data"]]
 
 
 def _foreseen(entry: Entry, experiment: Experiment, alike: Sequence[RunFolder]) -> float | None:

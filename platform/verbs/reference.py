@@ -30,24 +30,41 @@ def with_reference(experiment: Experiment, runs_dir: Path) -> Experiment:
     Raises:
         UserError: no such run, or one that has not finished or has other tasks or points.
     """
-    section = experiment.protocol
-    if section.row.referred is None or section.config.reference is None or section.config.references:
+    if not _names_one(experiment):
         return experiment
-    name = section.config.reference
-    called = [one for one in RunFolder.all(runs_dir) if name in (one.run_id, one.manifest["spec"])]
-    found = [one for one in called if _measures(one, experiment)]
-    if not found:
+    found = measured_against(experiment, runs_dir)
+    if found == experiment:
+        name = experiment.protocol.config.reference
         if name not in spec_names():
             fix = f"must be a specification, or a finished run in {runs_dir} of the same stream and points"
             raise RunError("protocol.reference", name, fix)
         lost = f"no run of {name} with these tasks and points has finished in {runs_dir}"
         _log.warning("%s is measured against nothing: %s; run it first", experiment.name, lost)
+    return found
+
+
+def measured_against(experiment: Experiment, *runs_dirs: Path) -> Experiment:
+    """As `with_reference`, by the first of the folders that has such a run; as it is where none has."""
+    if not _names_one(experiment):
         return experiment
-    run = max(found, key=lambda one: one.created)
-    label = run.experiment.headline_label
-    seeds = [result["metrics"] for result in run.results() if result["variant"] == label]
-    config = section.row.referred(section.config, seeds)
-    return dataclasses.replace(experiment, protocol=dataclasses.replace(section, config=config))
+    section = experiment.protocol
+    name = section.config.reference
+    for folder in runs_dirs:
+        called = [one for one in RunFolder.all(folder) if name in (one.run_id, one.manifest["spec"])]
+        if not (found := [one for one in called if _measures(one, experiment)]):
+            continue
+        run = max(found, key=lambda one: one.created)
+        label = run.experiment.headline_label
+        seeds = [result["metrics"] for result in run.results() if result["variant"] == label]
+        config = section.row.referred(section.config, seeds)
+        return dataclasses.replace(experiment, protocol=dataclasses.replace(section, config=config))
+    return experiment
+
+
+def _names_one(experiment: Experiment) -> bool:
+    """Whether it names a reference whose numbers are not there yet."""
+    section = experiment.protocol
+    return section.row.referred is not None and section.config.reference is not None and not section.config.references
 
 
 def _measures(run: RunFolder, experiment: Experiment) -> bool:

@@ -54,6 +54,32 @@ def run_of(entry: Entry, runs: Path) -> RunFolder:
     return run
 
 
+# -- what is measured against another entry --------------------------------------------------------------------------
+
+
+@pytest.mark.process
+def test_an_entry_that_is_measured_against_another_is_done_once_it_is(tmp_path: Path) -> None:
+    robots = {"kind": "robots", "steps": 160, "environments": 4}
+    small = {"batch": 8, "start_steps": 40, "update_after": 40, "update_every": 40, "updates": 1, "memory_slots": 200}
+    judged = {"kind": "success", "points": 2, "episodes": 4, "tail": 1}
+    for name, more in (("single", {}), ("sac", {"reference": "single"})):
+        said = {
+            "stream": robots, "network": {"kind": "layer-norm-mlp", "hidden": [8]},
+            "learner": {"kind": "sac" if more else "sac-single", **small}, "protocol": {**judged, **more},
+        }  # fmt: skip
+        (tmp_path / f"{name}.yaml").write_text(json.dumps(said), encoding="utf-8")
+    asked = queue(tmp_path, *({"spec": str(tmp_path / f"{name}.yaml")} for name in ("single", "sac")))
+    runs, kept = tmp_path / "runs", tmp_path / "kept"
+    assert work(asked, runs, kept=kept) == 0
+    entries = read_queue(asked)
+    found = [standing(entry, runs, kept=kept) for entry in entries]
+    assert [one.state for one in found] == ["done", "done"]
+    assert found[1].run is not None
+    assert "forward_transfer" in found[1].run.results()[0]["metrics"]
+    keep(entries, runs, kept=kept)
+    assert [standing(entry, tmp_path / "elsewhere", kept=kept).state for entry in entries] == ["done", "done"]
+
+
 # -- a whole queue -----------------------------------------------------------------------------------------------------
 
 
