@@ -19,6 +19,8 @@ from docs.evidence.queue import COMMITS, KEPT, Entry, Standing, standing
 from docs.tables.markdown import table as markdown
 from frisket.errors import FrisketError
 from frisket.files import find_json, making_folder, read_sealed, write_sealed, write_text
+from frisket.platform.protocols.decisions import COUNT, DIFFERING, LAYERS
+from frisket.platform.protocols.success import SEARCHED
 from frisket.platform.reports.reproduction import commit_text, report_path, write_picture, write_report
 from frisket.platform.run.folder import RunFolder
 from frisket.platform.run.kept import Kept
@@ -35,6 +37,8 @@ from frisket.platform.verbs.run import work_of_a_seed
 _OWN = "own"
 """Family and scale of the tables that are made here, of what no published table has: nothing of them gets a verdict."""
 _UNPUBLISHED = "with settings of which nothing is published"
+_COUNTS = {COUNT, DIFFERING, LAYERS, SEARCHED}
+"""Metrics that count something."""
 _MATRIX = re.compile(r"(?!bn).*\.weight")
 _NOWHERE: Mapping[str, str | None] = {"uri": "", "experiment": None}
 
@@ -233,7 +237,7 @@ def _measured(result: Mapping[str, Any]) -> list[str]:
 def _unit(metric: str) -> Literal["percent", "nats", "count"]:
     if "likelihood" in metric:
         return "nats"
-    return "count" if metric.endswith("/step") else "percent"
+    return "count" if metric.endswith("/step") or metric in _COUNTS else "percent"
 
 
 def _with_commits(table: Table, runs: Iterable[RunFolder | None]) -> Table:

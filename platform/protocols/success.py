@@ -41,7 +41,7 @@ from frisket.platform.protocols.bootstrap import Interval, bootstrap
 from frisket.platform.protocols.protocol import Answers, Protocol, ProtocolKind, Scored
 from frisket.types import Batch, Metrics, State, Task
 
-AUC = "auc/"
+AUC, SEARCHED = "auc/", "steps/search"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -155,7 +155,7 @@ class Success(Protocol):
         tasks = self.stream.ways if self.stream.config.together else phases
         kept = _kept(curve, ended)[:phases, :, :tasks]
         last = kept[-1, -self.config.tail :].mean(0)
-        found = {"success": float(last.mean()), "steps/search": float(scores["searched"])}
+        found = {"success": float(last.mean()), SEARCHED: float(scores["searched"])}
         parts = {f"success/{name}": float(share) for name, share in zip(names, last, strict=False)}
         if self.stream.config.together:
             return found | parts
