@@ -169,10 +169,6 @@ def read_raw(
         raise SpecError("SPEC", spec, "must be a mapping of sections")
     raw = laid_over(raw, overrides)
     if seeds is not None:
-        twice = [change for change in overrides if change.partition("=")[0].strip() == "seeds"]
-        if twice:
-            fix = f"is asked for twice, here and as --seeds {seeds}; leave one out"
-            raise SpecError("seeds", twice[-1].partition("=")[2], fix)
         raw["seeds"] = seeds
     return {"name": name, **raw}, folder
 

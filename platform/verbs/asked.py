@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, get_args
 
-from frisket.errors import RunError, nearest
+from frisket.errors import RunError, SpecError, nearest
 from frisket.types import DataMode
 
 
@@ -12,6 +12,16 @@ def require_count(field: str, value: Any) -> None:
     """Raise `RunError` unless ``value`` is a whole number of at least 1, or None."""
     if value is not None and (not isinstance(value, int) or isinstance(value, bool) or value < 1):
         raise RunError(field, value, "must be a whole number of at least 1, or None")
+
+
+def require_once(seeds: Any, overrides: Any) -> None:
+    """Raise `SpecError` where a number of ``seeds`` is asked for and ``overrides`` ask for one, too."""
+    if seeds is None or isinstance(overrides, str):
+        return
+    for change in overrides:
+        name, _, value = str(change).partition("=")
+        if name.strip() == "seeds":
+            raise SpecError("seeds", value, f"is asked for twice, here and as --seeds {seeds}; leave one out")
 
 
 def require_switch(field: str, value: Any) -> None:

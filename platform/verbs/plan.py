@@ -19,7 +19,7 @@ from frisket.platform.run.folder import RunFolder
 from frisket.platform.run.kept import default_runs_folder
 from frisket.platform.specs.experiment import Experiment, load_spec
 from frisket.platform.specs.uses import Given
-from frisket.platform.verbs.asked import require_count, require_mode, require_workers
+from frisket.platform.verbs.asked import require_count, require_mode, require_once, require_workers
 from frisket.platform.verbs.reference import with_reference
 from frisket.types import DataMode
 
@@ -40,6 +40,7 @@ def plan(
     """As `frisket.plan` says."""
     require_workers(workers, local=local)
     require_count("seeds", seeds)
+    require_once(seeds, overrides)
     require_mode(data)
     found, runs = require_place("data_dir", data_dir), require_place("runs_dir", runs_dir)
     place = None if found is None else str(found.absolute())

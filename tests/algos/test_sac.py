@@ -193,7 +193,9 @@ def test_c4_random_at_first_then_by_the_actor_and_updates_are_counted() -> None:
     assert int(state["memory"]["pushed"]) == 20
     assert not state["memory"]["terminated"].any()
     assert torch.equal(state["memory"]["actions"][:20].view(10, 2, 1), torch.stack(world.taken))
-    assert {"loss_before", "actor_loss", "entropy_coefficient", "return", "practised_success"} == set(metrics)
+    said = {"loss_before", "actor_loss", "entropy_coefficient", "return", "practised_success", "acted", "updates"}
+    assert said == set(metrics)
+    assert (metrics["acted"], metrics["updates"]) == (20, 8)
 
 
 def test_c4_a_task_begins_with_an_empty_memory_and_fresh_moments() -> None:

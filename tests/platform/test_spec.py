@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+import frisket
 from frisket.algos.learners.online.cmaml import SparseCMAMLConfig
 from frisket.envs.streams.osaka import OsakaConfig
 from frisket.errors import SpecError
@@ -114,9 +115,10 @@ def test_unknown_names_suggest_the_nearest(tmp_path: Path) -> None:
 
 
 def test_a_number_of_seeds_that_is_given_twice_is_refused() -> None:
-    with pytest.raises(SpecError, match="asked for twice") as caught:
-        load_spec("demo", ["seeds=3"], seeds=2)
-    assert (caught.value.field, caught.value.value) == ("seeds", "3")
+    for verb in (frisket.run, frisket.plan):
+        with pytest.raises(SpecError, match="asked for twice") as caught:
+            verb("demo", ["seeds=3"], seeds=2)
+        assert (caught.value.field, caught.value.value) == ("seeds", "3")
     assert load_spec("demo", ["seeds=3"]).seeds == 3
 
 
