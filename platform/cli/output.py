@@ -18,6 +18,11 @@ CsvFile = Annotated[
 ]
 
 
+def counted(count: int, what: str) -> str:
+    """``1 replica``, ``2 replicas``."""
+    return f"{count} {what}{'' if count == 1 else 's'}"
+
+
 def require_folders(json_file: Path | None, csv_file: Path | None) -> None:
     """Raise `SpecError`, before anything is run, where a file that is asked for could not be written."""
     for option, file in (("--json", json_file), ("--csv", csv_file)):

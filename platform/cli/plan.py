@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from frisket.platform.cli import complete
-from frisket.platform.cli.output import JsonFile, require_folders, write
+from frisket.platform.cli.output import JsonFile, counted, require_folders, write
 from frisket.platform.cli.run import Data, DataDir, Overrides, RunsDir, Seeds
 
 if TYPE_CHECKING:
@@ -56,11 +56,12 @@ def _lines(plan: Plan) -> Iterator[tuple[str, str]]:
     from frisket.platform.planning.estimate import size
     from frisket.platform.run.progress import duration
 
-    points = "" if plan.points is None else f"{plan.points} points, "
-    where = "in one process" if plan.local else f"on Ray, {plan.workers} worker{'s' * (plan.workers > 1)}"
+    points = "" if plan.points is None else f"{counted(plan.points, 'point')}, "
+    what = f"{counted(plan.replicas, 'replica')} in {counted(plan.packs, 'pack')}"
+    where = "in one process" if plan.local else f"on Ray, {counted(plan.workers, 'worker')}"
     mode, sets = plan.data
     learned_from = f"{mode} data: {sets}" if sets else "no data sets"
-    yield "plan", f"{plan.spec}: {points}{plan.replicas} replicas in {plan.packs} packs {where}, {learned_from}"
+    yield "plan", f"{plan.spec}: {points}{what} {where}, {learned_from}"
     around = (
         f"{duration(plan.start)} to start, {duration(plan.slowest)} the slowest pack, {duration(plan.end)} pictures"
     )

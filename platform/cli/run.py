@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from frisket.platform.cli import complete
-from frisket.platform.cli.output import CsvFile, JsonFile, require_folders, write
+from frisket.platform.cli.output import CsvFile, JsonFile, counted, require_folders, write
 from frisket.platform.cli.stopping import Stop, resumable, stopping
 from frisket.types import DataMode
 
@@ -134,10 +134,10 @@ def _watched(folder: RunFolder, count: int, local: bool, stop: Stop) -> Iterator
     """Say what is run, show how far it is, and in the end how to go on, should it end early."""
     from frisket.platform.cli.progress import ProgressLine
 
-    where = "in this process" if local else f"on Ray, {count} worker{'s' if count > 1 else ''}"
-    what = f"{len(folder.replicas())} replicas"
+    where = "in this process" if local else f"on Ray, {counted(count, 'worker')}"
+    what = counted(len(folder.replicas()), "replica")
     if folder.experiment.tune is not None:
-        what = f"{len(folder.experiment.variants)} points, {what}"
+        what = f"{counted(len(folder.experiment.variants), 'point')}, {what}"
     line = f"{folder.run_id}: {what} {where}, {folder.learned_from}; {_expected(folder, count, local)}"
     typer.echo(line, err=True)
     with resumable(f"frisket {folder.verb} --resume {_name(folder)}", stop), ProgressLine(folder, count):
@@ -150,7 +150,7 @@ def _expected(folder: RunFolder, count: int, local: bool) -> str:
 
     plan = known_plan(folder, workers=count, local=local)
     if plan is None:
-        return f"not planned here yet (frisket plan {folder.manifest['spec']})"
+        return "not planned here yet (frisket plan, asked the same, does)"
     return plan.text()
 
 

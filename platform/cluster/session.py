@@ -161,6 +161,9 @@ def _join_cluster(address: str) -> None:
         mode, place = os.environ.get("RAY_AUTH_MODE"), os.environ.get("RAY_AUTH_TOKEN_PATH")
         fix = f"refuses us ({error}); RAY_AUTH_MODE ({mode}) and the token ({place}) must be those it was started with"
         raise ClusterError("RAY_ADDRESS", address, fix) from None
+    except ValueError as error:
+        fix = f"is no address of a Ray cluster ({error}): HOST:PORT, or auto for the one on this machine"
+        raise ClusterError("RAY_ADDRESS", address, fix) from None
 
 
 def _job_environment() -> dict[str, str]:

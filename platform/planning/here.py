@@ -45,9 +45,12 @@ def measured_here(
         )  # fmt: skip
         ask(folder, seconds=seconds, data_dir=data_dir, overrides=overrides, processor=processor)
         command = [sys.executable, "-m", "frisket.platform.planning.process", str(folder.path)]
-        done = subprocess.run(
-            command, env={**os.environ, **importable()}, stderr=subprocess.PIPE, text=True, errors="replace"
-        )
+        waits, held = os.pipe()  # the process ends when nobody holds the other end, however this one has ended
+        with open(waits, "rb") as line, open(held, "wb"):
+            done = subprocess.run(
+                command, env={**os.environ, **importable()}, stdin=line, stderr=subprocess.PIPE, text=True,
+                errors="replace",
+            )  # fmt: skip
         said, mistake = find_json(folder.path / FIGURES), find_json(folder.path / MISTAKE)
         if mistake is not None:
             raise rebuilt(**mistake)

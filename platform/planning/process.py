@@ -10,8 +10,10 @@ mistake, are left in it as JSON.
 from __future__ import annotations
 
 import dataclasses
+import os
 import resource
 import sys
+import threading
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -114,10 +116,17 @@ def _most_held() -> int:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
 
 
+def _end_with_the_other() -> None:
+    """End once standard input closes: whoever asked is gone."""
+    sys.stdin.buffer.read()
+    os._exit(1)
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Measure and leave the figures; 0 also for a mistake of the user's, which is left."""
     (place,) = sys.argv[1:] if arguments is None else arguments
     folder = RunFolder.open(Path(place))
+    threading.Thread(target=_end_with_the_other, daemon=True).start()
     try:
         left, said = FIGURES, measure(folder, **read_json(folder.path / ASKED)).as_dict()
     except UserError as error:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any, get_args
 
 from frisket.errors import RunError, SpecError, nearest
+from frisket.places import require_place
 from frisket.types import DataMode
 
 
@@ -36,6 +38,14 @@ def require_workers(workers: Any, *, local: Any) -> None:
     require_switch("local", local)
     if local and workers not in (None, 1):
         raise RunError("workers", workers, "local is one process, this one; leave workers or local out")
+
+
+def require_runs_dir(value: Any) -> Path | None:
+    """``value`` as a place where runs can be kept. Raises `RunError` for a file."""
+    place = require_place("runs_dir", value)
+    if place is not None and place.exists() and not place.is_dir():
+        raise RunError("runs_dir", str(place), "is a file; name a folder")
+    return place
 
 
 def require_mode(value: Any) -> None:

@@ -19,7 +19,7 @@ from frisket.platform.run.folder import RunFolder
 from frisket.platform.run.kept import default_runs_folder
 from frisket.platform.specs.experiment import Experiment, load_spec
 from frisket.platform.specs.uses import Given
-from frisket.platform.verbs.asked import require_count, require_mode, require_once, require_workers
+from frisket.platform.verbs.asked import require_count, require_mode, require_once, require_runs_dir, require_workers
 from frisket.platform.verbs.reference import with_reference
 from frisket.types import DataMode
 
@@ -42,7 +42,7 @@ def plan(
     require_count("seeds", seeds)
     require_once(seeds, overrides)
     require_mode(data)
-    found, runs = require_place("data_dir", data_dir), require_place("runs_dir", runs_dir)
+    found, runs = require_place("data_dir", data_dir), require_runs_dir(runs_dir)
     place = None if found is None else str(found.absolute())
     experiment = load_spec(spec, overrides, seeds=seeds, uses=uses)
     elsewhere = [use.name for use in experiment.uses if use.given]

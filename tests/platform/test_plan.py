@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import subprocess
+import sys
 import tempfile
 from collections import Counter
 from collections.abc import Sequence
@@ -13,6 +16,7 @@ from typing import Any
 import pytest
 import torch
 from planned import FAMILIES, asked_for, experiment, figures, new_run, rows_of
+from watching import descendants, wait_for
 
 import frisket
 from frisket.algos.kinds import LEARNERS
@@ -310,12 +314,31 @@ def place(workplace: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.mark.process
+def test_what_measures_does_not_outlive_who_asked(place: Path, tiny_spec: str) -> None:
+    asked = [sys.executable, "-m", "frisket", "plan", tiny_spec, "stream.steps=100000", "--data", "embedded", "--local"]
+    process = subprocess.Popen(asked, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        wait_for(lambda: bool(descendants(process.pid)))
+        measuring = descendants(process.pid)
+    finally:
+        process.kill()
+        process.wait()
+
+    def lives(pid: int) -> bool:
+        with contextlib.suppress(OSError):
+            return bool(Path(f"/proc/{pid}/cmdline").read_bytes())  # of one that nobody has buried it is empty
+        return False
+
+    wait_for(lambda: not any(map(lives, measuring)), seconds=60)
+
+
+@pytest.mark.process
 def test_a_plan_leaves_its_figures_and_a_run_shows_them_on_its_first_line(
     place: Path, tiny_spec: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     asked = [tiny_spec, "stream.steps=30", "--data", "embedded", "--local"]
     assert main(["run", *asked, "--run-id", "before"]) == 0
-    assert "not planned here yet (frisket plan tiny)" in capsys.readouterr().err.splitlines()[0]
+    assert "not planned here yet (frisket plan" in capsys.readouterr().err.splitlines()[0]
     assert main(["plan", *asked, "--json", str(place / "plan.json")]) == 0
     out, err = capsys.readouterr()
     said = json.loads((place / "plan.json").read_text())
@@ -347,6 +370,7 @@ def test_a_plan_leaves_its_figures_and_a_run_shows_them_on_its_first_line(
         (["TINY", "stream.ways=40"], "stream.ways = 40: must be at most 10"),
         (["TINY", "--data-dir", "nowhere", "--data", "real"], "nowhere"),
         (["nothing/like-it"], "did you mean"),
+        (["TINY", "--runs-dir", "/dev/null"], "is a file; name a folder"),
         (["TINY", "--json", "no/such/x.json"], "--json"),
         (["TINY", "--workers", "2", "--local"], "workers"),
         (["pruning/imagenet-dense", "--data", "real"], "imagenet"),

@@ -217,10 +217,14 @@ def test_a_head_that_sends_us_elsewhere_gets_nobody_the_token(head: FakeHead, st
     assert (head.asked, other.asked) == (["GET /api/version"], [])
 
 
-def test_unknown_address_of_a_cluster_is_said_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("RAY_ADDRESS", "127.0.0.1:9")
+@pytest.mark.parametrize(
+    ("address", "said"),
+    [("127.0.0.1:9", r"127\.0\.0\.1:9.*no Ray cluster answers there"), ("garbage", r"garbage.*is no address of a Ray")],
+)
+def test_unknown_address_of_a_cluster_is_said_at_once(address: str, said: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RAY_ADDRESS", address)
     monkeypatch.setattr(ray, "is_initialized", lambda: False)  # other tests of this process may have a session
-    with pytest.raises(ClusterError, match=r"127\.0\.0\.1:9.*no Ray cluster answers there"), ray_session(1):
+    with pytest.raises(ClusterError, match=said), ray_session(1):
         pass
 
 
