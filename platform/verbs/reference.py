@@ -45,9 +45,9 @@ def with_reference(experiment: Experiment, runs_dir: Path) -> Experiment:
 
 def measured_against(experiment: Experiment, *runs_dirs: Path) -> Experiment:
     """As `with_reference`, by the first of the folders that has such a run; as it is where none has."""
-    if not _names_one(experiment):
+    section, referred = experiment.protocol, experiment.protocol.row.referred
+    if referred is None or not _names_one(experiment):
         return experiment
-    section = experiment.protocol
     name = section.config.reference
     for folder in runs_dirs:
         called = [one for one in RunFolder.all(folder) if name in (one.run_id, one.manifest["spec"])]
@@ -56,7 +56,7 @@ def measured_against(experiment: Experiment, *runs_dirs: Path) -> Experiment:
         run = max(found, key=lambda one: one.created)
         label = run.experiment.headline_label
         seeds = [result["metrics"] for result in run.results() if result["variant"] == label]
-        config = section.row.referred(section.config, seeds)
+        config = referred(section.config, seeds)
         return dataclasses.replace(experiment, protocol=dataclasses.replace(section, config=config))
     return experiment
 
