@@ -156,11 +156,11 @@ class Learner(ABC):
         """Where the method now allows learning; an empty `MaskSet` for a method that has no masks."""
 
 
-def repeated_fields(config: object) -> tuple[str, ...]:
-    """Names of the fields of a method's ``config`` that say how often something is done when a task ends, so that the
-    time which the end takes grows with each of them in a straight line; None there stands for a pass over the task's
-    batches. A configuration names them as ``repeated``."""
-    return getattr(type(config), "repeated", ())
+def repeated_field(config: object) -> str | None:
+    """Name of the field of a method's ``config`` that says how often something is done when a task ends, so that the
+    time which the end takes grows with it in a straight line; None there stands for a pass over the task's batches. A
+    configuration names it as ``repeated``; None for one that has none."""
+    return getattr(type(config), "repeated", None)
 
 
 LOSS_BEFORE = "mean cross-entropy of the batch before learning from it: the loss of the answers that are scored"

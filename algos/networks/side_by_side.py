@@ -105,7 +105,7 @@ class SideBySide:
     @torch.no_grad()
     def by_inputs_of(
         self, weights: Mapping[str, Tensor], passed: Pass, g: Tensor, which: Tensor, first: int = 0
-    ) -> Tensor:  # fmt: skip
+    ) -> Tensor:
         """As `by_inputs`, where of every input one network alone has a gradient by its outputs: that of number
         ``which`` [N], and it is ``g`` [N, ways]. What the others would have multiplied is zeros, and left out."""
         if g.device.type != "cpu":  # to count them would wait for the device

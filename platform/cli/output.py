@@ -1,4 +1,4 @@
-"""Results on paper: ``--json FILE`` and ``--csv FILE`` of every command that has results."""
+"""What commands give out alike: ``--json FILE`` and ``--csv FILE`` of those that have results, numbers in words."""
 
 from __future__ import annotations
 

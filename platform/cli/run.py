@@ -145,8 +145,8 @@ def _watched(folder: RunFolder, count: int, local: bool, stop: Stop) -> Iterator
 
 
 def _expected(folder: RunFolder, count: int, local: bool) -> str:
-    """What the run will take, as far as it is known without measuring; else the command that measures it."""
-    from frisket.platform.verbs.plan import known_plan
+    """What the run will take, as far as it is known without measuring; else that it is not."""
+    from frisket.platform.planning.kept import known_plan
 
     plan = known_plan(folder, workers=count, local=local)
     if plan is None:

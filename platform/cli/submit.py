@@ -53,9 +53,9 @@ def submit(
     from frisket.platform.cluster.head import auth_token, head_address, require_same_ray
     from frisket.platform.cluster.submission import Job, JobServer, name_of_work
     from frisket.platform.specs.experiment import load_spec
-    from frisket.platform.verbs.asked import require_once
+    from frisket.platform.verbs.asked import require_seeds_once
 
-    require_once(seeds, overrides or ())
+    require_seeds_once(seeds, overrides or ())
     experiment = load_spec(spec, overrides or (), seeds=seeds)
     folder = _folder(working_dir, wheel, installed)
     url, token = head_address(address), auth_token()

@@ -62,6 +62,12 @@ _CONNECT_SECONDS = 10.0
 _OBJECT_STORE_BYTES = 100 * 2**20  # replicas keep their data to themselves; Ray would reserve 30 % of the memory
 
 
+def on_a_cluster() -> bool:
+    """Whether `ray_session` would use a cluster that is there already."""
+    ray = sys.modules.get("ray")
+    return bool(os.environ.get("RAY_ADDRESS")) or bool(ray and ray.is_initialized())
+
+
 @contextlib.contextmanager
 def ray_session(cpus: int, preload: Sequence[str] = ()) -> Iterator[None]:
     """Ray is usable inside the block.

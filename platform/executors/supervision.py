@@ -113,8 +113,8 @@ def conclude(folder: RunFolder) -> None:
     kept = find_json(_error_file(folder))
     if kept is None:
         return
-    if "field" in kept:
-        raise rebuilt(**{name: kept[name] for name in ("kind", "field", "value", "fix")})
+    if "mistake" in kept:
+        raise rebuilt(**kept["mistake"])
     raise FrisketError(f"replica {kept['replica']} failed: {kept['kind']}: {kept['text']}\n{kept['trace']}")
 
 
@@ -189,7 +189,7 @@ def _keep(folder: RunFolder, files: ReplicaFolder, error: Exception) -> None:
         "trace": traceback.format_exc(),
     }
     if isinstance(error, UserError):
-        kept |= as_data(error)
+        kept["mistake"] = as_data(error)
     with contextlib.suppress(OSError):  # a full disk may well be the error
         write_json(_error_file(folder), kept)
 

@@ -9,8 +9,7 @@ from dataclasses import asdict, dataclass, replace
 from statistics import fmean
 from typing import Any
 
-from frisket.platform.planning.figures import Figures, PackFigures
-from frisket.platform.planning.process import kind_of
+from frisket.platform.planning.figures import Figures, PackFigures, kind_of
 from frisket.platform.run.progress import duration
 from frisket.platform.specs.experiment import Experiment, Pack, share
 

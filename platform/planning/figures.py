@@ -7,6 +7,16 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from frisket.platform.specs.experiment import Pack
+
+Kind = tuple[tuple[str | None, ...], int]
+"""What packs of one kind share: labels of the variants in them, and how many replicas they have."""
+
+
+def kind_of(pack: Pack) -> Kind:
+    """Packs of one kind differ in their seeds alone."""
+    return tuple(dict.fromkeys(replica.variant for replica in pack)), len(pack)
+
 
 @dataclass(frozen=True, kw_only=True)
 class PackFigures:

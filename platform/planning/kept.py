@@ -18,7 +18,10 @@ import torch
 import frisket
 from frisket.files import find_sealed, sha256, write_sealed
 from frisket.folders import cache_folder
+from frisket.platform.cluster.session import on_a_cluster
+from frisket.platform.planning.estimate import Plan, plan_of
 from frisket.platform.planning.figures import Figures
+from frisket.platform.run.folder import RunFolder
 from frisket.platform.specs.experiment import Experiment
 
 
@@ -38,6 +41,15 @@ def kept(experiment: Experiment, data: str) -> Figures | None:
         return None if said is None else Figures.from_dict({k: v for k, v in said.items() if k in _FIELDS})
     except (OSError, TypeError, KeyError):
         return None
+
+
+def known_plan(folder: RunFolder, *, workers: int, local: bool) -> Plan | None:
+    """The plan of the run ``folder`` by figures that an earlier plan on this machine has left; None where none has, or
+    the run goes elsewhere. Takes milliseconds: nothing is measured."""
+    if on_a_cluster() and not local:
+        return None
+    figures = kept(folder.experiment, folder.manifest["data_mode"])
+    return None if figures is None else plan_of(folder.experiment, figures, workers=workers, local=local)
 
 
 _FIELDS = tuple(Figures.__dataclass_fields__)

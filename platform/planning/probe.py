@@ -4,7 +4,7 @@ It is the engine's own walk (`frisket.platform.run.engine.Walk`), in a run folde
 learner and protocol, the same journal, checkpoint and result. It takes other positions: the first ones of a few tasks
 and the end of each, as many as there is time for; of a stream without tasks some of its beginning and of its middle,
 and its end. What would take too long by itself is cut short and counted: a sequence of tasks (`_TASKS`), judging
-(`frisket.platform.planning.meter`), what a method repeats at a task's end (`repeated_fields`), a pre-training's epoch.
+(`frisket.platform.planning.meter`), what a method repeats at a task's end (`repeated_field`), a pre-training's epoch.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from typing import Any
 
 import torch
 
-from frisket.algos.learner import KeepsTasks, repeated_fields
+from frisket.algos.learner import KeepsTasks, repeated_field
 from frisket.algos.parts.tree import flatten
 from frisket.algos.state_file import LARGE
 from frisket.envs.stream import Stream
@@ -170,11 +170,11 @@ class Probe(Walk):
     def _repeated(self, replicas: int) -> tuple[str | None, int]:
         """The learner's repeated field and its full value; none of a pack of several."""
         config = self.given.learner.config
-        fields = repeated_fields(config) if replicas == 1 else ()
-        if not fields or not isinstance(self.stream, TaskStream):
+        field = repeated_field(config)
+        if field is None or replicas > 1 or not isinstance(self.stream, TaskStream):
             return None, 0
-        value = getattr(config, fields[0])
-        return fields[0], _pass(self.stream) if value is None else value
+        value = getattr(config, field)
+        return field, _pass(self.stream) if value is None else value
 
     def _led_by(self, task: int) -> None:
         """From here on the pack is led by a learner that repeats at the end of ``task`` as often as is good to

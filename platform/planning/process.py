@@ -21,7 +21,7 @@ from pathlib import Path
 from frisket.errors import UserError, as_data
 from frisket.files import read_json, write_json
 from frisket.heap import within_memory
-from frisket.platform.planning.figures import Figures
+from frisket.platform.planning.figures import Figures, Kind, kind_of
 from frisket.platform.planning.probe import Probe
 from frisket.platform.reports.figures import draw_figures
 from frisket.platform.run.folder import RunFolder
@@ -34,14 +34,6 @@ ASKED, FIGURES, MISTAKE = "asked.json", "figures.json", "mistake.json"
 """What the process is told, and what it leaves, one or the other, in its folder."""
 MOST_KINDS = 4
 """Kinds of packs that are probed of one experiment, spread evenly over all."""
-
-Kind = tuple[tuple[str | None, ...], int]
-"""What packs of one kind share: labels of the variants in them, and how many replicas they have."""
-
-
-def kind_of(pack: Pack) -> Kind:
-    """Packs of one kind differ in their seeds alone."""
-    return tuple(dict.fromkeys(replica.variant for replica in pack)), len(pack)
 
 
 def probed(experiment: Experiment) -> list[Pack]:

@@ -6,7 +6,7 @@ Positions of a task differ from each other in three ways, and no other is looked
   they are counted as they were measured, once for every task;
 * what is kept may grow, from position to position or from task to task, and the time with it (all data seen so far, a
   ring of samples for each task): where the time is seen to follow what is kept, it goes on along that line;
-* the last one of a task may have work of its own, some of it so often as a field says (`repeated_fields`): along a
+* the last one of a task may have work of its own, some of it so often as a field says (`repeated_field`): along a
   line in that number.
 """
 

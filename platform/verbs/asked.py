@@ -16,7 +16,7 @@ def require_count(field: str, value: Any) -> None:
         raise RunError(field, value, "must be a whole number of at least 1, or None")
 
 
-def require_once(seeds: Any, overrides: Any) -> None:
+def require_seeds_once(seeds: Any, overrides: Any) -> None:
     """Raise `SpecError` where a number of ``seeds`` is asked for and ``overrides`` ask for one, too."""
     if seeds is None or isinstance(overrides, str):
         return

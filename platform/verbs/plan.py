@@ -2,24 +2,27 @@
 
 from __future__ import annotations
 
-import os
-import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from frisket.errors import SpecError
 from frisket.places import require_place, told
-from frisket.platform.cluster.session import ray_session, require_device, worker_count
+from frisket.platform.cluster.session import on_a_cluster, ray_session, require_device, worker_count
 from frisket.platform.executors.ray_train import shares
 from frisket.platform.planning.estimate import Plan, on_kinds, plan_of
 from frisket.platform.planning.here import measured_here
-from frisket.platform.planning.kept import keep, kept
-from frisket.platform.run.folder import RunFolder
+from frisket.platform.planning.kept import keep
 from frisket.platform.run.kept import default_runs_folder
 from frisket.platform.specs.experiment import Experiment, load_spec
 from frisket.platform.specs.uses import Given
-from frisket.platform.verbs.asked import require_count, require_mode, require_once, require_runs_dir, require_workers
+from frisket.platform.verbs.asked import (
+    require_count,
+    require_mode,
+    require_runs_dir,
+    require_seeds_once,
+    require_workers,
+)
 from frisket.platform.verbs.reference import with_reference
 from frisket.types import DataMode
 
@@ -40,7 +43,7 @@ def plan(
     """As `frisket.plan` says."""
     require_workers(workers, local=local)
     require_count("seeds", seeds)
-    require_once(seeds, overrides)
+    require_seeds_once(seeds, overrides)
     require_mode(data)
     found, runs = require_place("data_dir", data_dir), require_runs_dir(runs_dir)
     place = None if found is None else str(found.absolute())
@@ -56,21 +59,6 @@ def plan(
     figures = measured_here(experiment, data=data, data_dir=place, overrides=overrides)
     keep(experiment, figures.data[0], figures)
     return plan_of(experiment, figures, workers=worker_count(experiment, local=local, workers=workers), local=local)
-
-
-def known_plan(folder: RunFolder, *, workers: int, local: bool) -> Plan | None:
-    """The plan of the run ``folder`` by figures that an earlier plan on this machine has left; None where none has.
-    Takes milliseconds: nothing is measured."""
-    if on_a_cluster() and not local:
-        return None
-    figures = kept(folder.experiment, folder.manifest["data_mode"])
-    return None if figures is None else plan_of(folder.experiment, figures, workers=workers, local=local)
-
-
-def on_a_cluster() -> bool:
-    """Whether a run would go to a Ray cluster that is there already."""
-    ray = sys.modules.get("ray")
-    return bool(os.environ.get("RAY_ADDRESS")) or bool(ray and ray.is_initialized())
 
 
 def _on_cluster(

@@ -28,7 +28,13 @@ from frisket.platform.specs.build import load_data, mode_of, provenance_of, rehe
 from frisket.platform.specs.experiment import Experiment, load_spec
 from frisket.platform.specs.uses import Given, blamed, taken
 from frisket.platform.tracking.settings import kept_uri
-from frisket.platform.verbs.asked import require_mode, require_once, require_runs_dir, require_switch, require_workers
+from frisket.platform.verbs.asked import (
+    require_mode,
+    require_runs_dir,
+    require_seeds_once,
+    require_switch,
+    require_workers,
+)
 from frisket.platform.verbs.finished import FinishedRun
 from frisket.platform.verbs.reference import with_reference
 from frisket.types import DataMode
@@ -74,7 +80,7 @@ def carry_out(
     require_workers(workers, local=local)
     require_mode(data)
     require_switch("register", register)
-    require_once(seeds, overrides)
+    require_seeds_once(seeds, overrides)
     found, runs = require_place("data_dir", data_dir), require_runs_dir(runs_dir)
     place = None if found is None else str(found)
     require_place("resume", resume)

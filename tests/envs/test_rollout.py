@@ -8,7 +8,6 @@ import re
 import signal
 import subprocess
 import sys
-import time
 import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -18,6 +17,7 @@ import gymnasium
 import numpy as np
 import pytest
 import torch
+from processes import alive, children, wait_for
 
 from frisket.envs.robots.config import RobotsConfig
 from frisket.envs.robots.rollout import RolloutLost
@@ -57,26 +57,6 @@ def all_of(made: Robots) -> torch.Tensor:
     assert all(world is not None for world in worlds)
     shown = [made.batch(position).x.flatten() for position in (1, made.start(1))]
     return torch.cat([*(played(world) for world in worlds if world is not None), *shown])
-
-
-def children() -> set[int]:
-    """Processes that this one has started and that are there still."""
-    found = set()
-    for stat in Path("/proc").glob("[0-9]*/stat"):
-        try:
-            state, parent = stat.read_text().rpartition(")")[2].split()[:2]
-        except OSError:  # gone meanwhile
-            continue
-        if int(parent) == os.getpid() and state != "Z":
-            found.add(int(stat.parent.name))
-    return found
-
-
-def wait_for(there: Callable[[], bool], seconds: float = 20.0) -> None:
-    deadline = time.monotonic() + seconds
-    while not there():
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
 
 
 @pytest.mark.parametrize("fields", SEQUENCES.values(), ids=list(SEQUENCES))
@@ -153,7 +133,7 @@ def test_none_outlives_a_parent_that_is_killed(environment: dict[str, str]) -> N
         threads = [len(os.listdir(f"/proc/{one}/task")) for one in found]
         parent.kill()
     assert threads == [1, 1]
-    wait_for(lambda: not any(Path(f"/proc/{one}").exists() for one in found))
+    wait_for(lambda: not any(alive(int(one)) for one in found), seconds=20)
 
 
 class Fragile(gymnasium.Env[np.ndarray, np.ndarray]):

@@ -16,7 +16,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from watching import alive, command, descendants, wait_for
+from processes import alive, command, descendants, wait_for
 
 PATIENCE = 400.0
 """Seconds that Ray's processes may take on a machine that others use as well."""

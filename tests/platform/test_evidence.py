@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from watching import descendants, measured, wait_for
+from processes import descendants, wait_for
+from watching import measured
 
 import frisket
 from docs.evidence.__main__ import main

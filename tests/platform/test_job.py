@@ -12,8 +12,9 @@ from pathlib import Path
 import pytest
 from heads import PATIENCE, RAY, Head
 from mlflow import MlflowClient
+from processes import alive, wait_for
 from stored import assert_all_there_once
-from watching import alive, measured, wait_for
+from watching import measured
 
 import frisket
 from frisket.platform.cluster.submission import JobServer

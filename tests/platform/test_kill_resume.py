@@ -11,9 +11,10 @@ from pathlib import Path
 
 import pytest
 import typer
+from processes import alive, command, descendants, wait_for
 from servers import Server
 from stored import assert_all_there_once
-from watching import alive, command, descendants, measured, wait_for
+from watching import measured
 
 from frisket.errors import FrisketError
 from frisket.platform.cli.main import main

@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 import ray
+from processes import alive, command, descendants, wait_for
 from ray._private import node, utils
 from ray.tune.execution import class_cache
-from watching import alive, command, descendants, wait_for
 
 from frisket.errors import FrisketError
 from frisket.files import lock

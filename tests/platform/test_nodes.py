@@ -16,8 +16,9 @@ import searches
 import stored
 from heads import PATIENCE, Head, Node
 from mlflow import MlflowClient
+from processes import command, wait_for
 from searches import prepare_search
-from watching import command, holders, measured, wait_for
+from watching import holders, measured
 
 from frisket.platform.executors import local
 from frisket.platform.run.folder import RunFolder

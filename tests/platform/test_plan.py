@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import subprocess
 import sys
@@ -16,11 +15,11 @@ from typing import Any
 import pytest
 import torch
 from planned import FAMILIES, asked_for, experiment, figures, new_run, rows_of
-from watching import descendants, wait_for
+from processes import alive, descendants, wait_for
 
 import frisket
 from frisket.algos.kinds import LEARNERS
-from frisket.algos.learner import KeepsTasks, repeated_fields
+from frisket.algos.learner import KeepsTasks, repeated_field
 from frisket.algos.masks.search import Room, Search, Shares
 from frisket.errors import SpecError
 from frisket.platform.cli.main import main
@@ -263,11 +262,11 @@ def test_cheap_judging_is_not_cut_short_and_dear_judging_ends_at_once() -> None:
 
 
 def test_what_is_repeated_at_an_end_is_a_field_of_its_configuration() -> None:
-    named = {name: repeated_fields(method.config()) for name, method in LEARNERS.items()}
-    assert named["efficient-packnet"] == named["sac-epn"] == ("retrain_steps",)
-    assert named["er"] == ()
-    for name, fields in named.items():
-        for field in fields:
+    named = {name: repeated_field(method.config()) for name, method in LEARNERS.items()}
+    assert named["efficient-packnet"] == named["sac-epn"] == "retrain_steps"
+    assert named["er"] is None
+    for name, field in named.items():
+        if field is not None:
             value = getattr(LEARNERS[name].config(), field)
             assert value is None or isinstance(value, int)
 
@@ -323,13 +322,7 @@ def test_what_measures_does_not_outlive_who_asked(place: Path, tiny_spec: str) -
     finally:
         process.kill()
         process.wait()
-
-    def lives(pid: int) -> bool:
-        with contextlib.suppress(OSError):
-            return bool(Path(f"/proc/{pid}/cmdline").read_bytes())  # of one that nobody has buried it is empty
-        return False
-
-    wait_for(lambda: not any(map(lives, measuring)), seconds=60)
+    wait_for(lambda: not any(map(alive, measuring)), seconds=60)
 
 
 @pytest.mark.process

@@ -14,8 +14,8 @@ from pathlib import Path
 
 import pytest
 import ray
+from processes import descendants
 from ray._private import worker
-from watching import descendants
 
 from frisket.errors import ClusterError
 from frisket.platform.cluster import private_folder

@@ -16,8 +16,9 @@ from pathlib import Path
 import pytest
 import torch
 from heads import PATIENCE
+from processes import MARK, command, marked, wait_for
 from stored import assert_all_there_once
-from watching import MARK, command, marked, measured, wait_for
+from watching import measured
 
 from frisket.algos.parts.tree import flatten
 from frisket.platform.run.folder import RunFolder

@@ -9,7 +9,8 @@ import threading
 from pathlib import Path
 
 import pytest
-from watching import command, descendants, holder, measured, wait_for
+from processes import command, descendants, wait_for
+from watching import holder, measured
 
 from frisket.errors import DataError, Stopped
 from frisket.platform import executors

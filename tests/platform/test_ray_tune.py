@@ -10,8 +10,9 @@ import threading
 from pathlib import Path
 
 import pytest
+from processes import wait_for
 from searches import TINY, assert_all_there_once, never, prepare_search, write
-from watching import holders, measured, wait_for
+from watching import holders, measured
 
 import frisket
 from frisket.platform import executors

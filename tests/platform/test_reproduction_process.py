@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from mlflow import MlflowClient
-from watching import wait_for
+from processes import wait_for
 
 from frisket.platform.cli.main import main
 from frisket.platform.cli.sync import sync

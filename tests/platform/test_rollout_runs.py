@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from processes import children
 
 from frisket.algos.parts.tree import flatten
 from frisket.algos.state_file import load_state
@@ -71,25 +72,20 @@ def test_a_run_has_the_same_bits_however_its_environments_are_stepped(tmp_path: 
 def test_a_run_ends_with_a_worker_that_is_killed_and_goes_on_from_there(tmp_path: Path) -> None:
     alone, killed = make_run(tmp_path, 0), make_run(tmp_path, 2)
     led(alone)
-    before, asked = workers(), []
+    before, asked = children(), []
 
     def stop() -> bool:
         asked.append(True)
         if len(asked) == 4:
-            os.kill(min(workers() - before), signal.SIGKILL)
+            os.kill(min(children() - before), signal.SIGKILL)
         return False
 
     with pytest.raises(RolloutLost, match="SIGKILL"):
         led(killed, stop)
     assert len(asked) == 4
-    assert workers() == before
+    assert children() == before
     led(killed)
     assert outcome(killed) == outcome(alone)
-
-
-def workers() -> set[int]:
-    """Processes of this one's main thread."""
-    return {int(pid) for pid in Path(f"/proc/self/task/{os.getpid()}/children").read_text().split()}
 
 
 @pytest.mark.parametrize("count", [-1, 5])

@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import ClassVar
 
 import pytest
+from processes import command, descendants, wait_for
 from runs import MakeRun
 from servers import Server
-from watching import command, descendants, wait_for
 
 import frisket
 from frisket.errors import ModelError, TrackingError

@@ -16,9 +16,10 @@ from typing import Any
 
 import pytest
 import serving
+from processes import alive, wait_for
 from searches import prepare_search
 from serving import GatedRecipe, WalkRecipe, in_process, recipe_of, same
-from watching import alive, measured, wait_for
+from watching import measured
 
 from frisket.errors import DataError, ServiceError, SourceLost, SpecError, Stopped
 from frisket.files import find_json, write_json

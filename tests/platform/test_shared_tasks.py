@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from watching import command, descendants, holder, measured, wait_for
+from processes import command, descendants, wait_for
+from watching import holder, measured
 
 from frisket.platform import executors
 from frisket.platform.run.folder import RunFolder

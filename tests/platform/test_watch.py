@@ -7,8 +7,8 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from processes import wait_for
 from ray._private import worker
-from watching import wait_for
 
 from frisket.platform.cluster.watch import Watch
 

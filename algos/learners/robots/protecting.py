@@ -53,7 +53,7 @@ class ProtectingRobotConfig(RobotLearnerConfig):
     retrain_steps: updates after a task's masks are chosen.
     """
 
-    repeated: ClassVar[tuple[str, ...]] = ("retrain_steps",)
+    repeated: ClassVar[str] = "retrain_steps"
 
     refill: Refill = "redraw"
     retrain_steps: int = 100_000

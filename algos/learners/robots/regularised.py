@@ -62,7 +62,7 @@ class PenaltyRobotConfig(RobotLearnerConfig):
     importance_batches: batches of 256 observations that importances are the mean over.
     """
 
-    repeated: ClassVar[tuple[str, ...]] = ("importance_batches",)
+    repeated: ClassVar[str] = "importance_batches"
 
     strength: float = 1e4
     importance_batches: int = 10

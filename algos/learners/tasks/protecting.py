@@ -62,7 +62,7 @@ class ProtectingConfig(OptimiserConfig):
         that of the others. Powerpropagation slows the weights it reparametrises, and only those.
     """
 
-    repeated: ClassVar[tuple[str, ...]] = ("retrain_steps",)
+    repeated: ClassVar[str] = "retrain_steps"
 
     naive: bool = False
     biases: Literal["freeze_after_first", "per_task", "none"] = "freeze_after_first"

@@ -56,7 +56,7 @@ class FisherConfig(PenaltyConfig):
         samples.
     """
 
-    repeated: ClassVar[tuple[str, ...]] = ("fisher_batches",)
+    repeated: ClassVar[str] = "fisher_batches"
 
     fisher_batches: int | None = None
 
