@@ -14,6 +14,7 @@ import traceback
 from collections.abc import Callable
 from concurrent.futures import Future, wait
 from pathlib import Path
+from typing import Any
 
 from frisket.errors import FrisketError, Stopped, UserError, as_data, rebuilt
 from frisket.files import find_json, write_json
@@ -182,7 +183,7 @@ def _keep(folder: RunFolder, files: ReplicaFolder, error: Exception) -> None:
     """Keep the ``error`` of ``files`` for the driver: of several the first, after which nobody works on."""
     if _error_file(folder).exists():
         return
-    kept = {
+    kept: dict[str, Any] = {
         "replica": files.key,
         "kind": type(error).__name__,
         "text": str(error),
