@@ -17,10 +17,6 @@ class RealData(NamedTuple):
 
 NEEDED: Mapping[str, RealData] = MappingProxyType(
     {
-        "gems/mixture-4-*": RealData(
-            "miniimagenet",
-            ("stream.domains={glyphs: null, digits: null, patches: null}", "stream.ways=2", "stream.normalise=none"),
-        ),
         "pruning/permuted-mnist-*": RealData("mnist", ("stream.validation=100", "stream.samples=640")),
         "pruning/mnist-one-shot": RealData("mnist", ("stream.validation=100", "stream.samples=960")),
         "pruning/generative-notmnist-*": RealData("notmnist", ("protocol.batch=10",)),

@@ -21,11 +21,14 @@ from frisket.rng import numpy_generator
 from frisket.types import Split
 
 _STANDARD, _ORDER = "standard", "order"
+_TEN = (4, 2, 4)
 
-SHUFFLED: Mapping[str, tuple[int, int, int]] = {"omniglot": (1100, 100, 423)}
+SHUFFLED: Mapping[str, tuple[int, int, int]] = {
+    "omniglot": (1100, 100, 423), "mnist": _TEN, "fashion_mnist": _TEN, "notmnist": _TEN, "cifar10": _TEN
+}  # fmt: skip
 """Data set to the numbers of its meta-training, meta-validation and meta-test classes, where papers draw them at
-random: here once for all runs, a permutation keyed by the data set's name. Of Omniglot's 1,200 training classes 100
-validate."""
+random, or have none: here once for all runs, a permutation keyed by the data set's name. Of Omniglot's 1,200 training
+classes 100 validate. Of ten classes four test, which with their rotations are 16."""
 
 
 def class_split(pictures: Pictures, name: str = _STANDARD) -> dict[Split, np.ndarray]:

@@ -3,7 +3,8 @@
 Which data set a meta-training episode is of is `frisket.envs.episodes.turns`; how it is drawn,
 `frisket.envs.episodes.drawing`. A data set's own episodes, counted by themselves, are those that the stream `episodes`
 draws of it with the same seed, whatever else is in the mixture. Validation and test episodes take the data sets in
-turn.
+turn. Of the data sets in ``rotations`` there are four classes for each, its pictures turned by 0, 90, 180 and 270
+degrees, all in the split of that one.
 
 All pictures are brought to one size and number of channels: where one data set has three, grey pictures become three
 equal channels. Where embedded data stand in for several data sets each has a part of them
@@ -50,6 +51,7 @@ class MixedEpisodesConfig(EpisodeFields):
     """Attributes:
     domains: share of each data set among the meta-training episodes; they sum to 1. All null for equal shares.
     size: side of the pictures in pixels; None for that of the largest, which of pictures in folders is 84.
+    rotations: data sets of which a class's pictures turned by 90, 180 and 270 degrees are three classes more.
     normalise: what pictures in [0, 1] are normalised by, the same for every data set: ``none``, or ``imagenet``,
         ImageNet's constants; grey stand-ins are left as they are.
     """
@@ -57,6 +59,7 @@ class MixedEpisodesConfig(EpisodeFields):
     domains: dict[str, float | None] = field(
         default_factory=lambda: {"omniglot": None, "cifar_fs": None, "miniimagenet": None}
     )
+    rotations: tuple[str, ...] = ()
     normalise: Shared = "none"
 
     def __post_init__(self) -> None:
@@ -71,6 +74,10 @@ class MixedEpisodesConfig(EpisodeFields):
         total = math.fsum(self.shares())
         fix = f"shares that sum to 1, not {total:g}; null of every data set for equal ones"
         require(abs(total - 1) <= SUM_TOLERANCE, "domains", self.domains, fix)
+        for name in self.rotations:
+            require(
+                name in self.domains, "rotations", list(self.rotations), f"of the domains: {', '.join(self.domains)}"
+            )
         bases = [name.partition(":")[0] for name in self.domains]
         for alike in SAME_PICTURES:
             both = [name for name in bases if name in alike]
@@ -132,7 +139,10 @@ class MixedEpisodes(EpisodeStream):
         coloured = by == "none" or widest.channels == 3
         require(coloured, "normalise", config.normalise, f"none: pictures have {widest.channels} colours")
         self.factor, self.shift = Scale(widest, by).numbers()
-        self._drawings = [Drawing(config, images, seed, channels=widest.channels) for images in sets.values()]
+        self._drawings = [
+            Drawing(config, images, seed, rotations=name in config.rotations, channels=widest.channels)
+            for name, images in sets.items()
+        ]
         self.shape = self._drawings[0].shape
         for drawing in self._drawings:
             require(drawing.shape == self.shape, "size", config.size, f"given: {drawing.shape} is not {self.shape}")

@@ -93,6 +93,15 @@ def test_omniglots_standard_division_is_a_permutation_that_is_the_same_for_all()
         class_split(named("omniglot", [str(i) for i in range(10)]))
 
 
+@pytest.mark.parametrize("dataset", ["mnist", "fashion_mnist", "notmnist", "cifar10"])
+def test_ten_classes_of_which_no_paper_says_so_are_divided_in_an_order_of_their_own(dataset: str) -> None:
+    classes = [str(i) for i in range(10)]
+    splits = class_split(named(dataset, classes))
+    assert tuple(map(len, splits.values())) == (4, 2, 4)
+    assert sorted(np.concatenate(list(splits.values())).tolist()) == list(range(10))
+    assert tuple(map(len, class_split(named(dataset, classes), "order").values())) == (6, 2, 2)
+
+
 def test_names_are_found_without_punctuation_numbers_by_what_they_begin_with() -> None:
     division = published("aircraft")
     assert division is not None

@@ -159,6 +159,26 @@ def test_pictures_come_in_one_size_the_largest_where_none_is_asked_for(
     assert {tuple(made.batch(i).x.shape[1:]) for i in range(4)} == {(1, 12, 12)}
 
 
+def test_the_classes_of_some_are_turned_as_in_the_stream_of_them_alone() -> None:
+    made = stream(A, BB, rotations=("bb",), seed=2)
+    fields = {"ways": 3, "shots": 2, "queries": 4, "rotations": True}
+    alone = Episodes(EpisodesConfig(dataset="bb", **fields), {"bb": BB}, 2)  # pyright: ignore
+    for split in SPLITS:
+        mixed = [made.episode(split, number) for number in range(20)]
+        own = [one for one in mixed if one.task is not None and one.task.domain == "bb"]
+        assert all(torch.equal(one.x, alone.episode(split, n).x) for n, one in enumerate(own))
+        assert any(max(one.task.classes) >= 20 for one in own if one.task is not None)
+        others = [one.task.classes for one in mixed if one.task is not None and one.task.domain == "a"]
+        assert max(max(classes) for classes in others) < 30
+
+
+def test_ten_classes_are_enough_for_eight_ways_when_they_are_turned() -> None:
+    ten = pictures("ten", classes=10, each=12)
+    assert stream(A, ten, ways=4, rotations=("ten",)).batch(1).x.shape[0] == 4 * 6
+    with pytest.raises(SpecError, match="at most 8, the validation classes of ten"):
+        stream(A, pictures("ten", classes=10, each=12), ways=9, domains={"ten": None, "a": None}, rotations=("ten",))
+
+
 # -- what is refused ---------------------------------------------------------------------------------------------------
 
 FLOATS = dataclasses.replace(pictures("floats"), images=np.zeros((240, 1, 16, 16), np.float32))
@@ -180,6 +200,7 @@ FLOATS = dataclasses.replace(pictures("floats"), images=np.zeros((240, 1, 16, 16
         ((A, BB), {"normalise": "published"}, "normalise", "one of none, imagenet"),
         ((A, BB), {"domains": {"cifar_fs": 0.5, "fc100": 0.5}}, "domains", "they share pictures"),
         ((A, BB), {"size": 4}, "size", "8 to 4,096"),
+        ((A, BB), {"rotations": ("ccc",)}, "rotations", "of the domains: a, bb"),
         ((A, BB), {"ways": 1}, "ways", "at least 2"),
     ],
 )
