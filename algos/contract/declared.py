@@ -3,6 +3,7 @@ answering (`Deciding`, `TaskWeights`, `KeepsTasks`, `Prunable`, packs)."""
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any, get_args
 
 import torch
@@ -127,7 +128,8 @@ def packs_are_their_replicas(trial: Trial) -> None:
     pack = first.pack(learners[1:])
     together = pack.join([map_tensors(torch.clone, state) for state in alone])
     for position in range(4):
-        batches = [_double_batch(trial.noise(2 * position + i)) for i in range(len(learners))]
+        shown = [trial.noise(2 * position + i).x for i in range(len(learners))]  # at one position, of one task
+        batches = [_double_batch(dataclasses.replace(trial.noise(position), x=x)) for x in shown]
         together, metrics = pack.observe(together, batches)
         for i, (one, batch) in enumerate(zip(learners, batches, strict=True)):
             alone[i], reported = one.observe(alone[i], batch)

@@ -100,17 +100,17 @@ class MLP(Network):
 
     def first(self, params: Params, x: Tensor) -> Tensor:
         """What the first layer makes of images ``x`` [N, C, H, W] before its ReLU, ``[N, widths[1]]``; or, of
-        replicas, of flat images ``[P, N, widths[0]]``, ``[P, N, widths[1]]``."""
+        replicas, of ``[P, N, ...]``, ``[P, N, widths[1]]``."""
         weight, bias = params["fc1.weight"], params["fc1.bias"]
-        return _linear(x.flatten(1) if weight.dim() == 2 else x, weight, bias)
+        return _linear(x.flatten(weight.dim() - 1), weight, bias)
 
     def loss_and_gradients(self, params: Params, x: Tensor, y: Tensor) -> tuple[Tensor, Params]:
         run = self.backward(params, self.first(params, x), y)
-        inputs, grads = (x.flatten(1), *run.inputs), {}
+        inputs, grads = (x.flatten(y.dim()), *run.inputs), {}
         for layer, delta, given in zip(self.layers, run.deltas, inputs, strict=True):
-            delta = delta / len(y)
-            grads[f"{layer}.weight"], grads[f"{layer}.bias"] = outer(delta, given), delta.sum(0)
-        return run.losses.mean(), {k: grads[k] for k in params}
+            delta = delta / y.shape[-1]
+            grads[f"{layer}.weight"], grads[f"{layer}.bias"] = outer(delta, given), delta.sum(-2)
+        return run.losses.mean(-1), {k: grads[k] for k in params}
 
     def squared_gradients(self, params: Params, x: Tensor, y: Tensor) -> Params:
         """A sample's gradient is ``d a^T`` in every layer, its square ``d^2 (a^2)^T``: no gradient is formed."""

@@ -52,10 +52,11 @@ def gem_weights(products: Tensor, gram: Tensor, margin: float, ridge: float) -> 
 
 
 def agem_projection(g: Tensor, reference: Tensor) -> Tensor:
-    """A-GEM: ``g - (g . r / r . r) r`` where ``g . r < 0``, else ``g``. ``g`` and ``reference`` r are [P].
+    """A-GEM: ``g - (g . r / r . r) r`` where ``g . r < 0``, else ``g``. ``g`` and ``reference`` r are [P], or [..., P],
+    each row by itself.
 
     ``g`` itself also where r is not finite, or so short that ``r . r`` is 0 in the numbers' own type.
     """
-    product, square = g @ reference, reference @ reference
-    disagree = finite(product, square) and bool(product < 0) and bool(square > 0)
-    return g - product / square * reference if disagree else g
+    product, square = (torch.linalg.vecdot(one, reference)[..., None] for one in (g, reference))
+    disagree = (product < 0) & (square > 0) & product.isfinite() & square.isfinite()
+    return torch.where(disagree, g - product / square * reference, g) if bool(disagree.any()) else g

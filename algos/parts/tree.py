@@ -79,3 +79,8 @@ def equal_states(a: Mapping[str, Any], b: Mapping[str, Any]) -> bool:
 def descend(params: Params, lr: float, grads: Params) -> Params:
     """``params - lr grads``: a step of plain SGD."""
     return {k: v.sub(grads[k], alpha=lr) for k, v in params.items()}
+
+
+def descend_each(params: Params, lr: Tensor, grads: Params) -> Params:
+    """`descend` for every replica at its own rate, [P]; all tensors are [P, ...]."""
+    return {k: torch.addcmul(v, grads[k], lr.view(-1, *[1] * (v.dim() - 1)), value=-1) for k, v in params.items()}

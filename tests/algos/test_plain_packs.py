@@ -1,4 +1,4 @@
-"""Packs of Online SGD, ER and MER, and the walk they take, against the same done step by step."""
+"""Packs of the replay baselines, and the walk they take, against the same done step by step."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ from toys import build, double, largest_difference, small_mlp, small_network
 
 from frisket.algos.contract.toys import noise_batch, noise_data
 from frisket.algos.learners.replay.er import ER, ERConfig, OnlineSGD, OnlineSGDConfig
+from frisket.algos.learners.replay.ewc import EWC, EWCConfig
+from frisket.algos.learners.replay.gem import AGEM, GEM, AGEMConfig, GEMConfig
 from frisket.algos.learners.replay.learner import PlainLearner
 from frisket.algos.learners.replay.mer import MER, MERConfig
 from frisket.algos.learners.replay.walk import walk
@@ -22,6 +24,7 @@ from frisket.rng import torch_generator
 from frisket.types import Batch, Data, Params
 
 EXACT = 1e-10
+LEARNED = {"theta", "fisher", "anchored"}
 RATES = torch.tensor([0.02, 0.3, 0.1], dtype=torch.float64)
 
 
@@ -41,10 +44,24 @@ def mer(network: Network, i: int, **fields: Any) -> PlainLearner:
     return MER(config, network)
 
 
+def gem(network: Network, i: int, **fields: Any) -> PlainLearner:
+    return GEM(GEMConfig(lr=0.05 * (i + 1), margin=0.2 * i, ridge=1e-3 * i, memories=5, **fields), network)
+
+
+def agem(network: Network, i: int, **fields: Any) -> PlainLearner:
+    return AGEM(AGEMConfig(lr=0.05 * (i + 1), memories=5, reference_batch=4, **fields), network)
+
+
+def ewc(network: Network, i: int, **fields: Any) -> PlainLearner:
+    return EWC(EWCConfig(lr=0.05 * (i + 1), strength=30.0 * i, memories=5, **fields), network)
+
+
 METHODS = [
     (online, {}), (online, {"samples_per_step": 4, "clip_norm": 0.5}), (er, {"samples_per_step": 2}),
     (er, {"samples_per_step": 6, "glances": 2, "clip_norm": 0.5, "alignment": True}),
-    (mer, {}), (mer, {"clip_norm": 0.5, "reservoir": "official"}),
+    (mer, {}), (mer, {"clip_norm": 0.5, "reservoir": "official"}), (gem, {}),
+    (gem, {"samples_per_step": 4, "glances": 2, "clip_norm": 0.5}), (agem, {"samples_per_step": 4, "glances": 2}),
+    (agem, {"reference": "code", "clip_norm": 0.5}), (ewc, {}), (ewc, {"samples_per_step": 4, "clip_norm": 0.5}),
 ]  # fmt: skip
 
 
@@ -55,16 +72,19 @@ def test_a_pack_is_its_replicas(build_one: Any, fields: dict[str, Any]) -> None:
     states = [{**(s := one.init(10 + i)), "theta": double(s["theta"])} for i, one in enumerate(learners)]
     pack = learners[0].pack(learners[1:])
     together = pack.join(states)
-    for position in range(4):
-        batches = [noise_batch(3 * position + i, dtype=torch.float64) for i in range(3)]
+    for position in range(10):  # tasks begin at 0, 3, 6 and 9
+        each = [noise_batch(3 * position + i, dtype=torch.float64) for i in range(3)]
+        batches = [Batch(one.x, one.y, position, noise_batch(position).task) for one in each]
         together, metrics = pack.observe(together, batches)
         for i, (one, batch) in enumerate(zip(learners, batches, strict=True)):
             states[i], alone = one.observe(states[i], batch)
             assert metrics[i] == pytest.approx(alone, abs=EXACT)
     for i, state in enumerate(states):
         mine = pack.replica(together, i)
-        assert largest_difference(mine["theta"], state["theta"]) < EXACT
-        assert equal_states({**mine, "theta": {}}, {**state, "theta": {}}), "counters, memory: to the bit"
+        for name in LEARNED & state.keys():
+            assert largest_difference(mine.pop(name), state[name]) < EXACT
+        counted = {k: v for k, v in state.items() if k not in LEARNED}
+        assert equal_states(mine, counted), "counters, memory: to the bit"
     assert largest_difference(states[0]["theta"], states[1]["theta"]) > 1e-3
 
 
@@ -102,7 +122,7 @@ def test_walk_survives_a_gradient_of_zero() -> None:
     assert losses.tolist() == [[0.0, 0.0]]
 
 
-@pytest.mark.parametrize("build_one", [online, er, mer])
+@pytest.mark.parametrize("build_one", [online, er, mer, gem, agem, ewc])
 def test_other_networks_have_packs_too(build_one: Any) -> None:
     """A convolutional network takes its replicas one after the other: packed, the weights are the same bits."""
     learners = [build_one(small_network(), i) for i in range(2)]
@@ -118,7 +138,14 @@ def test_other_networks_have_packs_too(build_one: Any) -> None:
 
 def test_learners_without_packs_say_so() -> None:
     with pytest.raises(SpecError, match="pack"):
-        build("replay-ewc").pack([build("replay-ewc")])
+        build("independent").pack([build("independent")])
+
+
+def test_tasks_that_do_not_begin_together_are_refused() -> None:
+    pack = ewc(small_mlp(), 0).pack([ewc(small_mlp(), 1)])
+    state = pack.join([one.init(i) for i, one in enumerate(pack.learners)])
+    with pytest.raises(SpecError, match="do not begin together"):
+        pack.observe(state, [noise_batch(2), noise_batch(3)])
 
 
 def test_a_batch_that_is_learned_in_one_step_or_in_six() -> None:

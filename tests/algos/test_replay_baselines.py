@@ -12,10 +12,10 @@ from frisket.algos.learners.replay.er import OnlineSGD, OnlineSGDConfig
 from frisket.algos.learners.replay.ewc import EWC, EWCConfig
 from frisket.algos.learners.replay.gem import GEM, GEMConfig, flatten, unflatten
 from frisket.algos.learners.replay.mer import MER, MERConfig
-from frisket.algos.learners.replay.row_gradients import RowGradients
+from frisket.algos.learners.replay.row_walk import Products, RowWalk
 from frisket.algos.networks.mlp import MLP, MLPConfig
 from frisket.algos.parts.projection import agem_projection, gem_projection
-from frisket.algos.parts.tree import equal_states
+from frisket.algos.parts.tree import equal_states, lifted, stacked
 from frisket.errors import SpecError
 from frisket.rng import torch_generator
 from frisket.types import Batch, Data, Params, Task
@@ -75,65 +75,92 @@ def test_11_agem(key: int) -> None:
         turned = agem_projection(g, reference)
         assert float(turned @ reference) >= -EXACT
         assert (turned is g) == bool(g @ reference >= 0)
+    both = agem_projection(torch.stack([g, g]), torch.stack([r, -r]))
+    alone = torch.stack([agem_projection(g, r), agem_projection(g, -r)])
+    assert torch.allclose(both, alone, atol=EXACT, rtol=0), "each row by itself"
 
 
 def test_vectors_and_parameters() -> None:
     theta = small_mlp().init(torch_generator(0))
     backwards = dict(reversed(list(theta.items())))
-    assert torch.equal(flatten(theta), flatten(backwards))
-    assert all(torch.equal(v, theta[k]) for k, v in unflatten(flatten(backwards), backwards).items())
+    both = stacked([theta, {k: 2 * v for k, v in backwards.items()}])
+    assert torch.equal(flatten(both), flatten(dict(reversed(list(both.items())))))
+    assert torch.equal(flatten(both)[1], 2 * flatten(lifted(theta))[0])
+    assert equal_states(unflatten(flatten(both), both), both)
 
 
-def test_gem_gradients_are_those_of_the_earlier_rings() -> None:
+def test_rings_hold_the_last_samples_of_each_task() -> None:
     learner = build("gem")
     assert isinstance(learner, GEM)
     state = run(learner, learner.init(0), range(8), noise_batch)  # tasks begin at 0, 3 and 6
     assert state["rings"]["pushed"].tolist() == [18, 18, 12]
-    assert torch.equal(learner.ring(state, 1).x, noise_batch(5).x[-3:])
-    fresh = GEM(GEMConfig(memories=50), small_mlp())
-    state = run(fresh, fresh.init(0), range(2), noise_batch)
-    assert torch.equal(fresh.ring(state, 0).x, torch.cat([noise_batch(0).x, noise_batch(1).x]))
+    assert torch.equal(learner.earlier(lifted(state))[1].x[0], noise_batch(5).x[-3:])
+    wide = GEM(GEMConfig(memories=50), small_mlp())
+    state = run(wide, wide.init(0), range(4), noise_batch)
+    held = torch.cat([noise_batch(i).x for i in range(3)])
+    assert torch.equal(wide.earlier(lifted(state))[0].x[0], held)
+    odd = GEM(GEMConfig(memories=8), small_mlp())
+    state = run(odd, odd.init(0), range(3), noise_batch)
+    assert torch.equal(state["rings"]["x"][0].roll(-18 % 8, 0), held[-8:])
 
 
 @pytest.mark.parametrize("clip", [None, 0.02])
 @pytest.mark.parametrize(("margin", "ridge"), [(0.0, 0.0), (0.1, 1e-3)])
+@pytest.mark.parametrize(("size", "glances"), [(1, 1), (4, 2)])
 @pytest.mark.parametrize("own", [None, 2])
 def test_gem_by_rows_is_gem_with_its_gradients_formed(
-    own: int | None, margin: float, ridge: float, clip: float | None
+    own: int | None, size: int, glances: int, margin: float, ridge: float, clip: float | None
 ) -> None:
     """Three earlier rings, the last of which is not full, and gradients that some of them disagree with."""
     network = MLP(MLPConfig(hidden=(12, 7)), in_channels=1, size=16, ways=4, own=own)
-    learner = GEM(GEMConfig(memories=14, margin=margin, ridge=ridge, clip_norm=clip), network)
+    config = GEMConfig(memories=14, margin=margin, ridge=ridge, clip_norm=clip, samples_per_step=size, glances=glances)
+    learner = GEM(config, network)
     state = learner.init(0)
     state["theta"] = double(state["theta"])
     for position in (*range(8), 9):
         state, _ = learner.observe(state, noise_batch(position, ways=4, dtype=torch.float64))
     assert state["rings"]["pushed"].tolist() == [36, 36, 24, 12]
     state["rings"]["pushed"][2] = 9
+    state = lifted(state)
+    hyper = {"lr": torch.tensor([0.05]).double(), "margin": torch.tensor([margin]), "ridge": torch.tensor([ridge])}
     turned = 0
     for key in range(4):
         x, y = noise_data(50 + key, ways=4)
-        _, grads = learner.gradient_on(state, Data(x, (y + 1 + key) % 4))
-        by_rows, formed = learner.project(state, grads), learner.project_formed(state, grads)
-        assert list(by_rows) == list(grads)
-        assert largest_difference(by_rows, formed) < 1e-9
-        turned += largest_difference(by_rows, grads) > 1e-6
+        data = Data(x[None], (y[None] + 1 + key) % 4)
+        formed, measured = learner.learn_formed(state, data, hyper)
+        rings = {k: v.clone() for k, v in state["rings"].items()}
+        by_rows, also = learner.learn({**state, "rings": rings}, data, hyper)
+        assert list(by_rows["theta"]) == list(state["theta"])
+        assert largest_difference(by_rows["theta"], formed["theta"]) < 1e-9
+        assert torch.allclose(also["outer_loss"], measured["outer_loss"], atol=EXACT, rtol=0)
+        _, grads = learner.gradient_on(state["theta"], data)
+        turned += largest_difference(learner.project(state, grads, hyper), grads) > 1e-6
     assert turned
 
 
-def test_row_gradients_are_those_of_the_sets() -> None:
+def test_row_products_are_those_of_the_gradients() -> None:
+    """Of the new samples' gradient with the sets', of the sets' among themselves; and a step along their mixture."""
     network = small_mlp()
     theta = double(network.init(torch_generator(0)))
     x, y = (torch.stack(parts) for parts in zip(*(noise_data(t) for t in range(3)), strict=True))
-    held = torch.tensor([6, 1, 4])
+    held, new = torch.tensor([6, 1, 4]), noise_data(7)
     past = [network.loss_and_gradients(theta, x[t, :n], y[t, :n])[1] for t, n in enumerate(held.tolist())]
-    formed = torch.stack([flatten(grads) for grads in past])
-    rows = RowGradients(network, theta, x, y, held)
-    _, other = network.loss_and_gradients(theta, *noise_data(7))
-    assert torch.allclose(rows.products(other), formed @ flatten(other), atol=EXACT, rtol=0)
-    assert torch.allclose(rows.gram(), formed @ formed.T, atol=EXACT, rtol=0)
-    v = torch.tensor([0.5, -2.0, 1.0], dtype=torch.float64)
-    assert torch.allclose(flatten(rows.mixture(v)), formed.T @ v, atol=EXACT, rtol=0)
+    formed = flatten(stacked(past))
+    loss, grads = network.loss_and_gradients(theta, new.x[2:5], new.y[2:5])
+    g, v, seen = flatten(lifted(grads))[0], torch.tensor([[0.5, -2.0, 1.0]], dtype=torch.float64), list[Products]()
+
+    def mix(products: Products) -> tuple[torch.Tensor, torch.Tensor]:
+        seen.append(products)
+        return torch.tensor([3.0], dtype=torch.float64), v
+
+    walk = RowWalk(network, lifted(theta), Data(x[None], y[None]), held, Data(new.x[None], new.y[None]))
+    found = walk.step(2, 5, torch.tensor([0.1], dtype=torch.float64), mix)
+    assert torch.allclose(found, loss, atol=EXACT, rtol=0)
+    assert torch.allclose(seen[0].new[0], formed @ g, atol=EXACT, rtol=0)
+    assert torch.allclose(seen[0].square()[0], g @ g, atol=EXACT, rtol=0)
+    assert torch.allclose(seen[0].past()[0], formed @ formed.T, atol=EXACT, rtol=0)
+    expected = flatten(lifted(theta))[0] - 0.1 * (3 * g + formed.T @ v[0])
+    assert torch.allclose(flatten(walk.end())[0], expected, atol=EXACT, rtol=0)
 
 
 def test_agem_of_the_released_code_never_protects_the_first_task() -> None:

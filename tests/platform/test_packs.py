@@ -65,7 +65,7 @@ def test_replicas_that_differ_in_numbers_share_packs_and_others_do_not() -> None
     assert [[r.variant for r in p] for p in experiment(4, variants=glances).packs()] == [["few"] * 2, ["many"] * 2]
     longer = {"one": {}, "two": {"stream": {"tasks": 3}}}
     assert [len(p) for p in experiment(4, variants=longer).packs()] == [2, 2]
-    mixed = {"sparse": {}, "ewc": {"learner": {"kind": "replay-ewc"}}}
+    mixed = {"sparse": {}, "alone": {"learner": {"kind": "independent"}}}
     assert [len(p) for p in experiment(4, variants=mixed).packs()] == [2, 1, 1]
 
 
@@ -151,8 +151,8 @@ def test_death_between_two_results_of_a_pack_is_mended(tmp_path: Path) -> None:
 
 
 def test_a_method_without_packs_is_asked_for_none(tmp_path: Path) -> None:
-    spec = tmp_path / "ewc.json.yaml"
-    raw = experiment(1, learner={"kind": "replay-ewc"}, variants={}).as_dict()
+    spec = tmp_path / "independent.json.yaml"
+    raw = experiment(1, learner={"kind": "independent"}, variants={}).as_dict()
     spec.write_text(json.dumps({**{k: v for k, v in raw.items() if k != "name"}, "pack": 4}))
     with pytest.raises(SpecError, match="pack"):
         launch.prepare(str(spec), data="embedded", runs_dir=tmp_path)

@@ -24,16 +24,18 @@ tensor([0, 0, 1])
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 
 from frisket.algos.learner import Capabilities, Method
-from frisket.algos.learners.replay.learner import LOGGED, Measured, PieceLearner, PlainConfig
+from frisket.algos.learners.replay.learner import LOGGED, Measured, PlainConfig
+from frisket.algos.learners.replay.pack import PackedLearner, gradients_each, pieces
 from frisket.algos.networks.network import Network
-from frisket.algos.parts.clip import clip_by_global_norm
-from frisket.algos.parts.tree import descend
+from frisket.algos.parts.clip import clip_replicas, spread
+from frisket.algos.parts.tree import descend_each
 from frisket.errors import require
-from frisket.types import Data, State, Task
+from frisket.types import Data, Params, State
 
 _NO_TASK = -1
 
@@ -41,6 +43,8 @@ _NO_TASK = -1
 @dataclass(frozen=True, kw_only=True)
 class EWCConfig(PlainConfig):
     """EWC. Attributes: strength: lambda; memories: n, the first samples of a task that its F is made of."""
+
+    packed: ClassVar[tuple[str, ...]] = ("lr", "strength")
 
     strength: float = 100.0
     memories: int = 10
@@ -51,7 +55,7 @@ class EWCConfig(PlainConfig):
         require(self.memories >= 1, "memories", self.memories, "at least 1")
 
 
-class EWC(PieceLearner):
+class EWC(PackedLearner):
     """EWC. State: ``seed, step, theta, task`` (start of the running task), ``kept/x, kept/y`` (its first samples),
     ``fisher`` (A) and ``anchored`` (B), both ``{}`` during the first task."""
 
@@ -65,39 +69,42 @@ class EWC(PieceLearner):
         kept = {"x": torch.zeros(0), "y": torch.zeros(0, dtype=torch.int64)}
         return {"task": torch.tensor(_NO_TASK), "kept": kept, "fisher": {}, "anchored": {}}
 
-    def learn(self, state: State, data: Data, piece: int, task: Task | None) -> tuple[State, Measured]:
-        assert task is not None
-        if int(state["task"]) != task.start:
-            state = self._begin(state, task)
-        kept = state["kept"]
-        missing = self.config.memories - len(kept["y"])
-        if missing > 0:
-            first = len(kept["y"]) == 0
-            kept = {
-                "x": data.x[:missing] if first else torch.cat([kept["x"], data.x[:missing]]),
-                "y": data.y[:missing] if first else torch.cat([kept["y"], data.y[:missing]]),
-            }
-        theta = state["theta"]
-        loss, grads = self.network.loss_and_gradients(theta, data.x, data.y)
-        if state["fisher"]:
-            pull, anchored = 2 * self.config.strength, state["anchored"]
-            grads = {k: g + pull * (state["fisher"][k] * theta[k] - anchored[k]) for k, g in grads.items()}
-        theta = descend(theta, self.config.lr, clip_by_global_norm(grads, self.config.clip_norm))
-        return {**state, "theta": theta, "kept": kept}, {"outer_loss": loss}
-
-    def _begin(self, state: State, task: Task) -> State:
-        """The state at the start of ``task``, what the one before it taught anchored."""
-        state = {**state, "task": torch.tensor(task.start)}
+    def begin(self, state: State, data: Data) -> State:
+        """What the task before taught anchored."""
         kept, theta = state["kept"], state["theta"]
-        if not len(kept["y"]):
+        if not kept["y"].shape[1]:
             return state
-        _, grads = self.network.loss_and_gradients(theta, kept["x"], kept["y"])
+        _, grads = gradients_each(self.network, theta, Data(kept["x"], kept["y"]))
         fisher = {k: g * g for k, g in grads.items()}
         anchored = {k: f * theta[k] for k, f in fisher.items()}
         if state["fisher"]:
             fisher = {k: f + state["fisher"][k] for k, f in fisher.items()}
             anchored = {k: a + state["anchored"][k] for k, a in anchored.items()}
-        return {**state, "fisher": fisher, "anchored": anchored, "kept": self.extra()["kept"]}
+        nothing = {k: v[:, :0] for k, v in kept.items()}
+        return {**state, "fisher": fisher, "anchored": anchored, "kept": nothing}
+
+    def learn(self, state: State, data: Data, hyper: Params) -> tuple[State, Measured]:
+        theta, lr, losses = state["theta"], hyper["lr"], []
+        pull = 2 * hyper["strength"]
+        for new in pieces(data, self.config.samples_per_step):
+            loss, grads = gradients_each(self.network, theta, new)
+            if state["fisher"]:
+                fisher, anchored = state["fisher"], state["anchored"]
+                penalty = {k: torch.addcmul(anchored[k], fisher[k], v, value=-1) for k, v in theta.items()}
+                grads = {k: torch.addcmul(g, penalty[k], spread(pull, g), value=-1) for k, g in grads.items()}
+            theta = descend_each(theta, lr, clip_replicas(grads, self.config.clip_norm))
+            losses.append(loss)
+        return {**state, "theta": theta, "kept": self._kept(state["kept"], data)}, {
+            "outer_loss": torch.stack(losses).mean(0)
+        }
+
+    def _kept(self, kept: State, data: Data) -> State:
+        """The task's first samples, with those of ``data`` among them."""
+        count = kept["y"].shape[1]
+        if count >= self.config.memories:
+            return kept
+        first = {"x": data.x[:, : self.config.memories - count], "y": data.y[:, : self.config.memories - count]}
+        return {k: torch.cat([kept[k], v], 1) if count else v for k, v in first.items()}
 
 
 METHODS = (

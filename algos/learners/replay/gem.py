@@ -25,24 +25,26 @@ tensor([[1, 0, 1]])
 
 from __future__ import annotations
 
+import functools
 from abc import abstractmethod
 from dataclasses import dataclass
-from typing import Literal
+from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor
 
 from frisket.algos.learner import Capabilities, Method
-from frisket.algos.learners.replay.learner import LOGGED, Measured, PieceLearner, PlainConfig
-from frisket.algos.learners.replay.row_gradients import RowGradients
+from frisket.algos.learners.replay.learner import LOGGED, Measured, PlainConfig
+from frisket.algos.learners.replay.pack import PackedLearner, gradients_each, pieces
+from frisket.algos.learners.replay.row_walk import Products, RowWalk
 from frisket.algos.networks.mlp import MLP
 from frisket.algos.networks.network import Network
-from frisket.algos.parts.clip import clip_by_global_norm, scale_to
+from frisket.algos.parts.clip import clip_replicas, scale_to
 from frisket.algos.parts.projection import agem_projection, agree, gem_projection, gem_weights
-from frisket.algos.parts.tree import descend
+from frisket.algos.parts.tree import descend_each
 from frisket.errors import require
 from frisket.rng import numpy_generator
-from frisket.types import Data, Params, State, Task
+from frisket.types import Data, Params, State
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,6 +69,8 @@ class GEMConfig(RingsConfig):
         ridge: added to the diagonal of G G^T: 0 in the MER authors' code, 1e-3 in the La-MAML authors'.
     """
 
+    packed: ClassVar[tuple[str, ...]] = ("lr", "margin", "ridge")
+
     margin: float = 0.0
     ridge: float = 0.0
 
@@ -85,6 +89,8 @@ class AGEMConfig(RingsConfig):
         reference_batch: samples the textbook's reference gradient is taken on.
     """
 
+    packed: ClassVar[tuple[str, ...]] = ("lr",)
+
     reference: Literal["textbook", "code"] = "textbook"
     reference_batch: int = 10
 
@@ -93,69 +99,77 @@ class AGEMConfig(RingsConfig):
         require(self.reference_batch >= 1, "reference_batch", self.reference_batch, "at least 1")
 
 
-class Rings(PieceLearner):
+class Rings(PackedLearner):
     """A ring of samples per task, and a gradient projected against them.
 
     State: ``seed, step, theta``, ``task`` (start of the running one), ``rings/x`` [T, n, C, H, W], ``rings/y`` [T, n],
     ``rings/pushed`` [T], samples ever pushed, T the tasks met so far.
     """
 
+    config: RingsConfig
     capabilities = Capabilities(needs_task=True, replay=True)
 
     def __init__(self, config: RingsConfig, network: Network) -> None:
         super().__init__(config, network)
-        self.memories, self.glances = config.memories, config.glances
 
     @abstractmethod
-    def project(self, state: State, grads: Params, *at: int) -> Params:
-        """``grads`` as they may be used, given the rings of at least one earlier task; ``at`` tells one step within the
-        batch from another."""
+    def project(self, state: State, grads: Params, hyper: Params, *at: int) -> Params:
+        """``grads`` [P, ...] as they may be used, given the rings of at least one earlier task; ``at`` tells one step
+        within the batch from another."""
 
     def extra(self) -> State:
         nothing = torch.zeros(0, dtype=torch.int64)
         return {"task": torch.tensor(-1), "rings": {"x": torch.zeros(0), "y": nothing, "pushed": nothing}}
 
-    def learn(self, state: State, data: Data, piece: int, task: Task | None) -> tuple[State, Measured]:
-        assert task is not None
-        if int(state["task"]) != task.start:
-            state = {**state, "task": torch.tensor(task.start), "rings": self._with_ring(state["rings"], data)}
-        rings, n = state["rings"], self.memories
-        pushed = int(rings["pushed"][-1])
-        at = torch.arange(pushed, pushed + len(data.y)) % n
-        for i, slot in enumerate(at.tolist()):
-            rings["x"][-1, slot], rings["y"][-1, slot] = data.x[i], data.y[i]
-        rings["pushed"][-1] += len(data.y)
+    def begin(self, state: State, data: Data) -> State:
+        """A ring more."""
+        replicas, rings = len(data.y), state["rings"]
+        new = {
+            "x": data.x.new_zeros((replicas, 1, self.config.memories, *data.x.shape[2:])),
+            "y": data.y.new_zeros((replicas, 1, self.config.memories)),
+            "pushed": torch.zeros(replicas, 1, dtype=torch.int64),
+        }
+        met = rings["pushed"].shape[1]
+        return {**state, "rings": {k: torch.cat([rings[k], v], 1) if met else v for k, v in new.items()}}
 
+    def learn(self, state: State, data: Data, hyper: Params) -> tuple[State, Measured]:
+        self._push(state["rings"], data)
+        return self.learn_formed(state, data, hyper)
+
+    def learn_formed(self, state: State, data: Data, hyper: Params) -> tuple[State, Measured]:
+        """`learn` once the samples are in their ring, for any network: every gradient is formed."""
         losses = []
-        for glance in range(self.glances):
-            loss, grads = self.gradient_on(state, data)
-            if len(rings["pushed"]) > 1:
-                grads = self.project(state, grads, piece, glance)
-            state = {**state, "theta": descend(state["theta"], self.config.lr, grads)}
-            losses.append(loss)
-        return state, {"outer_loss": torch.stack(losses).mean()}
+        for piece, new in enumerate(pieces(data, self.config.samples_per_step)):
+            for glance in range(self.config.glances):
+                loss, grads = self.gradient_on(state["theta"], new)
+                if state["rings"]["pushed"].shape[1] > 1:
+                    grads = self.project(state, grads, hyper, piece, glance)
+                state = {**state, "theta": descend_each(state["theta"], hyper["lr"], grads)}
+                losses.append(loss)
+        return state, {"outer_loss": torch.stack(losses).mean(0)}
 
-    def ring(self, state: State, task: int) -> Data:
-        """What is held of the ``task``-th task met."""
+    def _push(self, rings: State, data: Data) -> None:
+        """The last n samples of ``data`` into the running ring, in place."""
+        n, count = self.config.memories, data.y.shape[1]
+        pushed = int(rings["pushed"][0, -1]) + count
+        at = torch.arange(max(pushed - n, pushed - count), pushed) % n
+        rings["x"][:, -1, at], rings["y"][:, -1, at] = data.x[:, -n:], data.y[:, -n:]
+        rings["pushed"][:, -1] += count
+
+    def held(self, rings: State) -> Tensor:
+        """Samples in each ring, [T], the same in all replicas."""
+        return rings["pushed"][0].clamp(max=self.config.memories)
+
+    def earlier(self, state: State) -> list[Data]:
+        """What is held of each earlier task, [P, held, ...]."""
         rings = state["rings"]
-        held = min(int(rings["pushed"][task]), self.memories)
-        return Data(rings["x"][task, :held], rings["y"][task, :held])
+        held = self.held(rings)[:-1].tolist()
+        return [Data(rings["x"][:, t, :count], rings["y"][:, t, :count]) for t, count in enumerate(held)]
 
-    def gradient_on(self, state: State, data: Data) -> tuple[Tensor, Params]:
-        """The loss on ``data`` at the present weights, and its gradient, clipped."""
-        loss, grads = self.network.loss_and_gradients(state["theta"], data.x, data.y)
-        return loss, clip_by_global_norm(grads, self.config.clip_norm)
-
-    def past_gradient(self, state: State, data: Data) -> Tensor:
-        """The clipped gradient on ``data``, [P]."""
-        return flatten(self.gradient_on(state, data)[1])
-
-    def _with_ring(self, rings: State, data: Data) -> State:
-        x = torch.zeros((1, self.memories, *data.x.shape[1:]), dtype=data.x.dtype, device=data.x.device)
-        y = torch.zeros((1, self.memories), dtype=data.y.dtype, device=data.y.device)
-        pushed = torch.zeros(1, dtype=torch.int64)
-        new = {"x": x, "y": y, "pushed": pushed}
-        return {k: torch.cat([rings[k], v]) if len(rings["pushed"]) else v for k, v in new.items()}
+    def gradient_on(self, theta: Params, data: Data) -> tuple[Tensor, Params]:
+        """The loss on ``data`` at the weights ``theta``, [P], and its gradient, clipped."""
+        loss, grads = gradients_each(self.network, theta, data)
+        return loss, clip_replicas(grads, self.config.clip_norm)
 
 
 class GEM(Rings):
@@ -163,33 +177,41 @@ class GEM(Rings):
 
     config: GEMConfig
 
-    def project(self, state: State, grads: Params, *at: int) -> Params:
-        if isinstance(self.network, MLP):
-            return self._project_by_rows(self.network, state, grads)
-        return self.project_formed(state, grads)
+    def learn(self, state: State, data: Data, hyper: Params) -> tuple[State, Measured]:
+        if not isinstance(self.network, MLP):
+            return super().learn(state, data, hyper)
+        self._push(state["rings"], data)
+        rings, size, count = state["rings"], self.config.samples_per_step, data.y.shape[1]
+        sets = Data(rings["x"][:, :-1], rings["y"][:, :-1])
+        walk = RowWalk(self.network, state["theta"], sets, self.held(rings)[:-1].to(data.y.device), data)
+        mix = functools.partial(self._mix, hyper)
+        starts = [start for start in range(0, count, size) for _ in range(self.config.glances)]
+        losses = [walk.step(start, min(start + size, count), hyper["lr"], mix) for start in starts]
+        return {**state, "theta": walk.end()}, {"outer_loss": torch.stack(losses).mean(0)}
 
-    def project_formed(self, state: State, grads: Params) -> Params:
-        """`project` for any network."""
-        tasks = len(state["rings"]["pushed"]) - 1
-        past = torch.stack([self.past_gradient(state, self.ring(state, t)) for t in range(tasks)])
-        return unflatten(gem_projection(flatten(grads), past, self.config.margin, self.config.ridge), grads)
+    def project(self, state: State, grads: Params, hyper: Params, *at: int) -> Params:
+        past = torch.stack([flatten(self.gradient_on(state["theta"], ring)[1]) for ring in self.earlier(state)], 1)
+        each = zip(flatten(grads), past, self._programmes(hyper), strict=True)
+        return unflatten(torch.stack([gem_projection(g, theirs, *programme) for g, theirs, programme in each]), grads)
 
-    def _project_by_rows(self, network: MLP, state: State, grads: Params) -> Params:
-        config, earlier = self.config, {k: v[:-1] for k, v in state["rings"].items()}
-        held = earlier["pushed"].clamp(max=self.memories)
-        past = RowGradients(network, state["theta"], earlier["x"], earlier["y"], held)
-        products = past.products(grads)
-        if agree(products):  # clipping would not change their signs
-            return grads
-        gram = past.gram()
-        if config.clip_norm is None:
-            v = gem_weights(products, gram, config.margin, config.ridge)
-        else:
-            scale = scale_to(gram.diagonal().clamp_min(0).sqrt(), config.clip_norm)
-            clipped = gram * scale[:, None] * scale
-            v = gem_weights(products * scale, clipped, config.margin, config.ridge) * scale
-        moves = past.mixture(v)
-        return {k: g + moves[k] for k, g in grads.items()}
+    def _mix(self, hyper: Params, products: Products) -> tuple[Tensor, Tensor | None]:
+        """The new gradient's weight and those of the sets', all clipped."""
+        bound, new = self.config.clip_norm, products.new
+        scale = new.new_ones(len(new)) if bound is None else scale_to(products.square().clamp_min(0).sqrt(), bound)
+        turned = [i for i, row in enumerate(new) if not agree(row)]  # clipping would not change their signs
+        if not turned:
+            return scale, None
+        gram, v, programmes = products.past(), torch.zeros_like(new), self._programmes(hyper)
+        norms = gram.diagonal(dim1=1, dim2=2).clamp_min(0).sqrt()
+        past = torch.ones_like(new) if bound is None else scale_to(norms, bound)
+        for i in turned:
+            clipped = gram[i] * past[i][:, None] * past[i]
+            v[i] = gem_weights(new[i] * scale[i] * past[i], clipped, *programmes[i]) * past[i]
+        return scale, v
+
+    def _programmes(self, hyper: Params) -> list[tuple[float, float]]:
+        """Margin and ridge of every replica."""
+        return list(zip(hyper["margin"].tolist(), hyper["ridge"].tolist(), strict=True))
 
 
 class AGEM(Rings):
@@ -197,32 +219,35 @@ class AGEM(Rings):
 
     config: AGEMConfig
 
-    def project(self, state: State, grads: Params, *at: int) -> Params:
+    def project(self, state: State, grads: Params, hyper: Params, *at: int) -> Params:
         reference = self._reference(state, *at)
         return grads if reference is None else unflatten(agem_projection(flatten(grads), reference), grads)
 
     def _reference(self, state: State, *at: int) -> Tensor | None:
-        """r [P]; None where the released code has none yet."""
-        earlier = [self.ring(state, t) for t in range(len(state["rings"]["pushed"]) - 1)]
+        """r, [P, Q]; None where the released code has none yet."""
+        earlier, theta = self.earlier(state), state["theta"]
         if self.config.reference == "textbook":
-            memory = Data(torch.cat([r.x for r in earlier]), torch.cat([r.y for r in earlier]))
-            generator = numpy_generator(int(state["seed"]), "reference", int(state["step"]), *at)
-            count = min(self.config.reference_batch, len(memory.y))
-            drawn = torch.from_numpy(generator.choice(len(memory.y), count, replace=False)).to(memory.y.device)
-            return self.past_gradient(state, Data(memory.x[drawn], memory.y[drawn]))
-        past = [self.past_gradient(state, ring) for ring in earlier[1:]]
+            memory = Data(*(torch.cat(parts, 1) for parts in zip(*earlier, strict=True)))
+            held, position = memory.y.shape[1], int(state["step"][0])
+            generators = [numpy_generator(seed, "reference", position, *at) for seed in state["seed"].tolist()]
+            count = min(self.config.reference_batch, held)
+            drawn = [torch.from_numpy(one.choice(held, count, replace=False)) for one in generators]
+            rows, at_random = torch.arange(len(drawn))[:, None], torch.stack(drawn)
+            return flatten(self.gradient_on(theta, Data(memory.x[rows, at_random], memory.y[rows, at_random]))[1])
+        past = [flatten(self.gradient_on(theta, ring)[1]) for ring in earlier[1:]]
         return torch.stack(past).mean(0) if past else None
 
 
 def flatten(params: Params) -> Tensor:
-    """All entries of ``params``, by name, in one vector [P]; the same vector in whatever order they are named."""
-    return torch.cat([params[k].flatten() for k in sorted(params)])
+    """All entries of ``params`` [P, ...], by name, in one vector a replica, [P, Q]; the same vector in whatever order
+    they are named."""
+    return torch.cat([params[k].flatten(1) for k in sorted(params)], 1)
 
 
-def unflatten(vector: Tensor, like: Params) -> Params:
+def unflatten(vectors: Tensor, like: Params) -> Params:
     """The inverse of `flatten`, with the names and shapes of ``like``."""
     names = sorted(like)
-    parts = vector.split([like[k].numel() for k in names])
+    parts = vectors.split([like[k][0].numel() for k in names], 1)
     return {k: part.view_as(like[k]) for k, part in zip(names, parts, strict=True)}
 
 
