@@ -66,15 +66,32 @@ def _wrong(raw: Any, errors: Sequence[Any]) -> tuple[Sequence[Any], Any, str]:
     are allowed pydantic has an error for each, below a name of its own for the form."""
     first, value = errors[0], raw
     if first["type"] == "missing":
-        return first["loc"], None, first["msg"].lower()
+        return first["loc"], None, _allowed(first)
     for depth, part in enumerate(first["loc"]):
         if (isinstance(value, dict) and part in value) or (isinstance(value, list) and part in range(len(value))):
             value = value[part]
             continue
         place = first["loc"][:depth]
-        forms = dict.fromkeys(one["msg"].lower() for one in errors if one["loc"][:depth] == place)
-        return place, value, ", or ".join(forms)
-    return first["loc"], first["input"], first["msg"].lower()
+        forms = dict.fromkeys(_allowed(one) for one in errors if one["loc"][:depth] == place)
+        first, *others = forms
+        return place, value, ", or ".join([first, *(other.removeprefix("must be ") for other in others)])
+    return first["loc"], first["input"], _allowed(first)
+
+
+_FORMS = {
+    "dict_type": "a mapping, {NAME: VALUE, ...}", "dataclass_type": "a mapping, {NAME: VALUE, ...}",
+    "tuple_type": "a list, [VALUE, ...]", "list_type": "a list, [VALUE, ...]", "int_type": "a whole number",
+    "float_type": "a number", "bool_type": "true or false", "string_type": "text", "none_required": "null",
+}  # fmt: skip
+"""Pydantic's name of a mistake to what is allowed there."""
+
+
+def _allowed(error: Any) -> str:
+    """What should be in the place of one of pydantic's errors, as `SpecError` says it."""
+    if error["type"] == "literal_error":
+        return f"must be {error['ctx']['expected']}"
+    form = _FORMS.get(error["type"])
+    return error["msg"].lower() if form is None else f"must be {form}"
 
 
 @cache

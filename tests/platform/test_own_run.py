@@ -109,7 +109,7 @@ def test_section_data_is_part_of_the_specification() -> None:
         ("data=flowers", r"data = 'flowers': must map names to data sets"),
         ("data.own={size: 32}", r"data\.own = \{'size': 32\}: must have exactly one of folder, arrays"),
         ("data.own.arrays=x.npz", r"data\.own = .*: must have exactly one of folder, arrays"),
-        ("data.own.colour=red", r"data\.own\.colour = 'red': input should be 'rgb' or 'grey'"),
+        ("data.own.colour=red", r"data\.own\.colour = 'red': must be 'rgb' or 'grey'"),
         ("data.own.sise=32", r"data\.own\.sise = 32: unknown key; did you mean 'size'"),
         ("data.own.size=0", r"data\.own\.size = 0: must be 1 to 4,096"),
         ("data.own.test_share=1", r"data\.own\.test_share = 1(\.0)?: must be above 0 and below 1"),

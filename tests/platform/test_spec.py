@@ -73,9 +73,9 @@ def test_plain_experiment_has_one_replica_per_seed() -> None:
     ("override", "field", "says"),
     [
         ("learner.inner_step=4", "learner.inner_step", "did you mean 'inner_steps'"),
-        ("learner.inner_steps=four", "learner.inner_steps", "valid integer"),
-        ("learner.inner_steps=1.5", "learner.inner_steps", "integer"),
-        ("learner.inner_steps=true", "learner.inner_steps", "integer"),
+        ("learner.inner_steps=four", "learner.inner_steps", "whole number"),
+        ("learner.inner_steps=1.5", "learner.inner_steps", "whole number"),
+        ("learner.inner_steps=true", "learner.inner_steps", "whole number"),
         ("learner.inner_steps=0", "learner.inner_steps", "at least 1"),
         ("learner.restart=never", "learner.restart", "'next_step' or 'same_step'"),
         ("stream.p=1.5", "stream.p", "[0, 1]"),
@@ -102,7 +102,7 @@ def test_mistakes_are_named(override: str, field: str, says: str) -> None:
 
 @pytest.mark.parametrize("value", ["lerned", "true", "[a, 0.1]"])
 def test_what_may_have_several_forms_names_them_all(value: str) -> None:
-    with pytest.raises(SpecError, match="should be 'learned', or input should be a valid number") as caught:
+    with pytest.raises(SpecError, match="must be 'learned', or a number") as caught:
         load_spec("gems/embedded-mixture-mmsup", [f"learner.sparsity={value}"])
     assert caught.value.field == "learner.sparsity"
 
