@@ -133,7 +133,7 @@ def test_shipped_grids() -> None:
         ({"axes": {"learner.alpha_init": [0.1, 1e-1]}}, "tune.axes.learner.alpha_init", "0.1 twice"),
         ({"axes": {"learner.alpha_init": [1, 1.0]}}, "tune.axes.learner.alpha_init", "1.0 twice"),
         ({"axes": {"learner.alpha_init": [0.1, "a"]}}, "learner.alpha_init", "a number (point alpha_init=a)"),
-        ({"axes": {"learner.glances": [1.5]}}, "learner.glances", "integer"),
+        ({"axes": {"learner.glances": [1.5]}}, "learner.glances", "whole number"),
         ({"axes": {"learner.memory_slots": [200, 5]}}, "learner.memory_slots", "replay_batch = 10 (point memory_slots"),
         ({"axes": {"learner.glances": {"low": 1, "high": 3}}}, "tune.axes.learner.glances", "needs `samples`"),
         ({}, "tune.axes", "required"),
