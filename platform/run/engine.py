@@ -279,7 +279,10 @@ class Walk:
         task = task_at(self.stream, self.cursor - 1) if done else None
         for i, (files, scores, found) in enumerate(zip(self.files.members, self.scores, self.lost, strict=True)):
             progress = {"cursor": self.cursor, "steps": steps, "seconds": self._elapsed()} | _said(found)
-            progress |= {"task": task, "rates": self.paces[i].rates()} if done else {}
+            if done:
+                pace = self.paces[i].seconds
+                each = None if pace is None else pace / len(self.replicas)
+                progress |= {"task": task, "rates": self.paces[i].rates(), "pace": each}
             score = self.protocol.final(scores).get(headline) if done else None
             progress |= {} if score is None else {headline: score}
             write_sealed(files.path / "progress.json", progress, durable=False)

@@ -16,16 +16,25 @@ COUNTED: Mapping[str, str] = MappingProxyType({"acted": "env steps/s", "updates"
 
 
 class Pace:
-    """How much of what is `COUNTED` comes in a second, from when it was made on."""
+    """How fast positions come, and how much of what is `COUNTED` in a second, from when it was made on."""
 
     def __init__(self) -> None:
-        self._begun = time.monotonic()
+        self._begun, self._first, self._positions = time.monotonic(), 0.0, 0
         self._counts = dict.fromkeys(COUNTED, 0.0)
 
     def count(self, record: Mapping[str, Any]) -> None:
         """Add what the ``record`` of a position says."""
+        if not self._positions:
+            self._first = time.monotonic()
+        self._positions += 1
         for name in COUNTED:
             self._counts[name] += record.get(name, 0)
+
+    @property
+    def seconds(self) -> float | None:
+        """Of a position; None before the second. The first is left out: what is made once (programs, what is judged
+        before anything is learned) would be counted as often as there are positions."""
+        return (time.monotonic() - self._first) / (self._positions - 1) if self._positions > 1 else None
 
     def rates(self) -> dict[str, float]:
         """By what they are called; empty for a method that reports none."""

@@ -10,7 +10,7 @@ from frisket.platform.run.folder import RunFolder
 from frisket.platform.run.points import best_of
 from frisket.platform.specs.experiment import share
 
-_NOT_A_SCORE = ("cursor", "steps", "seconds", "diverged", "diverged_in", "weights", "task", "rates")
+_NOT_A_SCORE = ("cursor", "steps", "seconds", "diverged", "diverged_in", "weights", "task", "rates", "pace")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,8 +73,9 @@ def take(folder: RunFolder, workers: int) -> Snapshot:
         for name, value in progress.items():
             if name not in _NOT_A_SCORE:
                 scores.setdefault(replica.variant or name, []).append(value)
-        if progress["cursor"]:
-            paces.setdefault(replica.variant, []).append(progress["seconds"] / progress["cursor"])
+        mean = progress["seconds"] / progress["cursor"] if progress["cursor"] else None  # of pre-training's epochs
+        if (pace := progress.get("pace", mean)) is not None:
+            paces.setdefault(replica.variant, []).append(pace)
 
     left = None
     if paces:

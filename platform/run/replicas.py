@@ -148,8 +148,8 @@ class ReplicaFolder:
         return find_sealed(self.path / "committed.json")
 
     def progress(self) -> dict[str, Any] | None:
-        """``{"cursor", "steps", "seconds", "task", "rates"}`` (the latter two of `frisket.platform.run.pace`, once the
-        stream has begun) and the headline metric so far, where there is one; None before the first step."""
+        """``{"cursor", "steps", "seconds", "task", "rates", "pace"}`` (the latter three of `frisket.platform.run.pace`,
+        once the stream has begun) and the headline metric so far, where there is one; None before the first step."""
         return find_sealed(self.path / "progress.json")
 
     @property

@@ -64,3 +64,16 @@ def test_nothing_more_is_said_where_there_is_no_more() -> None:
     counted = pace.Pace()
     counted.count({"loss_before": 1.0})
     assert counted.rates() == {}
+
+
+def test_what_is_done_once_does_not_lengthen_the_time_left(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A minute until the first position has been taken, two seconds for each that comes after."""
+    moments = iter([0.0, 60.0, 60.0, 68.0])
+    monkeypatch.setattr(pace.time, "monotonic", lambda: next(moments))
+    counted = pace.Pace()
+    counted.count({})
+    assert counted.seconds is None
+    for _ in range(4):
+        counted.count({})
+    assert counted.seconds == 0.0
+    assert counted.seconds == 2.0
