@@ -108,12 +108,14 @@ def _sought(function: Pure, example: tuple[Any, ...]) -> tuple[Path, Callable[[I
 
 def _make(flat: Callable[..., list[Tensor]], leaves: list[Tensor], path: Path) -> None:
     """Compile into ``path``; of several processes one works and the others wait."""
+    from torch._inductor import config as settings
+
     path.parent.mkdir(parents=True, exist_ok=True)
     with lock(path.with_suffix(".lock")):
         if path.exists():
             return
         module = _Module(flat)
-        with _quiet(), torch._inductor.config.patch(_COMPILING), replacing(path) as part:
+        with _quiet(), settings.patch(_COMPILING), replacing(path) as part:
             exported = torch.export.export(module, tuple(leaves), strict=False)
             torch._inductor.aoti_compile_and_package(exported, package_path=str(part))
 

@@ -202,6 +202,19 @@ def what_is_judged_on_is_the_same_every_time(trial: StreamTrial) -> None:
         need(torch.equal(whole[0], x) and torch.equal(whole[1], y), f"test set {t} differs the second time")
 
 
+def seeds_are_judged_on_the_same_unless_declared(trial: StreamTrial) -> None:
+    """Test sets are the same for every seed, or the kind says (`own_tests`) that they are not: a pack of replicas is
+    judged on one."""
+    one, other = trial.stream(0), trial.stream(1)
+    if not isinstance(one, TaskStream) or not isinstance(other, TaskStream):
+        raise NotAsked
+    if trial.kind.own_tests(trial.kind.config(**trial.kind.quick)):
+        raise NotAsked
+    for task in range(one.tasks):
+        for name, a, b in zip("xy", one.test_set(task), other.test_set(task), strict=True):
+            need(torch.equal(a, b), f"{name} of task {task}'s test set differs by seed, and the kind has no own_tests")
+
+
 def episodes_are_tasks_of_their_own(trial: StreamTrial) -> None:
     """An episode has `shots` and `queries` samples of each of its distinct classes, no sample twice, under labels 0 ..
     ways - 1; no class of a domain is in two splits, and those that are judged on take the domains in turn; any episode
@@ -244,8 +257,8 @@ def provenance_can_be_written(trial: StreamTrial) -> None:
 STREAM_CHECKS: tuple[Check[StreamTrial], ...] = (
     configuration_is_complete, any_order_gives_the_same_bits, no_global_generator_is_used,
     batches_are_those_one_by_one, reseeded_is_built_anew, batches_are_as_declared, tasks_hold_between_switches,
-    tasks_in_sequence_have_edges, what_is_judged_on_is_the_same_every_time, episodes_are_tasks_of_their_own,
-    provenance_can_be_written,
+    tasks_in_sequence_have_edges, what_is_judged_on_is_the_same_every_time,
+    seeds_are_judged_on_the_same_unless_declared, episodes_are_tasks_of_their_own, provenance_can_be_written,
 )  # fmt: skip
 """All checks of a stream."""
 

@@ -16,6 +16,11 @@ def named_datasets(config: Any) -> tuple[str, ...]:
     return config.datasets()
 
 
+def never(config: Any) -> bool:
+    """False."""
+    return False
+
+
 @dataclass(frozen=True, kw_only=True)
 class StreamKind:
     """A row of ``STREAMS``.
@@ -29,6 +34,8 @@ class StreamKind:
         takes: what its data sets must be: in memory, or any pictures.
         episodes: ``(config, data sets by name, domain=, queries=, seed=) -> EpisodeSource``, for pre-training; None for
             a stream that offers none.
+        own_tests: whether, of a configuration, every seed is judged on test sets of its own; replicas of such a stream
+            share no pack, for a pack is judged on one.
         quick: fields under which it is short and 12 classes of 30 samples are enough; the contract
             (`frisket.envs.contract`) tries it with these.
     """
@@ -40,6 +47,7 @@ class StreamKind:
     datasets: Callable[[Any], tuple[str, ...]] = named_datasets
     takes: type[Pictures] = ImageSet
     episodes: Callable[..., EpisodeSource] | None = None
+    own_tests: Callable[[Any], bool] = never
     quick: Mapping[str, Any] = field(default_factory=dict)
 
     def in_words(self, config: Any) -> str:

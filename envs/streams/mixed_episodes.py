@@ -74,10 +74,8 @@ class MixedEpisodesConfig(EpisodeFields):
         total = math.fsum(self.shares())
         fix = f"shares that sum to 1, not {total:g}; null of every data set for equal ones"
         require(abs(total - 1) <= SUM_TOLERANCE, "domains", self.domains, fix)
-        for name in self.rotations:
-            require(
-                name in self.domains, "rotations", list(self.rotations), f"of the domains: {', '.join(self.domains)}"
-            )
+        named = set(self.rotations) <= self.domains.keys() and len(set(self.rotations)) == len(self.rotations)
+        require(named, "rotations", list(self.rotations), f"of the domains, each once: {', '.join(self.domains)}")
         bases = [name.partition(":")[0] for name in self.domains]
         for alike in SAME_PICTURES:
             both = [name for name in bases if name in alike]

@@ -90,6 +90,7 @@ STREAMS = (
         name="robots",
         config=RobotsConfig,
         build=Robots,
+        own_tests=lambda config: True,
         summary="robot tasks one after the other, which are acted in",
         quick={"steps": 160, "environments": 4, "trials": 6},
     ),

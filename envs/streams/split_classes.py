@@ -293,6 +293,7 @@ STREAMS = (
         name="split-classes",
         config=SplitClassesConfig,
         build=SplitClassesStream,
+        own_tests=lambda config: config.class_order == "seeded",
         summary="tasks in sequence, each with classes of its own, or all of them mixed",
         quick={"tasks": 3, "classes_per_task": 2, "validation": 0.2, "epochs": 2},
     ),

@@ -127,7 +127,16 @@ class Walk:
                 self.pretrained = to_device(saved["pretrain"], self.device)
             else:
                 self.state = to_device(saved["learner"], self.device)
+                self._require_replicas(self.state)
                 self.scores = [self._known(saved["scores"][str(i)]) for i in range(len(pack))]
+
+    def _require_replicas(self, state: State) -> None:
+        """Raise `RunError` for a checkpoint that is not of a pack: of a method that had no packs when it was begun."""
+        try:
+            self.pack.replica(state, len(self.replicas) - 1)
+        except IndexError:
+            fix = "was begun by a version in which its method had no packs; start it anew"
+            raise RunError("resume", self.folder.run_id, fix) from None
 
     def _known(self, scores: State) -> State:
         """``scores`` of a checkpoint, if they are all that the protocol keeps."""

@@ -14,7 +14,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal, TypeVar, get_type_hints
+from typing import Any, ClassVar, Literal, TypeVar, get_origin, get_type_hints
 
 from frisket.algos.inner.pretrain import PretrainConfig
 from frisket.algos.learner import Method
@@ -244,7 +244,7 @@ class Experiment(_Settings):
     def _alike(self) -> str | None:
         """The same text for plain experiments whose replicas may share a pack; None if they run one by one."""
         may_differ = packed_fields(self.learner.config)
-        if not may_differ or self.pretrain is not None:
+        if not may_differ or self.pretrain is not None or self.stream.row.own_tests(self.stream.config):
             return None
         learner = {k: v for k, v in self.learner.work(exact=True).items() if k not in may_differ}
         return json.dumps([learner, *(s.work(exact=True) for s in (self.stream, self.network, self.protocol))])
@@ -324,10 +324,10 @@ def from_dict(raw: Mapping[str, Any], *, folder: Path | None = None, passed: Seq
     variants = raw.pop("variants", {})
     tune = raw.pop("tune", None)
     data = raw.pop("data", None)
-    if tune is not None and variants:
-        raise SpecError("variants", list(variants), "leave them out: the points of the tune section are the variants")
     if not isinstance(variants, dict) or not all(isinstance(v, dict) for v in variants.values()):
         raise SpecError("variants", variants, "must map labels to partial specifications")
+    if tune is not None and variants:
+        raise SpecError("variants", list(variants), "leave them out: the points of the tune section are the variants")
     name = raw.pop("name")
     require_name(name)
     for label, partial in variants.items():
@@ -370,7 +370,8 @@ def _points(experiment: Experiment, search: Search) -> dict[str, dict[str, Any]]
     configs = {name: type(getattr(experiment, name).config) for name in SECTIONS}
     if experiment.pretrain is not None:
         configs["pretrain"] = PretrainConfig
-    fields = {f"{name}.{key}": hint for name, c in configs.items() for key, hint in get_type_hints(c).items()}
+    fields = {f"{name}.{key}": hint for name, c in configs.items() for key, hint in get_type_hints(c).items()
+              if get_origin(hint) is not ClassVar}  # fmt: skip
     require_comparable(
         search, experiment.protocol.row, seeds=experiment.seeds, pack=experiment.pack,
         published=experiment.published is not None,

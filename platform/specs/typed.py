@@ -72,7 +72,8 @@ def _wrong(raw: Any, errors: Sequence[Any]) -> tuple[Sequence[Any], Any, str]:
             value = value[part]
             continue
         place = first["loc"][:depth]
-        forms = dict.fromkeys(_allowed(one) for one in errors if one["loc"][:depth] == place)
+        below = [(one["loc"][depth + 1 :], _allowed(one)) for one in errors if one["loc"][:depth] == place]
+        forms = dict.fromkeys(f"a list, each {said.removeprefix('must be ')}" if at else said for at, said in below)
         first, *others = forms
         return place, value, ", or ".join([first, *(other.removeprefix("must be ") for other in others)])
     return first["loc"], first["input"], _allowed(first)
@@ -80,7 +81,8 @@ def _wrong(raw: Any, errors: Sequence[Any]) -> tuple[Sequence[Any], Any, str]:
 
 _FORMS = {
     "dict_type": "a mapping, {NAME: VALUE, ...}", "dataclass_type": "a mapping, {NAME: VALUE, ...}",
-    "tuple_type": "a list, [VALUE, ...]", "list_type": "a list, [VALUE, ...]", "int_type": "a whole number",
+    "tuple_type": "a list, [VALUE, ...]", "list_type": "a list, [VALUE, ...]",
+    "int_type": "a whole number without point or exponent",
     "float_type": "a number", "bool_type": "true or false", "string_type": "text", "none_required": "null",
 }  # fmt: skip
 """Pydantic's name of a mistake to what is allowed there."""

@@ -200,7 +200,8 @@ FLOATS = dataclasses.replace(pictures("floats"), images=np.zeros((240, 1, 16, 16
         ((A, BB), {"normalise": "published"}, "normalise", "one of none, imagenet"),
         ((A, BB), {"domains": {"cifar_fs": 0.5, "fc100": 0.5}}, "domains", "they share pictures"),
         ((A, BB), {"size": 4}, "size", "8 to 4,096"),
-        ((A, BB), {"rotations": ("ccc",)}, "rotations", "of the domains: a, bb"),
+        ((A, BB), {"rotations": ("ccc",)}, "rotations", "of the domains, each once: a, bb"),
+        ((A, BB), {"rotations": ("bb", "bb")}, "rotations", "each once"),
         ((A, BB), {"ways": 1}, "ways", "at least 2"),
     ],
 )

@@ -65,6 +65,10 @@ def test_replicas_that_differ_in_numbers_share_packs_and_others_do_not() -> None
     assert [[r.variant for r in p] for p in experiment(4, variants=glances).packs()] == [["few"] * 2, ["many"] * 2]
     longer = {"one": {}, "two": {"stream": {"tasks": 3}}}
     assert [len(p) for p in experiment(4, variants=longer).packs()] == [2, 2]
+    split = {"kind": "split-classes", "dataset": "glyphs", "tasks": 3, "classes_per_task": 2}
+    for order, packs in (("seeded", [1, 1, 1]), ("natural", [3])):  # every seed is judged on classes of its own
+        stream = {**split, "class_order": order}
+        assert [len(p) for p in experiment(3, stream=stream, variants={}, seeds=3).packs()] == packs
     mixed = {"sparse": {}, "alone": {"learner": {"kind": "independent"}}}
     assert [len(p) for p in experiment(4, variants=mixed).packs()] == [2, 1, 1]
 

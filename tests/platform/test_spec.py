@@ -100,11 +100,24 @@ def test_mistakes_are_named(override: str, field: str, says: str) -> None:
     assert str(caught.value).startswith(f"{field} = ")
 
 
-@pytest.mark.parametrize("value", ["lerned", "true", "[a, 0.1]"])
+@pytest.mark.parametrize("value", ["lerned", "true", "[a, 0.1]", "[null]"])
 def test_what_may_have_several_forms_names_them_all(value: str) -> None:
-    with pytest.raises(SpecError, match="must be 'learned', or a number") as caught:
+    with pytest.raises(SpecError, match="must be 'learned', or a number, or a list") as caught:
         load_spec("gems/embedded-mixture-mmsup", [f"learner.sparsity={value}"])
     assert caught.value.field == "learner.sparsity"
+
+
+@pytest.mark.parametrize("value", ["3", "true", "[a]"])
+def test_variants_of_a_search_that_are_no_mapping_are_named(value: str) -> None:
+    with pytest.raises(SpecError, match="must map labels") as caught:
+        load_spec("replay/permutations-grid", [f"variants={value}"])
+    assert caught.value.field == "variants"
+
+
+def test_an_axis_that_is_unknown_is_told_fields_and_nothing_else() -> None:
+    with pytest.raises(SpecError, match=r"learner\.margin") as caught:
+        load_spec("replay/rotations-gem", ["tune.axes={a: [1]}"])
+    assert "packed" not in caught.value.fix
 
 
 def test_unknown_names_suggest_the_nearest(tmp_path: Path) -> None:

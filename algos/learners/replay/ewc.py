@@ -91,7 +91,7 @@ class EWC(PackedLearner):
             if state["fisher"]:
                 fisher, anchored = state["fisher"], state["anchored"]
                 penalty = {k: torch.addcmul(anchored[k], fisher[k], v, value=-1) for k, v in theta.items()}
-                grads = {k: torch.addcmul(g, penalty[k], spread(pull, g), value=-1) for k, g in grads.items()}
+                grads = {k: g - spread(pull, g) * penalty[k] for k, g in grads.items()}
             theta = descend_each(theta, lr, clip_replicas(grads, self.config.clip_norm))
             losses.append(loss)
         return {**state, "theta": theta, "kept": self._kept(state["kept"], data)}, {

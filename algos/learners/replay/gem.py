@@ -106,11 +106,11 @@ class Rings(PackedLearner):
     ``rings/pushed`` [T], samples ever pushed, T the tasks met so far.
     """
 
-    config: RingsConfig
     capabilities = Capabilities(needs_task=True, replay=True)
 
     def __init__(self, config: RingsConfig, network: Network) -> None:
         super().__init__(config, network)
+        self.memories, self.glances = config.memories, config.glances
 
     @abstractmethod
     def project(self, state: State, grads: Params, hyper: Params, *at: int) -> Params:
@@ -125,8 +125,8 @@ class Rings(PackedLearner):
         """A ring more."""
         replicas, rings = len(data.y), state["rings"]
         new = {
-            "x": data.x.new_zeros((replicas, 1, self.config.memories, *data.x.shape[2:])),
-            "y": data.y.new_zeros((replicas, 1, self.config.memories)),
+            "x": data.x.new_zeros((replicas, 1, self.memories, *data.x.shape[2:])),
+            "y": data.y.new_zeros((replicas, 1, self.memories)),
             "pushed": torch.zeros(replicas, 1, dtype=torch.int64),
         }
         met = rings["pushed"].shape[1]
@@ -140,7 +140,7 @@ class Rings(PackedLearner):
         """`learn` once the samples are in their ring, for any network: every gradient is formed."""
         losses = []
         for piece, new in enumerate(pieces(data, self.config.samples_per_step)):
-            for glance in range(self.config.glances):
+            for glance in range(self.glances):
                 loss, grads = self.gradient_on(state["theta"], new)
                 if state["rings"]["pushed"].shape[1] > 1:
                     grads = self.project(state, grads, hyper, piece, glance)
@@ -150,7 +150,7 @@ class Rings(PackedLearner):
 
     def _push(self, rings: State, data: Data) -> None:
         """The last n samples of ``data`` into the running ring, in place."""
-        n, count = self.config.memories, data.y.shape[1]
+        n, count = self.memories, data.y.shape[1]
         pushed = int(rings["pushed"][0, -1]) + count
         at = torch.arange(max(pushed - n, pushed - count), pushed) % n
         rings["x"][:, -1, at], rings["y"][:, -1, at] = data.x[:, -n:], data.y[:, -n:]
@@ -158,7 +158,7 @@ class Rings(PackedLearner):
 
     def held(self, rings: State) -> Tensor:
         """Samples in each ring, [T], the same in all replicas."""
-        return rings["pushed"][0].clamp(max=self.config.memories)
+        return rings["pushed"][0].clamp(max=self.memories)
 
     def earlier(self, state: State) -> list[Data]:
         """What is held of each earlier task, [P, held, ...]."""
@@ -185,7 +185,7 @@ class GEM(Rings):
         sets = Data(rings["x"][:, :-1], rings["y"][:, :-1])
         walk = RowWalk(self.network, state["theta"], sets, self.held(rings)[:-1].to(data.y.device), data)
         mix = functools.partial(self._mix, hyper)
-        starts = [start for start in range(0, count, size) for _ in range(self.config.glances)]
+        starts = [start for start in range(0, count, size) for _ in range(self.glances)]
         losses = [walk.step(start, min(start + size, count), hyper["lr"], mix) for start in starts]
         return {**state, "theta": walk.end()}, {"outer_loss": torch.stack(losses).mean(0)}
 
