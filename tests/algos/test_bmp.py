@@ -260,3 +260,12 @@ def test_masks_say_what_the_last_task_left_open() -> None:
     assert ours.masks(after) == union
     assert 0 < metrics["open_layers"] < 1
     assert metrics["task_lr"] > 0
+
+
+def test_a_start_that_is_kept_says_what_it_left_open() -> None:
+    """The masks of a model are those of the point it was kept at, wherever the stream went on to."""
+    ours = learner()
+    later = begun(ours)
+    earlier = {**later, "opened": {k: torch.zeros_like(v) for k, v in later["opened"].items()}}
+    assert ours.masks(later).sparsity() == 0
+    assert ours.masks({**later, **ours.start(earlier)}).sparsity() == 1

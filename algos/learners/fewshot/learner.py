@@ -202,7 +202,8 @@ class EpisodicLearner(Deciding):
         return Decided(tuple(layers_of(self.network)), opened.double().cpu(), rate, masks)
 
     def start(self, state: State) -> State:
-        return {"theta": state["theta"], "m": state["m"], "phi": self._answering(state["theta"])}
+        opened = {"opened": state["opened"]} if self.modulation.by_task else {}
+        return {"theta": state["theta"], "m": state["m"], "phi": self._answering(state["theta"]), **opened}
 
     def predict(self, state: State, x: Tensor, task: Task | None = None) -> Tensor | None:
         """Logits under phi."""
