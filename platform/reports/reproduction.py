@@ -175,7 +175,8 @@ def _plain(line: Comparison) -> dict[str, Any]:
 
 
 def draw_comparison(lines: Sequence[Comparison], heading: Heading, title: str) -> Figure:
-    """Points with their standard deviation as bars; what is missing is left out.
+    """Points with their standard deviation as bars; what is missing is left out, and of what nothing is published, what
+    tells how it was measured or chosen: the table has it.
 
     Args:
         lines: from `frisket.platform.tables.comparison.compare`.
@@ -185,22 +186,30 @@ def draw_comparison(lines: Sequence[Comparison], heading: Heading, title: str) -
     from matplotlib.lines import Line2D
 
     columns = list(dict.fromkeys(line.column for line in lines))
-    metrics = list(dict.fromkeys(line.metric for line in lines))
+    shown = [line for line in lines if line.published is not None or not _is_aside(line.metric)]
+    metrics = list(dict.fromkeys(line.metric for line in shown or lines))
     rows = {m: list(dict.fromkeys(line.row for line in lines if line.metric == m)) for m in metrics}
     heights = [0.42 * len(rows[m]) + 0.8 for m in metrics]
     size = (max(3.2 * len(columns) + 2.2, 7.0), sum(heights) + 1.1)
     figure, axes = frame(heading, title, size, rows=len(metrics), columns=len(columns), heights=heights)
     for (metric, column), ax in zip(itertools.product(metrics, columns), axes, strict=True):
         here = [line for line in lines if (line.metric, line.column) == (metric, column)]
-        _panel(ax, here, rows[metric], first=column == columns[0])
+        first = next(line.column for line in lines if line.metric == metric)
+        _panel(ax, here, rows[metric], first=column == first)
         if metric == metrics[0]:
             ax.set_title(column, fontsize=10)
     marks = [
         Line2D([], [], color=PALETTE[i], marker="os"[i], linestyle="none", label=("published", "ours")[i])
-        for i in (0, 1)
+        for i, there in enumerate((any(line.published for line in lines), True))
+        if there
     ]
     figure.legend(handles=marks, loc="outside lower center", ncols=2, frameon=False, fontsize=9)
     return figure
+
+
+def _is_aside(metric: str) -> bool:
+    """Whether it is no score, but an interval of one, what a score was chosen by, or a count behind one."""
+    return metric.endswith("/interval") or metric.startswith(("validation/", "decisions/"))
 
 
 def _bar(number: Number, scale: float) -> float | None:
