@@ -176,7 +176,11 @@ METHOD = '''
         ("masks=True", "", "masks are as declared", "0 masks; declared: True"),
         ("samples=3", "", "samples are as declared", "an answer of shape (6, 2), not (3, 6, 2)"),
         ("meta_learns=True", "", "meta learning is as declared", "its row names nothing under `meta`"),
-        ("needs_task=True", "", "task is read only where declared", "it learned from a batch whose task is hidden"),
+        (
+            "needs_task=True",
+            "def observe(self, state, batch): return state, {'loss_before': float(self.loss_of_answer(state, batch))}",
+            "task is read only where declared", "it learned from a batch whose task is hidden",
+        ),
         (
             "", "def extra(self): return {'noise': torch.rand(2)}", "no global generator is used",
             "the global generator of torch was used",

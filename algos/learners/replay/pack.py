@@ -30,7 +30,7 @@ class PackedLearner(PlainLearner):
 
     def begin(self, state: State, data: Data) -> State:
         """The state at the start of a task, before it learns from the first batch of it, ``data``: of methods that need
-        the task, whose state has the running one's start under ``task``, [P]."""
+        the task and have the running one's start in their state, under ``task``, [P]."""
         return state
 
     @abstractmethod
@@ -76,7 +76,8 @@ class PlainPack(Pack[PackedLearner]):
         before = torch.stack([method.loss_of_answer(self.replica(state, i), one) for i, one in enumerate(batches)])
         data = Data(torch.stack([batch.x for batch in batches]), torch.stack([batch.y for batch in batches]))
         if method.capabilities.needs_task:
-            state = self._at_task(state, [require_task(method, batch) for batch in batches], data)
+            tasks = [require_task(method, batch) for batch in batches]
+            state = self._at_task(state, tasks, data) if "task" in state else state
         like = next(iter(state["theta"].values()))
         state, measured = method.learn(state, data, {k: v[part].to(like) for k, v in self._hyper.items()})
         columns = {k: v.tolist() for k, v in {"loss_before": before, **measured}.items()}
