@@ -85,7 +85,7 @@ class Drawing:
 
     def _require_enough(self, split: Split, classes: np.ndarray) -> None:
         images, found = self._images, len(classes)
-        few = "" if found > 1 else "; that is none: take a data set of more classes, or more of one that stands in"
+        few = "" if found > 1 else "; no episode has fewer than 2: take a data set of more classes"
         require(self.ways <= found, "ways", self.ways, f"at most {found}, the {split} classes of {images.name}{few}")
         fewest = min(classes % len(images.classes), key=lambda c: len(self._samples[c]))
         there, shots = len(self._samples[fewest]), self.shots

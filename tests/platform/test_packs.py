@@ -10,13 +10,14 @@ from typing import Any
 import pytest
 import torch
 
-from frisket.algos.parts.tree import flatten
+from frisket.algos.parts.tree import flatten, picked
 from frisket.algos.state_file import load_state
-from frisket.errors import SpecError, Stopped
+from frisket.errors import RunError, SpecError, Stopped
 from frisket.platform.executors import local
 from frisket.platform.run.engine import run_pack
 from frisket.platform.run.folder import RunFolder
 from frisket.platform.run.journal import read_journal
+from frisket.platform.run.replicas import PackFolder
 from frisket.platform.specs.experiment import Experiment, from_dict
 from frisket.platform.verbs import run as launch
 
@@ -152,6 +153,23 @@ def test_death_between_two_results_of_a_pack_is_mended(tmp_path: Path) -> None:
     assert [
         {k: v for k, v in r.items() if k not in ("seconds", "files", "journal_crc")} for r in folder.results()
     ] == expected
+
+
+def test_a_checkpoint_of_before_a_method_had_packs_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    fields = {"learner": {"kind": "gem"}, "variants": {}, "checkpoint_seconds": 1e-3}
+    folder = folder_of(tmp_path, 2, **fields)
+    calls = iter([False, False, True])
+    with pytest.raises(Stopped):
+        local.execute(folder, data_dir=None, stop=lambda: next(calls))
+    loaded = PackFolder.load
+
+    def alone(files: PackFolder) -> Any:
+        state, metadata = loaded(files) or ({}, {})
+        return {**state, "learner": picked(state["learner"], 0)}, metadata
+
+    monkeypatch.setattr(PackFolder, "load", alone)
+    with pytest.raises(RunError, match="had no packs; start it anew"):
+        run(folder)
 
 
 def test_a_method_without_packs_is_asked_for_none(tmp_path: Path) -> None:

@@ -90,8 +90,10 @@ class EWC(PackedLearner):
             loss, grads = gradients_each(self.network, theta, new)
             if state["fisher"]:
                 fisher, anchored = state["fisher"], state["anchored"]
-                penalty = {k: torch.addcmul(anchored[k], fisher[k], v, value=-1) for k, v in theta.items()}
-                grads = {k: g - spread(pull, g) * penalty[k] for k, g in grads.items()}
+                back = {
+                    k: torch.addcmul(anchored[k], fisher[k], v, value=-1) for k, v in theta.items()
+                }  # B - A o theta
+                grads = {k: g - spread(pull, g) * back[k] for k, g in grads.items()}
             theta = descend_each(theta, lr, clip_replicas(grads, self.config.clip_norm))
             losses.append(loss)
         return {**state, "theta": theta, "kept": self._kept(state["kept"], data)}, {
