@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import overload
+
 import torch
 from torch import Tensor
 
@@ -32,6 +34,10 @@ def clip_replicas(grads: Params, bound: float | None) -> Params:
     return {k: g * spread(scale, g) for k, g in grads.items()}
 
 
+@overload
+def spread(values: Tensor, like: Tensor) -> Tensor: ...
+@overload
+def spread(values: float | Tensor, like: Tensor) -> float | Tensor: ...
 def spread(values: float | Tensor, like: Tensor) -> float | Tensor:
     """One value per replica, ``[P]``, shaped to be multiplied with ``like`` [P, ...]; a single number as it is."""
     return values.view(-1, *[1] * (like.dim() - 1)) if isinstance(values, Tensor) and values.dim() else values

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from frisket.algos.parts.clip import spread
 from frisket.types import Params, State
 
 SEPARATOR = "/"
@@ -83,4 +84,4 @@ def descend(params: Params, lr: float, grads: Params) -> Params:
 
 def descend_each(params: Params, lr: Tensor, grads: Params) -> Params:
     """`descend` for every replica at its own rate, [P]; all tensors are [P, ...]."""
-    return {k: torch.addcmul(v, grads[k], lr.view(-1, *[1] * (v.dim() - 1)), value=-1) for k, v in params.items()}
+    return {k: torch.addcmul(v, grads[k], spread(lr, v), value=-1) for k, v in params.items()}
