@@ -203,8 +203,8 @@ def what_is_judged_on_is_the_same_every_time(trial: StreamTrial) -> None:
 
 
 def seeds_are_judged_on_the_same_unless_declared(trial: StreamTrial) -> None:
-    """Test sets are the same for every seed, or the kind says (`own_tests`) that they are not: a pack of replicas is
-    judged on one."""
+    """Test sets are the same for every seed, or the kind says (`own_tests`) that they are not: else a pack of replicas
+    is judged on those of one."""
     one, other = trial.stream(0), trial.stream(1)
     if not isinstance(one, TaskStream) or not isinstance(other, TaskStream):
         raise NotAsked

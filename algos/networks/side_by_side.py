@@ -58,9 +58,11 @@ class SideBySide:
 
     @torch.no_grad()
     def __call__(self, weights: Mapping[str, Tensor], x: Tensor) -> Pass:
-        """Of ``weights`` [K, ...] and ``x`` [N, D], the same for all networks."""
+        """Of ``weights`` [K, ...] and ``x`` [N, D], the same for all networks, or [R, N, D], each for K / R of them
+        that stand together."""
         weight, bias, gain, shift = (weights[k] for k in ("fc1.weight", "fc1.bias", "norm1.weight", "norm1.bias"))
-        x = x.expand(len(weight), -1, -1)
+        each = x.view(-1, 1, *x.shape[-2:])
+        x = each.expand(-1, len(weight) // len(each), -1, -1).flatten(0, 1)
         z = torch.baddbmm(bias[:, None], x, weight.mT)
         # with no gain and no shift at all it takes twice as long
         plain = torch.ones_like(gain[0]), torch.zeros_like(gain[0])
@@ -98,25 +100,33 @@ class SideBySide:
     @torch.no_grad()
     def by_inputs(self, weights: Mapping[str, Tensor], passed: Pass, g: Tensor, first: int = 0) -> Tensor:
         """The gradient by the inputs from the number ``first`` on, [N, D - first], of all networks together."""
+        return self._by_inputs(weights, passed, g, first).sum(0)
+
+    def _by_inputs(self, weights: Mapping[str, Tensor], passed: Pass, g: Tensor, first: int) -> Tensor:
+        """As `by_inputs`, of every network by itself, [K, N, D - first]."""
         for name, (z, _, weight) in self._back(passed):
             g = self._before(name, torch.bmm(g.to(weight.dtype), weight).to(g.dtype), z)
-        return torch.bmm(self._unnormalised(weights, passed, g), weights["fc1.weight"][..., first:]).sum(0)
+        return torch.bmm(self._unnormalised(weights, passed, g), weights["fc1.weight"][..., first:])
 
     @torch.no_grad()
     def by_inputs_of(
         self, weights: Mapping[str, Tensor], passed: Pass, g: Tensor, which: Tensor, first: int = 0
     ) -> Tensor:
-        """As `by_inputs`, where of every input one network alone has a gradient by its outputs: that of number
-        ``which`` [N], and it is ``g`` [N, ways]. What the others would have multiplied is zeros, and left out."""
+        """As `by_inputs`, of R groups of networks that stand together: of every input of a group one of its networks
+        alone has a gradient by its outputs, that of number ``which`` [R, N] in the group, and it is ``g`` [R, N, ways].
+        What the others would have multiplied is zeros, and left out. [R, N, D - first]."""
+        groups, inputs, ways = g.shape
+        each = len(passed.outputs) // groups
         if g.device.type != "cpu":  # to count them would wait for the device
-            whole = g.new_zeros(passed.outputs.shape)
-            whole.scatter_(0, which[None, :, None].expand_as(g[None]), g[None])
-            return self.by_inputs(weights, passed, whole, first)
-        found = g.new_empty(len(g), weights["fc1.weight"].shape[-1] - first)
+            whole = g.new_zeros(groups, each, inputs, ways)
+            whole.scatter_(1, which[:, None, :, None].expand(-1, -1, -1, ways), g[:, None])
+            return self._by_inputs(weights, passed, whole.flatten(0, 1), first).unflatten(0, (groups, each)).sum(1)
+        found = g.new_empty(groups, inputs, weights["fc1.weight"].shape[-1] - first)
         for k in range(len(passed.outputs)):
-            rows = (which == k).nonzero()[:, 0]
+            group = k // each
+            rows = (which[group] == k % each).nonzero()[:, 0]
             own = {name: weights[name][k, None] for name in ("norm1.weight", "fc1.weight")}
-            found[rows] = self.by_inputs(own, _way_back(passed, k, rows), g[rows][None], first)
+            found[group, rows] = self.by_inputs(own, _way_back(passed, k, rows), g[group, rows][None], first)
         return found
 
     def _back(self, passed: Pass) -> list[tuple[str, tuple[Tensor, Tensor, Tensor]]]:
@@ -129,7 +139,8 @@ class SideBySide:
         return _aten.leaky_relu_backward(g, z, self.slope, True)
 
     def _unnormalised(self, weights: Mapping[str, Tensor], passed: Pass, g: Tensor) -> Tensor:
-        _, z, _, mean, r = passed.first
+        _, z, _, *moments = passed.first
+        mean, r = (one.contiguous() for one in moments)  # torch takes them as if they were
         none = None, None, [True, False, False]
         return _aten.native_layer_norm_backward(g * weights["norm1.weight"][:, None], z, z.shape[-1:], mean, r, *none)[
             0

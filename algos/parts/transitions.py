@@ -18,6 +18,7 @@ from torch import Tensor
 from frisket.algos.parts import reservoir
 from frisket.errors import SpecError
 from frisket.heap import machine_memory
+from frisket.rng import torch_generator
 from frisket.types import State
 
 _PARTS = ("observations", "after", "actions", "rewards", "terminated")
@@ -80,14 +81,28 @@ def draw(memory: State, count: int, generator: torch.Generator) -> Transitions:
     return Transitions(seen, actions, after, terminated, rewards)
 
 
+def draw_with_noise(
+    memory: State, count: int, seed: int, *key: str | int
+) -> tuple[Transitions, Tensor]:  # fmt: skip
+    """``count`` transitions by (``seed``, ``key``), and standard normal noise for the actions at their beginnings and
+    their ends, [2, N, A]."""
+    generator = torch_generator(seed, *key)
+    batch = draw(memory, count, generator)
+    return batch, torch.randn(2, *batch.actions.shape, generator=generator).to(batch.actions.device)
+
+
 def _write(memory: State, places: Tensor, rows: Sequence[Tensor]) -> None:
     for name, row in zip(_PARTS, rows, strict=True):
         memory[name][places] = row.to(memory[name])
 
 
-def require_room(slots: int, observations: int, actions: int, field: str = "memory_slots") -> None:
-    """Raise `SpecError` where ``slots`` transitions, so many by ``field``, have no room in this machine's memory."""
-    wanted, there = 4 * slots * (2 * observations + actions + 2), machine_memory()
+def require_room(
+    slots: int, observations: int, actions: int, field: str = "memory_slots", replicas: int = 1
+) -> None:  # fmt: skip
+    """Raise `SpecError` where ``slots`` transitions, so many by ``field``, of each of the ``replicas`` have no room in
+    this machine's memory."""
+    wanted, there = 4 * slots * (2 * observations + actions + 2) * replicas, machine_memory()
     if wanted > there:
-        fix = f"take {wanted / 2**30:.3g} GiB, and this machine has {there / 2**30:.3g} GiB; ask for fewer"
+        of_all = f" for the {replicas} replicas of a pack" if replicas > 1 else ""
+        fix = f"take {wanted / 2**30:.3g} GiB{of_all}, and this machine has {there / 2**30:.3g} GiB; ask for fewer"
         raise SpecError(f"learner.{field}", slots, fix)

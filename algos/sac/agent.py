@@ -10,6 +10,7 @@ the same bits.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import stable_baselines3
@@ -21,8 +22,7 @@ from frisket.algos.networks.layer_norm_mlp import LayerNormMLP
 from frisket.algos.parts import acting, transitions
 from frisket.algos.parts.clip import clip_by_global_norm
 from frisket.algos.sac.policy import NetworkPolicy
-from frisket.rng import torch_generator
-from frisket.types import Metrics, State
+from frisket.types import Metrics, Params, State
 
 
 class SAC(stable_baselines3.SAC):
@@ -41,83 +41,102 @@ class SAC(stable_baselines3.SAC):
     def train(self, gradient_steps: int, batch_size: int = 64) -> None:
         self.losses(gradient_steps, batch_size)
 
-    def losses(self, gradient_steps: int, batch_size: int) -> Metrics:
-        """As `train`; the means of the losses, each before its update, and the last entropy coefficient."""
+    @property
+    def replicas(self) -> int:
+        """R, of those that learn in step."""
+        return 1
+
+    def losses(self, gradient_steps: int, batch_size: int) -> list[Metrics]:
+        """As `train`; for every replica the means of the losses, each before its update, and of the entropy
+        coefficient."""
         self.policy.set_training_mode(True)
         critics: list[Tensor] = list(self.critic.parameters())
         targets: list[Tensor] = list(self.critic_target.parameters())
-        sums = torch.zeros(3, device=self.device)
+        sums = torch.zeros(3, self.replicas, device=self.device)
         for _ in range(gradient_steps):
             sums += self._updated(*self.drawn(batch_size))
             with torch.no_grad():
                 torch._foreach_lerp_(targets, critics, self.tau)  # pyright: ignore
             self._n_updates += 1
-        critic, actor, eta = (sums / max(gradient_steps, 1)).tolist()
-        return {"critic_loss": critic, "actor_loss": actor, "entropy_coefficient": eta}
+        names = "critic_loss", "actor_loss", "entropy_coefficient"
+        return [dict(zip(names, one, strict=True)) for one in (sums / max(gradient_steps, 1)).T.tolist()]
 
     def drawn(self, batch_size: int) -> tuple[Any, Tensor]:
         """What the next update learns from: `Transitions`, or SB3's own, and noise [2, N, A] for the actions at their
         beginnings and their ends."""
-        generator = torch_generator(self.key, "update", self._n_updates)
-        batch = transitions.draw(self.memory, batch_size, generator)
-        noise = torch.randn(2, batch_size, batch.actions.shape[1], generator=generator)
-        return batch, noise.to(batch.actions.device)
+        return transitions.draw_with_noise(self.memory, batch_size, self.key, "update", self._n_updates)
 
     @torch.no_grad()
     def _updated(self, batch: Any, noise: Tensor) -> Tensor:
-        """One update but for the targets' averaging: losses of critics and actor, and the entropy coefficient, [3].
+        """One update but for the targets' averaging: losses of critics and actor, and the entropy coefficient, [3, R].
 
         With u = m + exp(s) e, an action a = tanh u and p its density (`frisket.algos.parts.acting`), the derivatives of
-        log p are 2a by u and, beside that, -1 by s.
+        log p are 2a by u and, beside that, -1 by s. R actors are computed side by side, and 2R critics.
         """
         assert self.log_ent_coef is not None
         assert self.ent_coef_optimizer is not None
         made: Any = self.policy
-        actor, critics, targets = made.actor.weights, made.critic.both, made.critic_target.both
-        count = len(batch.rewards)
-        observations, after = batch.observations.flatten(1), batch.next_observations.flatten(1)
+        actor, critics = made.actor.weights, made.critic.both
         thinks, judges = made.actor.network.side_by_side, made.critic.network.side_by_side
-        own = {k: v[None] for k, v in actor.by_name.items()}
-        thought = thinks(own, torch.cat([observations, after]))
-        raw_mean, raw_std = thought.outputs[0].chunk(2, -1)
+        own = self._wide(actor.by_name, 1)
+        pairs, targets = (self._wide(one.both.by_name, 2) for one in (made.critic, made.critic_target))
+        replicas, count = self.replicas, batch.rewards.shape[-2]
+        noise = noise.reshape(replicas, 2 * count, -1)
+        observations, after = (
+            one.reshape(replicas, count, -1) for one in (batch.observations, batch.next_observations)
+        )
+        thought = thinks(own, torch.cat([observations, after], 1))
+        raw_mean, raw_std = thought.outputs.chunk(2, -1)
         log_std = raw_std.clamp(acting.LEAST, acting.MOST)
-        actions, density = acting.squashed(raw_mean, log_std, noise.flatten(0, 1))
-        (actions, after_actions), (density, after_density) = actions.split(count), density.split(count)
-        eta = self.log_ent_coef.detach().exp()
+        actions, density = acting.squashed(raw_mean, log_std, noise)
+        (actions, after_actions), (density, after_density) = actions.split(count, 1), density.split(count, 1)
+        eta = self.log_ent_coef.detach().exp().view(replicas, 1, 1)
         # the derivative of -mean(log eta (log p + H)), which is all that its step takes
-        self.log_ent_coef.grad = -(density.mean() + float(self.target_entropy)).reshape(1)
+        short = -(density.mean((1, 2)) + float(self.target_entropy))
+        self.log_ent_coef.grad = short.view_as(self.log_ent_coef)
         self._bound(self.log_ent_coef)
         self.ent_coef_optimizer.step()
 
-        ahead = judges(targets.by_name, torch.cat([after, after_actions], 1)).outputs.amin(0)
+        ahead = _in_pairs(judges(targets, torch.cat([after, after_actions], 2)).outputs).amin(1)
         target = batch.rewards + (1 - batch.dones) * self.gamma * (ahead - eta * after_density)
-        found = judges(critics.by_name, torch.cat([observations, batch.actions], 1))
-        errors = found.outputs - target
-        critic_loss = 0.5 * errors.square().sum() / count
-        critics.take(judges.gradients(critics.by_name, found, errors / count))
+        found = judges(pairs, torch.cat([observations, batch.actions.view_as(actions)], 2))
+        errors = (_in_pairs(found.outputs) - target.view_as(ahead)[:, None]).flatten(0, 1)
+        critic_loss = 0.5 * _in_pairs(errors).square().sum((1, 2, 3)) / count
+        critics.take(judges.gradients(pairs, found, errors / count))
         self._bound(*critics.parameters())
         self.critic.optimizer.step()
 
-        found = judges(critics.by_name, torch.cat([observations, actions], 1))
-        value, lower = found.outputs.min(0)
-        actor_loss = (eta * density - value).mean()
+        found = judges(pairs, torch.cat([observations, actions], 2))
+        value, lower = _in_pairs(found.outputs).min(1)
+        actor_loss = (eta * density - value).mean((1, 2))
         by_value = torch.full_like(value, -1 / count)
-        by_action = judges.by_inputs_of(critics.by_name, found, by_value, lower[:, 0], observations.shape[1])
+        by_action = judges.by_inputs_of(pairs, found, by_value, lower[..., 0], observations.shape[2])
         by_raw = by_action * (1 - actions.square()) + 2 * eta / count * actions
-        by_std = by_raw * log_std[:count].exp() * noise[0] - eta / count
-        by_std = by_std * (raw_std[:count] == log_std[:count])
-        gradients = thinks.gradients(own, thought.only(count), torch.cat([by_raw, by_std], 1)[None])
-        actor.take({k: v[0] for k, v in gradients.items()})
+        by_std = by_raw * log_std[:, :count].exp() * noise[:, :count] - eta / count
+        by_std = by_std * (raw_std[:, :count] == log_std[:, :count])
+        actor.take(thinks.gradients(own, thought.only(count), torch.cat([by_raw, by_std], 2)))
         self.actor.optimizer.step()
-        return torch.stack([critic_loss, actor_loss, eta[0]])
+        return torch.stack([critic_loss, actor_loss, eta.flatten()])
+
+    def _wide(self, weights: Mapping[str, Tensor], networks: int) -> Params:
+        """The weights of so many networks of every replica side by side, [R networks, ...]."""
+        return dict(weights) if networks > 1 else {k: v[None] for k, v in weights.items()}
 
     def _bound(self, *weights: Tensor) -> None:
         """Clip the gradients of ``weights``."""
         if self.clip is None:
             return
         grads = {str(i): w.grad for i, w in enumerate(weights) if w.grad is not None}
-        for w, grad in zip(weights, clip_by_global_norm(grads, self.clip).values(), strict=True):
+        for w, grad in zip(weights, self._clipped(grads, self.clip).values(), strict=True):
             w.grad = grad
+
+    def _clipped(self, grads: Params, bound: float) -> Params:
+        return clip_by_global_norm(grads, bound)
+
+
+def _in_pairs(of_critics: Tensor) -> Tensor:
+    """[2R, ...] as [R, 2, ...]."""
+    return of_critics.unflatten(0, (-1, 2))
 
 
 def agent(

@@ -10,7 +10,6 @@ import torch
 
 from frisket.algos.networks.powerprop import by_phi, by_theta
 from frisket.algos.parts import mean_field, virtual_target
-from frisket.algos.parts.clip import clip_by_global_norm
 from frisket.algos.parts.mean_field import Gaussian
 from frisket.algos.sac.steppers import VirtualTarget
 from frisket.rng import torch_generator
@@ -51,7 +50,7 @@ class GaussianTarget(VirtualTarget):
             )
         effective = self.network.effective(self.phi)
         by_mean = by_theta({k: {**grads, **by_mean}[k] for k in self.moving}, effective.slopes)
-        by_mean = clip_by_global_norm(by_mean, self.clip)
+        by_mean = self.clipped(by_mean, self.clip)
         moved, of_mean = virtual_target.step(
             self.optimiser, self.phi, by_mean, effective, self.state["mean"], lr=self.lr
         )

@@ -18,7 +18,6 @@ from torch import Tensor
 from frisket.algos.parts import acting, transitions
 from frisket.algos.parts.projection import agem_projection
 from frisket.algos.sac.agent import SAC
-from frisket.rng import torch_generator
 from frisket.types import State
 
 
@@ -55,7 +54,7 @@ class ManyHeadsSAC(SAC):
         self._bound(*critics)
         for one in (self.ent_coef_optimizer, self.critic.optimizer, self.actor.optimizer):
             one.step()
-        return found.losses
+        return found.losses[:, None]
 
     def _found(self, batch: Any, noise: Tensor, critics: Sequence[Tensor]) -> Found:
         assert self.log_ent_coef is not None
@@ -77,9 +76,9 @@ class ManyHeadsSAC(SAC):
         return Found(torch.cat([one.flatten() for one in grads]), losses, density.detach())
 
     def _reference(self, kept: State, noise: Tensor) -> tuple[Any, Tensor]:
-        generator = torch_generator(self.key, "reference", self._n_updates)
-        batch = transitions.draw(kept, self.reference_batch, generator)
-        drawn = torch.randn(2, *batch.actions.shape, generator=generator)
+        batch, drawn = transitions.draw_with_noise(
+            kept, self.reference_batch, self.key, "reference", self._n_updates
+        )  # fmt: skip
         return batch, drawn.to(noise)
 
 

@@ -36,9 +36,9 @@ class Weights(nn.Module):
             self.by_name[name].data = value
 
     def take(self, gradients: Mapping[str, Tensor]) -> None:
-        """Gradients for a step."""
+        """Gradients for a step; dimensions that are not the weights' own are of length one, or several in one."""
         for name, gradient in gradients.items():
-            self.by_name[name].grad = gradient
+            self.by_name[name].grad = gradient.view_as(self.by_name[name])
 
 
 class NetworkActor(Actor):

@@ -49,15 +49,18 @@ class VirtualTarget(Stepper):
         open_: where weights may change (`frisket.algos.masks.protection.Protection.open`); empty for everywhere.
         active: the weights that compute; empty for all.
         clip: bound of the gradients as one vector, of the weights that may change; None for none.
+        clipped: gradients under a bound; by default those of all weights as one vector.
         pull: gives the gradient by theta, at phi, of what is added to the loss, of some of the weights; None for none.
     """
 
     def __init__(
         self, optimiser: FusedAdam, network: Powerprop, weights: Weights, phi: Params, state: State, *, lr: float,
         moving: Collection[str], open_: Params, active: Params, clip: float | None = None,
+        clipped: Callable[[Params, float | None], Params] = clip_by_global_norm,
         pull: Callable[[Params], Params] | None = None,
     ) -> None:  # fmt: skip
         super().__init__(optimiser, weights.by_name, state, lr)
+        self.clipped = clipped
         self.network, self.phi, self.moving = network, phi, moving
         self.open, self.active, self.clip, self.pull = open_, active, clip, pull
         self._bound = weights
@@ -76,7 +79,7 @@ class VirtualTarget(Stepper):
         if self.pull is not None:
             added = self.pull(self.phi)
             grads = {k: g + added[k] if k in added else g for k, g in grads.items()}
-        grads = clip_by_global_norm({k: grads[k] for k in self.moving}, self.clip)
+        grads = self.clipped({k: grads[k] for k in self.moving}, self.clip)
         moved, self.state = virtual_target.step(
             self.optimiser, self.phi, grads, self.network.effective(self.phi), self.state, lr=self.lr
         )

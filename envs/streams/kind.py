@@ -29,8 +29,8 @@ class StreamKind:
         takes: what its data sets must be: in memory, or any pictures.
         episodes: ``(config, data sets by name, domain=, queries=, seed=) -> EpisodeSource``, for pre-training; None for
             a stream that offers none.
-        own_tests: whether, of a configuration, every seed is judged on test sets of its own; replicas of such a stream
-            share no pack, for a pack is judged on one.
+        own_tests: whether, of a configuration, every seed is judged on test sets of its own; else a pack is judged on
+            those of one.
         quick: fields under which it is short and 12 classes of 30 samples are enough; the contract
             (`frisket.envs.contract`) tries it with these.
     """

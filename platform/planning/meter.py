@@ -11,11 +11,9 @@ from typing import Any, TypeVar
 
 from torch import Tensor
 
-from frisket.algos.learner import Learner
-from frisket.algos.masks.store import MaskStore
 from frisket.envs.stream import Stream
-from frisket.platform.protocols.protocol import Answers, Protocol, Scored
-from frisket.types import Batch, Metrics, State
+from frisket.platform.protocols.protocol import Answers, Around, Protocol, Scored
+from frisket.types import Batch, State
 
 _SECONDS = 1.5
 """For which one judging may go on."""
@@ -152,19 +150,12 @@ class Meter:
         return trials
 
 
-class Judged(Protocol):
+class Judged(Around):
     """``protocol``, with what it judges beside the batches measured by ``meter``, and cut short."""
 
     def __init__(self, protocol: Protocol, meter: Meter) -> None:
-        self.inner, self.meter = protocol, meter
-        self.headline, self.by_label, self.prunes = protocol.headline, protocol.by_label, protocol.prunes
-        self.of_episodes, self.of_actions, self.fewest = protocol.of_episodes, protocol.of_actions, protocol.fewest
-
-    def judgings(self, learner: Learner) -> Iterable[tuple[int, float]]:
-        return self.inner.judgings(learner)
-
-    def init(self) -> State:
-        return self.inner.init()
+        super().__init__(protocol)
+        self.meter = meter
 
     def before(self, answers: Sequence[Answers], scores: Sequence[State], batches: Sequence[Batch]) -> list[Scored]:
         return self.meter.judged(
@@ -173,15 +164,3 @@ class Judged(Protocol):
 
     def after(self, answers: Sequence[Answers], known: list[Scored], batches: Sequence[Batch]) -> list[Scored]:
         return self.meter.judged(lambda: self.inner.after(answers, known, batches), lambda: known)
-
-    def chosen(self, state: State, scores: State) -> State:
-        return self.inner.chosen(state, scores)
-
-    def domain_masks(self, scores: State) -> MaskStore | None:
-        return self.inner.domain_masks(scores)
-
-    def points(self, scores: State) -> tuple[Metrics, State]:
-        return self.inner.points(scores)
-
-    def final(self, scores: State) -> Metrics:
-        return self.inner.final(scores)

@@ -17,7 +17,7 @@ from typing import Any
 
 import torch
 
-from frisket.algos.learner import KeepsTasks, repeated_field
+from frisket.algos.learner import KeepsTasks, Learner, repeated_field
 from frisket.algos.parts.tree import flatten
 from frisket.algos.state_file import LARGE
 from frisket.envs.stream import Stream
@@ -27,12 +27,11 @@ from frisket.platform.planning.figures import PackFigures
 from frisket.platform.planning.meter import Judged, Meter
 from frisket.platform.planning.samples import Sample, Walked
 from frisket.platform.planning.written import Written
-from frisket.platform.protocols.protocol import Protocol
 from frisket.platform.run.drive import drive_of
 from frisket.platform.run.engine import Walk
 from frisket.platform.run.folder import RunFolder
 from frisket.platform.run.journal import Journal
-from frisket.platform.specs.build import Inputs, build_learner
+from frisket.platform.specs.build import Inputs, build_learner, build_protocol
 from frisket.platform.specs.experiment import Pack
 from frisket.types import State
 
@@ -72,14 +71,15 @@ class Probe(Walk):
         learner = self.pack.learners[0]
         self._pieces = sum(pieces for _, pieces in self.protocol.judgings(learner))
         self._judged_at = min((position for position, _ in self.protocol.judgings(learner)), default=None)
-        self._repeats = self._repeated(len(pack))
+        self._repeats = self._repeated()
         for stream in self.streams:
             _shorten(stream, self._tasks)
         self._walked_tasks = self._tasks[:_TASKS]
-        protocol: Protocol = self.given.protocol.row.build(self.given.protocol.config, self.stream)
+        protocol = build_protocol(self.given, self.streams)
         self._meter = Meter(protocol.fewest, clock)
         if self._pieces:  # what a protocol does not tell of is a part of its positions
-            self._meter.watch(self.stream)
+            for stream in self.streams:
+                self._meter.watch(stream)
             protocol = Judged(protocol, self._meter)
         self.protocol, self.scores = protocol, [protocol.init() for _ in pack]
         self._led_by(0)
@@ -167,11 +167,11 @@ class Probe(Walk):
 
     # -- what a method repeats at a task's end -------------------------------------------------------------------------
 
-    def _repeated(self, replicas: int) -> tuple[str | None, int]:
-        """The learner's repeated field and its full value; none of a pack of several."""
+    def _repeated(self) -> tuple[str | None, int]:
+        """The learner's repeated field and its full value."""
         config = self.given.learner.config
         field = repeated_field(config)
-        if field is None or replicas > 1 or not isinstance(self.stream, TaskStream):
+        if field is None or not isinstance(self.stream, TaskStream):
             return None, 0
         value = getattr(config, field)
         return field, _pass(self.stream) if value is None else value
@@ -184,14 +184,19 @@ class Probe(Walk):
         pack = self.pack
         if field is not None and full:
             self._now = min(full, _REPEATS[task] if task < len(_REPEATS) else self._worth())
-            section = self.given.learner
-            config = dataclasses.replace(section.config, **{field: self._now})
-            changed = dataclasses.replace(self.given, learner=dataclasses.replace(section, config=config))
-            pack = build_learner(changed, Inputs.of(self.stream)).pack([], steps=self._steps)
+            first, *others = (self._repeating(replica.variant, field) for replica in self.replicas)
+            pack = first.pack(others, steps=self._steps)
         self.drive = drive_of(pack, self.protocol, self.streams, self.device)
         free = self.state.get("free", {})  # a method that has learned next to nothing may have kept all weights for it
         if free and not any(bool(mask.any()) for mask in free.values()):
             self.state = {**self.state, "free": {name: torch.ones_like(mask) for name, mask in free.items()}}
+
+    def _repeating(self, variant: str | None, field: str) -> Learner:
+        """The learner of a replica that repeats as often as is good to know."""
+        plain = self.folder.experiment.variant(variant)
+        config = dataclasses.replace(plain.learner.config, **{field: self._now})
+        changed = dataclasses.replace(plain, learner=dataclasses.replace(plain.learner, config=config))
+        return build_learner(changed, Inputs.of(self.stream))
 
     def _worth(self) -> int:
         """How many repeats take `_REPEATED_SECONDS`, as far as the ends so far tell."""
@@ -251,7 +256,7 @@ class Probe(Walk):
         """Memory that is asked for and not written yet is not held by the process: what of it will be written by the
         end, as far as it is known when ``task`` has ended. A memory that no later task adds to is emptied by each."""
         taken, self._unfilled = sum(1 for one in self._samples if not one.task), 0
-        for name, value in flatten(self.state).items():
+        for name, value in flatten(self._own()).items():
             if value.nbytes < LARGE or value.dim() < 2:
                 continue
             rows = _filled_rows(value)
@@ -259,7 +264,7 @@ class Probe(Walk):
             lengths = [last - begin + 1 for begin, last in self._tasks]
             positions = sum(lengths) if rows > first else max(lengths)
             most = min(len(value), first * positions // taken)
-            self._unfilled += max(0, most - rows) * (value.nbytes // len(value))
+            self._unfilled += max(0, most - rows) * (value.nbytes // len(value)) * len(self.replicas)
 
     # -- what is written -----------------------------------------------------------------------------------------------
 

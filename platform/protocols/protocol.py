@@ -121,6 +121,62 @@ class Protocol(ABC):
         """The run's metrics, once the stream has ended."""
 
 
+class Around(Protocol):
+    """``inner``, and nothing else: what adds something to it begins here."""
+
+    def __init__(self, inner: Protocol) -> None:
+        self.inner = inner
+        self.headline, self.by_label, self.prunes = inner.headline, inner.by_label, inner.prunes
+        self.of_episodes, self.of_actions, self.fewest = inner.of_episodes, inner.of_actions, inner.fewest
+
+    def judgings(self, learner: Learner) -> Iterable[tuple[int, float]]:
+        return self.inner.judgings(learner)
+
+    def init(self) -> State:
+        return self.inner.init()
+
+    def before(self, answers: Sequence[Answers], scores: Sequence[State], batches: Sequence[Batch]) -> list[Scored]:
+        return self.inner.before(answers, scores, batches)
+
+    def after(self, answers: Sequence[Answers], known: list[Scored], batches: Sequence[Batch]) -> list[Scored]:
+        return self.inner.after(answers, known, batches)
+
+    def chosen(self, state: State, scores: State) -> State:
+        return self.inner.chosen(state, scores)
+
+    def domain_masks(self, scores: State) -> MaskStore | None:
+        return self.inner.domain_masks(scores)
+
+    def points(self, scores: State) -> tuple[Metrics, State]:
+        return self.inner.points(scores)
+
+    def final(self, scores: State) -> Metrics:
+        return self.inner.final(scores)
+
+
+class Apart(Around):
+    """Replicas of a pack that are each judged on the test sets of its own stream.
+
+    Args:
+        each: a protocol over the stream of every replica.
+    """
+
+    def __init__(self, each: Sequence[Protocol]) -> None:
+        super().__init__(each[0])
+        self._each = each
+
+    def judgings(self, learner: Learner) -> Iterable[tuple[int, float]]:
+        return ((position, pieces * len(self._each)) for position, pieces in self.inner.judgings(learner))
+
+    def before(self, answers: Sequence[Answers], scores: Sequence[State], batches: Sequence[Batch]) -> list[Scored]:
+        given = zip(self._each, answers, scores, batches, strict=True)
+        return [one.before([answer], [score], [batch])[0] for one, answer, score, batch in given]
+
+    def after(self, answers: Sequence[Answers], known: list[Scored], batches: Sequence[Batch]) -> list[Scored]:
+        given = zip(self._each, answers, known, batches, strict=True)
+        return [one.after([answer], [scored], [batch])[0] for one, answer, scored, batch in given]
+
+
 @dataclass(frozen=True, kw_only=True)
 class ProtocolKind:
     """What a module declares of a protocol: a row of its ``PROTOCOLS``.

@@ -19,7 +19,6 @@ from frisket.envs.stream import Stream
 from frisket.errors import RunError, Stopped
 from frisket.files import write_sealed
 from frisket.heap import give_back_freed_memory, keep_freed_memory, within_memory
-from frisket.platform.protocols.protocol import Protocol
 from frisket.platform.run import collapse
 from frisket.platform.run.divergence import Lost, lost, sentence
 from frisket.platform.run.drive import Episodes, drive_of, seen
@@ -27,7 +26,15 @@ from frisket.platform.run.folder import RunFolder
 from frisket.platform.run.journal import Journal
 from frisket.platform.run.pace import Pace, task_at
 from frisket.platform.run.together import Together
-from frisket.platform.specs.build import Inputs, build_learner, build_network, build_stream, choose_device, load_data
+from frisket.platform.specs.build import (
+    Inputs,
+    build_learner,
+    build_network,
+    build_protocol,
+    build_stream,
+    choose_device,
+    load_data,
+)
 from frisket.platform.specs.experiment import Experiment, Pack, Replica
 from frisket.platform.specs.uses import blamed
 from frisket.types import Batch, Split, State
@@ -108,7 +115,7 @@ class Walk:
         self.stream = self.streams[0]
         first, *others = (build_learner(one, Inputs.of(self.stream)) for one in experiments)
         self.pack = first.pack(others, steps=self.stream.steps, may_compile=folder.manifest.get("compiler", False))
-        self.protocol: Protocol = self.experiment.protocol.row.build(self.experiment.protocol.config, self.stream)
+        self.protocol = build_protocol(self.experiment, self.streams)
         self.drive = drive_of(self.pack, self.protocol, self.streams, self.device, together)
 
         self.clock = self.saved = self.shown = time.monotonic()

@@ -18,7 +18,7 @@ from frisket.envs.stream import Stream
 from frisket.envs.task_stream import TaskStream
 from frisket.errors import DataError, SpecError, UserError, require
 from frisket.heap import machine_memory
-from frisket.platform.protocols.protocol import Protocol
+from frisket.platform.protocols.protocol import Apart, Protocol
 from frisket.platform.specs.experiment import Experiment
 from frisket.tune_configs.real_data import RealData, real_data
 
@@ -242,7 +242,8 @@ def _mending(name: str, needed: RealData, error: SpecError) -> str:
 def _rehearse(experiment: Experiment, images: Mapping[str, Pictures]) -> None:
     tried = set[tuple[Any, ...]]()
     streams: dict[str, Stream] = {}  # points of a search often share one, and a stream costs more than a learner
-    for plain in experiment.plans.values():
+    largest = {pack[0].variant: len(pack) for pack in sorted(experiment.packs(), key=len)}
+    for label, plain in experiment.plans.items():
         described = repr(plain.stream)
         if described not in streams:
             try:
@@ -257,10 +258,10 @@ def _rehearse(experiment: Experiment, images: Mapping[str, Pictures]) -> None:
         if len(sizes) > 1 and sizes not in tried:
             learner.init(0)  # what it keeps besides the network; without room for it no run is begun
             tried.add(sizes)
-        learner.pack([])
+        learner.pack([learner] * (largest.get(label, 1) - 1))
         if experiment.tune is not None:
             _require_measured(experiment.metric, stream, learner)
-        protocol = plain.protocol.row.build(plain.protocol.config, stream)
+        protocol = build_protocol(plain, [stream])
         fix = _unsuited(network, protocol)
         if fix is not None:
             raise SpecError("network.kind", plain.network.kind, fix)
@@ -268,6 +269,14 @@ def _rehearse(experiment: Experiment, images: Mapping[str, Pictures]) -> None:
             raise SpecError("protocol.kind", plain.protocol.kind, "must judge episodes: few-shot-accuracy")
         if isinstance(stream, RobotStream) and not protocol.of_actions:
             raise SpecError("protocol.kind", plain.protocol.kind, "must judge what is acted: success")
+
+
+def build_protocol(experiment: Experiment, streams: Sequence[Stream]) -> Protocol:
+    """What measures the replicas of a pack, by the ``streams`` of each."""
+    section = experiment.protocol
+    own = experiment.stream.row.own_tests(experiment.stream.config)
+    first, *others = (section.row.build(section.config, stream) for stream in (streams if own else streams[:1]))
+    return Apart([first, *others]) if others else first
 
 
 def _unsuited(network: Network, protocol: Protocol) -> str | None:

@@ -244,7 +244,7 @@ class Experiment(_Settings):
     def _alike(self) -> str | None:
         """The same text for plain experiments whose replicas may share a pack; None if they run one by one."""
         may_differ = packed_fields(self.learner.config)
-        if not may_differ or self.pretrain is not None or self.stream.row.own_tests(self.stream.config):
+        if not may_differ or self.pretrain is not None:
             return None
         learner = {k: v for k, v in self.learner.work(exact=True).items() if k not in may_differ}
         return json.dumps([learner, *(s.work(exact=True) for s in (self.stream, self.network, self.protocol))])

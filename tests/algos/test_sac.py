@@ -98,7 +98,7 @@ def test_the_update_is_that_of_stable_baselines3(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(Normal, "rsample", lambda self, shape=(): self.loc + self.scale * next(noise))
     for _ in range(UPDATES):
         stock.train(1, BATCH)
-        losses = ours.losses(1, BATCH)
+        losses = ours.losses(1, BATCH)[0]
         names = {"critic_loss": "critic_loss", "actor_loss": "actor_loss", "ent_coef": "entropy_coefficient"}
         for theirs, own in names.items():
             expected = float(stock.logger.name_to_value[f"train/{theirs}"])

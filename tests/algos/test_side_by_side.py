@@ -51,8 +51,29 @@ def test_where_one_network_answers_for_an_input_the_other_has_nothing_to_say(of_
     g = torch.randn(COUNT, WAYS, generator=torch_generator(1))
     both = torch.stack([torch.where(which[:, None] == k, g, 0) for k in range(2)])
     passed = network.side_by_side(weights, x)
-    found = network.side_by_side.by_inputs_of(weights, passed, g, which, 1)
+    found = network.side_by_side.by_inputs_of(weights, passed, g[None], which[None], 1)[0]
     assert torch.allclose(found, network.side_by_side.by_inputs(weights, passed, both, 1), rtol=1e-4, atol=1e-6)
+
+
+def test_groups_of_networks_have_inputs_of_their_own() -> None:
+    network, weights, _ = networks(4, (6, 4))
+    draws = torch_generator(2)
+    x, g = torch.randn(2, COUNT, SEEN, generator=draws), torch.randn(2, 3, WAYS, generator=draws)
+    which = torch.randint(2, (2, 3), generator=draws)
+    whole = network.side_by_side(weights, x)
+    passed = whole.only(3)
+    every = torch.randn(4, 3, WAYS, generator=draws)
+    by_weights = network.side_by_side.gradients(weights, passed, every)
+    by_x = network.side_by_side.by_inputs_of(weights, passed, g, which, 1)
+    for group in range(2):
+        own = {k: v[2 * group : 2 * group + 2] for k, v in weights.items()}
+        alone = network.side_by_side(own, x[group, :3])
+        assert torch.allclose(passed.outputs[2 * group : 2 * group + 2], alone.outputs, atol=1e-6)
+        expected = network.side_by_side.gradients(own, alone, every[2 * group : 2 * group + 2])
+        for k, one in expected.items():
+            assert torch.allclose(by_weights[k][2 * group : 2 * group + 2], one, rtol=1e-4, atol=1e-5), k
+        found = network.side_by_side.by_inputs_of(own, alone, g[group, None], which[group, None], 1)
+        assert torch.allclose(by_x[group], found[0], rtol=1e-4, atol=1e-6)
 
 
 def test_the_first_of_the_inputs_alone() -> None:

@@ -66,10 +66,6 @@ def test_replicas_that_differ_in_numbers_share_packs_and_others_do_not() -> None
     assert [[r.variant for r in p] for p in experiment(4, variants=glances).packs()] == [["few"] * 2, ["many"] * 2]
     longer = {"one": {}, "two": {"stream": {"tasks": 3}}}
     assert [len(p) for p in experiment(4, variants=longer).packs()] == [2, 2]
-    split = {"kind": "split-classes", "dataset": "glyphs", "tasks": 3, "classes_per_task": 2}
-    for order, packs in (("seeded", [1, 1, 1]), ("natural", [3])):  # every seed is judged on classes of its own
-        stream = {**split, "class_order": order}
-        assert [len(p) for p in experiment(3, stream=stream, variants={}, seeds=3).packs()] == packs
     mixed = {"sparse": {}, "alone": {"learner": {"kind": "independent"}}}
     assert [len(p) for p in experiment(4, variants=mixed).packs()] == [2, 1, 1]
 
@@ -95,6 +91,35 @@ def test_packs_of_replay_baselines(tmp_path: Path, learner: dict[str, Any], pack
         assert all(torch.allclose(a[name].double(), b[name].double(), atol=ROUNDING) for name in a)
         ends.append(a["theta/fc2.weight"])
     assert all(float((one - other).abs().max()) > 1e-3 for one, other in itertools.pairwise(ends))
+
+
+OWN_TESTS: dict[str, dict[str, Any]] = {
+    "classes": {
+        "stream": {
+            "kind": "split-classes", "dataset": "glyphs", "tasks": 3, "classes_per_task": 2, "class_order": "seeded"
+        },
+    },
+    "robots": {
+        "stream": {"kind": "robots", "sequence": "pointgoal", "steps": 640, "environments": 8, "trials": 8},
+        "network": {"kind": "layer-norm-mlp", "hidden": [24, 24]},
+        "learner": {
+            "kind": "sac-epn", "lr": 0.01, "batch": 16, "discount": 0.9, "start_steps": 160, "update_after": 160,
+            "update_every": 80, "updates": 2, "memory_slots": 640, "retrain_steps": 10,
+        },
+        "protocol": {"kind": "success", "points": 2, "episodes": 8, "tail": 1},
+    },
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", list(OWN_TESTS))
+def test_where_seeds_have_tests_of_their_own_each_is_judged_on_them(tmp_path: Path, name: str) -> None:
+    fields = {**OWN_TESTS[name], "variants": {}, "seeds": 3}
+    packed, alone = run(folder_of(tmp_path / "a", 3, **fields)), run(folder_of(tmp_path / "b", 1, **fields))
+    assert [len(pack) for pack in packed.packs] == [3]
+    metrics = [[one["metrics"] for one in folder.results()] for folder in (packed, alone)]
+    for mine, own in zip(*metrics, strict=True):
+        assert mine == pytest.approx(own, abs=1e-3, nan_ok=True)
+    assert metrics[0][0] != pytest.approx(metrics[0][1], abs=1e-3, nan_ok=True)
 
 
 def test_a_pack_is_its_replicas_up_to_rounding(tmp_path: Path) -> None:

@@ -22,21 +22,23 @@ stable-baselines3's objects (`frisket.algos.sac`) are bound to it while it does.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import torch
 from torch import Tensor
 
-from frisket.algos.learner import Capabilities, TaskWeights, require_task
+from frisket.algos.learner import Capabilities, Learner, Pack, TaskWeights, require_task
+from frisket.algos.learners.robots.practice import Updates, practised
 from frisket.algos.masks.mask_set import MaskSet
 from frisket.algos.masks.protection import copy_of, no_copies, with_copy
 from frisket.algos.networks.layer_norm_mlp import LayerNormMLP
 from frisket.algos.networks.network import Network
 from frisket.algos.networks.powerprop import as_powerprop
-from frisket.algos.parts import acting, transitions
+from frisket.algos.pack import packed_fields
+from frisket.algos.parts import transitions
 from frisket.algos.parts.optimiser import FusedAdam
 from frisket.errors import SpecError, require
 from frisket.rng import torch_generator
@@ -46,6 +48,7 @@ if TYPE_CHECKING:
     from frisket.algos.sac.agent import SAC
     from frisket.algos.sac.steppers import VirtualTarget
 
+S = TypeVar("S", bound="SAC")
 _NO_TASK = -1
 _EPSILON = 1e-7
 """Of Adam: the released code's framework has this one."""
@@ -195,18 +198,30 @@ class RobotLearner(TaskWeights):
     def masks(self, state: State) -> MaskSet:
         return MaskSet({})
 
+    def pack(self, others: Sequence[Learner], *, steps: int = 0, may_compile: bool = False) -> Pack[Any]:
+        alike = [one for one in others if isinstance(one, RobotLearner)]
+        if not alike or not packed_fields(self.config):
+            return super().pack(others, steps=steps, may_compile=may_compile)
+        from frisket.algos.learners.robots.pack import RobotPack
+
+        return RobotPack([self, *alike])
+
     def observe(self, state: State, batch: Batch) -> tuple[State, Metrics]:
-        task = require_task(self, batch)
-        metrics: Metrics = {}
         before = int(state["updates"])
-        if int(state["running"]) != task.start:
-            state = self._begin(state, task)
+        state, metrics = self.begun(state, require_task(self, batch)), dict[str, float]()
         if batch.world is not None:
             state, metrics = self._practised(state, batch.world)
-        if batch.end is not None:
-            state, found = self.end(state, task, batch.end)
-            metrics |= found
-        return {**state, "step": state["step"] + 1}, {**metrics, "updates": float(int(state["updates"]) - before)}
+        state, found = self.finished(state, batch)
+        counted = {"updates": float(int(state["updates"]) - before)}
+        return {**state, "step": state["step"] + 1}, {**metrics, **found, **counted}
+
+    def begun(self, state: State, task: Task) -> State:
+        """``state`` with ``task`` as the running one."""
+        return state if int(state["running"]) == task.start else self._begin(state, task)
+
+    def finished(self, state: State, batch: Batch) -> tuple[State, Metrics]:
+        """The state once what ``batch`` ends has ended, and what that measured."""
+        return (state, {}) if batch.end is None else self.end(state, require_task(self, batch), batch.end)
 
     def end(self, state: State, task: Task, end: TaskEnd) -> tuple[State, Metrics]:
         """The state once ``task`` has ended, and what that measured."""
@@ -271,39 +286,9 @@ class RobotLearner(TaskWeights):
 
     def _practised(self, state: State, world: World) -> tuple[State, Metrics]:
         """The state after an episode in every environment of ``world``, and what came of it."""
-        agent, config, device = self._bound(state), self.config, state["log_eta"].device
-        acted, learned = int(state["acted"]), list[tuple[int, Metrics]]()
-        key = int(state["seed"]), "act", int(state["step"])
-        draws = torch_generator(*key)
-        shape = (world.horizon, world.environments, self.actions)
-        uniform, noise = 2 * torch.rand(shape, generator=draws) - 1, torch.randn(shape, generator=draws)
-        seen, ever = self.noted(state, world.reset()), torch.zeros(world.environments, dtype=torch.bool)
-        rewards = 0.0
-        for at_random, drawn in zip(uniform, noise, strict=True):
-            if acted <= config.start_steps:
-                actions = at_random
-            else:
-                with torch.no_grad():
-                    outputs = self.plain(agent.actor.weights.by_name, seen.to(device))  # type: ignore[operator]
-                    actions = acting.action(outputs, drawn.to(device)).cpu()
-            after, reward, terminated, success, live = world.step(actions)
-            after = self.noted(state, after)
-            rows = (seen, after, actions, reward[:, None], terminated[:, None])
-            self.remember(state, *(row[live].to(device) for row in rows))
-            seen, before, acted = after, acted, acted + int(live.sum())
-            ever |= success & live
-            rewards += float(reward[live].sum())
-            rounds = acted // config.update_every - before // config.update_every
-            if rounds and acted >= config.update_after:
-                count = rounds * config.updates
-                learned.append((count, agent.losses(count, config.batch)))
-        counted = state["acted"].new_tensor(acted)
-        metrics = {
-            "acted": float(acted - int(state["acted"])),
-            "return": rewards / world.environments,
-            "practised_success": float(ever.float().mean()),
-        }
-        return {**self._released(state, agent), "acted": counted}, {**metrics, **_mean(learned)}
+        agent = self._bound(state)
+        ((acted, metrics),) = practised([self], [state], [world], _Alone(agent, self.config.batch))
+        return {**self._released(state, agent), "acted": state["acted"].new_tensor(acted)}, metrics
 
     @property
     def agent(self) -> type[SAC]:
@@ -322,29 +307,41 @@ class RobotLearner(TaskWeights):
     ) -> SAC:  # fmt: skip
         """stable-baselines3's objects over the tensors of ``state``; the rest as `VirtualTarget` has it, by default
         what `open` and `moving` say, and all weights active."""
+        made = self.agent_over(
+            state, self._agents, self.agent, moving=moving or self.moving(state),
+            open_=self.open(state) if open_ is None else open_, active=active or {}, pull=self.pull(state),
+        )  # fmt: skip
+        made.key, made._n_updates, made.memory = int(state["seed"]), int(state["updates"]), state["memory"]
+        return made
+
+    def agent_over(self, state: State, made: dict[str, S], kind: type[S], **protection: Any) -> S:
+        """An agent of ``kind`` over the tensors of ``state``, without memory and key.
+
+        Args:
+            state: of the learner, or of several in step.
+            made: those there are, by device.
+            kind: its class.
+            protection: what `VirtualTarget` takes.
+        """
         from frisket.algos.sac.agent import agent
         from frisket.algos.sac.steppers import Stepper
 
         config, device = self.config, state["log_eta"].device
-        if str(device) not in self._agents:
-            self._agents[str(device)] = agent(
-                self.plain, self.critic, observations=self.seen, actions=self.actions, device=device, kind=self.agent,
+        if str(device) not in made:
+            made[str(device)] = agent(
+                self.plain, self.critic, observations=self.seen, actions=self.actions, device=device, kind=kind,
                 gamma=config.discount, tau=1 - config.averaging, target_entropy=self.target_entropy,
             )  # fmt: skip
-        made: Any = self._agents[str(device)]
-        made.key, made._n_updates, made.memory = int(state["seed"]), int(state["updates"]), state["memory"]
-        for module, weights in ((made.critic, state["critics"]), (made.critic_target, state["targets"])):
+        one: Any = made[str(device)]
+        for module, weights in ((one.critic, state["critics"]), (one.critic_target, state["targets"])):
             module.both.bind(weights)
-        made.log_ent_coef = state["log_eta"].detach().requires_grad_()
+        one.log_ent_coef, one._n_updates = state["log_eta"].detach().requires_grad_(), 0
         kept = state["optimiser"]
-        made.critic.optimizer = Stepper(self.optimiser, made.critic.both.by_name, kept["critics"], config.lr)
-        made.ent_coef_optimizer = Stepper(self.optimiser, {"log_eta": made.log_ent_coef}, kept["eta"], config.lr)
-        made.actor.optimizer = self.actor_steps(
-            state, made.actor.weights, moving=moving or self.moving(state),
-            open_=self.open(state) if open_ is None else open_, active=active or {}, pull=self.pull(state),
-        )  # fmt: skip
-        made.clip = config.clip
-        return made
+        one.critic.optimizer = Stepper(self.optimiser, one.critic.both.by_name, kept["critics"], config.lr)
+        one.ent_coef_optimizer = Stepper(self.optimiser, {"log_eta": one.log_ent_coef}, kept["eta"], config.lr)
+        one.actor.optimizer = self.actor_steps(state, one.actor.weights, **protection)
+        one.clip = config.clip
+        return one
 
     def actor_steps(self, state: State, weights: Any, **protection: Any) -> VirtualTarget:
         """What steps the actor, whose ``weights`` these are; with the ``protection`` that `VirtualTarget` takes."""
@@ -373,10 +370,16 @@ class RobotLearner(TaskWeights):
         return {k: torch.stack([one[k] for one in both]) for k in self.critic.adaptable}
 
 
-def _mean(learned: list[tuple[int, Metrics]]) -> Metrics:
-    """Of several runs of updates, how many each and what they measured: the mean over all updates."""
-    total = sum(count for count, _ in learned)
-    if not total:
-        return {}
-    names = {"critic_loss": "loss_before", "actor_loss": "actor_loss", "entropy_coefficient": "entropy_coefficient"}
-    return {said: sum(count * one[name] for count, one in learned) / total for name, said in names.items()}
+class _Alone(Updates):
+    """Those of the replica that ``agent`` is bound to."""
+
+    def __init__(self, agent: SAC, batch: int) -> None:
+        self._agent, self._batch = agent, batch
+
+    @property
+    def actors(self) -> Sequence[Params]:
+        actor: Any = self._agent.actor
+        return [actor.weights.by_name]
+
+    def learn(self, counts: Sequence[int]) -> Sequence[Metrics]:
+        return self._agent.losses(counts[0], self._batch)

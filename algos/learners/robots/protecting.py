@@ -53,6 +53,7 @@ class ProtectingRobotConfig(RobotLearnerConfig):
     retrain_steps: updates after a task's masks are chosen.
     """
 
+    packed: ClassVar[tuple[str, ...]] = ("log_eta",)
     repeated: ClassVar[str] = "retrain_steps"
 
     refill: Refill = "redraw"

@@ -62,6 +62,7 @@ class PenaltyRobotConfig(RobotLearnerConfig):
     importance_batches: batches of 256 observations that importances are the mean over.
     """
 
+    packed: ClassVar[tuple[str, ...]] = ("log_eta", "strength")
     repeated: ClassVar[str] = "importance_batches"
 
     strength: float = 1e4

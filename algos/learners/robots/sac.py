@@ -13,6 +13,7 @@ layer of its own, so what is forgotten is in the layers that all tasks share.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 from frisket.algos.learner import Method
 from frisket.algos.learners.robots.learner import LOGGED, QUICK, RobotLearner, RobotLearnerConfig
@@ -22,6 +23,8 @@ from frisket.algos.networks.network import Network
 @dataclass(frozen=True, kw_only=True)
 class SACConfig(RobotLearnerConfig):
     """Soft actor-critic; the fields are those of `RobotLearnerConfig`."""
+
+    packed: ClassVar[tuple[str, ...]] = ("log_eta",)
 
 
 def sac(config: SACConfig, network: Network) -> RobotLearner:

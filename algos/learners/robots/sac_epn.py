@@ -21,7 +21,7 @@ the task keeps the fewest weights there are.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import ClassVar, Literal
 
 from frisket.algos.learner import Capabilities, Method
 from frisket.algos.learners.robots.learner import QUICK
@@ -37,6 +37,8 @@ from frisket.types import Params, State, Task, TaskEnd
 @dataclass(frozen=True, kw_only=True)
 class SACEPNConfig(Search, ProtectingRobotConfig):
     """EfficientPackNet on an actor; the fields are those of `Search` and `ProtectingRobotConfig`."""
+
+    packed: ClassVar[tuple[str, ...]] = ("log_eta", "gamma")
 
     gamma: float = 0.95
     grid: tuple[float, ...] = (0.05, 0.1, 0.15, 0.2, 0.25, 0.3, 0.4)

@@ -18,6 +18,7 @@ forgotten and nothing is of use to a later task: forward transfer is measured ag
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 from frisket.algos.learner import Method
 from frisket.algos.learners.robots.learner import LOGGED, QUICK, RobotLearner, RobotLearnerConfig
@@ -26,6 +27,8 @@ from frisket.algos.learners.robots.learner import LOGGED, QUICK, RobotLearner, R
 @dataclass(frozen=True, kw_only=True)
 class SACSingleConfig(RobotLearnerConfig):
     """Single-task soft actor-critic; the fields are those of `RobotLearnerConfig`."""
+
+    packed: ClassVar[tuple[str, ...]] = ("log_eta",)
 
 
 class SACSingle(RobotLearner):
