@@ -11,7 +11,7 @@ the same bits.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, TypeVar
 
 import stable_baselines3
 import torch
@@ -23,6 +23,8 @@ from frisket.algos.parts import acting, transitions
 from frisket.algos.parts.clip import clip_by_global_norm
 from frisket.algos.sac.policy import NetworkPolicy
 from frisket.types import Metrics, Params, State
+
+S = TypeVar("S", bound="SAC")
 
 
 class SAC(stable_baselines3.SAC):
@@ -140,9 +142,9 @@ def _in_pairs(of_critics: Tensor) -> Tensor:
 
 
 def agent(
-    actor: LayerNormMLP, critic: LayerNormMLP, *, observations: int, actions: int, device: torch.device,
-    kind: type[SAC] = SAC, **options: Any,
-) -> SAC:  # fmt: skip
+    actor: LayerNormMLP, critic: LayerNormMLP, *, observations: int, actions: int, device: torch.device, kind: type[S],
+    **options: Any,
+) -> S:  # fmt: skip
     """A ``kind`` of `SAC` over these networks, without an environment or a memory.
 
     Args:

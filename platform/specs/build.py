@@ -11,6 +11,7 @@ import torch
 
 from frisket.algos.learner import Episodic, Learner
 from frisket.algos.networks.network import Network
+from frisket.algos.pack import packed_fields
 from frisket.envs.data import SOURCES, DataMode, Pictures, resolve
 from frisket.envs.episode_stream import EpisodeStream
 from frisket.envs.robots.stream import RobotStream
@@ -242,8 +243,7 @@ def _mending(name: str, needed: RealData, error: SpecError) -> str:
 def _rehearse(experiment: Experiment, images: Mapping[str, Pictures]) -> None:
     tried = set[tuple[Any, ...]]()
     streams: dict[str, Stream] = {}  # points of a search often share one, and a stream costs more than a learner
-    largest = {pack[0].variant: len(pack) for pack in sorted(experiment.packs(), key=len)}
-    for label, plain in experiment.plans.items():
+    for plain in experiment.plans.values():
         described = repr(plain.stream)
         if described not in streams:
             try:
@@ -258,7 +258,8 @@ def _rehearse(experiment: Experiment, images: Mapping[str, Pictures]) -> None:
         if len(sizes) > 1 and sizes not in tried:
             learner.init(0)  # what it keeps besides the network; without room for it no run is begun
             tried.add(sizes)
-        learner.pack([learner] * (largest.get(label, 1) - 1))
+        together = min(experiment.pack, experiment.seeds) if packed_fields(plain.learner.config) else 1
+        learner.pack([learner] * (together - 1))  # at least so many will be
         if experiment.tune is not None:
             _require_measured(experiment.metric, stream, learner)
         protocol = build_protocol(plain, [stream])
