@@ -139,8 +139,11 @@ def test_a_pack_is_its_replicas_up_to_rounding(tmp_path: Path) -> None:
     assert not list((packed.path / "packs").glob("*.safetensors"))
 
 
-def test_stopped_pack_resumes_bit_for_bit(tmp_path: Path) -> None:
-    whole, parts = run(folder_of(tmp_path / "a", 4)), folder_of(tmp_path / "b", 4)
+@pytest.mark.parametrize(
+    "fields", [{}, {**OWN_TESTS["robots"], "variants": {}, "seeds": 3}], ids=["look ahead", "robots"]
+)
+def test_stopped_pack_resumes_bit_for_bit(tmp_path: Path, fields: dict[str, Any]) -> None:
+    whole, parts = run(folder_of(tmp_path / "a", 4, **fields)), folder_of(tmp_path / "b", 4, **fields)
     (pack,) = parts.packs
     stops = 0
     while True:
