@@ -1,0 +1,63 @@
+"""The table of what robot tasks by themselves take: from a run's journal to its lines."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from docs import learned
+from frisket.platform.executors import local
+from frisket.platform.run.folder import RunFolder
+from frisket.platform.specs.experiment import from_dict
+
+
+def test_a_run_becomes_a_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    spec = {
+        "name": "by itself",
+        "stream": {"kind": "robots", "tasks": ["point-goal"], "steps": 1600, "environments": 8},
+        "network": {"kind": "layer-norm-mlp", "hidden": [16]},
+        "learner": {
+            "kind": "sac", "batch": 16, "start_steps": 160, "update_after": 160, "update_every": 80,
+            "memory_slots": 1600,
+        },
+        "protocol": {"kind": "success", "points": 10, "episodes": 8, "tail": 1},
+        "seeds": 2,
+    }  # fmt: skip
+    folder = RunFolder.create(
+        tmp_path / "run", from_dict(spec), data_mode="embedded", data={}, register=False, tracking={}
+    )  # fmt: skip
+    local.execute(folder, data_dir=None, stop=lambda: False)
+    monkeypatch.setattr(learned, "KEPT", tmp_path / "by-task.json")
+    monkeypatch.setattr(learned, "AT", (800, 1600, 3200))
+    for _ in range(2):  # the second time there is nothing new
+        assert learned.main([str(folder.path)]) == 0
+    rows = json.loads(learned.KEPT.read_text())
+    assert [(row["task"], row["steps"], row["seed"], len(row["curve"])) for row in rows] == [
+        ("point-goal", 1600, 0, 10), ("point-goal", 1600, 1, 10)
+    ]  # fmt: skip
+    line = capsys.readouterr().out.splitlines()[-1]
+    shares = [sum(row["curve"][5:10]) / 5 for row in rows]
+    assert line.startswith("| point-goal | 2 | ")
+    assert line.split(" | ")[3].split(" ")[0] == f"{50 * sum(shares):.0f}"
+    assert line.endswith("| - |")
+
+
+def test_what_another_method_learned_is_not_taken(tmp_path: Path) -> None:
+    spec = {"name": "other", "stream": {"kind": "permutations"}, "learner": {"kind": "online-sgd"}}
+    folder = RunFolder.create(
+        tmp_path / "run", from_dict({**spec, "network": {"kind": "mlp"}, "protocol": {"kind": "retained-accuracy"}}),
+        data_mode="embedded", data={}, register=False, tracking={},
+    )  # fmt: skip
+    with pytest.raises(SystemExit, match="plain soft actor-critic"):
+        next(learned.read(folder))
+
+
+def test_the_interval_of_one_seed_is_wilsons() -> None:
+    low, high = learned.wilson(0.5, 50)
+    assert (round(low, 4), round(high, 4)) == (0.3867, 0.6133)  # scipy's
+    assert learned.wilson(1.0, 50)[1] == pytest.approx(1.0)
+    assert learned.wilson(0.0, 50)[0] == pytest.approx(0.0)
