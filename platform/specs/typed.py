@@ -9,7 +9,7 @@ import dataclasses
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from functools import cache
-from typing import Any
+from typing import Any, get_args, get_type_hints
 
 from frisket.errors import SpecError, nearest
 from frisket.platform.specs.text import parse, text_of
@@ -58,6 +58,8 @@ def typed(cls: type[Any], raw: Any, prefix: str) -> Any:
         if isinstance(cause, SpecError):
             raise SpecError(dot + cause.field, cause.value, cause.fix) from None
         place, value, fix = _wrong(raw, error.errors())
+        if len(place) == 1 and _nullable(cls, place[0]) and "null" not in fix:
+            fix = f"{fix}, or null"
         raise SpecError((dot + ".".join(map(str, place))).rstrip("."), value, fix) from None
 
 
@@ -77,6 +79,11 @@ def _wrong(raw: Any, errors: Sequence[Any]) -> tuple[Sequence[Any], Any, str]:
         first, *others = forms
         return place, value, ", or ".join([first, *(other.removeprefix("must be ") for other in others)])
     return first["loc"], first["input"], _allowed(first)
+
+
+def _nullable(cls: type[Any], name: object) -> bool:
+    """Whether the field ``name`` of ``cls`` may be null, of which pydantic says nothing."""
+    return type(None) in get_args(get_type_hints(cls).get(str(name)))
 
 
 _FORMS = {

@@ -107,6 +107,20 @@ def test_what_may_have_several_forms_names_them_all(value: str) -> None:
     assert caught.value.field == "learner.sparsity"
 
 
+@pytest.mark.parametrize(
+    ("override", "says"),
+    [
+        ("learner.clip=abc", "a number, or null"),
+        ("stream.horizon=1.5", "a whole number without point or exponent, or null"),
+        ("learner.lr=null", "must be a number"),
+    ],
+)
+def test_null_is_named_where_it_is_allowed(override: str, says: str) -> None:
+    with pytest.raises(SpecError) as caught:
+        load_spec("continual_world/pointgoal-epn", [override])
+    assert caught.value.fix.endswith(says)
+
+
 @pytest.mark.parametrize("value", ["3", "true", "[a]"])
 def test_variants_of_a_search_that_are_no_mapping_are_named(value: str) -> None:
     with pytest.raises(SpecError, match="must map labels") as caught:
