@@ -2,22 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import re
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
-
-def made(root: Path, checkout: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    """``python -m docs.tables`` of the docs below ``root``."""
-    return subprocess.run(
-        [sys.executable, "-m", "docs.tables", *arguments], cwd=root, env=os.environ | {"PYTHONPATH": str(checkout)},
-        capture_output=True, text=True, timeout=120,
-    )  # fmt: skip
+from docs.tables.__main__ import main
 
 
 @pytest.fixture
@@ -28,30 +19,29 @@ def copied(checkout: Path, tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_generated_tables_are_fresh(checkout: Path) -> None:
-    done = made(checkout, checkout, "--check")
-    assert (done.returncode, done.stdout) == (0, ""), done.stderr or done.stdout
+def test_generated_tables_are_fresh(capsys: pytest.CaptureFixture[str]) -> None:
+    assert (main(["--check"]), capsys.readouterr().out) == (0, "")
 
 
-def test_a_table_changed_by_hand_is_found_and_made_anew(copied: Path, checkout: Path) -> None:
+def test_a_table_changed_by_hand_is_found_and_made_anew(copied: Path, capsys: pytest.CaptureFixture[str]) -> None:
     page = copied / "docs" / "methods" / "er.md"
     text = page.read_text(encoding="utf-8")
     old = text.replace("53.38 ± 1.53", "53.99 ± 1.53")
     assert old != text
     page.write_text(old, encoding="utf-8")
-    done = made(copied, checkout, "--check")
-    assert (done.returncode, done.stdout) == (1, "docs/methods/er.md: old; run python -m docs.tables\n")
+    assert main(["--check"], copied) == 1
+    assert capsys.readouterr().out == "docs/methods/er.md: old; run python -m docs.tables\n"
     assert page.read_text(encoding="utf-8") == old
-    assert made(copied, checkout).stdout == "docs/methods/er.md: written\n"
+    assert main([], copied) == 0
+    assert capsys.readouterr().out == "docs/methods/er.md: written\n"
     assert page.read_text(encoding="utf-8") == text
 
 
-def test_an_unknown_block_is_named(copied: Path, checkout: Path) -> None:
+def test_an_unknown_block_is_named(copied: Path) -> None:
     page = copied / "docs" / "tune.md"
     page.write_text("<!-- made by python -m docs.tables: nothing -->\n<!-- end -->\n", encoding="utf-8")
-    done = made(copied, checkout, "--check")
-    assert done.returncode == 1
-    assert "tune.md: no block nothing; there are arguments, " in done.stderr
+    with pytest.raises(SystemExit, match=r"tune\.md: no block nothing; there are arguments, "):
+        main(["--check"], copied)
 
 
 def test_index_leads_to_every_page(checkout: Path) -> None:

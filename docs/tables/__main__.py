@@ -74,19 +74,19 @@ def made(page: Path, text: str) -> str:
     return _BLOCK.sub(fresh, text)
 
 
-def main(arguments: Sequence[str]) -> int:
-    """Exit code."""
+def main(arguments: Sequence[str], root: Path = ROOT) -> int:
+    """Exit code. Args: root: what README.md and docs lie in."""
     parser = argparse.ArgumentParser(prog="python -m docs.tables", description="The generated tables of the docs.")
     parser.add_argument("--check", action="store_true", help="write nothing; say what is old")
     check = parser.parse_args(arguments).check
     old = 0
-    for page in pages(ROOT):
+    for page in pages(root):
         text = page.read_text(encoding="utf-8")
-        fresh = made(page, text)
+        fresh = made(ROOT / page.relative_to(root), text)
         if fresh == text:
             continue
         old += 1
-        print(f"{page.relative_to(ROOT)}: {'old; run python -m docs.tables' if check else 'written'}")
+        print(f"{page.relative_to(root)}: {'old; run python -m docs.tables' if check else 'written'}")
         if not check:
             page.write_text(fresh, encoding="utf-8")
     return 1 if check and old else 0
