@@ -26,8 +26,6 @@ from frisket.errors import SpecError
 from frisket.rng import torch_generator
 from frisket.types import Stepped, World
 
-pytestmark = pytest.mark.process
-
 SEQUENCES: dict[str, dict[str, Any]] = {
     "pointgoal": {"steps": 240, "trials": 7},
     "pendulum": {"sequence": "pendulum", "steps": 240, "horizon": 20, "trials": 7},

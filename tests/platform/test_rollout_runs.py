@@ -20,8 +20,6 @@ from frisket.platform.run.folder import RunFolder
 from frisket.platform.run.journal import read_steps
 from frisket.platform.verbs.run import prepare
 
-pytestmark = pytest.mark.process
-
 SPEC: dict[str, Any] = {
     "name": "tiny/rollout",
     "stream": {"kind": "robots", "steps": 160, "environments": 4, "trials": 6},
