@@ -20,6 +20,7 @@ from typing import Any
 
 import numpy as np
 
+from frisket.errors import RunError, UserError
 from frisket.platform.protocols.bootstrap import bootstrap
 from frisket.platform.run.folder import RunFolder
 from frisket.platform.run.journal import read_steps
@@ -33,23 +34,36 @@ _NORMAL = 1.6449
 
 
 def read(folder: RunFolder) -> Iterator[dict[str, Any]]:
-    """What a finished run tells, a row for each seed."""
-    experiment = folder.experiment
-    stream, protocol = experiment.stream.config, experiment.protocol.config
-    if experiment.learner.kind != "sac" or experiment.network.config.powerprop_alpha != 1:
-        raise SystemExit(f"{folder.path}: is not of plain soft actor-critic")
-    for files, result in zip(folder.replicas(), folder.results(), strict=True):
+    """What a finished run tells, a row for each replica.
+
+    Raises:
+        RunError: it has not run to its end, or is of another method.
+    """
+    for replica in folder.experiment.replicas():
+        files, plain = folder.replica(replica), folder.experiment.variant(replica.variant)
+        stream, protocol, network = (part.config for part in (plain.stream, plain.protocol, plain.network))
+        if plain.learner.kind != "sac" or network.powerprop_alpha != 1:
+            raise RunError("run", folder.run_id, "is not of plain soft actor-critic")
+        if files.result is None:
+            raise RunError("run", folder.run_id, "has not run to its end")
         curve = [one["curve"][0] for one in read_steps(files.journal) if "curve" in one][: protocol.points]
         yield {
             "task": stream.names[0],
-            "steps": stream.steps,
-            "seed": result["seed"],
-            "precision": experiment.network.config.precision,
-            "width": list(experiment.network.config.hidden),
-            "episodes": protocol.episodes,
             "goals": stream.goals or "random",
+            "network": plain.network.work(exact=True),
+            "learner": {k: v for k, v in plain.learner.work(exact=True).items() if k != "memory_slots"},
+            "episodes": protocol.episodes,
+            "seed": replica.seed,
+            "steps": stream.steps,
+            "memory_slots": plain.learner.config.memory_slots,
             "curve": curve,
         }
+
+
+def alike(row: Mapping[str, Any]) -> str:
+    """The same for rows that are seeds of one setting: all but seed, length, and a memory that holds every step."""
+    told = {k: row[k] for k in ("task", "goals", "network", "learner", "episodes")}
+    return json.dumps({**told, "slots": min(row["memory_slots"] - row["steps"], 0)}, sort_keys=True)
 
 
 def success(row: Mapping[str, Any], steps: int) -> float | None:
@@ -59,24 +73,28 @@ def success(row: Mapping[str, Any], steps: int) -> float | None:
 
 
 def table(rows: Sequence[Mapping[str, Any]]) -> Iterator[str]:
-    """Lines of Markdown."""
-    yield "| task | seeds | " + " | ".join(f"{steps:,}" for steps in AT) + " |"
-    yield "|---|---:|" + "---:|" * len(AT)
-    for task in sorted({row["task"] for row in rows}):
-        mine = [row for row in rows if row["task"] == task]
-        cells = [_cell([(s, row) for row in mine if (s := success(row, steps)) is not None]) for steps in AT]
-        yield f"| {task} | {len(mine)} | {' | '.join(cells)} |"
+    """Lines of Markdown, one for each setting. Of a seed that ran more than once the longest run counts."""
+    yield "| task | hidden layers | products | goals | " + " | ".join(f"{steps:,}" for steps in AT) + " |"
+    yield "|---|---|---|---|" + "---:|" * len(AT)
+    for setting in sorted({alike(row) for row in rows}):
+        mine = sorted((row for row in rows if alike(row) == setting), key=lambda row: row["steps"])
+        longest = {row["seed"]: row for row in mine}.values()
+        network = mine[0]["network"]
+        layers = f"{len(network['hidden'])} x {network['hidden'][0]}"
+        told = mine[0]["task"], layers, network["precision"], mine[0]["goals"]
+        cells = [_cell([success(row, steps) for row in longest], mine[0]["episodes"]) for steps in AT]
+        yield f"| {' | '.join([*told, *cells])} |"
 
 
-def _cell(found: Sequence[tuple[float, Mapping[str, Any]]]) -> str:
-    if not found:
+def _cell(found: Sequence[float | None], episodes: int) -> str:
+    shares = [share for share in found if share is not None]
+    if not shares:
         return "-"
-    shares = [share for share, _ in found]
     if len(shares) > 1:
         low, high = (float(end) for end in bootstrap(lambda rows: rows.mean(1), np.array(shares)))
     else:
-        low, high = wilson(shares[0], POINTS * found[0][1]["episodes"])
-    return f"{100 * statistics.fmean(shares):.0f} [{100 * low:.0f}, {100 * high:.0f}]"
+        low, high = wilson(shares[0], POINTS * episodes)
+    return f"{100 * statistics.fmean(shares):.0f} [{100 * low:.0f}, {100 * high:.0f}], n = {len(shares)}"
 
 
 def wilson(share: float, episodes: int) -> tuple[float, float]:
@@ -87,14 +105,18 @@ def wilson(share: float, episodes: int) -> tuple[float, float]:
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Print the table."""
+    """Exit code; prints the table."""
     rows: list[dict[str, Any]] = json.loads(KEPT.read_text(encoding="utf-8")) if KEPT.exists() else []
-    new = [row for path in arguments for row in read(RunFolder.open(Path(path)))]
+    try:
+        new = [row for path in arguments for row in read(RunFolder.open(Path(path)))]
+    except UserError as error:
+        print(error, file=sys.stderr)
+        return 2
     if new:
-        of = {(row["task"], row["steps"], row["seed"]): row for row in [*rows, *new]}
-        rows = [of[key] for key in sorted(of)]
-        lines = ",\n".join(json.dumps(row) for row in rows)
+        of = {(alike(row), row["seed"], row["steps"]): row for row in [*rows, *new]}
+        lines = ",\n".join(json.dumps(of[key]) for key in sorted(of))
         KEPT.write_text(f"[\n{lines}\n]\n", encoding="utf-8")
+        rows = list(of.values())
     print("\n".join(table(rows)))
     return 0
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -39,21 +40,39 @@ def test_a_run_becomes_a_line(
     assert [(row["task"], row["steps"], row["seed"], len(row["curve"])) for row in rows] == [
         ("point-goal", 1600, 0, 10), ("point-goal", 1600, 1, 10)
     ]  # fmt: skip
-    line = capsys.readouterr().out.splitlines()[-1]
+    first, second, third = capsys.readouterr().out.splitlines()[-1].strip("|").split(" | ")[-3:]
     shares = [sum(row["curve"][5:10]) / 5 for row in rows]
-    assert line.startswith("| point-goal | 2 | ")
-    assert line.split(" | ")[3].split(" ")[0] == f"{50 * sum(shares):.0f}"
-    assert line.endswith("| - |")
+    assert second.startswith(f"{50 * sum(shares):.0f} [")
+    assert first.endswith(", n = 2")
+    assert third.strip() == "-"
 
 
-def test_what_another_method_learned_is_not_taken(tmp_path: Path) -> None:
+def row(**changes: object) -> dict[str, Any]:
+    network, learner = {"hidden": [8], "precision": "fp32"}, {"lr": 0.001}
+    told = {"task": "reach", "goals": "random", "network": network, "learner": learner, "episodes": 10, "seed": 0}
+    return {**told, "steps": 100, "memory_slots": 100, "curve": [0.0] * 5 + [1.0] * 5, **changes}
+
+
+def test_only_seeds_of_one_setting_stand_in_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(learned, "AT", (50, 100, 200))
+    longer = row(steps=200, memory_slots=200, curve=[0.0] * 5 + [0.5] * 5)
+    lines = list(learned.table([row(), row(seed=1), longer, row(goals="fixed"), row(memory_slots=50)]))[2:]
+    assert len(lines) == 3
+    (pooled,) = (line for line in lines if "n = 2" in line)
+    assert pooled.split(" | ")[4:] == ["0 [0, 5], n = 1", "50 [0, 100], n = 2", "50 [39, 61], n = 1 |"]
+
+
+def test_what_another_method_learned_or_is_not_there_is_not_taken(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     spec = {"name": "other", "stream": {"kind": "permutations"}, "learner": {"kind": "online-sgd"}}
     folder = RunFolder.create(
         tmp_path / "run", from_dict({**spec, "network": {"kind": "mlp"}, "protocol": {"kind": "retained-accuracy"}}),
         data_mode="embedded", data={}, register=False, tracking={},
     )  # fmt: skip
-    with pytest.raises(SystemExit, match="plain soft actor-critic"):
-        next(learned.read(folder))
+    for path, says in ((folder.path, "is not of plain soft actor-critic"), (tmp_path / "none", "none")):
+        assert learned.main([str(path)]) == 2
+        assert says in capsys.readouterr().err
 
 
 def test_the_interval_of_one_seed_is_wilsons() -> None:

@@ -3,12 +3,11 @@ answering (`Deciding`, `TaskWeights`, `KeepsTasks`, `Prunable`, packs)."""
 
 from __future__ import annotations
 
-import dataclasses
 from typing import Any, get_args
 
 import torch
 
-from frisket.algos.contract.toys import WAYS, noise_task
+from frisket.algos.contract.toys import WAYS, line_batch, noise_task
 from frisket.algos.contract.trial import Trial, answer
 from frisket.algos.learner import Deciding, KeepsTasks, Prunable, TaskWeights
 from frisket.algos.networks.powerprop import masked
@@ -128,8 +127,7 @@ def packs_are_their_replicas(trial: Trial) -> None:
     pack = first.pack(learners[1:])
     together = pack.join([map_tensors(torch.clone, state) for state in alone])
     for position in range(4):
-        shown = [trial.noise(2 * position + i).x for i in range(len(learners))]  # at one position, of one task
-        batches = [_double_batch(dataclasses.replace(trial.noise(position), x=x)) for x in shown]
+        batches = [_double_batch(trial, position, i) for i in range(len(learners))]
         together, metrics = pack.observe(together, batches)
         for i, (one, batch) in enumerate(zip(learners, batches, strict=True)):
             alone[i], reported = one.observe(alone[i], batch)
@@ -230,8 +228,12 @@ def _double(state: State) -> State:
     return map_tensors(lambda t: t.double() if t.dtype == torch.float32 else t.clone(), state)
 
 
-def _double_batch(batch: Batch) -> Batch:
-    return Batch(batch.x.double(), batch.y, batch.position, batch.task, batch.epoch)
+def _double_batch(trial: Trial, position: int, replica: int) -> Batch:
+    """What a replica learns from at ``position``, of a task that all have, in float64."""
+    if trial.acts:
+        return line_batch(position, trial.shape, of=replica, dtype=torch.float64)
+    batch, x = trial.noise(position), trial.noise(2 * position + replica).x
+    return Batch(x.double(), batch.y, batch.position, batch.task, batch.epoch)
 
 
 def _close(a: Metrics, b: Metrics) -> bool:

@@ -78,12 +78,14 @@ class Line:
     Args:
         number: which episodes.
         shape: ``(C, 1, 1)`` of an observation.
+        dtype: of observations and rewards.
     """
 
     environments, actions, horizon = 6, 1, 4
 
-    def __init__(self, number: int, shape: tuple[int, int, int]) -> None:
-        self._start = 2 * torch.rand(self.environments, generator=torch_generator(0, "line", number)) - 1
+    def __init__(self, number: int, shape: tuple[int, int, int], dtype: torch.dtype = torch.float32) -> None:
+        start = 2 * torch.rand(self.environments, generator=torch_generator(0, "line", number)) - 1
+        self._start = start.to(dtype)
         self._shape, self._places = shape, self._start
 
     def reset(self) -> Tensor:
@@ -99,16 +101,19 @@ class Line:
         return self._places[:, None, None, None].expand(-1, *self._shape).contiguous()
 
 
-def line_batch(position: int, shape: tuple[int, int, int]) -> Batch:
-    """A `Line` to act on; a new task every third position, with two lines for who judges itself."""
+def line_batch(
+    position: int, shape: tuple[int, int, int], *, of: int = 0, dtype: torch.dtype = torch.float32
+) -> Batch:  # fmt: skip
+    """A `Line` to act on, one for each learner ``of`` several; a new task every third position, with two lines for who
+    judges itself."""
     start = position - position % 3
     end = None
     if position == start + 2:
-        trials = [Line(-2 * start - i, shape) for i in (1, 2)]
+        trials = [Line(-2 * start - i, shape, dtype) for i in (1, 2)]
         x = torch.cat([world.reset() for world in trials])
-        again = functools.partial(line_batch, shape=shape)
+        again = functools.partial(line_batch, shape=shape, of=of, dtype=dtype)
         kept = x, torch.zeros(len(x), dtype=torch.int64)
         end = TaskEnd(3, lambda i: again(start + i), lambda: kept, lambda: trials)
-    world = Line(position, shape)
+    world = Line(position + 1000 * of, shape, dtype)
     y = torch.zeros(world.environments, dtype=torch.int64)
     return Batch(world.reset(), y, position, noise_task(start), end=end, world=world)

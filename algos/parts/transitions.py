@@ -103,6 +103,7 @@ def require_room(
     this machine's memory."""
     wanted, there = 4 * slots * (2 * observations + actions + 2) * replicas, machine_memory()
     if wanted > there:
-        of_all = f" for the {replicas} replicas of a pack" if replicas > 1 else ""
-        fix = f"take {wanted / 2**30:.3g} GiB{of_all}, and this machine has {there / 2**30:.3g} GiB; ask for fewer"
+        takes, has = f"take {wanted / 2**30:.3g} GiB", f"and this machine has {there / 2**30:.3g} GiB; ask for fewer"
+        fix = f"{takes} for the {replicas} replicas of a pack, {has}, or a smaller pack"
+        fix = fix if replicas > 1 else f"{takes}, {has}"
         raise SpecError(f"learner.{field}", slots, fix)

@@ -129,10 +129,11 @@ class SAC(stable_baselines3.SAC):
         if self.clip is None:
             return
         grads = {str(i): w.grad for i, w in enumerate(weights) if w.grad is not None}
-        for w, grad in zip(weights, self._clipped(grads, self.clip).values(), strict=True):
+        for w, grad in zip(weights, self.clipped(grads, self.clip).values(), strict=True):
             w.grad = grad
 
-    def _clipped(self, grads: Params, bound: float) -> Params:
+    def clipped(self, grads: Params, bound: float | None) -> Params:
+        """``grads`` of the weights of a replica as one vector under ``bound``."""
         return clip_by_global_norm(grads, bound)
 
 

@@ -45,7 +45,7 @@ class ManyHeadsSAC(SAC):
         found = self._found(batch, noise, critics)
         gradient = found.gradient
         if self.kept is not None:
-            gradient = agem_projection(gradient, self._found(*self._reference(self.kept, noise), critics).gradient)
+            gradient = agem_projection(gradient, self._found(*self._reference(self.kept), critics).gradient)
         for weight, part in zip(moving, gradient.split([w.numel() for w in moving]), strict=True):
             weight.grad = part.view_as(weight)
         short = (found.density + float(self.target_entropy)).flatten() / len(found.density)
@@ -75,11 +75,8 @@ class ManyHeadsSAC(SAC):
         losses = torch.stack([critic_loss.detach(), actor_loss.detach(), eta.mean()])
         return Found(torch.cat([one.flatten() for one in grads]), losses, density.detach())
 
-    def _reference(self, kept: State, noise: Tensor) -> tuple[Any, Tensor]:
-        batch, drawn = transitions.draw_with_noise(
-            kept, self.reference_batch, self.key, "reference", self._n_updates
-        )  # fmt: skip
-        return batch, drawn.to(noise)
+    def _reference(self, kept: State) -> tuple[Any, Tensor]:
+        return transitions.draw_with_noise(kept, self.reference_batch, self.key, "reference", self._n_updates)
 
 
 def _tasks(batch: Any) -> Tensor:

@@ -41,5 +41,5 @@ class StackedSAC(SAC):
     def _wide(self, weights: Mapping[str, Tensor], networks: int) -> Params:
         return {k: v.flatten(0, 1) for k, v in weights.items()} if networks > 1 else dict(weights)
 
-    def _clipped(self, grads: Params, bound: float) -> Params:
+    def clipped(self, grads: Params, bound: float | None) -> Params:
         return clip_replicas(grads, bound)

@@ -14,7 +14,6 @@ from torch import Tensor
 from frisket.algos.masks.protection import held
 from frisket.algos.networks.powerprop import Powerprop, masked
 from frisket.algos.parts import virtual_target
-from frisket.algos.parts.clip import clip_by_global_norm
 from frisket.algos.parts.optimiser import FusedAdam
 from frisket.algos.sac.policy import Weights
 from frisket.types import Params, State
@@ -48,15 +47,15 @@ class VirtualTarget(Stepper):
         moving: names of those that move.
         open_: where weights may change (`frisket.algos.masks.protection.Protection.open`); empty for everywhere.
         active: the weights that compute; empty for all.
-        clip: bound of the gradients as one vector, of the weights that may change; None for none.
-        clipped: gradients under a bound; by default those of all weights as one vector.
+        clipped: gradients under a bound (`frisket.algos.sac.agent.SAC.clipped`).
+        clip: that of the gradients of the weights that may change; None for none.
         pull: gives the gradient by theta, at phi, of what is added to the loss, of some of the weights; None for none.
     """
 
     def __init__(
         self, optimiser: FusedAdam, network: Powerprop, weights: Weights, phi: Params, state: State, *, lr: float,
-        moving: Collection[str], open_: Params, active: Params, clip: float | None = None,
-        clipped: Callable[[Params, float | None], Params] = clip_by_global_norm,
+        moving: Collection[str], open_: Params, active: Params,
+        clipped: Callable[[Params, float | None], Params], clip: float | None = None,
         pull: Callable[[Params], Params] | None = None,
     ) -> None:  # fmt: skip
         super().__init__(optimiser, weights.by_name, state, lr)

@@ -11,7 +11,6 @@ import torch
 
 from frisket.algos.learner import Episodic, Learner
 from frisket.algos.networks.network import Network
-from frisket.algos.pack import packed_fields
 from frisket.envs.data import SOURCES, DataMode, Pictures, resolve
 from frisket.envs.episode_stream import EpisodeStream
 from frisket.envs.robots.stream import RobotStream
@@ -243,7 +242,7 @@ def _mending(name: str, needed: RealData, error: SpecError) -> str:
 def _rehearse(experiment: Experiment, images: Mapping[str, Pictures]) -> None:
     tried = set[tuple[Any, ...]]()
     streams: dict[str, Stream] = {}  # points of a search often share one, and a stream costs more than a learner
-    for plain in experiment.plans.values():
+    for label, plain in experiment.plans.items():
         described = repr(plain.stream)
         if described not in streams:
             try:
@@ -258,8 +257,7 @@ def _rehearse(experiment: Experiment, images: Mapping[str, Pictures]) -> None:
         if len(sizes) > 1 and sizes not in tried:
             learner.init(0)  # what it keeps besides the network; without room for it no run is begun
             tried.add(sizes)
-        together = min(experiment.pack, experiment.seeds) if packed_fields(plain.learner.config) else 1
-        learner.pack([learner] * (together - 1))  # at least so many will be
+        learner.pack([learner] * (experiment.largest.get(label, 1) - 1))
         if experiment.tune is not None:
             _require_measured(experiment.metric, stream, learner)
         protocol = build_protocol(plain, [stream])

@@ -186,6 +186,11 @@ class Experiment(_Settings):
                 raise SpecError(error.field, error.value, f"{error.fix} ({what} {label})") from None
         return plans
 
+    @cached_property
+    def largest(self) -> Mapping[str | None, int]:
+        """Label to the size of the largest pack whose first replica is that plan's; no part of what is compared."""
+        return {pack[0].variant: len(pack) for pack in sorted(self.packs(), key=len)}
+
     @property
     def headline_label(self) -> str | None:
         """The first variant's label; None for a plain experiment."""

@@ -16,6 +16,7 @@ from frisket.algos.learners.robots.sac_vcl import SACVCL
 from frisket.algos.networks.layer_norm_mlp import LayerNormMLP, LayerNormMLPConfig, ManyHeads
 from frisket.algos.networks.powerprop import Powerprop
 from frisket.algos.parts import mean_field, transitions
+from frisket.algos.parts.clip import clip_by_global_norm
 from frisket.algos.parts.mean_field import Gaussian
 from frisket.algos.parts.tree import equal_states, map_tensors
 from frisket.algos.sac.gaussian import GaussianTarget
@@ -161,7 +162,7 @@ def steps_of(alpha: float, prior: Gaussian | None, phi: State, log_sigma: State,
     state = {"mean": made.optimiser.init(phi), "log_sigma": made.optimiser.init(log_sigma)}
     return GaussianTarget(
         made.optimiser, made.network, weights, phi, state, lr=lr, moving=list(phi), open_={}, active={},
-        log_sigma=log_sigma, prior=prior, strength=2.0, key=3, number=5,
+        clipped=clip_by_global_norm, log_sigma=log_sigma, prior=prior, strength=2.0, key=3, number=5,
     )  # fmt: skip
 
 

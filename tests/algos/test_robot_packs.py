@@ -31,30 +31,28 @@ METHODS: dict[str, tuple[str, float, dict[str, Any]]] = {
 }
 
 
-class Wide(Line):
-    """A `Line` in float64, whose first points leave after their first step, ``gone`` of them."""
+class Left(Line):
+    """A `Line` whose first points leave after their first step, ``gone`` of them."""
 
-    def __init__(self, number: int, gone: int = 0) -> None:
-        super().__init__(number, SHAPE)
+    def __init__(self, number: int, gone: int) -> None:
+        super().__init__(number, SHAPE, torch.float64)
         self._gone, self._taken = gone, 0
 
     def reset(self) -> Tensor:
         self._taken = 0
-        return super().reset().double()
+        return super().reset()
 
     def step(self, actions: Tensor) -> Stepped:
-        seen, reward, terminated, success, _ = super().step(actions.float())
+        seen, reward, terminated, success, _ = super().step(actions)
         live = (torch.arange(self.environments) >= self._gone) | (self._taken == 0)
         self._taken += 1
-        return Stepped(seen.double(), reward.double(), terminated, success, live)
+        return Stepped(seen, reward, terminated, success, live)
 
 
 def shown(position: int, replica: int, leaving: bool) -> Batch:
     """What a replica has at ``position``: all have the same tasks, and lines of their own."""
-    batch, number = line_batch(position, SHAPE), 100 * replica + position
-    trials = [Wide(-number - 1), Wide(-number - 2)]
-    end = None if batch.end is None else dataclasses.replace(batch.end, trials=lambda: trials)
-    return dataclasses.replace(batch, end=end, world=Wide(number, number % 3 + 1 if leaving else 0))
+    batch, number = line_batch(position, SHAPE, of=replica, dtype=torch.float64), 100 * replica + position
+    return dataclasses.replace(batch, world=Left(number, number % 3 + 1)) if leaving else batch
 
 
 def learner(name: str, **changes: Any) -> RobotLearner:

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import torch
 
+from frisket.algos.parts import transitions
 from frisket.algos.parts.tree import flatten, picked
 from frisket.algos.state_file import load_state
 from frisket.errors import RunError, SpecError, Stopped
@@ -18,6 +19,7 @@ from frisket.platform.run.engine import run_pack
 from frisket.platform.run.folder import RunFolder
 from frisket.platform.run.journal import read_journal
 from frisket.platform.run.replicas import PackFolder
+from frisket.platform.specs.build import rehearse
 from frisket.platform.specs.experiment import Experiment, from_dict
 from frisket.platform.verbs import run as launch
 
@@ -120,6 +122,16 @@ def test_where_seeds_have_tests_of_their_own_each_is_judged_on_them(tmp_path: Pa
     for mine, own in zip(*metrics, strict=True):
         assert mine == pytest.approx(own, abs=1e-3, nan_ok=True)
     assert metrics[0][0] != pytest.approx(metrics[0][1], abs=1e-3, nan_ok=True)
+
+
+def test_memories_of_points_that_share_a_pack_are_asked_for_before_the_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    gammas = {str(gamma): {"learner": {"gamma": gamma}} for gamma in (0.3, 0.9, 1.0)}
+    tried = experiment(3, **{**OWN_TESTS["robots"], "variants": gammas, "seeds": 1})
+    assert dict(tried.largest) == {"0.3": 3}
+    rehearse(tried, {})
+    monkeypatch.setattr(transitions, "machine_memory", lambda: 100_000)
+    with pytest.raises(SpecError, match="for the 3 replicas of a pack, .* or a smaller pack"):
+        rehearse(tried, {})
 
 
 def test_a_pack_is_its_replicas_up_to_rounding(tmp_path: Path) -> None:

@@ -339,7 +339,7 @@ class RobotLearner(TaskWeights):
         kept = state["optimiser"]
         one.critic.optimizer = Stepper(self.optimiser, one.critic.both.by_name, kept["critics"], config.lr)
         one.ent_coef_optimizer = Stepper(self.optimiser, {"log_eta": one.log_ent_coef}, kept["eta"], config.lr)
-        one.actor.optimizer = self.actor_steps(state, one.actor.weights, **protection)
+        one.actor.optimizer = self.actor_steps(state, one.actor.weights, clipped=one.clipped, **protection)
         one.clip = config.clip
         return one
 

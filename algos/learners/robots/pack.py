@@ -16,7 +16,6 @@ from frisket.algos.learners.robots.learner import RobotLearner
 from frisket.algos.learners.robots.practice import Updates, practised
 from frisket.algos.pack import in_parts
 from frisket.algos.parts import transitions
-from frisket.algos.parts.clip import clip_replicas
 from frisket.algos.parts.tree import lifted, map_tensors, picked, stacked
 from frisket.algos.sac.stacked import StackedSAC
 from frisket.types import Batch, Metrics, Params, State, World
@@ -85,7 +84,7 @@ class RobotPack(Pack[RobotLearner]):
         agent: Any = first.agent_over(
             {**made, "optimiser": {k: {**kept, "t": kept["t"][0]} for k, kept in made["optimiser"].items()}},
             self._agents, StackedSAC,
-            moving=first.moving(each[0]), active={}, clipped=clip_replicas,
+            moving=first.moving(each[0]), active={},
             open_=stacked([one.open(own) for one, own in zip(learners, each, strict=True)]),
             pull=_pulled([one.pull(own) for one, own in zip(learners, each, strict=True)]),
         )  # fmt: skip
@@ -110,6 +109,9 @@ class _InStep(Updates):
         in_step = len(set(counts)) == 1 and bool((done == done[0]).all())
         together = 1 if not in_step else TOGETHER if done.device.type == "cpu" else replicas
         for part in [slice(i, min(i + together, replicas)) for i in range(0, replicas, together)]:
+            if not counts[part.start]:
+                found.append({})
+                continue
             agent = self._pack.bound(self._state, part)
             found += agent.losses(counts[part.start], self._pack.learners[0].config.batch)
             self._state["updates"][part] += counts[part.start]

@@ -29,7 +29,7 @@ class Updates(ABC):
 
     @abstractmethod
     def learn(self, counts: Sequence[int]) -> Sequence[Metrics]:
-        """Make so many updates of each; what they measured (`frisket.algos.sac.agent.SAC.losses`)."""
+        """Make so many updates of each; what they measured (`frisket.algos.sac.agent.SAC.losses`), nothing of none."""
 
 
 def practised(
