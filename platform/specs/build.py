@@ -257,7 +257,8 @@ def _rehearse(experiment: Experiment, images: Mapping[str, Pictures]) -> None:
         if len(sizes) > 1 and sizes not in tried:
             learner.init(0)  # what it keeps besides the network; without room for it no run is begun
             tried.add(sizes)
-        learner.pack([learner] * (experiment.largest.get(label, 1) - 1))
+        together = experiment.largest.get(label, 1)
+        learner.pack([learner] * (together - 1))
         if experiment.tune is not None:
             _require_measured(experiment.metric, stream, learner)
         protocol = build_protocol(plain, [stream])

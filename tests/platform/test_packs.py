@@ -129,8 +129,8 @@ def test_memories_of_points_that_share_a_pack_are_asked_for_before_the_run(monke
     tried = experiment(3, **{**OWN_TESTS["robots"], "variants": gammas, "seeds": 1})
     assert dict(tried.largest) == {"0.3": 3}
     rehearse(tried, {})
-    monkeypatch.setattr(transitions, "machine_memory", lambda: 100_000)
-    with pytest.raises(SpecError, match="for the 3 replicas of a pack, .* or a smaller pack"):
+    monkeypatch.setattr(transitions, "machine_memory", lambda: 60_000)
+    with pytest.raises(SpecError, match=r"for the 3 replicas of a pack, .* or a smaller pack"):
         rehearse(tried, {})
 
 
