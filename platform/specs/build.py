@@ -257,7 +257,7 @@ def _rehearse(experiment: Experiment, images: Mapping[str, Pictures]) -> None:
         if len(sizes) > 1 and sizes not in tried:
             learner.init(0)  # what it keeps besides the network; without room for it no run is begun
             tried.add(sizes)
-        together = experiment.largest.get(label, 1)
+        together = max(1, experiment.largest.get(label, 0))
         learner.pack([learner] * (together - 1))
         if experiment.tune is not None:
             _require_measured(experiment.metric, stream, learner)
