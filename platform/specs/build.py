@@ -137,9 +137,10 @@ def build_learner(experiment: Experiment, inputs: Inputs) -> Learner:
     return learner
 
 
-def require_suited(learner: Learner, stream: Stream) -> None:
-    """Raise `SpecError` unless ``stream`` offers what ``learner`` declares to need of tasks and their ends."""
-    can, method, kind = learner.capabilities, type(learner).__name__, type(stream).__name__
+def require_suited(learner: Learner, stream: Stream, method: str, kind: str) -> None:
+    """Raise `SpecError` unless ``stream``, of that ``kind``, offers what ``learner``, the ``method`` of that name,
+    declares to need of tasks and their ends."""
+    can = learner.capabilities
     if can.acts != isinstance(stream, RobotStream):
         fix = "one of robot tasks: robots" if can.acts else f"one that learns by acting, as {kind} wants it: sac"
         raise SpecError(*(("stream.kind", kind) if can.acts else ("learner.kind", method)), f"must be {fix}")
@@ -252,7 +253,7 @@ def _rehearse(experiment: Experiment, images: Mapping[str, Pictures]) -> None:
         stream = streams[described]
         network, learner = build_network(plain, Inputs.of(stream)), build_learner(plain, Inputs.of(stream))
         require_fits(network, plain.network.config)
-        require_suited(learner, stream)
+        require_suited(learner, stream, plain.learner.kind, plain.stream.kind)
         sizes = repr(plain.network), *_large(plain.learner.config)
         if len(sizes) > 1 and sizes not in tried:
             learner.init(0)  # what it keeps besides the network; without room for it no run is begun
