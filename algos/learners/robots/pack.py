@@ -1,8 +1,8 @@
 """Replicas of a robot learner that act and learn in step: `RobotPack`.
 
-On a GPU they update as one agent (`frisket.algos.sac.stacked`), as long as their tasks have taken as many steps, which
-they have unless episodes end before their horizon; where they have not, every one updates by itself. Tasks begin and
-end one replica after the other.
+They update as one agent (`frisket.algos.sac.stacked`), as long as their tasks have taken as many steps, which they
+have unless episodes end before their horizon; where they have not, every one updates by itself. Tasks begin and end
+one replica after the other.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ from frisket.algos.parts.tree import lifted, map_tensors, picked, stacked
 from frisket.algos.sac.stacked import StackedSAC
 from frisket.types import Batch, Metrics, Params, State, World
 
-TOGETHER = 1
-"""Replicas that update as one on a CPU, where the weights of one already fill the cache, and more take longer than one
-after the other (docs/performance.md)."""
+TOGETHER = 8
+"""Replicas that update as one on a CPU, where the weights of one already fill the cache and more save calls alone
+(docs/performance.md); a GPU takes all of them."""
 
 
 class RobotPack(Pack[RobotLearner]):
