@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+import pytest
 import torch
 
 from frisket.envs.data import load, resolve
@@ -13,6 +14,8 @@ from frisket.errors import DataError
 from frisket.platform.protocols.online_accuracy import accuracy_of
 from frisket.platform.specs.build import Inputs, build_learner, build_stream, datasets
 from frisket.platform.specs.experiment import Experiment, load_spec
+
+pytestmark = pytest.mark.slow
 
 
 def accuracies(experiment: Experiment, data: dict[str, ImageSet]) -> tuple[list[float], list[int]]:
