@@ -278,7 +278,10 @@ def example(parent: Path, name: str, seeds: int) -> list[dict[str, Any]]:
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["fine-tuning", "packnet", "epn", "powerprop-epn"])
 def test_c13_fine_tuning_forgets_and_masks_do_not(tmp_path: Path, name: str) -> None:
-    for found in example(tmp_path, name, 3):
+    seeds = example(tmp_path, name, 3)
+    if name == "fine-tuning":
+        assert max(np.mean([found["last"][:-1] for found in seeds], axis=0)) < 0.2  # each old task, over the seeds
+    for found in seeds:
         if name == "fine-tuning":
             assert sum(found["last"][:-1]) / 2 < 0.2  # a single one may be a third, by luck: which, rounding decides
             assert max(found["last"][:-1]) < 0.5
