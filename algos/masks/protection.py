@@ -27,6 +27,7 @@ from typing import Any, Literal, NamedTuple
 
 import torch
 
+from frisket.algos.masks.select import where
 from frisket.algos.masks.store import MaskStore
 from frisket.errors import MaskError
 from frisket.types import Metrics, Params, State
@@ -127,7 +128,7 @@ class Protection:
 
 def held(before: Params, after: Params, open_: Params) -> Params:
     """``after``, of the tensors in ``open_`` only where it is True; elsewhere ``before``, to the bit."""
-    return {k: torch.where(open_[k], v, before[k]) if k in open_ else v for k, v in after.items()}
+    return {k: where(open_[k], v, before[k]) if k in open_ else v for k, v in after.items()}
 
 
 def no_copies(weights: Params, names: Iterable[str]) -> Params:

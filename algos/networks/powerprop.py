@@ -23,6 +23,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from frisket.algos.masks.select import cleared
 from frisket.algos.networks.network import Network, NetworkConfig
 from frisket.types import Params
 
@@ -161,7 +162,7 @@ def as_powerprop(network: Network) -> Powerprop:
 
 def masked(theta: Params, masks: Params) -> Params:
     """``theta`` with the entries that ``masks`` close at 0; tensors without a mask as they are."""
-    return {k: torch.where(masks[k], v, 0) if k in masks else v for k, v in theta.items()}
+    return {k: cleared(masks[k], v) if k in masks else v for k, v in theta.items()}
 
 
 def by_phi(grads: Params, slopes: Params) -> Params:

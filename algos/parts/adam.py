@@ -19,12 +19,13 @@ def init(params: Params) -> State:
 def update(grads: Params, state: State, lr: float) -> tuple[Params, State]:
     """``(delta, state)``: add ``delta`` to the parameters. Equal to ``torch.optim.Adam`` up to rounding."""
     t = state["t"] + 1
-    mean = {k: BETA_1 * state["mean"][k] + (1 - BETA_1) * g for k, g in grads.items()}
-    square = {k: BETA_2 * state["square"][k] + (1 - BETA_2) * g * g for k, g in grads.items()}
+    # in place on what is made here: every pass over a large network's numbers counts
+    mean = {k: (BETA_1 * state["mean"][k]).add_(g, alpha=1 - BETA_1) for k, g in grads.items()}
+    square = {k: (BETA_2 * state["square"][k]).addcmul_(g, g, value=1 - BETA_2) for k, g in grads.items()}
     scale_1 = 1 - torch.pow(BETA_1, t.double())
     scale_2 = 1 - torch.pow(BETA_2, t.double())
     delta = {
-        k: -lr * (mean[k] / scale_1.to(g.dtype)) / ((square[k] / scale_2.to(g.dtype)).sqrt() + EPSILON)
+        k: (mean[k] / (square[k] / scale_2.to(g.dtype)).sqrt_().add_(EPSILON)).mul_((-lr / scale_1).to(g.dtype))
         for k, g in grads.items()
     }
     return delta, {"t": t, "mean": mean, "square": square}

@@ -28,6 +28,7 @@ from typing import Literal, NamedTuple
 import torch
 from torch import Tensor
 
+from frisket.algos.masks.select import cleared
 from frisket.algos.parts.gradients import gradients, leaves
 from frisket.algos.parts.kept_tasks import KeptTasks
 from frisket.errors import MaskError
@@ -111,7 +112,7 @@ class _Mixture:
         shares = {k: torch.zeros_like(theta[k]) for k in store.shapes}
         for t in tasks:
             for k, mask in store.masks(t).items():
-                shares[k] += mask
+                shares[k] += mask.view(torch.uint8)
         mixed: Params = {k: theta[k] * share / len(tasks) for k, share in shares.items()}
         mixed |= {k: torch.stack([self.own[t][k] for t in tasks]).mean(0) for k in self.own[0]}
         hung = leaves({**theta, **mixed})
@@ -121,7 +122,7 @@ class _Mixture:
         return [self._slope(t, pulls, grads) for t in tasks]
 
     def _slope(self, task: int, pulls: Params, grads: Params) -> float:
-        masked = sum(float(torch.where(mask, pulls[k], 0).sum()) for k, mask in self.kept.store.masks(task).items())
+        masked = sum(float(cleared(mask, pulls[k]).sum()) for k, mask in self.kept.store.masks(task).items())
         return masked + sum(float((grads[k] * v).sum()) for k, v in self.own[task].items())
 
 

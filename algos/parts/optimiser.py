@@ -22,6 +22,7 @@ from typing import Literal
 
 import torch
 
+from frisket.algos.masks.select import where
 from frisket.algos.parts import adam
 from frisket.errors import require
 from frisket.types import Params, State
@@ -149,7 +150,7 @@ def within(moved: Params, before: State, after: State) -> State:
         if isinstance(v, dict):
             found[k] = within(moved, before[k], v)
         else:
-            found[k] = torch.where(moved[k], v, before[k]) if k in moved else v
+            found[k] = where(moved[k], v, before[k]) if k in moved else v
     return found
 
 

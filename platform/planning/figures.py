@@ -40,7 +40,8 @@ class PackFigures:
         final: bytes of what else is left of a replica.
         checkpoint: bytes of a checkpoint.
         points: metrics that are plotted of a replica, over all its points; that is rows in MLflow.
-        plotted, metrics: names of those of the last point, and of the result.
+        plotted, metrics: names of those whose last point says what the result says, so that no row is added, and of
+            the result's.
         fewest, most: `frisket.algos.masks.search.Room`, None for a method that does not run out of weights.
     """
 

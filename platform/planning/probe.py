@@ -99,6 +99,7 @@ class Probe(Walk):
         with self.files.lock():
             self.run(lambda: False)
         walked = self._walked_along()
+        metrics = read_sealed(self.files.members[0].path / "result.json")["metrics"]
         written, epochs = self._written(), 0 if self.given.pretrain is None else self.given.pretrain.epochs
         files = self.files.members[0]
         final = sum(path.stat().st_size for path in files.path.iterdir() if path != files.journal)
@@ -123,8 +124,8 @@ class Probe(Walk):
             final=final + left // len(self.replicas),
             checkpoint=self._checkpoint + left,
             points=written.points() + 3 * epochs,
-            plotted=tuple(written.plotted),
-            metrics=tuple(read_sealed(files.path / "result.json")["metrics"]),
+            plotted=tuple(name for name, value in metrics.items() if written.last.get(name) == value),
+            metrics=tuple(metrics),
             fewest=room and room.fewest,
             most=room and room.most,
         )

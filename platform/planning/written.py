@@ -50,9 +50,9 @@ class Written:
         return -(-self.steps // self.every)
 
     @property
-    def plotted(self) -> Sequence[str]:
+    def last(self) -> Mapping[str, float]:
         """Metrics of the last points."""
-        return list(self._points[-1].said["points"])
+        return self._points[-1].said["points"]
 
     def bytes(self) -> int:
         """Its length."""

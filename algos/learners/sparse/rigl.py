@@ -34,6 +34,7 @@ from torch import Tensor
 from frisket.algos.learner import Method
 from frisket.algos.learners.sparse.learner import LOGGED, Sets, SparseConfig, SparseLearner
 from frisket.algos.masks.ranking import descending
+from frisket.algos.masks.select import cleared
 from frisket.algos.networks.network import Network
 from frisket.errors import require
 from frisket.rng import torch_generator
@@ -96,7 +97,7 @@ class RigL(StaticSparse):
         theta, masks = dict(state["theta"]), {}
         for k, mask in state["active"].items():
             masks[k] = exchanged(mask, theta[k], grads[k], share)
-            theta[k] = torch.where(masks[k] & mask, theta[k], 0)
+            theta[k] = cleared(masks[k] & mask, theta[k])
         return {**state, "theta": theta, "active": masks, "open": masks}
 
 

@@ -24,10 +24,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import torch
-
 from frisket.algos.learner import Method
 from frisket.algos.learners.sparse.learner import LOGGED, Sets, SparseConfig, SparseLearner
+from frisket.algos.masks.select import ones
 from frisket.algos.networks.network import Network
 from frisket.errors import require
 from frisket.types import Params, State
@@ -70,9 +69,10 @@ class TopKAST(SparseLearner):
 
     def regularised(self, grads: Params, theta: Params, state: State) -> Params:
         strong = self.config.penalty / self.config.kept
-        pulls = {
-            k: torch.where(mask, self.config.penalty, strong) * state["open"][k] for k, mask in state["active"].items()
-        }
+        pulls = {}
+        for k, mask in state["active"].items():
+            active, moving = (ones(one, theta[k].dtype) for one in (mask, state["open"][k]))
+            pulls[k] = (self.config.penalty * active).add_(1 - active, alpha=strong).mul_(moving)
         return {k: g + pulls[k] * theta[k] if k in pulls else g for k, g in grads.items()}
 
 
