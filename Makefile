@@ -56,7 +56,7 @@ format: $(READY)
 	$(BIN)/ruff check --fix .
 
 bench: $(READY)
-	for name in inner_step fewshot_step fewshot_run gems_step la_maml_step baseline_step powerprop_step generative_step sac_step robot_step stream_service; do $(RUN) $(BIN)/python -m benchmarks.$$name || exit 1; done
+	for name in inner_step fewshot_step fewshot_run gems_step la_maml_step la_maml_conv baseline_step powerprop_step generative_step sac_step robot_step stream_service; do $(RUN) $(BIN)/python -m benchmarks.$$name || exit 1; done
 
 docs: $(READY)
 	$(RUN) $(BIN)/python -m docs.tables

@@ -15,8 +15,8 @@ from packages import modules
 
 ROOMS = (
     "frisket",
-    "algos.masks", "algos.networks", "algos.parts", "algos.inner", "algos.sac", "algos.pack", "algos.state_file",
-    "algos.program", "algos.learner", "algos.learners.*", "algos.kinds", "algos.contract",
+    "algos.program", "algos.native", "algos.masks", "algos.networks", "algos.parts", "algos.inner", "algos.sac",
+    "algos.pack", "algos.state_file", "algos.learner", "algos.learners.*", "algos.kinds", "algos.contract",
     "envs.data", "envs.stream", "envs.task_stream", "envs.episode_stream", "envs.episodes", "envs.robots",
     "envs.streams", "envs.kinds", "envs.contract",
     "platform.protocols", "platform.specs", "platform.run", "platform.model", "platform.tables", "platform.cluster",

@@ -26,9 +26,10 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from frisket.algos.networks.kind import SIDE, NetworkKind
-from frisket.algos.networks.layers import channels_last, convolve, max_pool
+from frisket.algos.networks.layers import channels_last, convolve
 from frisket.algos.networks.network import require_blocks
-from frisket.algos.networks.norm_policy import Normalise, PolicyConfig, PolicyNetwork
+from frisket.algos.networks.norm_policy import PolicyConfig, PolicyNetwork
+from frisket.algos.networks.normalised import Norm
 from frisket.errors import require
 from frisket.types import Params
 
@@ -97,15 +98,14 @@ class Conv4(PolicyNetwork):
                 params |= self.first_norm(layer.replace("conv", "bn"))
         return params | self.first_statistics()
 
-    def blocks(self, params: Params, normalise: Normalise, x: Tensor) -> Tensor:
+    def blocks(self, params: Params, normalise: Norm, x: Tensor) -> Tensor:
         for i in range(1, BLOCKS + 1):
             weight, bias = self._layer(params, f"conv{i}")
             if x.shape[1] == 1:
                 x = _convolve_patches(x, weight, bias)
             else:
                 x = convolve(channels_last(x), weight, bias, padding=1, products=self.products)
-            x = normalise(f"bn{i}", x)
-            x = F.relu(max_pool(x))
+            x = normalise.pooled(f"bn{i}", x)
         return x
 
     def read_out(self, params: Params, x: Tensor) -> Tensor:
@@ -125,10 +125,13 @@ def _convolve_patches(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     n, _, height, width = x.shape
     padded = F.pad(x[:, 0], (1, 1, 1, 1))
     shifts = [padded[:, i : i + height, j : j + width] for i in range(3) for j in range(3)]
-    patches = torch.stack(shifts).flatten(1).t()  # [N H W, 9]
-    kernel = weight.flatten(1).t().contiguous()  # [9, C_out]; the order its gradient is fast in
-    product = patches @ kernel if bias is None else torch.addmm(bias, patches, kernel)
-    return product.view(n, height, width, -1).permute(0, 3, 1, 2)
+    rows = [weight.flatten(1).t()]
+    if bias is not None:  # as one factor more; added to the product it would be a pass over all of it, and back another
+        shifts.append(torch.ones_like(shifts[0]))
+        rows.append(bias[None])
+    patches = torch.stack(shifts).flatten(1).t()  # [N H W, 9 or 10]
+    kernel = torch.cat(rows)  # [9 or 10, C_out]; the order its gradient is fast in
+    return (patches @ kernel).view(n, height, width, -1).permute(0, 3, 1, 2)
 
 
 NETWORKS = (

@@ -19,7 +19,6 @@ by the inner gradients only.
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
@@ -33,8 +32,6 @@ from frisket.errors import require
 from frisket.types import Params
 
 Policy: TypeAlias = Literal["transductive", "inductive", "per_step"]
-Normalise: TypeAlias = Callable[[str, Tensor], Tensor]
-"""``(name of a norm, [N, C, H, W])`` to the same, normalised."""
 
 RATE = 0.1
 """Share of a batch in the running statistics after it."""
@@ -70,7 +67,7 @@ class PolicyNetwork(Network):
         self.running = tuple(self.first_statistics())
 
     @abstractmethod
-    def blocks(self, params: Params, normalise: Normalise, x: Tensor) -> Tensor:
+    def blocks(self, params: Params, normalise: Norm, x: Tensor) -> Tensor:
         """What comes out of the last block, [N, F, H', W'], for ``x`` [N, C, H, W], every norm by ``normalise``."""
 
     @abstractmethod
@@ -116,12 +113,11 @@ class PolicyNetwork(Network):
         """The running statistics, a dict of its own."""
         return {name: params[name].detach() for name in self.running}
 
-    def _normalise(self, params: Params, statistics: Params, step: int, *, moving: bool) -> Normalise:
+    def _normalise(self, params: Params, statistics: Params, step: int, *, moving: bool) -> Norm:
         """How a pass at inner step ``step`` normalises; `moving`, it replaces the ``statistics`` it moves."""
         if self.norm == "transductive":
             return Norm(params, None, moving=True, rate=RATE)
-        norm = Norm(params, statistics, moving=moving, rate=RATE)
-        return lambda name, x: norm(self._set(name, step), x)
+        return Norm(params, statistics, moving=moving, rate=RATE, named=lambda name: self._set(name, step))
 
     def _set(self, name: str, step: int) -> str:
         """The set of a norm that inner step ``step`` goes by."""

@@ -14,13 +14,15 @@ decays or steps them, and a learner that knows nothing of them is unchanged.
 from __future__ import annotations
 
 from abc import abstractmethod
+from collections.abc import Callable
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from frisket.algos.networks.layers import EPSILON, batch_norm
+from frisket.algos.networks.layers import EPSILON, batch_norm, max_pool
 from frisket.algos.networks.network import Network
+from frisket.algos.networks.normed_pool import normed_pool
 from frisket.types import Params
 
 
@@ -50,20 +52,36 @@ class Norm:
         statistics: running ones, replaced entry by entry while `moving`; None to go by the batch alone.
         moving: go by the batch and move ``statistics`` towards it; else go by ``statistics``.
         rate: share of the batch's in the running statistics after a move; its variance is the unbiased one.
+        named: the name of a norm to that of its parameters and statistics; the same by default.
     """
 
-    def __init__(self, params: Params, statistics: Params | None, *, moving: bool, rate: float) -> None:
-        self.params, self.statistics, self.moving, self.rate = params, statistics, moving, rate
+    def __init__(
+        self, params: Params, statistics: Params | None, *, moving: bool, rate: float,
+        named: Callable[[str], str] = str,
+    ) -> None:  # fmt: skip
+        self.params, self.statistics, self.moving, self.rate, self.named = params, statistics, moving, rate, named
 
     def __call__(self, name: str, x: Tensor) -> Tensor:
+        """x [N, C, H, W], normalised."""
+        return self._by(batch_norm, name, x)
+
+    def pooled(self, name: str, x: Tensor) -> Tensor:
+        """ReLU of the largest of every 2 x 2 of what `__call__` gives, [N, C, H / 2, W / 2]."""
+        if self.statistics is None or self.moving:
+            return self._by(normed_pool, name, x)
+        return F.relu(max_pool(self(name, x)))
+
+    def _by(self, routine: Callable[..., Tensor], name: str, x: Tensor) -> Tensor:
+        """What ``routine`` makes of x by its batch's statistics, where these count, else x normalised by others."""
+        name = self.named(name)
         gain, shift = self.params[f"{name}.weight"], self.params[f"{name}.bias"]
         if self.statistics is None:
-            return batch_norm(x, gain, shift)
+            return routine(x, gain, shift)
         mean, variance = self.statistics[f"{name}.mean"], self.statistics[f"{name}.variance"]
-        if self.moving:  # torch moves them in place
+        if self.moving:  # they are moved in place
             mean, variance = mean.clone(), variance.clone()
             self.statistics[f"{name}.mean"], self.statistics[f"{name}.variance"] = mean, variance
-            return batch_norm(x, gain, shift, mean, variance, self.rate)
+            return routine(x, gain, shift, mean, variance, self.rate)
         return F.batch_norm(x, mean, variance, gain, shift, False, self.rate, EPSILON)
 
 

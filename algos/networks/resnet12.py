@@ -28,7 +28,8 @@ from torch import Tensor
 
 from frisket.algos.networks.kind import SIDE, NetworkKind
 from frisket.algos.networks.network import require_blocks, xavier_uniform
-from frisket.algos.networks.norm_policy import Normalise, PolicyConfig, PolicyNetwork
+from frisket.algos.networks.norm_policy import PolicyConfig, PolicyNetwork
+from frisket.algos.networks.normalised import Norm
 from frisket.errors import require
 from frisket.types import Params
 
@@ -92,7 +93,7 @@ class ResNet12(PolicyNetwork):
         params["classifier.bias"] = torch.zeros(self.classifier[0])
         return params | self.first_statistics()
 
-    def blocks(self, params: Params, normalise: Normalise, x: Tensor) -> Tensor:
+    def blocks(self, params: Params, normalise: Norm, x: Tensor) -> Tensor:
         def convolved(name: str, x: Tensor) -> Tensor:
             kernel = params[f"{name}.weight"]
             return normalise(f"{name}.norm", F.conv2d(x, kernel, padding=kernel.shape[-1] // 2))

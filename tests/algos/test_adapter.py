@@ -21,7 +21,7 @@ from frisket.algos.learners.fewshot.learner import EpisodicLearner
 from frisket.algos.learners.fewshot.mmsup import MMSUPConfig
 from frisket.algos.networks.conv4 import Conv4, Conv4Config
 from frisket.algos.networks.network import split
-from frisket.algos.networks.norm_policy import Normalise
+from frisket.algos.networks.normalised import Norm
 from frisket.algos.parts.tree import flatten, map_tensors
 from frisket.errors import SpecError
 from frisket.rng import torch_generator
@@ -98,7 +98,7 @@ def test_features_come_from_the_support_s_own_pass() -> None:
     class Counting(Conv4):
         passes = 0
 
-        def blocks(self, params: Params, normalise: Normalise, x: Tensor) -> Tensor:
+        def blocks(self, params: Params, normalise: Norm, x: Tensor) -> Tensor:
             self.passes += 1
             return super().blocks(params, normalise, x)
 
