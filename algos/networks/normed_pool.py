@@ -55,7 +55,7 @@ def _suits(x: Tensor) -> bool:
     return (
         x.device.type == "cpu"
         and x.dtype == torch.float32
-        and not torch._C._functorch.is_functorch_wrapped_tensor(x)
+        and not torch._C._functorch.is_functorch_wrapped_tensor(x)  # pyright: ignore[reportAttributeAccessIssue]
         and min(x.shape[2:]) > 1
         and x.permute(0, 2, 3, 1).is_contiguous()
         and torch.get_num_threads() < _FEW
@@ -115,8 +115,8 @@ def _call(name: str, x: Tensor, *others: Tensor | float) -> None:
     """A function of the library: x with its shape, then ``others``, all as dense as they are made here."""
     n, c, h, w = x.shape
     given: list[Any] = [address(x), *(ctypes.c_int64(size) for size in (n, h, w, c))]
-    dense = [one if isinstance(one, float) or one.dim() > 1 else one.contiguous() for one in others]
-    given += [ctypes.c_double(one) if isinstance(one, float) else address(one) for one in dense]
+    dense = [one.contiguous() if isinstance(one, Tensor) and one.dim() == 1 else one for one in others]
+    given += [address(one) if isinstance(one, Tensor) else ctypes.c_double(one) for one in dense]
     functions = library(_SOURCE)
     assert functions is not None
     getattr(functions, name)(*given)

@@ -37,7 +37,8 @@ def test_picks_as_torch_does(dtype: torch.dtype, turned: bool) -> None:
 def test_arguments_stay_as_they_are() -> None:
     yes, no, mask = numbers(torch.float32, 0), numbers(torch.float32, 3), torch.rand(37, 24) < 0.5
     before = [bits(x).clone() for x in (yes, no, mask)]
-    where(mask, yes, no), cleared(mask, yes), ones(mask, yes.dtype)
+    for picked in (where(mask, yes, no), cleared(mask, yes), ones(mask, yes.dtype)):
+        picked.neg_()
     assert all(torch.equal(bits(x), was) for x, was in zip((yes, no, mask), before, strict=True))
 
 
