@@ -65,12 +65,14 @@ def test_wheel_holds_every_module_and_specification_and_works(checkout: Path, wh
     }
     specs = {f"frisket/{file.relative_to(checkout).as_posix()}" for file in (checkout / "tune_configs").rglob("*.yaml")}
     lists = {f"frisket/{file.relative_to(checkout).as_posix()}" for file in (checkout / "envs").rglob("*.yaml")}
+    loops = {f"frisket/{file.relative_to(checkout).as_posix()}" for file in (checkout / "algos").rglob("*.cpp")}
     with zipfile.ZipFile(wheel) as archive:
         held = {name for name in archive.namelist() if ".dist-info/" not in name}
         archive.extractall(tmp_path / "installed")
     assert specs
     assert lists
-    assert held == expected | specs | lists | {"frisket/py.typed"}
+    assert loops
+    assert held == expected | specs | lists | loops | {"frisket/py.typed"}
     listing = subprocess.run(
         [sys.executable, "-c", "from frisket.platform.specs.text import spec_names; print(*spec_names(), sep='\\n')"],
         cwd=tmp_path,
