@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from frisket.algos.program import compiler, program_folder
-from frisket.files import lock, replacing
+from frisket.files import making_once
 
 _FLAGS = ("-std=c++17", "-O3", "-fPIC", "-shared", "-ffp-contract=off", "-fno-math-errno", "-fno-trapping-math")
 _OF = {
@@ -44,14 +44,12 @@ def library(source: Path) -> ctypes.CDLL | None:
 
 
 def _make(source: Path, flags: tuple[str, ...], path: Path) -> None:
-    """Compile into ``path``; of several processes one works and the others wait."""
+    """Compile into ``path``, once."""
     if (found := compiler()) is None:
         raise FileNotFoundError("no C++ compiler")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with lock(path.with_suffix(".lock")):
-        if not path.exists():
-            with replacing(path) as part:
-                subprocess.run([found, *flags, str(source), "-o", str(part)], check=True, capture_output=True)
+    with making_once(path) as part:
+        if part is not None:
+            subprocess.run([found, *flags, str(source), "-o", str(part)], check=True, capture_output=True)
 
 
 def address(tensor: Tensor) -> ctypes.c_void_p:

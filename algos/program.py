@@ -31,7 +31,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.weak import WeakTensorKeyDictionary
 
 from frisket.errors import require
-from frisket.files import lock, replacing
+from frisket.files import making_once
 from frisket.folders import cache_folder
 
 _CHECKED = 3
@@ -107,16 +107,14 @@ def _sought(function: Pure, example: tuple[Any, ...]) -> tuple[Path, Callable[[I
 
 
 def _make(flat: Callable[..., list[Tensor]], leaves: list[Tensor], path: Path) -> None:
-    """Compile into ``path``; of several processes one works and the others wait."""
+    """Compile into ``path``, once."""
     from torch._inductor import config as settings
 
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with lock(path.with_suffix(".lock")):
-        if path.exists():
+    with making_once(path) as part:
+        if part is None:
             return
-        module = _Module(flat)
-        with _quiet(), settings.patch(_COMPILING), replacing(path) as part:
-            exported = torch.export.export(module, tuple(leaves), strict=False)
+        with _quiet(), settings.patch(_COMPILING):
+            exported = torch.export.export(_Module(flat), tuple(leaves), strict=False)
             torch._inductor.aoti_compile_and_package(exported, package_path=str(part))
 
 

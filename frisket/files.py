@@ -272,6 +272,19 @@ def lock(path: Path, *, busy: Exception | None = None) -> Iterator[None]:
         yield
 
 
+@contextlib.contextmanager
+def making_once(path: Path) -> Iterator[Path | None]:
+    """An empty file to be written, which becomes ``path`` when the block ends; None where it is there already. Of
+    several processes one works and the others wait. The folder is made if missing."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with lock(path.with_suffix(".lock")):
+        if path.exists():
+            yield None
+            return
+        with replacing(path) as part:
+            yield part
+
+
 def held(path: Path) -> bool:
     """Whether a live process holds the lock file ``path``. Who looks has it for less time than `lock` waits."""
     try:

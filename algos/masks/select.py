@@ -9,16 +9,15 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-_WHOLE = {1: torch.int8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
-"""Whole numbers by their bytes."""
+_WHOLE = {torch.float32: torch.int32, torch.float64: torch.int64}
+"""Whole numbers of as many bytes."""
 
 
 def where(mask: Tensor, yes: Tensor, no: Tensor) -> Tensor:
     """``yes`` where ``mask`` is True, elsewhere ``no``; all of one shape, ``yes`` and ``no`` of one type."""
-    hung = torch.is_grad_enabled() and (yes.requires_grad or no.requires_grad)
-    if hung or yes.device.type != "cpu" or yes.dtype != no.dtype or yes.dtype not in (torch.float32, torch.float64):
+    hung, whole = torch.is_grad_enabled() and (yes.requires_grad or no.requires_grad), _WHOLE.get(yes.dtype)
+    if hung or whole is None or yes.device.type != "cpu":
         return torch.where(mask, yes, no)
-    whole = _WHOLE[yes.element_size()]
     other = no.view(whole)
     picked = mask.view(torch.int8).to(whole).neg_()  # every bit set where True
     return (yes.view(whole) ^ other).bitwise_and_(picked).bitwise_xor_(other).view(yes.dtype)

@@ -135,6 +135,7 @@ class MLP(Network):
         hot = y[..., None] == torch.arange(self.ways, device=y.device)
         deltas = [logp.exp() - hot.to(logp.dtype)]
         for layer, before in zip(reversed(self.layers[1:]), reversed(outputs[:-1]), strict=True):
+            # ReLU's own derivative: ``torch.where`` decides number by number
             deltas.insert(0, torch.ops.aten.threshold_backward(deltas[0] @ params[f"{layer}.weight"], before, 0))
         losses = -torch.where(hot, logp, 0).sum(-1)
         return Backward(tuple(before.relu() for before in outputs[:-1]), tuple(deltas), losses)

@@ -28,7 +28,7 @@ from typing import Literal, NamedTuple
 import torch
 from torch import Tensor
 
-from frisket.algos.masks.select import cleared
+from frisket.algos.masks.select import cleared, ones
 from frisket.algos.parts.gradients import gradients, leaves
 from frisket.algos.parts.kept_tasks import KeptTasks
 from frisket.errors import MaskError
@@ -112,7 +112,7 @@ class _Mixture:
         shares = {k: torch.zeros_like(theta[k]) for k in store.shapes}
         for t in tasks:
             for k, mask in store.masks(t).items():
-                shares[k] += mask.view(torch.uint8)
+                shares[k] += ones(mask, theta[k].dtype)
         mixed: Params = {k: theta[k] * share / len(tasks) for k, share in shares.items()}
         mixed |= {k: torch.stack([self.own[t][k] for t in tasks]).mean(0) for k in self.own[0]}
         hung = leaves({**theta, **mixed})

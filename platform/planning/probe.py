@@ -99,9 +99,9 @@ class Probe(Walk):
         with self.files.lock():
             self.run(lambda: False)
         walked = self._walked_along()
-        metrics = read_sealed(self.files.members[0].path / "result.json")["metrics"]
         written, epochs = self._written(), 0 if self.given.pretrain is None else self.given.pretrain.epochs
         files = self.files.members[0]
+        metrics = read_sealed(files.path / "result.json")["metrics"]
         final = sum(path.stat().st_size for path in files.path.iterdir() if path != files.journal)
         room = learner.room(self._own()) if isinstance(learner := self.pack.learners[0], KeepsTasks) else None
         judging = self._meter.seconds / self._meter.pieces * self._pieces if self._meter.pieces else 0.0
