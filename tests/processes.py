@@ -62,6 +62,16 @@ def command(pid: int) -> str:
         return ""
 
 
+def handles(pid: int) -> set[str]:
+    """What the files, pipes and sockets are called that ``pid`` holds; none where it is gone, or not ours."""
+    found = set[str]()
+    with contextlib.suppress(OSError):
+        for handle in Path(f"/proc/{pid}/fd").iterdir():
+            with contextlib.suppress(OSError):  # closed meanwhile
+                found.add(os.readlink(handle))
+    return found
+
+
 def alive(pid: int) -> bool:
     """Whether ``pid`` still runs; a zombie does not."""
     try:

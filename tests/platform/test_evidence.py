@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from processes import descendants, wait_for
-from watching import measured
+from processes import descendants, handles, wait_for
+from watching import go_on, measured, stand_still
 
 import frisket
 from docs.evidence.__main__ import main
@@ -263,14 +263,18 @@ def test_stopped_in_the_middle_it_goes_on_with_the_same_numbers(
     command = [sys.executable, "-c", WORK, str(file), str(runs), str(kept)]
     process = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True)
     try:
-        wait_for(lambda: any(runs.glob("*/packs/*.safetensors")) and any(runs.glob("*/replicas/*/progress.json")))
-        assert standing(entry, runs, kept=kept).state == "running"
+        wait_for(lambda: standing(entry, runs, kept=kept).state == "running")
+        (worker,) = stand_still(run_of(entry, runs))
         lines = list(status([entry], runs, kept=kept))
         assert "replicas 0/1  steps " in lines[1]
         assert lines[-1].endswith("the queue is at work")
-    finally:
+        pipe = os.readlink(f"/proc/{worker}/fd/0")
         process.send_signal(number)
+        wait_for(lambda: pipe not in handles(process.pid))  # by its end the entry is told
+        go_on([worker])
         out = process.communicate(timeout=120)[0]
+    finally:
+        process.kill()
     assert process.returncode == code
     assert out.endswith("stopped; go on with: make evidence\n") == (number == signal.SIGTERM)
     wait_for(lambda: standing(entry, runs, kept=kept).state == "stopped")  # though only the queue has been told

@@ -14,7 +14,7 @@ import typer
 from processes import alive, command, descendants, wait_for
 from servers import Server
 from stored import assert_all_there_once
-from watching import measured
+from watching import go_on, measured, stand_still
 
 from frisket.errors import FrisketError
 from frisket.platform.cli.main import main
@@ -51,12 +51,10 @@ def undisturbed(tiny_spec: str, tmp_path: Path) -> dict[str, object]:
 
 
 def begun(workplace: Path) -> RunFolder:
-    """The run in ``workplace``, once a replica has a checkpoint and is not done."""
+    """The run in ``workplace``, once a replica has a checkpoint."""
     runs = workplace / "frisket_runs"
-    wait_for(lambda: any(runs.glob("*/packs/*.safetensors")))
-    folder = RunFolder.find("last", runs)
-    assert not folder.done, "too late to prove anything"
-    return folder
+    wait_for(lambda: any(runs.glob("*/replicas/*/committed.json")))
+    return RunFolder.find("last", runs)
 
 
 @pytest.fixture(scope="module")
@@ -71,12 +69,13 @@ def test_killed_driver_leaves_no_process_and_its_run_goes_on(
     start: Start, workplace: Path, undisturbed: dict[str, object], slow_to_die: set[int]
 ) -> None:
     driver = start("--workers", "2")
-    folder = begun(workplace)
+    workers = stand_still(folder := begun(workplace))
     family = descendants(driver.pid)
     assert len(family) > 2, "Ray's processes are its descendants"
     slow_to_die |= (agents := {pid for pid in family if command(pid) in _AGENTS})
     driver.kill()
     driver.communicate()
+    go_on(workers)
     assert not folder.done
     wait_for(lambda: not any(alive(pid) for pid in family - agents), seconds=60)
     assert main(["run", "--resume", "last", "--local"]) == 0
@@ -88,8 +87,9 @@ def test_signal_stops_with_a_checkpoint(
     number: int, code: int, start: Start, workplace: Path, undisturbed: dict[str, object]
 ) -> None:
     driver = start("--local")
-    folder = begun(workplace)
+    workers = stand_still(folder := begun(workplace))
     os.killpg(driver.pid, number)
+    go_on(workers)
     said = driver.communicate(timeout=60)[1]
     assert driver.returncode == code
     assert f"frisket run --resume {folder.run_id}" in said
@@ -100,9 +100,10 @@ def test_signal_stops_with_a_checkpoint(
 
 def test_ctrl_c_reaches_ray_workers_and_leaves_no_process(start: Start, workplace: Path) -> None:
     driver = start("--workers", "2")
-    folder = begun(workplace)
+    workers = stand_still(folder := begun(workplace))
     family = descendants(driver.pid)
     os.killpg(driver.pid, signal.SIGINT)  # a terminal sends it to the whole group, Ray's processes included
+    go_on(workers)
     said = driver.communicate(timeout=120)[1]
     assert driver.returncode == 130
     assert f"--resume {folder.run_id}" in said
@@ -170,10 +171,12 @@ def test_server_killed_under_a_run_loses_no_point(
         [*frisket, "run", tiny_spec, "stream.steps=2000", "--data", "embedded"],
         cwd=workplace, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
     )  # fmt: skip
-    folder = begun(workplace)
+    workers = stand_still(folder := begun(workplace))
+    assert run.pid not in workers, "whoever sends does not stand still"
     wait_for(lambda: any(child.sent for child in Record.of(folder).children.values()))
     own_server.kill()
     assert not folder.done, "too late to prove anything"
+    go_on(workers)
     said = run.communicate(timeout=240)[1]
     assert run.returncode == 0, said
     assert said.count("is not reachable") == 1

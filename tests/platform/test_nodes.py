@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import re
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -18,7 +17,7 @@ from heads import PATIENCE, Head, Node
 from mlflow import MlflowClient
 from processes import command, wait_for
 from searches import prepare_search
-from watching import holders, measured
+from watching import go_on, holders, measured, stand_still
 
 from frisket.platform.executors import local
 from frisket.platform.run.folder import RunFolder
@@ -86,27 +85,13 @@ def undisturbed(folder: RunFolder) -> dict[str, object]:
     return measured(folder)
 
 
-def wait_until_at_work(driver: subprocess.Popen[str], folder: RunFolder, workers: int = 1) -> set[int]:
-    """Wait until so many workers have committed something of an unfinished replica; who they are. They stand still from
-    then on (`go_on`), so that nothing is over before the blow falls, however slow or fast the machine is."""
-    halted: set[int] = set()
+def at_work(driver: subprocess.Popen[str], folder: RunFolder, workers: int = 1) -> set[int]:
+    """Its workers, standing still, once so many have committed something and while the driver lives."""
 
-    def at_work() -> bool:
+    def lives() -> None:
         assert driver.poll() is None, driver.communicate()[1]
-        for pid in holders(f for f in folder.replicas() if f.result is None and f.committed):
-            os.kill(pid, signal.SIGSTOP)
-            halted.add(pid)
-        return len(halted) >= workers
 
-    wait_for(at_work, PATIENCE)
-    assert not folder.done, "seen too late to prove anything"
-    return halted
-
-
-def go_on(workers: Iterable[int]) -> None:
-    for pid in workers:
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(pid, signal.SIGCONT)
+    return stand_still(folder, workers, PATIENCE, lives)
 
 
 def finish(driver: subprocess.Popen[str]) -> None:
@@ -130,7 +115,7 @@ def check(folder: RunFolder, expected: dict[str, object]) -> None:
 def test_lost_node(kind: str, second: Node, drive: Drive, make: Make) -> None:
     expected, folder = undisturbed(make(kind, "undisturbed")), make(kind, "disturbed")
     driver = drive(folder)
-    workers = wait_until_at_work(driver, folder, workers=2)
+    workers = at_work(driver, folder, workers=2)
     assert len(workers & second.family()) == 1, "the work is spread over both nodes"
     second.kill()
     go_on(workers)
@@ -143,7 +128,7 @@ def test_lost_node(kind: str, second: Node, drive: Drive, make: Make) -> None:
 def test_killed_worker(kind: str, drive: Drive, make: Make) -> None:
     expected, folder = undisturbed(make(kind, "undisturbed")), make(kind, "disturbed")
     driver = drive(folder)
-    (killed, *others) = wait_until_at_work(driver, folder)
+    (killed, *others) = at_work(driver, folder)
     os.kill(killed, signal.SIGKILL)
     go_on(others)
     finish(driver)
@@ -155,7 +140,7 @@ def test_killed_worker(kind: str, drive: Drive, make: Make) -> None:
 def test_killed_driver(kind: str, drive: Drive, make: Make) -> None:
     expected, folder = undisturbed(make(kind, "undisturbed")), make(kind, "disturbed")
     first = drive(folder)
-    workers = wait_until_at_work(first, folder)
+    workers = at_work(first, folder)
     first.kill()
     first.communicate()
     go_on(workers)
@@ -196,7 +181,7 @@ def test_head_whose_process_is_killed(
             [sys.executable, "-m", "frisket", "run", "--resume", str(folder.path), "--workers", "1"],
             cwd=workplace, env=head.environment | {"RAY_ADDRESS": head.address}, stderr=subprocess.PIPE, text=True,
         )  # fmt: skip
-        go_on(wait_until_at_work(driver, folder))
+        go_on(at_work(driver, folder))
         os.kill(killed, signal.SIGKILL)
         said = driver.communicate(timeout=PATIENCE)[1]
         assert driver.returncode == 1, said

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import ipaddress
 import os
 import signal
@@ -14,7 +13,7 @@ from pathlib import Path
 
 import pytest
 import ray
-from processes import descendants
+from processes import descendants, handles
 from ray._private import worker
 
 from frisket.errors import ClusterError
@@ -28,10 +27,7 @@ def sockets() -> set[str]:
     """The sockets that this process and those it started hold, as /proc numbers them."""
     found = set[str]()
     for pid in {os.getpid()} | descendants(os.getpid()):
-        with contextlib.suppress(OSError):  # gone
-            for handle in Path(f"/proc/{pid}/fd").iterdir():
-                with contextlib.suppress(OSError):
-                    found.add(os.readlink(handle).removeprefix("socket:[").removesuffix("]"))
+        found |= {handle.removeprefix("socket:[").removesuffix("]") for handle in handles(pid)}
     return found
 
 

@@ -5,9 +5,12 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-from collections.abc import Iterable
+import signal
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
+
+from processes import handles, wait_for
 
 from frisket.algos.masks.mask_set import MaskSet
 from frisket.platform.run.folder import RunFolder
@@ -46,7 +49,32 @@ def holders(replicas: Iterable[ReplicaFolder]) -> set[int]:
     """The processes that hold the locks of ``replicas``."""
     locks, found = {str(files.path / ".lock") for files in replicas}, set[int]()
     for process in Path("/proc").glob("[0-9]*"):
-        with contextlib.suppress(OSError):  # gone, or not ours
-            if any(os.readlink(handle) in locks for handle in (process / "fd").iterdir()):
-                found.add(int(process.name))
+        if handles(int(process.name)) & locks:
+            found.add(int(process.name))
     return found
+
+
+def stand_still(
+    folder: RunFolder, workers: int = 1, seconds: float = 120, meanwhile: Callable[[], None] = lambda: None
+) -> set[int]:
+    """Wait until so many workers have committed something of an unfinished replica and said how far it is; who they
+    are. They stand still from then on (`go_on`), so that nothing is over before the blow falls, however slow or fast
+    the machine is."""
+    halted: set[int] = set()
+
+    def at_work() -> bool:
+        meanwhile()
+        for pid in holders(f for f in folder.replicas() if f.result is None and f.committed and f.progress()):
+            os.kill(pid, signal.SIGSTOP)
+            halted.add(pid)
+        return len(halted) >= workers
+
+    wait_for(at_work, seconds)
+    assert not folder.done, "seen too late to prove anything"
+    return halted
+
+
+def go_on(workers: Iterable[int]) -> None:
+    for pid in workers:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGCONT)
