@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from frisket.algos.program import compiler, program_folder
-from frisket.files import making_once
+from frisket.files import made_once
 
 _FLAGS = ("-std=c++17", "-O3", "-fPIC", "-shared", "-ffp-contract=off", "-fno-math-errno", "-fno-trapping-math")
 _OF = {
@@ -35,21 +35,16 @@ def library(source: Path) -> ctypes.CDLL | None:
     flags = (*_FLAGS, *next((_OF[name] for name in _OF if capability.startswith(name)), ()))
     made_from = repr((source.read_text(encoding="utf-8"), flags, platform.system(), platform.machine()))
     path = program_folder() / f"{hashlib.blake2b(made_from.encode(), digest_size=16).hexdigest()}.so"
+
+    def make(part: Path) -> None:
+        if (found := compiler()) is None:
+            raise FileNotFoundError("no C++ compiler")
+        subprocess.run([found, *flags, str(source), "-o", str(part)], check=True, capture_output=True)
+
     try:
-        if not path.exists():
-            _make(source, flags, path)
-        return ctypes.CDLL(str(path))
+        return made_once(path, make, lambda made: ctypes.CDLL(str(made)))
     except (OSError, subprocess.CalledProcessError):
         return None
-
-
-def _make(source: Path, flags: tuple[str, ...], path: Path) -> None:
-    """Compile into ``path``, once."""
-    if (found := compiler()) is None:
-        raise FileNotFoundError("no C++ compiler")
-    with making_once(path) as part:
-        if part is not None:
-            subprocess.run([found, *flags, str(source), "-o", str(part)], check=True, capture_output=True)
 
 
 def address(tensor: Tensor) -> ctypes.c_void_p:

@@ -31,7 +31,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.weak import WeakTensorKeyDictionary
 
 from frisket.errors import require
-from frisket.files import making_once
+from frisket.files import made_once
 from frisket.folders import cache_folder
 
 _CHECKED = 3
@@ -76,12 +76,13 @@ def compiled(function: Pure, name: str, *example: Any) -> Pure:
     leaves, build_arguments = _flatten(example)
     signature, collect = _signature(leaves), _collector(example)
     path, build_result = _sought(function, example)
-    if not path.exists():
-        require(compiler() is not None, "compile", True, "false on a machine without a C++ compiler")
-        _make(lambda *tensors: _flatten(function(*build_arguments(iter(tensors))))[0], leaves, path)
-    with _quiet():
-        loader = torch._inductor.aoti_load_package(str(path)).loader
 
+    def make(part: Path) -> None:
+        require(compiler() is not None, "compile", True, "false on a machine without a C++ compiler")
+        _make(lambda *tensors: _flatten(function(*build_arguments(iter(tensors))))[0], leaves, part)
+
+    with _quiet():
+        loader = made_once(path, make, _opened, damage=_Damaged)
     unchecked = _CHECKED
 
     def run(*arguments: Any) -> Any:
@@ -106,16 +107,26 @@ def _sought(function: Pure, example: tuple[Any, ...]) -> tuple[Path, Callable[[I
     return program_folder() / f"{_key(watched.computation(results), _signature(leaves))}.pt2", build_result
 
 
+class _Damaged(Exception):
+    """A program's file is not there, or not whole."""
+
+
+def _opened(path: Path) -> Any:
+    if not path.exists():  # torch would say so with a warning
+        raise _Damaged
+    try:
+        return torch._inductor.aoti_load_package(str(path)).loader
+    except RuntimeError as error:
+        raise _Damaged from error
+
+
 def _make(flat: Callable[..., list[Tensor]], leaves: list[Tensor], path: Path) -> None:
-    """Compile into ``path``, once."""
+    """Compile into ``path``."""
     from torch._inductor import config as settings
 
-    with making_once(path) as part:
-        if part is None:
-            return
-        with _quiet(), settings.patch(_COMPILING):
-            exported = torch.export.export(_Module(flat), tuple(leaves), strict=False)
-            torch._inductor.aoti_compile_and_package(exported, package_path=str(part))
+    with settings.patch(_COMPILING):
+        exported = torch.export.export(_Module(flat), tuple(leaves), strict=False)
+        torch._inductor.aoti_compile_and_package(exported, package_path=str(path))
 
 
 class _Module(torch.nn.Module):

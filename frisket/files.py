@@ -25,9 +25,11 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from frisket.errors import FileError
+
+T = TypeVar("T")
 
 _TOKEN_BYTES = 8
 _LEFT = f".part-{'[0-9a-f]' * 2 * _TOKEN_BYTES}-"  # how names of temporaries begin, as a pattern
@@ -272,17 +274,26 @@ def lock(path: Path, *, busy: Exception | None = None) -> Iterator[None]:
         yield
 
 
-@contextlib.contextmanager
-def making_once(path: Path) -> Iterator[Path | None]:
-    """An empty file to be written, which becomes ``path`` when the block ends; None where it is there already. Of
-    several processes one works and the others wait. The folder is made if missing."""
+def made_once(
+    path: Path, make: Callable[[Path], None], opened: Callable[[Path], T], damage: type[Exception] = OSError
+) -> T:
+    """What ``opened`` makes of ``path``, a file that is made where there is none, and anew where it cannot be opened.
+
+    Of several processes one makes it and the others wait. The folder is made if missing.
+
+    Args:
+        make: writes what becomes ``path`` once it returns.
+        opened: raises ``damage`` for what is not there or not whole.
+    """
+    with contextlib.suppress(damage):
+        return opened(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     with lock(path.with_suffix(".lock")):
-        if path.exists():
-            yield None
-            return
+        with contextlib.suppress(damage):  # by another process, meanwhile
+            return opened(path)
         with replacing(path) as part:
-            yield part
+            make(part)
+        return opened(path)
 
 
 def held(path: Path) -> bool:

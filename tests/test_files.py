@@ -22,6 +22,7 @@ from frisket.files import (
     find_json,
     find_sealed,
     lock,
+    made_once,
     making_folder,
     read_json,
     read_sealed,
@@ -335,3 +336,29 @@ def test_an_error_while_writing_names_the_file(tmp_path: Path, error: Exception)
         raise ConnectionResetError(104, "reset")
     assert other.value.filename is None
     assert list(tmp_path.iterdir()) == []
+
+
+def test_what_is_made_once_is_made_again_where_it_is_damaged(tmp_path: Path) -> None:
+    path, made = tmp_path / "kept" / "number", list[str]()
+
+    def make(part: Path) -> None:
+        made.append(part.name)
+        part.write_text("7", encoding="utf-8")
+
+    def number() -> int:
+        return made_once(path, make, lambda found: int(found.read_text(encoding="utf-8")), damage=ValueError)
+
+    path.parent.mkdir()
+    path.write_text("seven", encoding="utf-8")
+    assert [number(), number(), len(made)] == [7, 7, 1]
+    path.write_text("", encoding="utf-8")
+    assert [number(), len(made)] == [7, 2]
+    assert made_once(path.parent / "new", make, Path.read_text) == "7"
+
+    def fail(part: Path) -> None:
+        part.write_text("half", encoding="utf-8")
+        raise RuntimeError("no room")
+
+    with pytest.raises(RuntimeError, match="no room"):
+        made_once(path.parent / "other", fail, Path.read_text)
+    assert not (path.parent / "other").exists()

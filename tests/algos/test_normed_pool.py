@@ -157,6 +157,19 @@ def test_compiled_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert len(list(tmp_path.rglob("*.so"))) == 1
 
 
+@needs_compiler
+def test_damaged_it_is_compiled_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    fresh(monkeypatch, tmp_path / "whole")
+    assert native.library(module._SOURCE) is not None
+    (whole,) = tmp_path.rglob("*.so")
+    damaged = tmp_path / "damaged" / "programs" / whole.name
+    damaged.parent.mkdir(parents=True)
+    damaged.write_bytes(whole.read_bytes()[:40])
+    monkeypatch.setenv("FRISKET_CACHE", str(tmp_path / "damaged"))
+    assert native.library(module._SOURCE) is not None
+    assert damaged.stat().st_size == whole.stat().st_size
+
+
 @pytest.mark.parametrize("found", [None, "false"])
 def test_without_a_compiler_or_with_one_that_fails_there_is_none(
     found: str | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -69,6 +69,10 @@ def test_compiled_once_and_found_again_without_a_compiler(tmp_path: Path, monkey
         env={"PATH": "", "FRISKET_CACHE": str(tmp_path), "HOME": str(tmp_path), "OMP_NUM_THREADS": "1"},
     )  # fmt: skip
     assert made.stat().st_mtime_ns == before
+    made.write_bytes(made.read_bytes()[:10_000])
+    monkeypatch.setattr(program, "compiler", lambda: None)
+    with pytest.raises(SpecError, match="without a C\\+\\+ compiler"):  # it would be made anew
+        program.compiled(nested, "test", *arguments())
     assert len(list(program.program_folder().glob("*.pt2"))) == 1
 
 
