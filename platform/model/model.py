@@ -279,11 +279,16 @@ class FrisketModel:
 
     def _inputs(self, x: np.ndarray | Tensor, seed: int | None, variant: str | None) -> Tensor:
         """``x`` as the networks take it."""
-        shape, inputs = self.member(seed, variant).inputs.shape, torch.as_tensor(x, dtype=torch.float32)
+        shape = self.member(seed, variant).inputs.shape
+        wanted = f"must have shape (N, {', '.join(map(str, shape))})"
+        try:
+            inputs = torch.as_tensor(x, dtype=torch.float32)
+        except (TypeError, ValueError, RuntimeError) as error:  # text, or lists that are no array
+            raise ModelError("x", type(x).__name__, f"{wanted}, of numbers") from error
         if inputs.dim() == 2 and shape[1:] == (1, 1):
             inputs = inputs[:, :, None, None]
         if inputs.dim() != 4 or tuple(inputs.shape[1:]) != shape:
-            raise ModelError("x", tuple(inputs.shape), f"must have shape (N, {', '.join(map(str, shape))})")
+            raise ModelError("x", tuple(inputs.shape), wanted)
         return inputs
 
 

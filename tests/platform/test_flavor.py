@@ -124,6 +124,8 @@ def test_masks_are_those_of_the_run(model_folder: Path, finished: RunFolder) -> 
     ("call", "message"),
     [
         ({"x": X[0]}, r"x = \(1, 28, 28\): must have shape \(N, 1, 28, 28\)"),
+        ({"x": "a file"}, r"x = 'str': must have shape \(N, 1, 28, 28\), of numbers"),
+        ({"x": [[1.0], [2.0, 3.0]]}, r"x = 'list': must have shape \(N, 1, 28, 28\), of numbers"),
         ({"x": X, "seed": 2}, "seed = 2: one of: 0, 1"),
         ({"x": X, "variant": "spare"}, "variant = 'spare': one of: sparse, fixed"),
     ],
