@@ -42,7 +42,7 @@ def normed_pool(
     """y [N, C, H / 2, W / 2] of x [N, C, H, W] by its own mean and variance; ``mean`` and ``variance`` [C] are moved
     towards them in place, by ``rate``, as `frisket.algos.networks.layers.batch_norm` moves them. An odd last row or
     column counts for the statistics alone."""
-    if not _suits(x):
+    if not _suits(x, gain, shift):
         return F.relu(max_pool(batch_norm(x, gain, shift, mean, variance, rate)))
     y, _, _, own_mean, _, own_variance = _NormedPool.apply(x, gain, shift)  # pyright: ignore[reportGeneralTypeIssues]
     if mean is not None and variance is not None:
@@ -52,12 +52,14 @@ def normed_pool(
     return y
 
 
-def _suits(x: Tensor) -> bool:
-    """Whether the loops are for ``x``."""
+def _suits(x: Tensor, gain: Tensor, shift: Tensor) -> bool:
+    """Whether the loops are for these: they look at addresses, so what does not fit is left to torch's own checks."""
+    wrapped = torch._C._functorch.is_functorch_wrapped_tensor  # pyright: ignore[reportAttributeAccessIssue]
     return (
-        x.device.type == "cpu"
-        and x.dtype == torch.float32
-        and not torch._C._functorch.is_functorch_wrapped_tensor(x)  # pyright: ignore[reportAttributeAccessIssue]
+        all(one.device.type == "cpu" and one.dtype == torch.float32 and not wrapped(one) for one in (x, gain, shift))
+        and x.dim() == 4
+        and gain.shape == shift.shape == x.shape[1:2]
+        and x.numel() > 0
         and min(x.shape[2:]) > 1
         and x.permute(0, 2, 3, 1).is_contiguous()
         and torch.get_num_threads() < _FEW

@@ -19,8 +19,9 @@ from typing import NamedTuple
 
 _FIRST = 4
 """The first of so many parts of a task's walk is told apart from the rest."""
-_FOLLOWS = 0.7
-"""Correlation from which on the time is taken to follow what is kept ..."""
+_FOLLOWS, _FEWEST = 8.0, 8
+"""The time is taken to follow what is kept where the slope is so many of its standard errors, over so many positions at
+least: the line is drawn out over hundreds of times what was seen of it, and noise along with it ..."""
 _MATTERS = 0.15
 """... if that makes this share of it, over the positions that were seen."""
 
@@ -130,7 +131,8 @@ class Walked:
         least, most = (of(one.kept for one in rest) for of in (min, max))
         varies = sum((one.seconds - mean) ** 2 for one in rest)
         explained = sum((line(one.kept) - mean) ** 2 for one in rest)
-        follows = varies > 0 and explained >= _FOLLOWS**2 * varies
+        freedom = len(rest) - 2
+        follows = len(rest) >= _FEWEST and explained * freedom > _FOLLOWS**2 * max(varies - explained, 0.0)
         matters = line.slope * (most - least) >= _MATTERS * mean
         return line if follows and matters else Line(mean, 0.0)
 

@@ -68,7 +68,7 @@ def close(found: list[Tensor], wanted: list[Tensor], share: float) -> bool:
 @pytest.mark.parametrize("shape", SHAPES)
 def test_values_and_both_derivatives(shape: tuple[int, int, int, int], one_thread: None) -> None:
     case = Case(shape)
-    assert module._suits(case.x)
+    assert module._suits(case.x, case.gain, case.shift)
     wanted = case.all(double=True, one_by_one=True)
     assert close(case.all(double=False, one_by_one=False), wanted, 5e-6)
 
@@ -116,7 +116,16 @@ def test_a_channel_of_one_value_is_its_shift(one_thread: None) -> None:
     assert by_x.isfinite().all()
 
 
-@pytest.mark.parametrize("why", ["double", "picture by picture", "one row", "mapped", "threads"])
+@pytest.mark.parametrize(("shape", "dtype"), [((0, 16, 4, 4), torch.float32), ((3, 16, 4, 4), torch.bfloat16)])
+def test_what_does_not_fit_is_refused_as_torch_refuses_it(
+    shape: tuple[int, int, int, int], dtype: torch.dtype, one_thread: None
+) -> None:
+    x = torch.ones(shape).to(memory_format=torch.channels_last)
+    with pytest.raises(RuntimeError, match=r"at least one element|mixed dtype"):
+        normed_pool(x, torch.ones(16, dtype=dtype), torch.zeros(16, dtype=dtype))
+
+
+@pytest.mark.parametrize("why", ["double", "picture by picture", "one row", "mapped", "gain mapped", "threads"])
 def test_what_the_loops_are_not_for_goes_one_by_one(why: str, one_thread: None) -> None:
     case = Case((3, 16, 4, 4))
     x = case.x
@@ -137,7 +146,11 @@ def test_what_the_loops_are_not_for_goes_one_by_one(why: str, one_thread: None) 
         found = torch.func.vmap(lambda one: normed_pool(one, case.gain, case.shift))(both)
         assert torch.allclose(found[0], found[1], atol=1e-5)
         return
-    assert not module._suits(x)
+    if why == "gain mapped":
+        found = torch.func.vmap(lambda gain: normed_pool(x, gain, case.shift))(torch.stack([case.gain, -case.gain]))
+        assert torch.allclose(found[0], normed_pool(x, case.gain, case.shift), atol=1e-5)
+        return
+    assert not module._suits(x, case.gain, case.shift)
     wanted = F.relu(max_pool(batch_norm(x, case.gain, case.shift)))
     assert torch.equal(normed_pool(x, case.gain, case.shift), wanted)
 
@@ -158,13 +171,14 @@ def test_compiled_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @needs_compiler
-def test_damaged_it_is_compiled_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("length", [0, 20_000, -200])
+def test_cut_off_it_is_compiled_anew(length: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     fresh(monkeypatch, tmp_path / "whole")
     assert native.library(module._SOURCE) is not None
     (whole,) = tmp_path.rglob("*.so")
     damaged = tmp_path / "damaged" / "programs" / whole.name
     damaged.parent.mkdir(parents=True)
-    damaged.write_bytes(whole.read_bytes()[:40])
+    damaged.write_bytes(whole.read_bytes()[:length])
     monkeypatch.setenv("FRISKET_CACHE", str(tmp_path / "damaged"))
     assert native.library(module._SOURCE) is not None
     assert damaged.stat().st_size == whole.stat().st_size

@@ -36,6 +36,7 @@ from frisket.platform.run.folder import RunFolder
 from frisket.platform.run.summary import write_summary
 from frisket.platform.specs.build import Inputs, build_learner, build_stream, load_data
 from frisket.platform.specs.experiment import Experiment
+from frisket.rng import numpy_generator
 
 JUDGED = ["replay", "needed", "pruning", "one-shot", "generative", "robots"]
 """Families of which it is certain before what they judge."""
@@ -198,10 +199,19 @@ def test_first_positions_of_later_tasks_count_for_every_later_task() -> None:
 
 def test_time_that_follows_what_is_kept_goes_on_along_the_line() -> None:
     """A method that learns from all it has seen: position p takes p, and keeps 10 p."""
-    of = samples([float(p) for p in range(9)], kept=[10 * p for p in range(9)])
-    assert walked(of, 101, after=90) == pytest.approx(sum(range(101)), rel=0.15)
-    grows = Walked(samples=of, lengths=[101], repeats=0, after=90)
-    assert grows.grown() == pytest.approx(1010 - 90, abs=20)
+    of = samples([float(p) for p in range(12)], kept=[10 * p for p in range(12)])
+    assert walked(of, 101, after=120) == pytest.approx(sum(range(101)), rel=0.15)
+    grows = Walked(samples=of, lengths=[101], repeats=0, after=120)
+    assert grows.grown() == pytest.approx(1010 - 120, abs=20)
+
+
+@pytest.mark.parametrize("count", [7, 11, 15])
+def test_noise_is_not_drawn_out_over_all_positions(count: int) -> None:
+    """On a busy machine, of a method whose time has nothing to do with what it keeps."""
+    for key in range(300):
+        noise = numpy_generator(key, "noise", count).normal(1, 0.3, count).clip(0.3)
+        of = samples(noise.tolist(), kept=[1_000_000 + 300 * p for p in range(count)])
+        assert walked(of, 10_000, after=of[-1].kept) < 2 * 10_000
 
 
 def test_time_that_only_wavers_stays_where_it_is() -> None:
