@@ -82,7 +82,7 @@ def compiled(function: Pure, name: str, *example: Any) -> Pure:
         _make(lambda *tensors: _flatten(function(*build_arguments(iter(tensors))))[0], leaves, part)
 
     with _quiet():
-        loader = made_once(path, make, _opened, damage=_Damaged)
+        loader = made_once(path, make, lambda made: torch._inductor.aoti_load_package(str(made)).loader)
     unchecked = _CHECKED
 
     def run(*arguments: Any) -> Any:
@@ -105,19 +105,6 @@ def _sought(function: Pure, example: tuple[Any, ...]) -> tuple[Path, Callable[[I
     with _Watched(apart) as watched:
         results, build_result = _flatten(function(*build_arguments(iter(apart))))
     return program_folder() / f"{_key(watched.computation(results), _signature(leaves))}.pt2", build_result
-
-
-class _Damaged(Exception):
-    """A program's file is not there, or not whole."""
-
-
-def _opened(path: Path) -> Any:
-    if not path.exists():  # torch would say so with a warning
-        raise _Damaged
-    try:
-        return torch._inductor.aoti_load_package(str(path)).loader
-    except RuntimeError as error:
-        raise _Damaged from error
 
 
 def _make(flat: Callable[..., list[Tensor]], leaves: list[Tensor], path: Path) -> None:

@@ -12,6 +12,7 @@ file, so that no death can come between the two. What does not have the content 
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import glob
 import hashlib
@@ -274,26 +275,36 @@ def lock(path: Path, *, busy: Exception | None = None) -> Iterator[None]:
         yield
 
 
-def made_once(
-    path: Path, make: Callable[[Path], None], opened: Callable[[Path], T], damage: type[Exception] = OSError
-) -> T:
-    """What ``opened`` makes of ``path``, a file that is made where there is none, and anew where it cannot be opened.
+def made_once(path: Path, make: Callable[[Path], None], opened: Callable[[Path], T]) -> T:
+    """What ``opened`` makes of ``path``, a file that is made where there is none, and anew where it is damaged: of a
+    program that is mapped into memory, what is cut off kills its caller.
 
     Of several processes one makes it and the others wait. The folder is made if missing.
 
     Args:
-        make: writes what becomes ``path`` once it returns.
-        opened: raises ``damage`` for what is not there or not whole.
+        make: writes what becomes ``path`` once it returns, in a format whose readers do not mind what follows: its
+            digest is put behind it.
     """
-    with contextlib.suppress(damage):
+    with contextlib.suppress(OSError):
+        _require_whole(path)
         return opened(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     with lock(path.with_suffix(".lock")):
-        with contextlib.suppress(damage):  # by another process, meanwhile
+        with contextlib.suppress(OSError):  # by another process, meanwhile
+            _require_whole(path)
             return opened(path)
         with replacing(path) as part:
             make(part)
+            digest = hashlib.sha256(part.read_bytes()).digest()
+            with part.open("ab") as file:
+                file.write(digest)
         return opened(path)
+
+
+def _require_whole(path: Path) -> None:
+    content, size = path.read_bytes(), hashlib.sha256().digest_size
+    if hashlib.sha256(content[:-size]).digest() != content[-size:]:
+        raise OSError(errno.EIO, "is damaged", str(path))
 
 
 def held(path: Path) -> bool:

@@ -338,27 +338,28 @@ def test_an_error_while_writing_names_the_file(tmp_path: Path, error: Exception)
     assert list(tmp_path.iterdir()) == []
 
 
-def test_what_is_made_once_is_made_again_where_it_is_damaged(tmp_path: Path) -> None:
+@pytest.mark.parametrize("damage", [b"", b"seven", b"8", b"7" + bytes(32)])
+def test_what_is_made_once_is_made_again_where_it_is_damaged(damage: bytes, tmp_path: Path) -> None:
     path, made = tmp_path / "kept" / "number", list[str]()
 
     def make(part: Path) -> None:
         made.append(part.name)
         part.write_text("7", encoding="utf-8")
 
-    def number() -> int:
-        return made_once(path, make, lambda found: int(found.read_text(encoding="utf-8")), damage=ValueError)
+    def first(found: Path) -> bytes:
+        return found.read_bytes()[:1]
 
-    path.parent.mkdir()
-    path.write_text("seven", encoding="utf-8")
-    assert [number(), number(), len(made)] == [7, 7, 1]
-    path.write_text("", encoding="utf-8")
-    assert [number(), len(made)] == [7, 2]
-    assert made_once(path.parent / "new", make, Path.read_text) == "7"
+    assert [made_once(path, make, first), made_once(path, make, first), len(made)] == [b"7", b"7", 1]
+    whole = path.read_bytes()
+    path.write_bytes(damage)
+    assert [made_once(path, make, first), len(made), path.read_bytes()] == [b"7", 2, whole]
+    path.write_bytes(b"8" + whole[1:])
+    assert [made_once(path, make, first), len(made)] == [b"7", 3]
 
     def fail(part: Path) -> None:
         part.write_text("half", encoding="utf-8")
         raise RuntimeError("no room")
 
     with pytest.raises(RuntimeError, match="no room"):
-        made_once(path.parent / "other", fail, Path.read_text)
+        made_once(path.parent / "other", fail, first)
     assert not (path.parent / "other").exists()
