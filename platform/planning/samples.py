@@ -12,6 +12,7 @@ Positions of a task differ from each other in three ways, and no other is looked
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import fmean
@@ -19,9 +20,12 @@ from typing import NamedTuple
 
 _FIRST = 4
 """The first of so many parts of a task's walk is told apart from the rest."""
-_FOLLOWS, _FEWEST = 8.0, 8
-"""The time is taken to follow what is kept where the slope is so many of its standard errors, over so many positions at
-least: the line is drawn out over hundreds of times what was seen of it, and noise along with it ..."""
+_FOLLOWS = 0.7
+"""Correlation from which on the time is taken to follow what is kept ..."""
+_SURE, _FEWEST = 8.0, 8
+"""... if the slope is so many of its standard errors, over so many positions at least, or else its error, drawn out as
+far as the line, is below what a position takes (of 10,000 positions a plan may have seen 7, and noise is drawn out with
+the line) ..."""
 _MATTERS = 0.15
 """... if that makes this share of it, over the positions that were seen."""
 
@@ -131,10 +135,21 @@ class Walked:
         least, most = (of(one.kept for one in rest) for of in (min, max))
         varies = sum((one.seconds - mean) ** 2 for one in rest)
         explained = sum((line(one.kept) - mean) ** 2 for one in rest)
-        freedom = len(rest) - 2
-        follows = len(rest) >= _FEWEST and explained * freedom > _FOLLOWS**2 * max(varies - explained, 0.0)
+        follows = varies > 0 and explained >= _FOLLOWS**2 * varies and self._believable(rest, line, varies - explained)
         matters = line.slope * (most - least) >= _MATTERS * mean
         return line if follows and matters else Line(mean, 0.0)
+
+    def _believable(self, rest: Sequence[Sample], line: Line, unexplained: float) -> bool:
+        """Whether ``line``, which leaves so much of the squares of ``rest`` unexplained, may be drawn out to the middle
+        of every task."""
+        seen, freedom = fmean(one.kept for one in rest), len(rest) - 2
+        if freedom < 1:
+            return False
+        spread = sum((one.kept - seen) ** 2 for one in rest)
+        error = math.sqrt(max(unexplained, 0.0) / freedom / spread)
+        far = max(abs(self.kept(task, length // 2) - seen) for task, length in enumerate(self.lengths))
+        sure = len(rest) >= _FEWEST and line.slope >= _SURE * error
+        return sure or error * far <= fmean(one.seconds for one in rest)
 
     def _growth(self) -> tuple[float, float, float, bool]:
         """Bytes after the first position, gained with a position and with a task, and whether the end of a task gives

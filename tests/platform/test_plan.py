@@ -199,10 +199,25 @@ def test_first_positions_of_later_tasks_count_for_every_later_task() -> None:
 
 def test_time_that_follows_what_is_kept_goes_on_along_the_line() -> None:
     """A method that learns from all it has seen: position p takes p, and keeps 10 p."""
-    of = samples([float(p) for p in range(12)], kept=[10 * p for p in range(12)])
-    assert walked(of, 101, after=120) == pytest.approx(sum(range(101)), rel=0.15)
-    grows = Walked(samples=of, lengths=[101], repeats=0, after=120)
-    assert grows.grown() == pytest.approx(1010 - 120, abs=20)
+    of = samples([float(p) for p in range(9)], kept=[10 * p for p in range(9)])
+    assert walked(of, 101, after=90) == pytest.approx(sum(range(101)), rel=0.15)
+    grows = Walked(samples=of, lengths=[101], repeats=0, after=90)
+    assert grows.grown() == pytest.approx(1010 - 90, abs=20)
+
+
+def test_a_line_that_wavers_is_drawn_out_as_far_as_it_can_be_believed() -> None:
+    """Twice as dear after 30 positions, give or take a tenth: over 100 positions that is seen well enough, over 10,000
+    only where 60 have been seen."""
+
+    def planned(seen: int, length: int, key: int) -> float:
+        noise = numpy_generator(key, "noise").normal(0, 0.1, seen)
+        of = samples([1 + p / 30 + float(noise[p]) for p in range(seen)], kept=[10 * p for p in range(seen)])
+        return walked(of, length, after=10 * seen) / (length + length**2 / 60)
+
+    for key in range(20):
+        assert planned(20, 100, key) == pytest.approx(1, rel=0.35)
+        assert planned(60, 10_000, key) == pytest.approx(1, rel=0.2)
+        assert planned(5, 10_000, key) < 1.3
 
 
 @pytest.mark.parametrize("count", [7, 11, 15])
