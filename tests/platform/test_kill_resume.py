@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -19,7 +20,7 @@ from watching import go_on, measured, stand_still
 from frisket.errors import FrisketError
 from frisket.platform.cli.main import main
 from frisket.platform.cli.stopping import Stop, resumable
-from frisket.platform.executors import local
+from frisket.platform.executors import local, supervision
 from frisket.platform.run.folder import RunFolder
 from frisket.platform.tracking.record import Record
 from frisket.platform.tracking.uploader import unsent
@@ -103,6 +104,8 @@ def test_ctrl_c_reaches_ray_workers_and_leaves_no_process(start: Start, workplac
     workers = stand_still(folder := begun(workplace))
     family = descendants(driver.pid)
     os.killpg(driver.pid, signal.SIGINT)  # a terminal sends it to the whole group, Ray's processes included
+    wait_for(supervision._stop_file(folder).exists)
+    time.sleep(supervision._LOOK_SECONDS)  # so that workers look for it at their very next step
     go_on(workers)
     said = driver.communicate(timeout=120)[1]
     assert driver.returncode == 130
