@@ -42,7 +42,8 @@ def library(source: Path) -> ctypes.CDLL | None:
         subprocess.run([found, *flags, str(source), "-o", str(part)], check=True, capture_output=True)
 
     try:
-        return made_once(path, make, lambda made: ctypes.CDLL(str(made)))
+        made_once(path, make)
+        return ctypes.CDLL(str(path))
     except (OSError, subprocess.CalledProcessError):
         return None
 

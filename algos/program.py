@@ -82,7 +82,9 @@ def compiled(function: Pure, name: str, *example: Any) -> Pure:
         _make(lambda *tensors: _flatten(function(*build_arguments(iter(tensors))))[0], leaves, part)
 
     with _quiet():
-        loader = made_once(path, make, lambda made: torch._inductor.aoti_load_package(str(made)).loader)
+        made_once(path, make)
+        loader = torch._inductor.aoti_load_package(str(path)).loader
+
     unchecked = _CHECKED
 
     def run(*arguments: Any) -> Any:

@@ -12,7 +12,6 @@ file, so that no death can come between the two. What does not have the content 
 from __future__ import annotations
 
 import contextlib
-import errno
 import fcntl
 import glob
 import hashlib
@@ -26,15 +25,14 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 from frisket.errors import FileError
-
-T = TypeVar("T")
 
 _TOKEN_BYTES = 8
 _LEFT = f".part-{'[0-9a-f]' * 2 * _TOKEN_BYTES}-"  # how names of temporaries begin, as a pattern
 _TRIES, _PAUSE = 5, 0.02  # how often, and seconds between: somebody may only be looking (`held`)
+_DIGITS = 64  # of a SHA-256 in hex
 _PIECE = 2**20  # bytes of a file in memory while it is digested
 _HEADER = 100_000_000  # bytes of a safetensors header, at most, as its own readers have it
 
@@ -275,8 +273,8 @@ def lock(path: Path, *, busy: Exception | None = None) -> Iterator[None]:
         yield
 
 
-def made_once(path: Path, make: Callable[[Path], None], opened: Callable[[Path], T]) -> T:
-    """What ``opened`` makes of ``path``, a file that is made where there is none, and anew where it is damaged: of a
+def made_once(path: Path, make: Callable[[Path], None]) -> None:
+    """See to it that ``path`` is there and whole: it is made where there is none, and anew where it is damaged. Of a
     program that is mapped into memory, what is cut off kills its caller.
 
     Of several processes one makes it and the others wait. The folder is made if missing.
@@ -285,26 +283,26 @@ def made_once(path: Path, make: Callable[[Path], None], opened: Callable[[Path],
         make: writes what becomes ``path`` once it returns, in a format whose readers do not mind what follows: its
             digest is put behind it.
     """
-    with contextlib.suppress(OSError):
-        _require_whole(path)
-        return opened(path)
+    if _is_whole(path):
+        return
     path.parent.mkdir(parents=True, exist_ok=True)
     with lock(path.with_suffix(".lock")):
-        with contextlib.suppress(OSError):  # by another process, meanwhile
-            _require_whole(path)
-            return opened(path)
+        if _is_whole(path):  # by another process, meanwhile
+            return
         with replacing(path) as part:
             make(part)
-            digest = hashlib.sha256(part.read_bytes()).digest()
+            digest = sha256(part.read_bytes())
             with part.open("ab") as file:
-                file.write(digest)
-        return opened(path)
+                file.write(digest.encode())
 
 
-def _require_whole(path: Path) -> None:
-    content, size = path.read_bytes(), hashlib.sha256().digest_size
-    if hashlib.sha256(content[:-size]).digest() != content[-size:]:
-        raise OSError(errno.EIO, "is damaged", str(path))
+def _is_whole(path: Path) -> bool:
+    """Whether ``path`` is there and ends with the digest of what comes before it."""
+    try:
+        content = path.read_bytes()
+    except FileNotFoundError:
+        return False
+    return sha256(content[:-_DIGITS]).encode() == content[-_DIGITS:]
 
 
 def held(path: Path) -> bool:

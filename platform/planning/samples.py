@@ -146,10 +146,10 @@ class Walked:
         if freedom < 1:
             return False
         spread = sum((one.kept - seen) ** 2 for one in rest)
-        error = math.sqrt(max(unexplained, 0.0) / freedom / spread)
+        error = math.sqrt(max(unexplained, 0.0) / freedom / spread)  # of the slope, by ordinary least squares
         far = max(abs(self.kept(task, length // 2) - seen) for task, length in enumerate(self.lengths))
         sure = len(rest) >= _FEWEST and line.slope >= _SURE * error
-        return sure or error * far <= fmean(one.seconds for one in rest)
+        return sure or error * far <= line(seen)
 
     def _growth(self) -> tuple[float, float, float, bool]:
         """Bytes after the first position, gained with a position and with a task, and whether the end of a task gives
