@@ -6,7 +6,7 @@ import contextlib
 import os
 import re
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Set
 from pathlib import Path
 
 
@@ -62,14 +62,24 @@ def command(pid: int) -> str:
         return ""
 
 
-def handles(pid: int) -> set[str]:
-    """What the files, pipes and sockets are called that ``pid`` holds; none where it is gone, or not ours."""
-    found = set[str]()
+def handles(pid: int) -> dict[str, str]:
+    """What the files, pipes and sockets are called that ``pid`` has open, by number; none where it is gone, or not
+    ours."""
+    found = dict[str, str]()
     with contextlib.suppress(OSError):
         for handle in Path(f"/proc/{pid}/fd").iterdir():
             with contextlib.suppress(OSError):  # closed meanwhile
-                found.add(os.readlink(handle))
+                found[handle.name] = os.readlink(handle)
     return found
+
+
+def locked(pid: int, names: Set[str]) -> bool:
+    """Whether ``pid`` has the lock of one of the files ``names``; who looks whether it is free has it open, too."""
+    for number, name in handles(pid).items():
+        with contextlib.suppress(OSError):
+            if name in names and " WRITE " in Path(f"/proc/{pid}/fdinfo/{number}").read_text():
+                return True
+    return False
 
 
 def alive(pid: int) -> bool:

@@ -270,7 +270,7 @@ def test_stopped_in_the_middle_it_goes_on_with_the_same_numbers(
         assert lines[-1].endswith("the queue is at work")
         pipe = os.readlink(f"/proc/{worker}/fd/0")
         process.send_signal(number)
-        wait_for(lambda: pipe not in handles(process.pid))  # by its end the entry is told
+        wait_for(lambda: pipe not in handles(process.pid).values())  # by its end the entry is told
         go_on([worker])
         out = process.communicate(timeout=120)[0]
     finally:

@@ -27,7 +27,7 @@ def sockets() -> set[str]:
     """The sockets that this process and those it started hold, as /proc numbers them."""
     found = set[str]()
     for pid in {os.getpid()} | descendants(os.getpid()):
-        found |= {handle.removeprefix("socket:[").removesuffix("]") for handle in handles(pid)}
+        found |= {handle.removeprefix("socket:[").removesuffix("]") for handle in handles(pid).values()}
     return found
 
 

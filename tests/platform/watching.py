@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
-from processes import handles, wait_for
+from processes import locked, wait_for
 
 from frisket.algos.masks.mask_set import MaskSet
 from frisket.platform.run.folder import RunFolder
@@ -49,7 +49,7 @@ def holders(replicas: Iterable[ReplicaFolder]) -> set[int]:
     """The processes that hold the locks of ``replicas``."""
     locks, found = {str(files.path / ".lock") for files in replicas}, set[int]()
     for process in Path("/proc").glob("[0-9]*"):
-        if handles(int(process.name)) & locks:
+        if locked(int(process.name), locks):
             found.add(int(process.name))
     return found
 
